@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The one lock of Portcullis: a spin lock with a rank.
+//!
+//! # Key types
+//! - [`Order`]: which ranks a CPU holds. Each CPU has one, and hands it to whatever may take a lock.
+//! - [`Lock`]: can only be taken with an [`Order`], in rising rank.
+//!
+//! # Invariants
+//! - A CPU takes locks in strictly rising rank; checked in debug builds ([`Lock::lock`] panics there).
+//! - Guards release in any order; nothing is logged and no guest runs while one lives.
+//! - EL2 runs with exceptions masked, so a lock is never taken by an interrupt handler over its holder.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+use core::cell::Cell;
+use core::ops::{Deref, DerefMut};
+
+/// Ranks, lowest first: a lock may be taken while locks of lower ranks are held. docs/locking.md says what each protects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Rank {
+    /// Start, stop and reset of a VM and its vCPUs.
+    Lifecycle = 0,
+    /// Writers of a VM's stage-2 tables, and its table pool.
+    Stage2 = 1,
+    /// Owners of physical frames.
+    Frames = 2,
+    /// A VM's interrupt controller.
+    Vgic = 3,
+    /// One emulated device.
+    Device = 4,
+    /// The machine's frame allocator.
+    Memory = 5,
+    /// The console and the log ring.
+    Console = 6,
+}
+
+/// What one CPU holds, and how many locks it has taken.
+#[derive(Debug, Default)]
+pub struct Order {
+    held: Cell<u8>,
+    taken: Cell<u64>,
+}
+
+impl Order {
+    /// A CPU that holds nothing.
+    pub const fn new() -> Self {
+        Self { held: Cell::new(0), taken: Cell::new(0) }
+    }
+
+    /// How many locks this CPU has taken so far (counted in debug builds; 0 otherwise).
+    pub fn taken(&self) -> u64 {
+        self.taken.get()
+    }
+
+    #[inline(always)]
+    fn enter(&self, rank: Rank) {
+        if cfg!(debug_assertions) {
+            let held = self.held.get();
+            assert!(
+                held >> (rank as u8) == 0,
+                "lock of rank {rank:?} taken while ranks {held:#b} are held"
+            );
+            self.held.set(held | 1 << (rank as u8));
+            self.taken.set(self.taken.get().wrapping_add(1));
+        }
+    }
+
+    #[inline(always)]
+    fn leave(&self, rank: Rank) {
+        if cfg!(debug_assertions) {
+            self.held.set(self.held.get() & !(1 << (rank as u8)));
+        }
+    }
+}
+
+/// A value that one CPU at a time may touch.
+pub struct Lock<T> {
+    rank: Rank,
+    inner: spin::mutex::SpinMutex<T>,
+}
+
+impl<T> Lock<T> {
+    /// Wraps `value` in a lock of `rank`.
+    pub const fn new(rank: Rank, value: T) -> Self {
+        Self { rank, inner: spin::mutex::SpinMutex::new(value) }
+    }
+
+    /// Waits until the value is free, and takes it.
+    ///
+    /// # Panics
+    /// In debug builds, where the CPU already holds a lock of this or a higher rank: a deadlock in the making.
+    #[inline(always)]
+    pub fn lock<'a>(&'a self, order: &'a Order) -> Guard<'a, T> {
+        order.enter(self.rank);
+        Guard { inner: self.inner.lock(), order, rank: self.rank }
+    }
+
+    /// Takes the value without waiting; `None` where somebody else has it.
+    pub fn try_lock<'a>(&'a self, order: &'a Order) -> Option<Guard<'a, T>> {
+        let inner = self.inner.try_lock()?;
+        order.enter(self.rank);
+        Some(Guard { inner, order, rank: self.rank })
+    }
+
+    /// The value, of a lock that nobody else can see.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.inner.get_mut()
+    }
+}
+
+/// The right to touch a [`Lock`]'s value; released on drop.
+pub struct Guard<'a, T> {
+    inner: spin::mutex::SpinMutexGuard<'a, T>,
+    order: &'a Order,
+    rank: Rank,
+}
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.inner
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.order.leave(self.rank);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rising_ranks_are_accepted_and_released() {
+        let (low, high) = (Lock::new(Rank::Stage2, 1), Lock::new(Rank::Console, 2));
+        let order = Order::new();
+        for _ in 0..2 {
+            let a = low.lock(&order);
+            let b = high.lock(&order);
+            assert_eq!((*a, *b), (1, 2));
+        }
+        assert_eq!(order.taken(), 4);
+    }
+
+    #[test]
+    #[should_panic(expected = "lock of rank Stage2 taken while")]
+    fn falling_rank_is_caught() {
+        let (low, high) = (Lock::new(Rank::Stage2, ()), Lock::new(Rank::Console, ()));
+        let order = Order::new();
+        let _b = high.lock(&order);
+        let _a = low.lock(&order);
+    }
+
+    #[test]
+    #[should_panic(expected = "lock of rank Vgic taken while")]
+    fn same_rank_twice_is_caught() {
+        let (one, two) = (Lock::new(Rank::Vgic, ()), Lock::new(Rank::Vgic, ()));
+        let order = Order::new();
+        let _a = one.lock(&order);
+        let _b = two.lock(&order);
+    }
+
+    #[test]
+    fn try_lock_refuses_a_held_lock_and_leaves_no_rank_behind() {
+        let lock = Lock::new(Rank::Device, 7);
+        let (mine, other) = (Order::new(), Order::new());
+        let held = lock.lock(&mine);
+        assert!(lock.try_lock(&other).is_none());
+        drop(held);
+        assert_eq!(lock.try_lock(&other).map(|g| *g), Some(7));
+    }
+}
