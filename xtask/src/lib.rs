@@ -1,2 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! To be written.
+//! What builds Portcullis' images and drives them in QEMU, on the host.
+//!
+//! Everything that `scripts/` does beyond setting a machine up is here, so that the same code serves a
+//! person at a shell (`cargo xtask ...`), the end-to-end tests in `tests/` and continuous integration.
+//!
+//! # Key types
+//!
+//! - [`build::Artifacts`]: where the images are once built.
+//! - [`flat::flatten`]: an ELF file as the bytes a boot loader puts into memory.
+//!
+//! # Invariants
+//!
+//! - Nothing here needs the network once the crates in `Cargo.lock` have been fetched.
+#![forbid(unsafe_code)]
+
+pub mod build;
+pub mod error;
+pub mod flat;
+pub mod paths;
+pub mod toolchain;

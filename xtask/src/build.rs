@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Builds the images: `portcullis.{elf,bin}` and `guest-stub.{elf,bin}` in the build directory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Result};
+use crate::toolchain::{TARGET, Toolchain};
+use crate::{flat, paths};
+
+/// The images of one build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifacts {
+    /// The hypervisor as boot loaders take it: flat, with the arm64 Linux Image header.
+    pub hypervisor: PathBuf,
+    /// The same with symbols.
+    pub hypervisor_elf: PathBuf,
+    /// The test guest, flat.
+    pub guest_stub: PathBuf,
+    /// The same with symbols.
+    pub guest_stub_elf: PathBuf,
+}
+
+/// Features of the hypervisor crate and the packages to build.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Features of `hyp`, comma-separated.
+    pub features: Option<String>,
+    /// Only this package: `hyp` or `guest-stub`.
+    pub package: Option<String>,
+    /// Let cargo report its steps.
+    pub verbose: bool,
+}
+
+/// (package, name of its images)
+const IMAGES: [(&str, &str); 2] = [("hyp", "portcullis"), ("guest-stub", "guest-stub")];
+
+impl Artifacts {
+    /// Where a build puts its images, built or not.
+    #[must_use]
+    pub fn expected() -> Self {
+        let at = |name: &str| paths::target().join(name);
+        Self {
+            hypervisor: at("portcullis.bin"),
+            hypervisor_elf: at("portcullis.elf"),
+            guest_stub: at("guest-stub.bin"),
+            guest_stub_elf: at("guest-stub.elf"),
+        }
+    }
+
+    /// The images of an earlier build.
+    ///
+    /// # Errors
+    ///
+    /// One of them is missing.
+    pub fn existing() -> Result<Self> {
+        let all = Self::expected();
+        for file in [&all.hypervisor, &all.hypervisor_elf, &all.guest_stub, &all.guest_stub_elf] {
+            if !file.is_file() {
+                return Err(format!("{} is missing: run ./scripts/build", file.display()).into());
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Builds both images.
+///
+/// They are built one by one, so that neither gets the features that the other asks of a crate.
+///
+/// # Errors
+///
+/// No toolchain, or a build that failed (cargo has said why); the other image is built all the same.
+pub fn build(options: &Options) -> Result<Artifacts> {
+    let toolchain = Toolchain::find()?;
+    let mut result = Ok(Artifacts::expected());
+    for (package, name) in IMAGES {
+        if options.package.as_ref().is_none_or(|only| only == package) {
+            let built = compile(&toolchain, package, options).and_then(|elf| install(&elf, name));
+            if let Err(error) = built {
+                result = result.and(Err(error));
+            }
+        }
+    }
+    result
+}
+
+fn compile(toolchain: &Toolchain, package: &str, options: &Options) -> Result<PathBuf> {
+    let mut command = toolchain.cargo_build();
+    command.args(["--release", "--package", package]);
+    if !options.verbose {
+        command.arg("--quiet");
+    }
+    if let Some(features) = options.features.as_ref().filter(|_| package == "hyp") {
+        command.args(["--features", features]);
+    }
+    let status = command.status().context(|| "cannot run cargo".into())?;
+    if !status.success() {
+        return Err(format!("building {package} with {} failed", toolchain.name()).into());
+    }
+    Ok(paths::target().join(TARGET).join("release").join(package))
+}
+
+/// Puts `NAME.elf` and `NAME.bin` into the build directory.
+fn install(elf: &Path, name: &str) -> Result<()> {
+    let bytes = fs::read(elf).context(|| elf.display().to_string())?;
+    let image = flat::flatten(&bytes).context(|| elf.display().to_string())?;
+    replace(&paths::target().join(format!("{name}.elf")), &bytes)?;
+    replace(&paths::target().join(format!("{name}.bin")), &image)
+}
+
+/// Writes `file` in one step, and not at all if it holds these bytes already: a QEMU that another run
+/// has just started never reads half an image.
+fn replace(file: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(file).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    let new = file.with_extension(format!("new.{}", std::process::id()));
+    fs::write(&new, bytes).context(|| new.display().to_string())?;
+    fs::rename(&new, file).context(|| file.display().to_string())
+}

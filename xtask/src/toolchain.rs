@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which compiler builds the images.
+//!
+//! Usually the one that built this tool, with the bare-metal target that rustup adds to it. Where rustup
+//! cannot add it (no way to its server), Debian's `rustc-web` with the standard library's sources from
+//! `rust-web-src`: cargo then builds `core` and `alloc` too, an unstable feature that
+//! `RUSTC_BOOTSTRAP` unlocks. `PORTCULLIS_TOOLCHAIN` = `rustup` or `debian` forces one of the two.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::error::{Context, Error, Result};
+use crate::paths;
+
+/// The bare-metal target: softfloat, so that the compiler never touches a guest's FP/SIMD registers.
+pub const TARGET: &str = "aarch64-unknown-none-softfloat";
+
+/// How the images are built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Toolchain {
+    /// The active toolchain has the target's precompiled `core` and `alloc`.
+    Rustup,
+    /// Debian's compiler and library sources; the linker is the one given.
+    Debian {
+        /// rustup's `rust-lld` or `ld.lld`.
+        linker: PathBuf,
+    },
+}
+
+/// Debian's compiler.
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+
+impl Toolchain {
+    /// The toolchain that `PORTCULLIS_TOOLCHAIN` names, else the first that is there.
+    ///
+    /// # Errors
+    ///
+    /// None is there, or not the one named.
+    pub fn find() -> Result<Self> {
+        match env::var("PORTCULLIS_TOOLCHAIN").as_deref() {
+            Ok("rustup") => Self::rustup(),
+            Ok("debian") => Self::debian(),
+            Err(_) | Ok("") => {
+                Self::rustup().or_else(|first| Self::debian().map_err(|_second| first))
+            }
+            Ok(other) => Err(Error(format!(
+                "PORTCULLIS_TOOLCHAIN={other}: it may be `rustup` or `debian`, or unset"
+            ))),
+        }
+    }
+
+    fn rustup() -> Result<Self> {
+        let libraries = print(&rustc(), &["--target", TARGET, "--print", "target-libdir"])?;
+        if Path::new(&libraries).is_dir() {
+            Ok(Self::Rustup)
+        } else {
+            Err(format!("the Rust target {TARGET} is not installed: run ./scripts/setup").into())
+        }
+    }
+
+    fn debian() -> Result<Self> {
+        let sysroot = print(DEBIAN_RUSTC.as_ref(), &["--print", "sysroot"]).map_err(|_| {
+            Error("Debian's rustc-web is not installed: run PORTCULLIS_TOOLCHAIN=debian ./scripts/setup".into())
+        })?;
+        if !Path::new(&sysroot).join("lib/rustlib/src/rust/library/Cargo.toml").is_file() {
+            return Err("Debian's rust-web-src is not installed: run PORTCULLIS_TOOLCHAIN=debian ./scripts/setup".into());
+        }
+        Ok(Self::Debian { linker: linker()? })
+    }
+
+    /// A `cargo build` for the images' target, to which packages and profile are yet to be added.
+    #[must_use]
+    pub fn cargo_build(&self) -> Command {
+        let mut command = Command::new(cargo());
+        command.current_dir(paths::root()).arg("build").args(["--target", TARGET]);
+        // What cargo set for this tool's own run is not meant for the images.
+        command.env("CARGO_TARGET_DIR", paths::target()).env_remove("RUSTFLAGS");
+        if let Self::Debian { linker } = self {
+            command
+                .env("RUSTC", DEBIAN_RUSTC)
+                .env("RUSTC_BOOTSTRAP", "1")
+                .env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_LINKER", linker)
+                .arg("-Zbuild-std=core,alloc,compiler_builtins")
+                .arg("-Zbuild-std-features=compiler-builtins-mem");
+        }
+        command
+    }
+
+    /// For messages.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Rustup => "rustup's target",
+            Self::Debian { .. } => "Debian's rustc-web, building core and alloc",
+        }
+    }
+}
+
+/// The linker that comes with the active toolchain, else LLVM's from the path.
+fn linker() -> Result<PathBuf> {
+    if let Ok(sysroot) = print(&rustc(), &["--print", "sysroot"])
+        && let Ok(host) = host()
+    {
+        let lld = Path::new(&sysroot).join("lib/rustlib").join(host).join("bin/rust-lld");
+        if lld.is_file() {
+            return Ok(lld);
+        }
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .map(|folder| folder.join("ld.lld"))
+        .find(|lld| lld.is_file())
+        .ok_or_else(|| "no rust-lld and no ld.lld: apt-get install lld".into())
+}
+
+/// The host's triple, as the active compiler calls it.
+fn host() -> Result<String> {
+    let version = print(&rustc(), &["-vV"])?;
+    version
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .map(str::to_owned)
+        .ok_or_else(|| "rustc -vV names no host".into())
+}
+
+/// The cargo that runs this tool.
+pub(crate) fn cargo() -> PathBuf {
+    env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
+}
+
+/// The compiler beside the cargo that runs this tool.
+fn rustc() -> PathBuf {
+    let beside = cargo().with_file_name("rustc");
+    if beside.is_file() { beside } else { "rustc".into() }
+}
+
+/// Standard output of `program args`, without its last newline.
+fn print(program: &Path, args: &[&str]) -> Result<String> {
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .context(|| format!("cannot run {}", program.display()))?;
+    if !output.status.success() {
+        return Err(format!(
+            "{} {}: {}",
+            program.display(),
+            args.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        )
+        .into());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
