@@ -37,8 +37,10 @@ pub enum Exit {
     Wfx {
         /// Whether it was WFE or WFET.
         wfe: bool,
+        /// ESR.IL: false for the 16-bit T32 encoding, which AArch32 EL0 may use.
+        il: bool,
     },
-    /// Anything else: becomes an UNDEFINED exception in the guest. `il` is false for a 16-bit T32 instruction.
+    /// Anything else: becomes an UNDEFINED exception in the guest.
     Undefined {
         /// ESR_EL2.EC.
         ec: u8,

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Sets of a VM's vCPUs.
+
+/// Most vCPUs that a VM can have.
+pub const MAX_VCPUS: usize = 8;
+
+/// A set of vCPU indices, each below [`MAX_VCPUS`]; bit n stands for vCPU n.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct VcpuSet(u8);
+
+impl VcpuSet {
+    /// No vCPU.
+    pub const EMPTY: Self = Self(0);
+
+    /// One vCPU; empty if `index` is out of range.
+    #[inline(always)]
+    pub const fn single(index: usize) -> Self {
+        if index < MAX_VCPUS { Self(1 << index) } else { Self::EMPTY }
+    }
+
+    /// vCPUs 0 to `count` - 1.
+    #[inline(always)]
+    pub const fn first(count: usize) -> Self {
+        if count >= MAX_VCPUS { Self(u8::MAX) } else { Self(!(u8::MAX << count)) }
+    }
+
+    /// The set whose members are the bits of `bits`.
+    #[inline(always)]
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
+    /// One bit per member.
+    #[inline(always)]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Adds a vCPU; one out of range is ignored.
+    #[inline(always)]
+    pub const fn insert(&mut self, index: usize) {
+        self.0 |= Self::single(index).0;
+    }
+
+    /// Takes a vCPU out.
+    #[inline(always)]
+    pub const fn remove(&mut self, index: usize) {
+        self.0 &= !Self::single(index).0;
+    }
+
+    /// Whether a vCPU is a member.
+    #[inline(always)]
+    pub const fn contains(self, index: usize) -> bool {
+        self.0 & Self::single(index).0 != 0
+    }
+
+    /// Members of either set.
+    #[inline(always)]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Members of both sets.
+    #[inline(always)]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Members of this set that are not in `other`.
+    #[inline(always)]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether there is no member.
+    #[inline(always)]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Number of members.
+    #[inline(always)]
+    pub const fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// The members, lowest index first.
+    #[inline(always)]
+    pub const fn iter(self) -> VcpuSetIter {
+        VcpuSetIter(self.0)
+    }
+}
+
+impl IntoIterator for VcpuSet {
+    type Item = usize;
+    type IntoIter = VcpuSetIter;
+    #[inline(always)]
+    fn into_iter(self) -> VcpuSetIter {
+        self.iter()
+    }
+}
+
+impl core::fmt::Debug for VcpuSet {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+/// Iterator over the members of a [`VcpuSet`].
+#[derive(Clone, Debug)]
+pub struct VcpuSetIter(u8);
+
+impl Iterator for VcpuSetIter {
+    type Item = usize;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        if self.0 == 0 {
+            return None;
+        }
+        let index = self.0.trailing_zeros() as usize;
+        self.0 &= self.0.wrapping_sub(1);
+        Some(index)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let len = self.0.count_ones() as usize;
+        (len, Some(len))
+    }
+}
+
+impl ExactSizeIterator for VcpuSetIter {}
