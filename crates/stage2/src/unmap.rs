@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Taking leaves away: valid to annotation.
+
+use crate::codec::{self, Annotation, Attr, Entry, level_size};
+use crate::host::{TableMemory, Tlb};
+use crate::invalidate::{Batch, Stale};
+use crate::map::{MapError, entry_end};
+use crate::tables::{Slot, Stage2, Writer};
+use arch::{Ipa, Pa, Range};
+use lock::Order;
+
+impl<H: TableMemory + Tlb> Stage2<H> {
+    /// Takes away the leaves of `range`, all of which must be mapped, and leaves `leave`. Blocks that
+    /// reach beyond the range are split. On return no CPU can reach the memory through this VM's
+    /// tables, and where it was Normal memory the caches hold nothing of it.
+    ///
+    /// # Errors
+    /// Nothing has changed then; [`MapError`] says why.
+    pub fn unmap(
+        &self,
+        order: &Order,
+        range: Range<Ipa>,
+        leave: Annotation,
+    ) -> Result<(), MapError> {
+        let (start, end) = self.checked(range).ok_or(MapError::Range)?;
+        let writer = &mut *self.writer.lock(order);
+        if writer.released {
+            return Err(MapError::Released);
+        }
+        let mut tables = 0u64;
+        let mut at = start;
+        while at < end {
+            let slot = self.slot(at);
+            if leaf_of(&slot).is_none() {
+                return Err(MapError::NotMapped(Ipa::new(at)));
+            }
+            let stop = entry_end(at, slot.level).min(end);
+            tables = tables.saturating_add(tables_to_carve(slot.level, at, stop));
+            at = stop;
+        }
+        if tables > writer.pool.free() as u64 {
+            return Err(MapError::PoolEmpty);
+        }
+        self.remove(writer, start, end, leave)
+    }
+
+    /// The second half of [`Stage2::unmap`]: everything was checked.
+    pub(crate) fn remove(
+        &self,
+        writer: &mut Writer,
+        start: u64,
+        end: u64,
+        leave: Annotation,
+    ) -> Result<(), MapError> {
+        let mut batch = Batch::new();
+        let mut at = start;
+        while at < end {
+            let slot = self.slot(at);
+            let Some((pa, attr)) = leaf_of(&slot) else {
+                debug_assert!(false, "all of the range was mapped");
+                break;
+            };
+            let stop = entry_end(at, slot.level).min(end);
+            if stop.wrapping_sub(at) < level_size(slot.level) {
+                if !self.split_block(writer, &slot, at, pa, attr) {
+                    debug_assert!(false, "the pool had been counted");
+                    break;
+                }
+                continue;
+            }
+            self.host.store(slot.table, slot.index, codec::annotation(leave));
+            batch.push(Stale { ipa: at, level: slot.level, pa, clean: attr.is_memory() });
+            if batch.is_full() {
+                self.complete(&mut batch);
+            }
+            at = stop;
+        }
+        self.complete(&mut batch);
+        Ok(())
+    }
+}
+
+/// The leaf at `slot`, if it is one.
+pub(crate) fn leaf_of(slot: &Slot) -> Option<(Pa, Attr)> {
+    match codec::entry(slot.raw, slot.level) {
+        Entry::Leaf { pa, attr } => Some((pa, attr)),
+        _ => None,
+    }
+}
+
+/// Tables it takes to cut `at..stop` exactly out of an entry of `level`. Recurses at most three times.
+fn tables_to_carve(level: u8, at: u64, stop: u64) -> u64 {
+    if level >= 3 || stop.wrapping_sub(at) == level_size(level) {
+        return 0;
+    }
+    let next = level.wrapping_add(1);
+    // Only the first and the last part can be less than whole.
+    let first_end = entry_end(at, next).min(stop);
+    let mut tables = 1u64.saturating_add(tables_to_carve(next, at, first_end));
+    if first_end < stop {
+        let last = (stop.wrapping_sub(1)) & !level_size(next).wrapping_sub(1);
+        tables = tables.saturating_add(tables_to_carve(next, last.max(first_end), stop));
+    }
+    tables
+}
