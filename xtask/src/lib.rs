@@ -8,6 +8,7 @@
 //!
 //! - [`build::Artifacts`]: where the images are once built.
 //! - [`flat::flatten`]: an ELF file as the bytes a boot loader puts into memory.
+//! - [`qemu::Machine`], [`qemu::Session`]: a machine to boot, and its console.
 //!
 //! # Invariants
 //!
@@ -18,4 +19,5 @@ pub mod build;
 pub mod error;
 pub mod flat;
 pub mod paths;
+pub mod qemu;
 pub mod toolchain;

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! QEMU: from a typed description of a machine to its console, line by line, with hard limits of time.
+//!
+//! # Key types
+//!
+//! - [`Machine`]: what to boot, turned into a command line by [`Machine::arguments`].
+//! - [`Session`]: a running QEMU; [`Run`]: what is left of one that ended.
+//!
+//! # Invariants
+//!
+//! - QEMU never outlives its [`Session`], nor the process that started it.
+//! - QEMU's exit status says nothing about the guest (it is 0 whatever happened): callers judge lines.
+//! - The whole console is kept in `target/qemu-logs/NAME.log`, below the command that repeats the run.
+
+mod machine;
+mod monitor;
+mod session;
+
+pub use machine::{Blob, Gic, MODULES, Machine, Module, Start};
+pub use monitor::Monitor;
+pub use session::{Ended, Limits, Run, Session};
+
+use std::env;
+use std::path::PathBuf;
+
+use crate::error::Result;
+
+/// The QEMU to run: `$PORTCULLIS_QEMU`, else `qemu-system-aarch64` from the path.
+///
+/// # Errors
+///
+/// There is none.
+pub fn program() -> Result<PathBuf> {
+    if let Some(given) = env::var_os("PORTCULLIS_QEMU").filter(|value| !value.is_empty()) {
+        return Ok(given.into());
+    }
+    find("qemu-system-aarch64")
+        .ok_or_else(|| "qemu-system-aarch64 is not installed: run ./scripts/setup".into())
+}
+
+/// The first file called `name` in the path's folders.
+fn find(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}

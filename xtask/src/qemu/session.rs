@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A running QEMU: its console line by line, its end, and its log.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Machine, find, program};
+use crate::error::{Context, Error, Result};
+use crate::paths;
+
+/// How long a run may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// From start to end.
+    pub total: Duration,
+    /// Without a line on the console.
+    pub silence: Duration,
+}
+
+impl Default for Limits {
+    /// Generous: the host may be busy with other things.
+    fn default() -> Self {
+        Self { total: Duration::from_secs(300), silence: Duration::from_secs(90) }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// QEMU ended by itself, with this status (none: by a signal).
+    Exited(Option<i32>),
+    /// It was stopped on purpose.
+    Stopped,
+    /// Nothing was said for [`Limits::silence`].
+    Silent,
+    /// [`Limits::total`] was over.
+    TimedOut,
+}
+
+/// What is left of a QEMU that ended.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The console's lines, without line ends; QEMU's own messages begin with `qemu: `.
+    pub lines: Vec<String>,
+    /// How it ended.
+    pub ended: Ended,
+    /// How long it took.
+    pub took: Duration,
+    /// The whole console.
+    pub log: PathBuf,
+}
+
+/// A running QEMU.
+#[derive(Debug)]
+pub struct Session {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    events: Receiver<String>,
+    lines: Vec<String>,
+    /// Lines before this one have been seen by [`Self::wait_for`].
+    seen: usize,
+    started: Instant,
+    limits: Limits,
+    ended: Option<Ended>,
+    log: PathBuf,
+}
+
+impl Session {
+    /// Starts `machine`; its log is `target/qemu-logs/NAME.log`.
+    ///
+    /// With `echo`, the console is also copied to standard output as it comes, and standard input is QEMU's.
+    ///
+    /// # Errors
+    ///
+    /// QEMU is missing or cannot be started, or the machine's files are missing.
+    pub fn start(machine: &Machine, name: &str, limits: Limits, echo: bool) -> Result<Self> {
+        let qemu = program()?;
+        let arguments = machine.arguments()?;
+        let log = paths::target().join("qemu-logs").join(format!("{name}.log"));
+        if let Some(folder) = log.parent() {
+            fs::create_dir_all(folder).context(|| folder.display().to_string())?;
+        }
+        let mut file = File::create(&log).context(|| log.display().to_string())?;
+        writeln!(file, "{}", shell(&qemu.clone().into(), &arguments))
+            .context(|| log.display().to_string())?;
+
+        let mut command = dying_with_us(qemu);
+        let stdin = if echo { Stdio::inherit() } else { Stdio::piped() };
+        let mut child = command
+            .args(&arguments)
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context(|| "cannot start QEMU".into())?;
+
+        let (sender, events) = channel();
+        let file = Arc::new(Mutex::new(file));
+        if let Some(stderr) = child.stderr.take() {
+            read(stderr, "qemu: ", sender.clone(), Arc::clone(&file), false);
+        }
+        if let Some(stdout) = child.stdout.take() {
+            read(stdout, "", sender, file, echo);
+        }
+        let stdin = child.stdin.take();
+        let started = Instant::now();
+        Ok(Self {
+            child,
+            stdin,
+            events,
+            lines: Vec::new(),
+            seen: 0,
+            started,
+            limits,
+            ended: None,
+            log,
+        })
+    }
+
+    /// The next line, or `None` when the run has ended: see [`Self::ended`].
+    pub fn next_line(&mut self) -> Option<&str> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let left = self.limits.total.saturating_sub(self.started.elapsed());
+        match self.events.recv_timeout(left.min(self.limits.silence)) {
+            Ok(line) => {
+                self.lines.push(line);
+                return self.lines.last().map(String::as_str);
+            }
+            // Both pipes are closed: QEMU has ended or is about to.
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = self.child.wait().ok().and_then(|status| status.code());
+                self.ended = Some(Ended::Exited(status));
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                self.kill();
+                let over = self.started.elapsed() >= self.limits.total;
+                self.ended = Some(if over { Ended::TimedOut } else { Ended::Silent });
+            }
+        }
+        None
+    }
+
+    /// Reads on until a line contains `text`, and returns it. Lines that earlier calls have passed do not
+    /// count.
+    ///
+    /// # Errors
+    ///
+    /// The run ends before.
+    pub fn wait_for(&mut self, text: &str) -> Result<String> {
+        loop {
+            while let Some(line) = self.lines.get(self.seen) {
+                self.seen += 1;
+                if line.contains(text) {
+                    return Ok(line.clone());
+                }
+            }
+            if self.next_line().is_none() {
+                return Err(Error(format!("no line with `{text}`: {}", self.tail())));
+            }
+        }
+    }
+
+    /// Types `text` at the console.
+    ///
+    /// # Errors
+    ///
+    /// QEMU is gone, or its input is not ours.
+    pub fn send(&mut self, text: &str) -> Result<()> {
+        let stdin = self.stdin.as_mut().ok_or("QEMU's input is not ours")?;
+        stdin
+            .write_all(text.as_bytes())
+            .and_then(|()| stdin.flush())
+            .context(|| "cannot type at QEMU's console".into())
+    }
+
+    /// How it ended, if it has.
+    #[must_use]
+    pub fn ended(&self) -> Option<Ended> {
+        self.ended
+    }
+
+    /// The lines so far.
+    #[must_use]
+    pub fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// Reads to QEMU's end.
+    #[must_use]
+    pub fn finish(mut self) -> Run {
+        while self.next_line().is_some() {}
+        self.into_run()
+    }
+
+    /// Reads on for `time`, then ends QEMU: for machines that park and have nothing more to say.
+    #[must_use]
+    pub fn stop_after(mut self, time: Duration) -> Run {
+        self.limits = Limits { total: self.started.elapsed() + time, silence: time };
+        while self.next_line().is_some() {}
+        if matches!(self.ended, Some(Ended::Silent | Ended::TimedOut)) {
+            self.ended = Some(Ended::Stopped);
+        }
+        self.into_run()
+    }
+
+    fn into_run(mut self) -> Run {
+        Run {
+            lines: std::mem::take(&mut self.lines),
+            ended: self.ended.unwrap_or(Ended::Stopped),
+            took: self.started.elapsed(),
+            log: self.log.clone(),
+        }
+    }
+
+    fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // What QEMU had said is still in the pipes.
+        while let Ok(line) = self.events.recv_timeout(Duration::from_secs(1)) {
+            self.lines.push(line);
+        }
+    }
+
+    fn tail(&self) -> String {
+        tail(&self.lines, self.ended, &self.log)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Run {
+    /// The lines that contain `text`.
+    pub fn with<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a str> {
+        self.lines.iter().map(String::as_str).filter(move |line| line.contains(text))
+    }
+
+    /// The run's end and last lines, for messages.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        tail(&self.lines, Some(self.ended), &self.log)
+    }
+}
+
+fn tail(lines: &[String], ended: Option<Ended>, log: &std::path::Path) -> String {
+    let how = match ended {
+        None => "QEMU still runs".to_owned(),
+        Some(Ended::Exited(Some(status))) => format!("QEMU ended with status {status}"),
+        Some(Ended::Exited(None)) => "QEMU was killed".to_owned(),
+        Some(Ended::Stopped) => "QEMU was stopped".to_owned(),
+        Some(Ended::Silent) => "nothing was said for too long".to_owned(),
+        Some(Ended::TimedOut) => "the time was over".to_owned(),
+    };
+    let last = lines.get(lines.len().saturating_sub(12)..).unwrap_or_default();
+    format!("{how}; {} holds it all, the last lines:\n  {}", log.display(), last.join("\n  "))
+}
+
+/// `qemu` as a command whose process the kernel kills when the thread that started it is gone, however
+/// that came about. util-linux' setpriv does it without unsafe code here.
+fn dying_with_us(qemu: PathBuf) -> Command {
+    match find("setpriv") {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "KILL", "--"]).arg(qemu);
+            command
+        }
+        None => Command::new(qemu),
+    }
+}
+
+/// Sends `stream`'s lines, each behind `prefix`, and logs them, in a thread of its own.
+fn read(
+    mut stream: impl Read + Send + 'static,
+    prefix: &'static str,
+    sender: Sender<String>,
+    log: Arc<Mutex<File>>,
+    echo: bool,
+) {
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        let mut line = Vec::new();
+        let finish = |line: &mut Vec<u8>| {
+            while line.last() == Some(&b'\r') {
+                line.pop();
+            }
+            let text = format!("{prefix}{}", String::from_utf8_lossy(line));
+            line.clear();
+            let _ = writeln!(log.lock().unwrap_or_else(PoisonError::into_inner), "{text}");
+            // The other side may have lost interest; the log has not.
+            let _ = sender.send(text);
+        };
+        while let Ok(count) = stream.read(&mut buffer) {
+            let bytes = buffer.get(..count).unwrap_or_default();
+            if bytes.is_empty() {
+                break;
+            }
+            if echo {
+                let mut out = std::io::stdout().lock();
+                let _ = out.write_all(bytes).and_then(|()| out.flush());
+            }
+            for byte in bytes {
+                if *byte == b'\n' {
+                    finish(&mut line);
+                } else {
+                    line.push(*byte);
+                }
+            }
+        }
+        if !line.is_empty() {
+            finish(&mut line);
+        }
+    });
+}
+
+/// The command as a shell would take it.
+fn shell(program: &OsString, arguments: &[OsString]) -> String {
+    let quote = |word: &OsString| {
+        let word = word.to_string_lossy();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=,./:".contains(&byte);
+        if !word.is_empty() && word.bytes().all(plain) {
+            word.into_owned()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    std::iter::once(program).chain(arguments).map(quote).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A session over `sh -c SCRIPT` instead of QEMU.
+    fn session(script: &str, limits: Limits) -> Session {
+        let mut child = dying_with_us("/bin/sh".into())
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, events) = channel();
+        let log = Arc::new(Mutex::new(tempfile()));
+        read(child.stdout.take().unwrap(), "", sender, log, false);
+        Session {
+            stdin: child.stdin.take(),
+            child,
+            events,
+            lines: Vec::new(),
+            seen: 0,
+            started: Instant::now(),
+            limits,
+            ended: None,
+            log: "LOG".into(),
+        }
+    }
+
+    fn tempfile() -> File {
+        File::create("/dev/null").unwrap()
+    }
+
+    fn alive(pid: u32) -> bool {
+        std::path::Path::new(&format!("/proc/{pid}")).exists()
+    }
+
+    #[test]
+    fn lines_come_without_their_ends_and_an_unfinished_one_too() {
+        let run = session("printf 'a\\r\\nb\\nc'; exit 3", Limits::default()).finish();
+        assert_eq!(run.lines, ["a", "b", "c"]);
+        assert_eq!(run.ended, Ended::Exited(Some(3)));
+    }
+
+    #[test]
+    fn silence_ends_it_and_keeps_what_was_said() {
+        let limits = Limits { silence: Duration::from_millis(300), ..Limits::default() };
+        let run = session("echo before; exec sleep 1000", limits).finish();
+        assert_eq!(run.lines, ["before"]);
+        assert_eq!(run.ended, Ended::Silent);
+    }
+
+    #[test]
+    fn the_total_time_ends_one_that_never_stops_talking() {
+        let limits = Limits { total: Duration::from_millis(300), ..Limits::default() };
+        let run = session("while :; do echo x; sleep 0.05; done", limits).finish();
+        assert_eq!(run.ended, Ended::TimedOut);
+        assert!(run.lines.len() > 1);
+    }
+
+    #[test]
+    fn waiting_finds_each_line_once_and_says_so_when_there_is_no_more() {
+        let mut session = session("echo one; echo two; echo one", Limits::default());
+        assert_eq!(session.wait_for("two").unwrap(), "two");
+        assert_eq!(session.wait_for("one").unwrap(), "one");
+        let error = session.wait_for("one").unwrap_err().0;
+        assert!(error.contains("no line with `one`") && error.contains("status 0"), "{error}");
+    }
+
+    #[test]
+    fn input_is_typed() {
+        let mut session = session("read word; echo got $word", Limits::default());
+        session.send("hello\n").unwrap();
+        assert_eq!(session.wait_for("got").unwrap(), "got hello");
+    }
+
+    #[test]
+    fn dropping_a_session_ends_its_process() {
+        let session = session("exec sleep 1000", Limits::default());
+        let pid = session.child.id();
+        assert!(alive(pid));
+        drop(session);
+        assert!(!alive(pid));
+    }
+
+    #[test]
+    fn the_process_ends_with_the_thread_that_started_it() {
+        let pid = thread::spawn(|| {
+            let mut session = session("echo up; exec sleep 1000", Limits::default());
+            session.wait_for("up").unwrap();
+            let pid = session.child.id();
+            std::mem::forget(session);
+            pid
+        })
+        .join()
+        .unwrap();
+        let until = Instant::now() + Duration::from_secs(10);
+        // It stays as a zombie, as nobody waits for it.
+        while fs::read_to_string(format!("/proc/{pid}/stat"))
+            .is_ok_and(|stat| !stat.contains(") Z"))
+        {
+            assert!(Instant::now() < until, "{pid} lives on");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    fn a_logged_command_can_be_pasted() {
+        let line = shell(&"qemu".into(), &["-append".into(), "a b='c'".into(), "-m".into()]);
+        assert_eq!(line, r"qemu -append 'a b='\''c'\''' -m");
+    }
+}
