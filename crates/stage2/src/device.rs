@@ -18,13 +18,14 @@ impl<H: TableMemory + Tlb> Stage2<H> {
     /// # Errors
     /// Nothing has changed then; [`MapError`] says why.
     pub fn install_device(&self, order: &Order, ipa: Ipa, pa: Pa) -> Result<(), MapError> {
-        if ipa.raw() < self.limit() && ipa.page_offset() == 0 && pa.page_offset() == 0 {
-            let _writer = self.writer.lock(order);
-            if leaf_of(&self.slot(ipa.raw())) == Some((pa, Attr::Device)) {
-                return Ok(());
-            }
+        let writer = &mut *self.writer.lock(order);
+        let there = ipa.raw() < self.limit()
+            && ipa.page_offset() == 0
+            && leaf_of(&self.slot(ipa.raw())) == Some((pa, Attr::Device));
+        if there {
+            return Ok(());
         }
-        self.map_over(order, ipa, pa, PAGE_SIZE, Attr::Device, Over::Declared)
+        self.map_locked(writer, ipa, pa, PAGE_SIZE, Attr::Device, Over::Declared)
     }
 
     /// Takes the device page at `ipa` away, with the full sequence; returns whether there was one.

@@ -31,6 +31,8 @@ extern crate std;
 mod annotate;
 pub mod codec;
 mod device;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 mod frames;
 mod host;
 mod invalidate;

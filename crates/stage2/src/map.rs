@@ -2,8 +2,9 @@
 //! Mapping memory and devices: invalid to valid.
 
 use crate::codec::{self, Attr, EMPTY, level_shift, level_size};
-use crate::host::{TableMemory, Tlb};
-use crate::tables::{Slot, Stage2};
+use crate::host::{ENTRIES, TableMemory, Tlb};
+use crate::invalidate::{Batch, Stale};
+use crate::tables::{Slot, Stage2, Writer};
 use arch::{Ipa, PAGE_SHIFT, Pa, Range};
 use lock::Order;
 
@@ -79,13 +80,24 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         attr: Attr,
         over: Over,
     ) -> Result<(), MapError> {
+        self.map_locked(&mut self.writer.lock(order), ipa, pa, size, attr, over)
+    }
+
+    pub(crate) fn map_locked(
+        &self,
+        writer: &mut Writer,
+        ipa: Ipa,
+        pa: Pa,
+        size: u64,
+        attr: Attr,
+        over: Over,
+    ) -> Result<(), MapError> {
         let range = Range::<Ipa>::new(ipa, size).ok_or(MapError::Range)?;
         let (start, end) = self.checked(range).ok_or(MapError::Range)?;
         let pa_end = pa.checked_add(size).ok_or(MapError::Range)?;
         if pa.page_offset() != 0 || pa_end.raw() > PA_LIMIT {
             return Err(MapError::Range);
         }
-        let writer = &mut *self.writer.lock(order);
         if writer.released {
             return Err(MapError::Released);
         }
@@ -134,7 +146,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
     /// `false`, and nothing changed, where the pool is empty.
     pub(crate) fn split_block(
         &self,
-        writer: &mut crate::tables::Writer,
+        writer: &mut Writer,
         slot: &Slot,
         address: u64,
         pa: Pa,
@@ -142,7 +154,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
     ) -> bool {
         let Some(table) = writer.pool.take(&self.host) else { return false };
         let level = slot.level.wrapping_add(1);
-        for index in 0..crate::host::ENTRIES {
+        for index in 0..ENTRIES {
             let part = pa.raw().wrapping_add((index as u64).wrapping_shl(level_shift(level)));
             self.host.store(table, index, codec::leaf(Pa::new(part), attr, level));
         }
@@ -150,8 +162,8 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         // the sequence also orders the table's contents before the store that publishes it.
         self.host.store(slot.table, slot.index, codec::locked());
         let base = address & !level_size(slot.level).wrapping_sub(1);
-        let mut batch = crate::invalidate::Batch::new();
-        batch.push(crate::invalidate::Stale { ipa: base, level: slot.level, pa, clean: false });
+        let mut batch = Batch::new();
+        batch.push(Stale { ipa: base, level: slot.level, pa, clean: false });
         self.complete(&mut batch);
         self.host.store(slot.table, slot.index, codec::table(table));
         true

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Judges the order of stores, barriers and invalidations.
+
+use super::{Event, TABLES};
+use crate::codec::{self, Descriptor, Entry, level_shift, level_size};
+use crate::host::ENTRIES;
+use arch::{Ipa, PAGE_SIZE, Pa, Stage2Geometry};
+use std::collections::BTreeMap;
+use std::format;
+use std::string::String;
+use std::vec;
+use std::vec::Vec;
+
+/// What a page of table memory is to a walker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// Not reachable: free, or being filled. `synced` where a DSB followed the last store.
+    Loose { synced: bool },
+    /// Part of the tree: level of its entries, and the address that its first one stands for.
+    Live { level: u8, base: u64 },
+    /// Was part of the tree; walk caches may know it.
+    Detached,
+}
+
+/// How far the removal of a valid descriptor has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Written,
+    Visible,
+    Stage2Issued,
+    Stage2Done,
+    Stage1Issued,
+    AllIssued,
+    Done,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Removal {
+    /// What the descriptor translated.
+    ipa: u64,
+    level: u8,
+    /// Normal memory it mapped.
+    memory: Option<Pa>,
+    /// A table rather than a leaf.
+    table: bool,
+    step: Step,
+    rounds: u8,
+}
+
+impl Removal {
+    fn round_done(&mut self) {
+        self.rounds -= 1;
+        self.step = if self.rounds == 0 { Step::Done } else { Step::Visible };
+    }
+}
+
+pub(super) struct Judge {
+    pub(super) repeat: bool,
+    roles: Vec<Role>,
+    /// Descriptors on their way from valid to clean, by word.
+    removals: BTreeMap<usize, Removal>,
+    /// Normal memory whose leaf is gone for good, and may be cleaned.
+    cleanable: Vec<(Pa, u64)>,
+    /// A descriptor was made valid, and no DSB followed yet.
+    unsynced: bool,
+    pub(super) violations: Vec<String>,
+}
+
+impl Judge {
+    pub(super) fn new(pages: usize, geometry: &Stage2Geometry, repeat: bool) -> Self {
+        let mut roles = vec![Role::Loose { synced: false }; pages];
+        let span = level_size(geometry.start_level) * ENTRIES as u64;
+        for (page, role) in roles.iter_mut().take(usize::from(geometry.root_pages)).enumerate() {
+            *role = Role::Live { level: geometry.start_level, base: page as u64 * span };
+        }
+        Self {
+            repeat,
+            roles,
+            removals: BTreeMap::new(),
+            cleanable: Vec::new(),
+            unsynced: false,
+            violations: Vec::new(),
+        }
+    }
+
+    pub(super) fn live_pages(&self) -> usize {
+        self.roles.iter().filter(|role| matches!(role, Role::Live { .. })).count()
+    }
+
+    pub(super) fn unfinished(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        for removal in self.removals.values() {
+            faults.push(format!("removal not completed: {removal:x?}"));
+        }
+        if self.unsynced {
+            faults.push("a descriptor was made valid without a DSB after it".into());
+        }
+        faults
+    }
+
+    fn blame(&mut self, what: String) {
+        self.violations.push(what);
+    }
+
+    /// Judges a store that has just changed `words[word]` from `old`.
+    pub(super) fn store(&mut self, words: &[u64], word: usize, old: u64) -> Option<Event> {
+        let (page, index, new) = (word / ENTRIES, word % ENTRIES, words[word]);
+        let (level, base) = match self.roles[page] {
+            Role::Loose { .. } => {
+                self.roles[page] = Role::Loose { synced: false };
+                return None;
+            }
+            Role::Detached => {
+                self.blame(format!("page {page} touched before the VMID was invalidated"));
+                return None;
+            }
+            Role::Live { level, base } => (level, base),
+        };
+        let ipa = base + ((index as u64) << level_shift(level));
+        let what = format!("{ipa:#x} level {level}: {old:#x} -> {new:#x}");
+        self.shape(new, level, &what);
+
+        let removing = self.removals.contains_key(&word);
+        let was_valid = codec::is_valid(old);
+        let is_valid = codec::is_valid(new);
+        if removing && is_valid {
+            self.blame(format!("valid before the invalidation was complete: {what}"));
+        } else if was_valid && is_valid && old != new {
+            self.blame(format!("valid to valid without a break: {what}"));
+        }
+        if was_valid && !is_valid {
+            self.remove(words, word, ipa, level, old);
+        }
+        if is_valid && !was_valid {
+            self.unsynced = true;
+            if let Descriptor::Table(table) = codec::decode(new, level) {
+                self.publish(words, table, level + 1, ipa, &what);
+            }
+        }
+        Some(Event::Store { ipa: Ipa::new(ipa), level, old, new })
+    }
+
+    /// Whether `new` is a descriptor that may stand in a table at all.
+    fn shape(&mut self, new: u64, level: u8, what: &str) {
+        match codec::decode(new, level) {
+            Descriptor::Entry(Entry::Unknown(_)) => self.blame(format!("no descriptor: {what}")),
+            Descriptor::Entry(Entry::Leaf { .. }) | Descriptor::Table(_) => {}
+            Descriptor::Entry(_) if new & 3 != 0 => {
+                self.blame(format!("annotation with bit 0 or 1 set: {what}"));
+            }
+            Descriptor::Entry(_) => {}
+        }
+    }
+
+    fn remove(&mut self, words: &[u64], word: usize, ipa: u64, level: u8, old: u64) {
+        let rounds = if self.repeat { 2 } else { 1 };
+        let (table, memory) = match codec::decode(old, level) {
+            Descriptor::Table(table) => {
+                self.detach(words, table, level + 1);
+                (true, None)
+            }
+            Descriptor::Entry(Entry::Leaf { pa, attr }) if attr.is_memory() => (false, Some(pa)),
+            Descriptor::Entry(_) => (false, None),
+        };
+        let removal = Removal { ipa, level, memory, table, step: Step::Written, rounds };
+        self.removals.insert(word, removal);
+    }
+
+    fn page_of(table: Pa) -> usize {
+        ((table.raw() - TABLES.raw()) / PAGE_SIZE) as usize
+    }
+
+    fn publish(&mut self, words: &[u64], table: Pa, level: u8, base: u64, what: &str) {
+        let page = Self::page_of(table);
+        match self.roles[page] {
+            Role::Loose { synced: true } => {}
+            Role::Loose { synced: false } => {
+                self.blame(format!("table published before its contents: {what}"));
+            }
+            role => self.blame(format!("a page used twice ({role:?}): {what}")),
+        }
+        self.roles[page] = Role::Live { level, base };
+        for index in 0..ENTRIES {
+            let raw = words[page * ENTRIES + index];
+            let at = base + ((index as u64) << level_shift(level));
+            self.shape(raw, level, &format!("{at:#x} level {level} in a new table: {raw:#x}"));
+            if let Descriptor::Table(next) = codec::decode(raw, level) {
+                self.publish(words, next, level + 1, at, what);
+            }
+        }
+    }
+
+    fn detach(&mut self, words: &[u64], table: Pa, level: u8) {
+        let page = Self::page_of(table);
+        self.roles[page] = Role::Detached;
+        for index in 0..ENTRIES {
+            if let Descriptor::Table(next) = codec::decode(words[page * ENTRIES + index], level) {
+                self.detach(words, next, level + 1);
+            }
+        }
+    }
+
+    /// Judges a barrier, an invalidation or a cache operation.
+    pub(super) fn event(&mut self, event: Event) {
+        match event {
+            Event::Store { .. } => {}
+            Event::DsbIshst => self.barrier(false),
+            Event::DsbIsh => self.barrier(true),
+            Event::Isb => self.isb(),
+            Event::TlbiIpa { ipa, level } => {
+                let mut hit = false;
+                for removal in self.removals.values_mut() {
+                    let same = removal.ipa == ipa.raw() && !removal.table;
+                    if same && level.is_none_or(|level| level == removal.level) {
+                        hit = true;
+                        if removal.step == Step::Visible {
+                            removal.step = Step::Stage2Issued;
+                        }
+                    }
+                }
+                if !hit {
+                    self.blame(format!("invalidation of {ipa:?} level {level:?}: no such entry"));
+                }
+            }
+            Event::TlbiStage1 => {
+                for removal in self.removals.values_mut() {
+                    if removal.step == Step::Stage2Done {
+                        removal.step = Step::Stage1Issued;
+                    }
+                }
+            }
+            Event::TlbiAll => {
+                for removal in self.removals.values_mut() {
+                    if !matches!(removal.step, Step::Written | Step::Done) {
+                        removal.step = Step::AllIssued;
+                    }
+                }
+            }
+            Event::Clean { pa, bytes } => {
+                let found = self.cleanable.iter().position(|c| *c == (pa, bytes));
+                match found {
+                    Some(index) => drop(self.cleanable.swap_remove(index)),
+                    None => self.blame(format!(
+                        "cache maintenance of {pa:?}+{bytes:#x}: no Normal leaf that is gone"
+                    )),
+                }
+            }
+        }
+    }
+
+    fn barrier(&mut self, loads_too: bool) {
+        self.unsynced = false;
+        for role in &mut self.roles {
+            if let Role::Loose { synced } = role {
+                *synced = true;
+            }
+        }
+        for removal in self.removals.values_mut() {
+            match removal.step {
+                Step::Written => removal.step = Step::Visible,
+                Step::Stage2Issued if loads_too => removal.step = Step::Stage2Done,
+                Step::Stage1Issued | Step::AllIssued if loads_too => removal.round_done(),
+                _ => {}
+            }
+        }
+    }
+
+    fn isb(&mut self) {
+        let done: Vec<usize> = self
+            .removals
+            .iter()
+            .filter(|(_, removal)| removal.step == Step::Done)
+            .map(|(word, _)| *word)
+            .collect();
+        for word in done {
+            let Some(removal) = self.removals.remove(&word) else { continue };
+            if let Some(pa) = removal.memory {
+                self.cleanable.push((pa, level_size(removal.level)));
+            }
+        }
+        // Once the whole VMID was invalidated, what hung on removed tables is known to nobody.
+        if !self.removals.values().any(|removal| removal.table) {
+            for role in &mut self.roles {
+                if *role == Role::Detached {
+                    *role = Role::Loose { synced: true };
+                }
+            }
+        }
+    }
+}

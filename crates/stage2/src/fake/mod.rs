@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A recording fake of table memory and TLB, with a judge of what is done to them.
+//!
+//! The judge (after casemate's idea) follows every descriptor that a walker can reach:
+//!
+//! ```text
+//! valid leaf --store invalid--> written --DSB ISHST--> visible --TLBI IPAS2E1IS (base, level)--> ...
+//!   ... --DSB ISH--> --TLBI VMALLE1IS--> --DSB ISH--> (again, under the erratum) --ISB--> clean
+//! ```
+//! and it notes a violation for: valid to another valid; valid again before clean; a barrier or an
+//! invalidation that is missing, early, of another address or of a wrong level; a table published
+//! before its contents; a table page touched before the VMID was invalidated; cache maintenance of
+//! anything but a Normal leaf that is gone; an annotation with bit 0 or 1 set.
+//!
+//! [`Fake::assert_quiet`] after a call asserts that there was no violation and that nothing is left
+//! half-way.
+#![allow(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    missing_docs
+)]
+
+mod judge;
+
+use crate::codec::{self, Descriptor, Entry, level_shift};
+use crate::host::{ENTRIES, TableMemory, Tlb};
+use crate::{FrameTable, Pool, Stage2};
+use arch::{Ipa, PAGE_SIZE, Pa, Range, Stage2Geometry};
+use judge::Judge;
+use std::collections::BTreeMap;
+use std::string::String;
+use std::sync::{Arc, Mutex};
+use std::vec::Vec;
+use std::{format, vec};
+
+/// Where the fake's table pages begin: the root first, then the pool.
+pub const TABLES: Pa = Pa::new(0x10_0000_0000);
+
+/// One thing done to memory that a walker can reach, or to a TLB or cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A descriptor of a live table was written.
+    Store {
+        ipa: Ipa,
+        level: u8,
+        old: u64,
+        new: u64,
+    },
+    DsbIshst,
+    DsbIsh,
+    Isb,
+    TlbiIpa {
+        ipa: Ipa,
+        level: Option<u8>,
+    },
+    TlbiStage1,
+    TlbiAll,
+    Clean {
+        pa: Pa,
+        bytes: u64,
+    },
+}
+
+struct Inner {
+    geometry: Stage2Geometry,
+    words: Vec<u64>,
+    judge: Judge,
+    events: Vec<Event>,
+    loads: u64,
+    stores: u64,
+    watched: Vec<Ipa>,
+    seen: Vec<Vec<Entry>>,
+}
+
+/// Memory and TLB of one VM. A clone is another handle of the same.
+#[derive(Clone)]
+pub struct Fake {
+    inner: Arc<Mutex<Inner>>,
+    root_pages: usize,
+    pool_pages: usize,
+}
+
+/// Tables of `ipa_bits` with `pool_pages` in the pool.
+pub fn stage2(ipa_bits: u8, pool_pages: usize) -> Stage2<Fake> {
+    Fake::new(geometry(ipa_bits), pool_pages).stage2()
+}
+
+/// The shape for `ipa_bits` on a CPU with 48 bits of PA.
+pub fn geometry(ipa_bits: u8) -> Stage2Geometry {
+    Stage2Geometry::new(ipa_bits, 5).expect("a size within 32 to 48")
+}
+
+impl Fake {
+    /// Zeroed root pages for `geometry`, and `pool_pages` pages full of garbage.
+    pub fn new(geometry: Stage2Geometry, pool_pages: usize) -> Self {
+        Self::with_errata(geometry, pool_pages, false)
+    }
+
+    /// The same; `repeat` demands every invalidation twice.
+    pub fn with_errata(geometry: Stage2Geometry, pool_pages: usize, repeat: bool) -> Self {
+        let root_pages = usize::from(geometry.root_pages);
+        let mut words = vec![0; root_pages * ENTRIES];
+        // Valid-looking garbage, so that a page used without being filled is noticed.
+        words.resize((root_pages + pool_pages) * ENTRIES, 0xdead_beef_f000_0fff);
+        let judge = Judge::new(root_pages + pool_pages, &geometry, repeat);
+        let inner = Inner {
+            geometry,
+            words,
+            judge,
+            events: Vec::new(),
+            loads: 0,
+            stores: 0,
+            watched: Vec::new(),
+            seen: Vec::new(),
+        };
+        Self { inner: Arc::new(Mutex::new(inner)), root_pages, pool_pages }
+    }
+
+    /// Tables over a handle of this fake, with all its pool pages.
+    pub fn stage2(&self) -> Stage2<Self> {
+        let geometry = self.with(|inner| inner.geometry);
+        Stage2::new(self.clone(), geometry, TABLES, self.pool())
+    }
+
+    /// A pool of all pages behind the root.
+    pub fn pool(&self) -> Pool {
+        let start = TABLES.raw() + self.root_pages as u64 * PAGE_SIZE;
+        let range = Range::<Pa>::new(Pa::new(start), self.pool_pages as u64 * PAGE_SIZE);
+        Pool::of(self, range.expect("far from the end"))
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
+        f(&mut self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// What was done since the last call of this.
+    pub fn take_events(&self) -> Vec<Event> {
+        self.with(|inner| std::mem::take(&mut inner.events))
+    }
+
+    /// Loads since the last call of this.
+    pub fn take_loads(&self) -> u64 {
+        self.with(|inner| std::mem::take(&mut inner.loads))
+    }
+
+    /// Descriptors written since the last call of this, those of unpublished tables included.
+    pub fn take_stores(&self) -> u64 {
+        self.with(|inner| std::mem::take(&mut inner.stores))
+    }
+
+    /// Everything in memory, for comparing.
+    pub fn snapshot(&self) -> Vec<u64> {
+        self.with(|inner| inner.words.clone())
+    }
+
+    /// From now on, note what a reader would find at `watched` after each store to a live table.
+    pub fn watch(&self, watched: &[Ipa]) {
+        self.with(|inner| {
+            inner.watched = watched.to_vec();
+            inner.seen.clear();
+        });
+    }
+
+    /// What readers would have found since [`Fake::watch`]: one row per store.
+    pub fn take_seen(&self) -> Vec<Vec<Entry>> {
+        self.with(|inner| std::mem::take(&mut inner.seen))
+    }
+
+    /// Violations noted so far.
+    pub fn violations(&self) -> Vec<String> {
+        self.with(|inner| inner.judge.violations.clone())
+    }
+
+    /// What a walk by hardware finds at `ipa`: an independent walker, for comparing.
+    pub fn translate(&self, ipa: Ipa) -> Option<(Entry, u8)> {
+        self.with(|inner| inner.translate(ipa))
+    }
+
+    /// Tables that hang on the root.
+    pub fn tables(&self) -> usize {
+        self.with(|inner| inner.judge.live_pages()) - self.root_pages
+    }
+
+    /// No violation, and nothing left half-way.
+    ///
+    /// # Panics
+    /// Where there is one; the events since the last [`Fake::take_events`] are in the message.
+    pub fn assert_quiet(&self) {
+        let (mut faults, events) =
+            self.with(|inner| (inner.judge.violations.clone(), inner.events.clone()));
+        faults.extend(self.with(|inner| inner.judge.unfinished()));
+        if !faults.is_empty() {
+            let tail = &events[events.len().saturating_sub(40)..];
+            panic!("{}\nlast events: {tail:#x?}", faults.join("\n"));
+        }
+    }
+}
+
+impl Inner {
+    fn word(&self, table: Pa, index: usize) -> usize {
+        let offset = table.raw().checked_sub(TABLES.raw());
+        let word = offset.map(|o| (o / 8) as usize + index).filter(|w| *w < self.words.len());
+        assert!(table.is_aligned(PAGE_SIZE), "table at {table:?}");
+        word.unwrap_or_else(|| panic!("wild access to {table:?}[{index}]"))
+    }
+
+    fn translate(&self, ipa: Ipa) -> Option<(Entry, u8)> {
+        if ipa.raw() >> self.geometry.ipa_bits != 0 {
+            return None;
+        }
+        let (mut page, mut level) = (0usize, self.geometry.start_level);
+        let mut index = (ipa.raw() >> level_shift(level)) as usize;
+        loop {
+            match codec::decode(self.words[page * ENTRIES + index], level) {
+                Descriptor::Entry(entry) => return Some((entry, level)),
+                Descriptor::Table(next) => {
+                    page = ((next.raw() - TABLES.raw()) / PAGE_SIZE) as usize;
+                    level += 1;
+                    index = (ipa.raw() >> level_shift(level)) as usize % ENTRIES;
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.events.push(event);
+        self.judge.event(event);
+    }
+}
+
+impl TableMemory for Fake {
+    fn load(&self, table: Pa, index: usize) -> u64 {
+        self.with(|inner| {
+            inner.loads += 1;
+            inner.words[inner.word(table, index)]
+        })
+    }
+
+    fn store(&self, table: Pa, index: usize, raw: u64) {
+        self.with(|inner| {
+            inner.stores += 1;
+            let word = inner.word(table, index);
+            let old = std::mem::replace(&mut inner.words[word], raw);
+            if let Some(event) = inner.judge.store(&inner.words, word, old) {
+                inner.events.push(event);
+                let row = inner.watched.iter().filter_map(|ipa| inner.translate(*ipa));
+                let row: Vec<Entry> = row.map(|(entry, _)| entry).collect();
+                if !row.is_empty() {
+                    inner.seen.push(row);
+                }
+            }
+        });
+    }
+}
+
+impl Tlb for Fake {
+    fn dsb_ishst(&self) {
+        self.with(|inner| inner.event(Event::DsbIshst));
+    }
+    fn dsb_ish(&self) {
+        self.with(|inner| inner.event(Event::DsbIsh));
+    }
+    fn isb(&self) {
+        self.with(|inner| inner.event(Event::Isb));
+    }
+    fn tlbi_ipas2e1is(&self, ipa: Ipa, level: Option<u8>) {
+        self.with(|inner| inner.event(Event::TlbiIpa { ipa, level }));
+    }
+    fn tlbi_vmalle1is(&self) {
+        self.with(|inner| inner.event(Event::TlbiStage1));
+    }
+    fn tlbi_vmalls12e1is(&self) {
+        self.with(|inner| inner.event(Event::TlbiAll));
+    }
+    fn repeat(&self) -> bool {
+        self.with(|inner| inner.judge.repeat)
+    }
+    fn clean_invalidate_to_poc(&self, pa: Pa, bytes: u64) {
+        self.with(|inner| inner.event(Event::Clean { pa, bytes }));
+    }
+}
+
+/// Whether a stage-2 mapping implies ownership: every RAM and ROM leaf maps frames of `owner`, and no
+/// frame is mapped twice. `Err` says which leaf breaks the promise.
+pub fn check_ownership<H: TableMemory + Tlb>(
+    stage2: &Stage2<H>,
+    frames: &FrameTable<'_>,
+    owner: u16,
+) -> Result<(), String> {
+    let mut mapped: BTreeMap<u64, (u64, Ipa)> = BTreeMap::new();
+    let mut fault = None;
+    stage2.visit(|ipa, level, entry| {
+        let Entry::Leaf { pa, attr } = entry else { return };
+        let size = codec::level_size(level);
+        let range = Range::<Pa>::new(pa, size).expect("a leaf's output is below 2^48");
+        if attr.is_memory() && !frames.owns(owner, range) {
+            fault.get_or_insert(format!("{ipa:?} maps {range}, which {owner} does not own"));
+        }
+        let before = mapped.range(..pa.raw() + size).next_back();
+        if let Some((start, (end, other))) = before
+            && *end > pa.raw()
+        {
+            fault.get_or_insert(format!("{ipa:?} and {other:?} both map {start:#x}"));
+        }
+        mapped.insert(pa.raw(), (pa.raw() + size, ipa));
+    });
+    fault.map_or(Ok(()), Err)
+}
