@@ -1,4 +1,66 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! To be written.
+//! From the machine's device tree to a board and its VMs, and to the trees that guests get.
+//!
+//! # Key types
+//! - [`Board`]: RAM, reservations, CPUs, GIC, timer, console and modules of the machine.
+//! - [`VmConfig`]: one VM, made from a kernel module and its `vm.` words by [`vms`].
+//! - [`guest_tree`]: the device tree of a VM.
+//! - [`MemoryMap`]: what stands where in a VM; [`ImageHeader`]: what a kernel image asks for.
+//! - [`Error`]: one line that names what is wrong and what to do.
+//!
+//! # Invariants
+//! - Nothing here panics or allocates without bound, whatever the tree, the bootargs and the images
+//!   hold: they are not trusted until they are validated.
+//! - All or nothing: [`vms`] returns either every VM, checked against the machine and each other, or
+//!   an error. A [`VmConfig`] that exists fits.
+//!
+//! # Sources
+//! Devicetree Specification v0.4; Linux's booting protocol for arm64 and its bindings; docs/boot.md
+//! and docs/vm-words.md.
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod board;
+mod bus;
+mod chosen;
+mod cpus;
+mod error;
+mod fdt;
+mod gic;
+mod guest_tree;
+mod image;
+mod interrupt;
+mod layout;
+mod map;
+mod memory;
+mod number;
+mod seed;
+mod timer;
+mod uart;
+mod vms;
+mod words;
+
+pub use board::{
+    Board, Conduit, Cpu, Gic, Module, ModuleKind, Psci, Reserved, StartMethod, Timer, Uart,
+    UartKind,
+};
+pub use error::{Error, ErrorKind};
+pub use fdt::{MAX_DEPTH, MAX_NODES, MAX_TREE_BYTES, tree_size};
+pub use guest_tree::{GuestHardware, guest_tree};
+pub use image::{HEADER_BYTES, ImageHeader};
+pub use layout::Placement;
+pub use map::{
+    GICC_BASE, GICC_SIZE, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_SIZE, GicVersion, IMAGE_OFFSET,
+    MemoryMap, RAM_BASE, Region, RegionKind, TEST_DEVICE_SIZE, TREE_SPACE, UART_BASE, UART_SIZE,
+    UART_SPI,
+};
+pub use seed::{GuestSeeds, Seeds};
+pub use vms::{
+    DEFAULT_IPA_BITS, DEFAULT_MEM, DEFAULT_POOL_PAGES, MAX_BOOTARGS, MAX_VMS, Machine, Occupied,
+    VmConfig, vms,
+};
+pub use words::{MAX_NAME, MAX_POOL_PAGES, MAX_RANGES, MAX_VCPUS, WORDS};

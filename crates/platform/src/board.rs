@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The machine as its device tree describes it.
+
+use crate::error::Error;
+use crate::fdt::Tree;
+use crate::seed::Seeds;
+use crate::{chosen, cpus, gic, memory, timer, uart};
+use alloc::string::String;
+use alloc::vec::Vec;
+use arch::{Mpidr, Pa, Range};
+
+/// What Portcullis must know of the machine it runs on.
+#[derive(Clone, Debug)]
+pub struct Board {
+    /// `model` of the tree, else its first `compatible`; may be empty.
+    pub model: String,
+    /// RAM banks: sorted, joined where they touch, none empty, at least one.
+    pub ram: Vec<Range<Pa>>,
+    /// Memory that is in use by somebody else; may lie outside RAM.
+    pub reserved: Vec<Reserved>,
+    /// The CPUs, in the tree's order; at least one. No two have the same MPIDR.
+    pub cpus: Vec<Cpu>,
+    /// How to call the firmware's PSCI, where there is one.
+    pub psci: Option<Psci>,
+    /// The interrupt controller.
+    pub gic: Gic,
+    /// The generic timer's interrupts.
+    pub timer: Timer,
+    /// The console named by stdout-path, where there is one.
+    pub uart: Option<Uart>,
+    /// /chosen's own bootargs: those of Portcullis, not of a VM.
+    pub bootargs: String,
+    /// The initial ramdisk handed to Portcullis (a bundle), where there is one.
+    pub initrd: Option<Range<Pa>>,
+    /// The boot loader's modules, sorted by address.
+    pub modules: Vec<Module>,
+    /// What the firmware gave us of randomness.
+    pub seeds: Seeds,
+}
+
+/// Memory that is spoken for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reserved {
+    /// Path of its node, or `/memreserve/`.
+    pub name: String,
+    /// Where it is.
+    pub range: Range<Pa>,
+}
+
+/// A CPU of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cpu {
+    /// Its affinity, as PSCI's CPU_ON wants it.
+    pub mpidr: Mpidr,
+    /// How to start it.
+    pub start: StartMethod,
+    /// First `compatible` of its node, such as `arm,cortex-a57`; may be empty.
+    pub compatible: String,
+}
+
+/// How a CPU is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartMethod {
+    /// By PSCI's CPU_ON.
+    Psci,
+    /// By writing an entry address to this address and waking it with SEV.
+    SpinTable(Pa),
+    /// By no means that we know: the name in the tree, or empty. Such a CPU is used only as the
+    /// one that boots.
+    Unknown(String),
+}
+
+/// The firmware's Power State Coordination Interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Psci {
+    /// The instruction that reaches it.
+    pub conduit: Conduit,
+    /// The function id of CPU_ON: the standard one, except for PSCI 0.1, whose tree names it.
+    pub cpu_on: u32,
+    /// Whether it is 0.2 or later: SYSTEM_OFF and SYSTEM_RESET exist.
+    pub has_system_off: bool,
+}
+
+/// The instruction that calls firmware.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conduit {
+    /// SMC: to EL3.
+    Smc,
+    /// HVC: to a hypervisor below us, which cannot be where we are EL2; kept for the message.
+    Hvc,
+}
+
+/// The interrupt controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gic {
+    /// GICv2 with virtualization extensions.
+    V2 {
+        /// Distributor.
+        gicd: Range<Pa>,
+        /// CPU interface of the host.
+        gicc: Range<Pa>,
+        /// Hypervisor control interface.
+        gich: Range<Pa>,
+        /// CPU interface for guests; page aligned, so that it can be mapped to them.
+        gicv: Range<Pa>,
+        /// INTID of the maintenance interrupt.
+        maintenance: Option<u32>,
+    },
+    /// GICv3 or later, used through system registers.
+    V3 {
+        /// Distributor.
+        gicd: Range<Pa>,
+        /// Regions that hold redistributors, in the tree's order; at least one.
+        redistributors: Vec<Range<Pa>>,
+        /// Distance of redistributors within a region, in bytes, where the tree sets it.
+        stride: Option<u64>,
+        /// INTID of the maintenance interrupt.
+        maintenance: Option<u32>,
+    },
+}
+
+impl Gic {
+    /// INTID of the maintenance interrupt.
+    #[must_use]
+    pub const fn maintenance(&self) -> Option<u32> {
+        match self {
+            Self::V2 { maintenance, .. } | Self::V3 { maintenance, .. } => *maintenance,
+        }
+    }
+}
+
+/// INTIDs of the generic timer's interrupts, and what its node says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timer {
+    /// EL1 physical timer of the secure world; not there on some boards.
+    pub secure_physical: Option<u32>,
+    /// EL1 physical timer, CNTP.
+    pub physical: u32,
+    /// EL1 virtual timer, CNTV.
+    pub virt: u32,
+    /// EL2 physical timer, CNTHP.
+    pub hypervisor: u32,
+    /// Frequency in Hz for firmware that does not set CNTFRQ_EL0.
+    pub frequency: Option<u32>,
+}
+
+/// The console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uart {
+    /// What it is and how its registers lie.
+    pub kind: UartKind,
+    /// Its registers.
+    pub registers: Range<Pa>,
+    /// INTID of its interrupt, where it goes to the GIC.
+    pub intid: Option<u32>,
+    /// Path of its node.
+    pub path: String,
+    /// What follows the colon of stdout-path, such as `115200n8`; may be empty.
+    pub options: String,
+    /// Frequency of its clock in Hz, where its node has it.
+    pub clock: Option<u32>,
+}
+
+/// Which UART it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UartKind {
+    /// Arm PL011, or SBSA's generic UART, its subset.
+    Pl011,
+    /// 8250 or 16550 and its relatives.
+    Ns16550 {
+        /// Registers are `1 << reg_shift` bytes apart.
+        reg_shift: u8,
+        /// Width of an access in bytes: 1, 2 or 4.
+        io_width: u8,
+    },
+    /// One that Portcullis does not drive: the first `compatible` of its node.
+    Unknown(String),
+}
+
+/// What a module is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModuleKind {
+    /// A kernel: a VM.
+    Kernel,
+    /// The ramdisk of the kernel below it in memory.
+    Ramdisk,
+    /// Neither: what `compatible` says.
+    Other(String),
+}
+
+/// A file that the boot loader put into memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// Path of its node.
+    pub name: String,
+    /// What it is.
+    pub kind: ModuleKind,
+    /// Where it is.
+    pub range: Range<Pa>,
+    /// Its bootargs, `vm.` words included.
+    pub bootargs: String,
+}
+
+impl Board {
+    /// Reads the device tree at the start of `blob`, which may be longer than the tree.
+    ///
+    /// # Errors
+    /// Where the tree is not whole or describes no machine that Portcullis can use; never panics.
+    pub fn from_tree(blob: &[u8]) -> Result<Self, Error> {
+        let tree = Tree::parse(blob)?;
+        let psci = cpus::psci(&tree)?;
+        Ok(Self {
+            model: chosen::model(&tree),
+            ram: memory::ram(&tree)?,
+            reserved: memory::reserved(&tree)?,
+            cpus: cpus::cpus(&tree, psci.is_some())?,
+            psci,
+            gic: gic::gic(&tree)?,
+            timer: timer::timer(&tree)?,
+            uart: uart::console(&tree)?,
+            bootargs: chosen::bootargs(&tree)?,
+            initrd: chosen::initrd(&tree)?,
+            modules: chosen::modules(&tree)?,
+            seeds: chosen::seeds(&tree),
+        })
+    }
+
+    /// The console alone, so that what is wrong with the rest of the tree can be printed.
+    ///
+    /// # Errors
+    /// Where the tree is not whole or the console's node is malformed.
+    pub fn console(blob: &[u8]) -> Result<Option<Uart>, Error> {
+        uart::console(&Tree::parse(blob)?)
+    }
+
+    /// How many CPUs can run vCPUs: those that can be started, and the one that booted.
+    #[must_use]
+    pub fn usable_cpus(&self) -> usize {
+        let startable =
+            self.cpus.iter().filter(|cpu| !matches!(cpu.start, StartMethod::Unknown(_))).count();
+        startable.max(1)
+    }
+
+    /// RAM that nobody uses: the banks without reservations, modules, initrd and `own` (Portcullis's
+    /// image, the tree, ...), in whole pages of 4 KiB, sorted.
+    #[must_use]
+    pub fn free_ram(&self, own: &[Range<Pa>]) -> Vec<Range<Pa>> {
+        let reserved = self.reserved.iter().map(|reserved| reserved.range);
+        let modules = self.modules.iter().map(|module| module.range);
+        let holes = reserved.chain(modules).chain(self.initrd).chain(own.iter().copied());
+        let mut free = memory::without(&self.ram, holes.collect());
+        for range in &mut free {
+            let start = range.start().raw().next_multiple_of(arch::PAGE_SIZE);
+            let size = range.end().page().raw().saturating_sub(start);
+            // Empty where it was less than a page; start and size stay within the former range.
+            *range = Range::<Pa>::new(Pa::new(start), size).unwrap_or(*range);
+        }
+        free.retain(|range| range.size() != 0);
+        free
+    }
+}

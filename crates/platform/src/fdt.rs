@@ -1,0 +1,566 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A flattened device tree, checked whole and indexed in one pass.
+//!
+//! The values of properties are decoded by dtoolkit, and guests' trees are written by it. Its reader
+//! is not used, because a tree of a real board must be read and a lying one survived: it refuses
+//! names of more than 31 characters (Tegra's trees have them), panics on what its validation would
+//! have refused, walks a subtree once for each level above it, and knows no parents, without which
+//! neither an address can be translated nor a path be named.
+//!
+//! Sources: Devicetree Specification v0.4, chapter 5.
+
+use crate::error::{Error, err};
+use alloc::string::String;
+use alloc::vec::Vec;
+use dtoolkit::{FdtStringListIterator, FromPropertyValue};
+
+const MAGIC: u32 = 0xd00d_feed;
+/// The version of the format that is read; every writer since 2007 makes it.
+const VERSION: u32 = 17;
+const HEADER_BYTES: usize = 40;
+const TOKEN_BYTES: usize = 4;
+const BEGIN_NODE: u32 = 1;
+const END_NODE: u32 = 2;
+const PROP: u32 = 3;
+const NOP: u32 = 4;
+const END: u32 = 9;
+
+/// Largest tree: the arm64 boot protocol's own limit.
+pub const MAX_TREE_BYTES: usize = 2 << 20;
+/// Most nodes of a tree; the largest boards have a few thousand.
+pub const MAX_NODES: usize = 32 * 1024;
+/// Deepest nesting of nodes, the root being 1; boards have up to ten.
+pub const MAX_DEPTH: usize = 32;
+/// Longest name of a node or property, the terminator not counted.
+const MAX_NAME: usize = 255;
+/// Most entries of the memory reservation block.
+const MAX_RESERVATIONS: usize = 256;
+
+/// A whole and well-formed tree.
+pub(crate) struct Tree<'a> {
+    /// `totalsize` bytes.
+    data: &'a [u8],
+    /// The strings block.
+    strings: &'a [u8],
+    nodes: Vec<Entry>,
+    reservations: Vec<(u64, u64)>,
+}
+
+/// A node, in the order of the structure block.
+#[derive(Clone, Copy)]
+struct Entry {
+    /// Offset of the name, without its terminator.
+    name: u32,
+    name_len: u16,
+    /// Offset of the first token after the name.
+    body: u32,
+    /// Index of the parent; the root is its own.
+    parent: u32,
+    /// Index after the last node of the subtree.
+    end: u32,
+}
+
+fn be32(data: &[u8], offset: usize) -> Option<u32> {
+    let bytes = data.get(offset..)?.first_chunk::<4>()?;
+    Some(u32::from_be_bytes(*bytes))
+}
+
+fn be64(data: &[u8], offset: usize) -> Option<u64> {
+    let bytes = data.get(offset..)?.first_chunk::<8>()?;
+    Some(u64::from_be_bytes(*bytes))
+}
+
+/// Rounds up to the next token; offsets are at most [`MAX_TREE_BYTES`] plus a 32-bit length.
+const fn token_aligned(offset: usize) -> usize {
+    offset.saturating_add(TOKEN_BYTES - 1) & !(TOKEN_BYTES - 1)
+}
+
+/// The text from `offset` to its NUL, which must come within [`MAX_NAME`] bytes and the block.
+fn text(data: &[u8], offset: usize) -> Option<&str> {
+    let tail = data.get(offset..)?;
+    let len = tail.iter().take(MAX_NAME.saturating_add(1)).position(|byte| *byte == 0)?;
+    core::str::from_utf8(tail.get(..len)?).ok()
+}
+
+/// How many bytes the tree at the start of `blob` has, from its header alone.
+///
+/// For who must map a tree before reading it. `None` where there is no tree, or one of a size that
+/// is refused.
+#[must_use]
+pub fn tree_size(blob: &[u8]) -> Option<usize> {
+    if be32(blob, 0)? != MAGIC {
+        return None;
+    }
+    let size = usize::try_from(be32(blob, 4)?).ok()?;
+    (HEADER_BYTES..=MAX_TREE_BYTES).contains(&size).then_some(size)
+}
+
+impl<'a> Tree<'a> {
+    /// Checks and indexes the tree at the start of `blob`, which may be longer than the tree.
+    ///
+    /// # Errors
+    /// Where it is not whole: the message gives the offset or the node.
+    pub(crate) fn parse(blob: &'a [u8]) -> Result<Self, Error> {
+        let word = |offset| {
+            be32(blob, offset).ok_or_else(|| {
+                err!(
+                    Tree,
+                    "device tree: {} bytes are too few for its header; pass a whole tree",
+                    blob.len()
+                )
+            })
+        };
+        let magic = word(0)?;
+        if magic != MAGIC {
+            return Err(err!(
+                Tree,
+                "device tree: bad magic {magic:#010x} instead of {MAGIC:#x}; x0 must hold the \
+                 address of a flattened tree"
+            ));
+        }
+        // The last field: whoever passes this has a whole header.
+        word(HEADER_BYTES.saturating_sub(4))?;
+        let total = word(4)? as usize;
+        if !(HEADER_BYTES..=MAX_TREE_BYTES).contains(&total) {
+            return Err(err!(
+                Tree,
+                "device tree: its header says {total} bytes; {HEADER_BYTES} to {MAX_TREE_BYTES} \
+                 are possible"
+            ));
+        }
+        let data = blob.get(..total).ok_or_else(|| {
+            err!(
+                Tree,
+                "device tree: its header says {total} bytes, {} are there; it is truncated",
+                blob.len()
+            )
+        })?;
+        let (version, compatible) = (word(20)?, word(24)?);
+        if version < VERSION || compatible > VERSION {
+            return Err(err!(
+                Tree,
+                "device tree: format version {version} (compatible with {compatible}); only \
+                 version {VERSION} is understood"
+            ));
+        }
+        let block = |name: &str, at: u32, size: u32| {
+            let start = at as usize;
+            let end = start.checked_add(size as usize);
+            end.filter(|_| start >= HEADER_BYTES).and_then(|end| data.get(start..end)).ok_or_else(
+                || {
+                    err!(
+                        Tree,
+                        "device tree: its {name} block {at:#x}+{size:#x} is not inside its \
+                         {total} bytes"
+                    )
+                },
+            )
+        };
+        let structure = word(8)?;
+        if structure % 4 != 0 {
+            return Err(err!(
+                Tree,
+                "device tree: its structure block at {structure:#x} is not 4-byte aligned"
+            ));
+        }
+        block("structure", structure, word(36)?)?;
+        let strings = block("strings", word(12)?, word(32)?)?;
+        let structure_end = structure.saturating_add(word(36)?) as usize;
+        let reservations = reservations(data, word(16)? as usize)?;
+
+        let mut tree = Self { data, strings, nodes: Vec::new(), reservations };
+        // Counted first, so that the index takes what it needs and its lack is an error, not the end.
+        let mut count = 0_usize;
+        tree.walk(structure as usize, structure_end, |event| {
+            if matches!(event, Event::Begin(_)) {
+                count = count.saturating_add(1);
+                if count > MAX_NODES {
+                    return Err(err!(
+                        Tree,
+                        "device tree: more than {MAX_NODES} nodes; remove what the board does \
+                         not have"
+                    ));
+                }
+            }
+            Ok(())
+        })?;
+        let mut nodes: Vec<Entry> = Vec::new();
+        nodes.try_reserve_exact(count).map_err(|_| {
+            err!(Tree, "device tree: no memory to index its {count} nodes; pass a smaller tree")
+        })?;
+        let mut parent = 0_u32;
+        tree.walk(structure as usize, structure_end, |event| {
+            // At most MAX_NODES.
+            let index = nodes.len() as u32;
+            match event {
+                Event::Begin(entry) => {
+                    nodes.push(Entry { parent, ..entry });
+                    parent = index;
+                }
+                Event::End => {
+                    if let Some(node) = nodes.get_mut(parent as usize) {
+                        node.end = index;
+                        parent = node.parent;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        tree.nodes = nodes;
+        Ok(tree)
+    }
+
+    /// Checks the structure block token by token and reports each node's begin and end.
+    fn walk(
+        &self,
+        start: usize,
+        end: usize,
+        mut visit: impl FnMut(Event) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let structure = self.data.get(..end).unwrap_or_default();
+        let mut offset = start;
+        let mut depth = 0_u16;
+        let mut properties_allowed = false;
+        loop {
+            let token = be32(structure, offset).ok_or_else(|| {
+                err!(Tree, "device tree: its structure block ends at {offset:#x} without an end")
+            })?;
+            let here = offset;
+            offset = offset.saturating_add(TOKEN_BYTES);
+            match token {
+                BEGIN_NODE => {
+                    let name = text(structure, offset).ok_or_else(|| {
+                        err!(Tree, "device tree: the node at {here:#x} has no proper name")
+                    })?;
+                    if depth > 0 && name.is_empty() || name.contains('/') {
+                        return Err(err!(
+                            Tree,
+                            "device tree: the node at {here:#x} has no proper name: '{name}'"
+                        ));
+                    }
+                    if usize::from(depth) >= MAX_DEPTH {
+                        return Err(err!(
+                            Tree,
+                            "device tree: node '{name}' at {here:#x} is nested more than \
+                             {MAX_DEPTH} deep"
+                        ));
+                    }
+                    if depth == 0 && here != start && !self.only_nops(start, here) {
+                        return Err(err!(
+                            Tree,
+                            "device tree: a second root node '{name}' at {here:#x}"
+                        ));
+                    }
+                    depth = depth.saturating_add(1);
+                    let name_at = offset;
+                    offset = token_aligned(offset.saturating_add(name.len()).saturating_add(1));
+                    properties_allowed = true;
+                    visit(Event::Begin(Entry {
+                        // Offsets are below MAX_TREE_BYTES, names below MAX_NAME.
+                        name: name_at as u32,
+                        name_len: name.len() as u16,
+                        body: offset as u32,
+                        parent: 0,
+                        end: 0,
+                    }))?;
+                }
+                END_NODE => {
+                    depth = depth.checked_sub(1).ok_or_else(|| {
+                        err!(Tree, "device tree: a node ends at {here:#x} that never began")
+                    })?;
+                    properties_allowed = false;
+                    visit(Event::End)?;
+                }
+                PROP => {
+                    if !properties_allowed {
+                        return Err(err!(
+                            Tree,
+                            "device tree: the property at {here:#x} stands outside a node's \
+                             properties"
+                        ));
+                    }
+                    let (next, name) = self.property_at(here).ok_or_else(|| {
+                        err!(
+                            Tree,
+                            "device tree: the property at {here:#x} has no proper name or \
+                             reaches beyond the tree"
+                        )
+                    })?;
+                    if name.0.is_empty() {
+                        return Err(err!(
+                            Tree,
+                            "device tree: the property at {here:#x} has an empty name"
+                        ));
+                    }
+                    offset = next;
+                }
+                NOP => {}
+                END => {
+                    if depth != 0 || here == start || self.only_nops(start, here) {
+                        return Err(err!(
+                            Tree,
+                            "device tree: it ends at {here:#x} inside a node or without one"
+                        ));
+                    }
+                    return Ok(());
+                }
+                other => {
+                    return Err(err!(Tree, "device tree: unknown token {other:#x} at {here:#x}"));
+                }
+            }
+        }
+    }
+
+    /// Whether nothing but NOP tokens stands in the range.
+    fn only_nops(&self, start: usize, end: usize) -> bool {
+        let mut offset = start;
+        while offset < end {
+            if be32(self.data, offset) != Some(NOP) {
+                return false;
+            }
+            offset = offset.saturating_add(TOKEN_BYTES);
+        }
+        true
+    }
+
+    /// The property whose token stands at `offset`, and the offset behind it.
+    fn property_at(&self, offset: usize) -> Option<(usize, (&'a str, &'a [u8]))> {
+        let len = be32(self.data, offset.checked_add(4)?)? as usize;
+        let name = text(self.strings, be32(self.data, offset.checked_add(8)?)? as usize)?;
+        let start = offset.checked_add(12)?;
+        let end = start.checked_add(len)?;
+        Some((token_aligned(end), (name, self.data.get(start..end)?)))
+    }
+
+    /// The root node.
+    pub(crate) fn root(&self) -> Node<'_> {
+        Node { tree: self, index: 0 }
+    }
+
+    /// All nodes, in the tree's order.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
+        (0..self.nodes.len()).map(|index| Node { tree: self, index })
+    }
+
+    /// The memory reservation block: address and size of each entry.
+    pub(crate) fn reservations(&self) -> &[(u64, u64)] {
+        &self.reservations
+    }
+
+    /// The node at an absolute path; a component without `@` matches any unit address.
+    pub(crate) fn find(&self, path: &str) -> Option<Node<'_>> {
+        let mut node = self.root();
+        let path = path.strip_prefix('/')?;
+        for component in path.split('/').filter(|component| !component.is_empty()) {
+            node = node.children().find(|child| {
+                child.name() == component
+                    || (!component.contains('@') && child.base_name() == component)
+            })?;
+        }
+        Some(node)
+    }
+
+    /// The node with this phandle.
+    pub(crate) fn by_phandle(&self, phandle: u32) -> Option<Node<'_>> {
+        self.nodes().find(|node| {
+            node.word("phandle").or_else(|| node.word("linux,phandle")) == Some(phandle)
+        })
+    }
+
+    /// The usable nodes compatible with one of `names`, in the tree's order.
+    pub(crate) fn compatible<'t>(&'t self, names: &'t [&str]) -> impl Iterator<Item = Node<'t>> {
+        self.nodes().filter(|node| node.is_compatible(names) && node.is_enabled())
+    }
+}
+
+enum Event {
+    Begin(Entry),
+    End,
+}
+
+/// Reads the memory reservation block.
+fn reservations(data: &[u8], start: usize) -> Result<Vec<(u64, u64)>, Error> {
+    if start < HEADER_BYTES || !start.is_multiple_of(8) {
+        return Err(err!(
+            Tree,
+            "device tree: its memory reservation block at {start:#x} is inside its header or not \
+             8-byte aligned"
+        ));
+    }
+    let mut found = Vec::new();
+    let mut offset = start;
+    loop {
+        let entry = be64(data, offset).zip(be64(data, offset.saturating_add(8)));
+        match entry {
+            Some((0, 0)) => return Ok(found),
+            Some(_) if found.len() >= MAX_RESERVATIONS => {
+                return Err(err!(
+                    Tree,
+                    "device tree: more than {MAX_RESERVATIONS} memory reservations, or their end \
+                     is missing"
+                ));
+            }
+            Some(entry) => found.push(entry),
+            None => {
+                return Err(err!(Tree, "device tree: its memory reservation block has no end"));
+            }
+        }
+        offset = offset.saturating_add(16);
+    }
+}
+
+/// A node of a [`Tree`].
+#[derive(Clone, Copy)]
+pub(crate) struct Node<'t> {
+    tree: &'t Tree<'t>,
+    index: usize,
+}
+
+impl<'t> Node<'t> {
+    fn entry(&self) -> Entry {
+        // The index comes from the tree itself; an empty entry has no name, properties or children.
+        self.tree.nodes.get(self.index).copied().unwrap_or(Entry {
+            name: 0,
+            name_len: 0,
+            body: u32::MAX,
+            parent: 0,
+            end: 0,
+        })
+    }
+
+    /// Its name with unit address; empty for the root.
+    pub(crate) fn name(&self) -> &'t str {
+        let entry = self.entry();
+        let start = entry.name as usize;
+        let bytes = self.tree.data.get(start..start.saturating_add(usize::from(entry.name_len)));
+        bytes.and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+
+    /// Its name without unit address.
+    pub(crate) fn base_name(&self) -> &'t str {
+        self.name().split('@').next().unwrap_or_default()
+    }
+
+    /// Its absolute path, for messages.
+    pub(crate) fn path(&self) -> String {
+        let mut names = Vec::new();
+        let mut node = Some(*self);
+        while let Some(current) = node {
+            names.push(current.name());
+            node = current.parent();
+        }
+        // The root's empty name becomes the leading slash.
+        names.pop();
+        let mut path = String::new();
+        for name in names.iter().rev() {
+            path.push('/');
+            path.push_str(name);
+        }
+        if path.is_empty() {
+            path.push('/');
+        }
+        path
+    }
+
+    /// Its parent; `None` for the root.
+    pub(crate) fn parent(&self) -> Option<Node<'t>> {
+        (self.index != 0).then(|| Node { tree: self.tree, index: self.entry().parent as usize })
+    }
+
+    /// Its children, in the tree's order.
+    pub(crate) fn children(&self) -> impl Iterator<Item = Node<'t>> + use<'t> {
+        let tree = self.tree;
+        let end = self.entry().end as usize;
+        let mut next = self.index.saturating_add(1);
+        core::iter::from_fn(move || {
+            let child = (next < end).then_some(Node { tree, index: next })?;
+            next = child.entry().end as usize;
+            Some(child)
+        })
+    }
+
+    /// Its properties: name and value, in the tree's order.
+    pub(crate) fn properties(&self) -> impl Iterator<Item = (&'t str, &'t [u8])> + use<'t> {
+        let tree = self.tree;
+        let mut offset = self.entry().body as usize;
+        core::iter::from_fn(move || {
+            loop {
+                match be32(tree.data, offset)? {
+                    PROP => {
+                        let (next, property) = tree.property_at(offset)?;
+                        offset = next;
+                        return Some(property);
+                    }
+                    NOP => offset = offset.saturating_add(TOKEN_BYTES),
+                    _ => return None,
+                }
+            }
+        })
+    }
+
+    /// The value of a property.
+    pub(crate) fn property(&self, name: &str) -> Option<&'t [u8]> {
+        self.properties().find(|property| property.0 == name).map(|property| property.1)
+    }
+
+    /// A property of one cell; `None` where it is missing or of another size.
+    pub(crate) fn word(&self, name: &str) -> Option<u32> {
+        u32::from_property_value(self.property(name)?).ok()
+    }
+
+    /// A property of one cell, which must be one where it is there.
+    pub(crate) fn checked_word(&self, name: &str) -> Result<Option<u32>, Error> {
+        let Some(value) = self.property(name) else { return Ok(None) };
+        match u32::from_property_value(value) {
+            Ok(word) => Ok(Some(word)),
+            Err(_) => {
+                Err(err!(Board, "{}: {name} has {} bytes instead of 4", self.path(), value.len()))
+            }
+        }
+    }
+
+    /// A property of one or two cells, which must be that where it is there.
+    pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, Error> {
+        let Some(value) = self.property(name) else { return Ok(None) };
+        if let Ok(word) = u32::from_property_value(value) {
+            Ok(Some(u64::from(word)))
+        } else if let Ok(long) = u64::from_property_value(value) {
+            Ok(Some(long))
+        } else {
+            Err(err!(Board, "{}: {name} has {} bytes instead of 4 or 8", self.path(), value.len()))
+        }
+    }
+
+    /// A property that is a string.
+    pub(crate) fn string(&self, name: &str) -> Result<Option<&'t str>, Error> {
+        let Some(value) = self.property(name) else { return Ok(None) };
+        match <&str>::from_property_value(value) {
+            Ok(string) => Ok(Some(string)),
+            Err(_) => Err(err!(Board, "{}: {name} is not a string", self.path())),
+        }
+    }
+
+    /// A property that is a list of strings, as far as it is one.
+    pub(crate) fn strings(&self, name: &str) -> impl Iterator<Item = &'t str> + use<'t> {
+        let value = self.property(name).unwrap_or_default();
+        FdtStringListIterator::from_property_value(value).into_iter().flatten()
+    }
+
+    /// Whether its `compatible` has one of `names`.
+    pub(crate) fn is_compatible(&self, names: &[&str]) -> bool {
+        self.strings("compatible").any(|name| names.contains(&name))
+    }
+
+    /// Whether its status, and that of all nodes above it, is okay.
+    pub(crate) fn is_enabled(&self) -> bool {
+        let mut node = Some(*self);
+        while let Some(current) = node {
+            let status = current.strings("status").next();
+            if !matches!(status, None | Some("okay" | "ok")) {
+                return false;
+            }
+            node = current.parent();
+        }
+        true
+    }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The interrupt controller.
+//!
+//! Sources: the bindings arm,gic.yaml and arm,gic-v3.yaml; IHI 0048 (GICv2), IHI 0069 (GICv3).
+
+use crate::board::Gic;
+use crate::bus;
+use crate::error::{Error, err};
+use crate::fdt::{Node, Tree};
+use crate::interrupt;
+use arch::{PAGE_SIZE, Pa, Range};
+
+/// Names of GICv2 parts in trees.
+const V2: [&str; 5] = [
+    "arm,gic-400",
+    "arm,cortex-a15-gic",
+    "arm,cortex-a7-gic",
+    "arm,cortex-a9-gic",
+    "qcom,msm-qgic2",
+];
+/// Name of GICv3 and GICv4 parts in trees.
+const V3: [&str; 1] = ["arm,gic-v3"];
+/// Two 64 KiB frames: a GICv3 redistributor.
+const REDISTRIBUTOR: u64 = 0x2_0000;
+/// Most redistributor regions.
+const MAX_REGIONS: u32 = 64;
+
+/// The first enabled GIC of the tree.
+pub(crate) fn gic(tree: &Tree<'_>) -> Result<Gic, Error> {
+    if let Some(node) = tree.compatible(&V3).next() {
+        return v3(tree, &node);
+    }
+    if let Some(node) = tree.compatible(&V2).next() {
+        return v2(tree, &node);
+    }
+    Err(err!(
+        Board,
+        "device tree: no interrupt controller that is enabled and known (GICv2: {}; GICv3: {})",
+        V2.join(", "),
+        V3.join(", ")
+    ))
+}
+
+/// The range, where it is at least `least` bytes at a multiple of `align`.
+fn frame(
+    node: &Node<'_>,
+    what: &str,
+    range: Option<&Range<Pa>>,
+    least: u64,
+    align: u64,
+) -> Result<Range<Pa>, Error> {
+    let Some(range) = range.copied() else {
+        return Err(err!(Board, "{}: its reg has no {what}", node.path()));
+    };
+    if range.size() < least || !range.start().is_aligned(align) {
+        return Err(err!(
+            Board,
+            "{}: {what} {range} must have at least {least:#x} bytes at a multiple of {align:#x}",
+            node.path()
+        ));
+    }
+    Ok(range)
+}
+
+fn v2(tree: &Tree<'_>, node: &Node<'_>) -> Result<Gic, Error> {
+    let regs = bus::reg(node)?;
+    if regs.len() < 4 {
+        return Err(err!(
+            Board,
+            "{}: a GICv2 without GICH and GICV cannot serve guests; on QEMU say virtualization=on",
+            node.path()
+        ));
+    }
+    Ok(Gic::V2 {
+        gicd: frame(node, "GICD", regs.first(), PAGE_SIZE, PAGE_SIZE)?,
+        gicc: frame(node, "GICC", regs.get(1), PAGE_SIZE, PAGE_SIZE)?,
+        gich: frame(node, "GICH", regs.get(2), 0x200, 4)?,
+        gicv: frame(node, "GICV", regs.get(3), PAGE_SIZE, PAGE_SIZE)?,
+        maintenance: interrupt::intids(tree, node)?.first().copied(),
+    })
+}
+
+fn v3(tree: &Tree<'_>, node: &Node<'_>) -> Result<Gic, Error> {
+    let regs = bus::reg(node)?;
+    let regions = node.checked_word("#redistributor-regions")?.unwrap_or(1);
+    if !(1..=MAX_REGIONS).contains(&regions) {
+        return Err(err!(
+            Board,
+            "{}: #redistributor-regions is {regions}; 1 to {MAX_REGIONS} are possible",
+            node.path()
+        ));
+    }
+    let stride = node.number("redistributor-stride")?.filter(|stride| *stride != 0);
+    if stride.is_some_and(|stride| stride < REDISTRIBUTOR || stride % 0x1_0000 != 0) {
+        return Err(err!(
+            Board,
+            "{}: redistributor-stride {:#x} is no multiple of 0x10000 from 0x20000 up",
+            node.path(),
+            stride.unwrap_or_default()
+        ));
+    }
+    let mut redistributors = alloc::vec::Vec::new();
+    for index in 1..=regions {
+        let range = regs.get(index as usize);
+        redistributors.push(frame(node, "GICR", range, REDISTRIBUTOR, 0x1_0000)?);
+    }
+    Ok(Gic::V3 {
+        gicd: frame(node, "GICD", regs.first(), 0x1_0000, 0x1_0000)?,
+        redistributors,
+        stride,
+        maintenance: interrupt::intids(tree, node)?.first().copied(),
+    })
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The generic timer's interrupts.
+//!
+//! Source: the binding arm,arch_timer.yaml: secure physical, physical, virtual, hypervisor.
+
+use crate::board::Timer;
+use crate::error::{Error, err};
+use crate::fdt::Tree;
+use crate::interrupt;
+use alloc::vec::Vec;
+
+/// The timer node.
+pub(crate) fn timer(tree: &Tree<'_>) -> Result<Timer, Error> {
+    let Some(node) = tree.compatible(&["arm,armv8-timer"]).next() else {
+        return Err(err!(Board, "device tree: no arm,armv8-timer; name the generic timer's PPIs"));
+    };
+    let intids = interrupt::intids(tree, &node)?;
+    let names: Vec<&str> = node.strings("interrupt-names").collect();
+    let find = |name: &str, place: usize| {
+        let place = if names.is_empty() {
+            Some(place)
+        } else {
+            names.iter().position(|candidate| *candidate == name)
+        };
+        place.and_then(|place| intids.get(place)).copied()
+    };
+    let need = |name: &str, place: usize| {
+        find(name, place)
+            .filter(|intid| (16..32).contains(intid))
+            .ok_or_else(|| err!(Board, "{}: the PPI of timer '{name}' is missing", node.path()))
+    };
+    Ok(Timer {
+        secure_physical: find("sec-phys", 0),
+        physical: need("phys", 1)?,
+        virt: need("virt", 2)?,
+        hypervisor: need("hyp-phys", 3)?,
+        frequency: node.checked_word("clock-frequency")?,
+    })
+}

@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! VMs from the modules of /chosen, checked as a whole before anything runs.
+
+use crate::board::{Board, Gic, Module, ModuleKind};
+use crate::error::{Error, ErrorKind, err};
+use crate::image::{self, ImageHeader};
+use crate::layout::{self, Parts, Placement};
+use crate::map::{self, GicVersion, MemoryMap, RAM_BASE};
+use crate::words::{self, RAM_PIECE, Words};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use arch::{Ipa, PAGE_SIZE, Pa, Range};
+use mmio_guard::{Dialect, Policy};
+
+/// Most VMs.
+pub const MAX_VMS: usize = 8;
+/// RAM of a VM without `vm.mem`, in bytes.
+pub const DEFAULT_MEM: u64 = 128 << 20;
+/// IPA bits of a VM without `vm.ipa`, where the CPU has as many.
+pub const DEFAULT_IPA_BITS: u8 = 40;
+/// Table pages, beyond what RAM needs, of a VM without `vm.pool`.
+pub const DEFAULT_POOL_PAGES: usize = 160;
+/// Longest bootargs of a guest, in bytes.
+pub const MAX_BOOTARGS: usize = 16 * 1024;
+
+/// Memory that Portcullis itself uses, with a name for messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Occupied<'a> {
+    /// Such as `Portcullis's image` or `the device tree`.
+    pub name: &'a str,
+    /// Where it is.
+    pub range: Range<Pa>,
+}
+
+/// What the VMs are checked against.
+#[derive(Clone, Copy)]
+pub struct Machine<'a> {
+    /// The board.
+    pub board: &'a Board,
+    /// Everything that Portcullis uses: image with BSS and stacks, heap, device tree.
+    pub own: &'a [Occupied<'a>],
+    /// Bits of physical address of the weakest CPU (ID_AA64MMFR0_EL1.PARange).
+    pub pa_bits: u8,
+    /// Reads physical memory; `None` where it cannot be read.
+    pub read: &'a dyn Fn(Range<Pa>) -> Option<&'a [u8]>,
+}
+
+/// A VM, checked: everything that follows from it fits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmConfig {
+    /// Unique among the VMs, never `hyp`.
+    pub name: String,
+    /// RAM: from [`RAM_BASE`], a multiple of 2 MiB, not 0.
+    pub ram: Range<Ipa>,
+    /// 1 to [`crate::MAX_VCPUS`].
+    pub vcpus: usize,
+    /// What the guard does.
+    pub policy: Policy,
+    /// Which numbers the guard has.
+    pub dialect: Dialect,
+    /// Where the guest may declare MMIO; empty: anywhere outside RAM and ROM.
+    pub allow: Vec<Range<Ipa>>,
+    /// Pages declared on the guest's behalf, at start and after each reset.
+    pub preset: Vec<Range<Ipa>>,
+    /// Read-only, executable memory, filled with 0xff where no image lies in it.
+    pub roms: Vec<Range<Ipa>>,
+    /// Size of the IPA space: 32 to 48, within the CPU's.
+    pub ipa_bits: u8,
+    /// Pages for stage-2 tables beyond what RAM and ROM need.
+    pub pool_pages: usize,
+    /// The kernel module, as the boot loader left it.
+    pub kernel: Range<Pa>,
+    /// The ramdisk module, as the boot loader left it.
+    pub ramdisk: Option<Range<Pa>>,
+    /// The guest's bootargs, `vm.` words taken out.
+    pub bootargs: String,
+    /// Where image, ramdisk and tree stand.
+    pub placement: Placement,
+    /// The page of a device that counts accesses, for tests.
+    pub test_device: Option<Ipa>,
+    /// The GIC it sees: that of the machine.
+    pub gic: GicVersion,
+    /// Path of its node in the machine's tree, for messages.
+    pub node: String,
+}
+
+impl VmConfig {
+    /// Bytes of RAM.
+    #[must_use]
+    pub const fn ram_size(&self) -> u64 {
+        self.ram.size()
+    }
+
+    /// Its memory map: RAM, ROMs and devices.
+    #[must_use]
+    pub fn memory_map(&self) -> MemoryMap {
+        MemoryMap::new(self.gic, self.vcpus, self.ram, &self.roms, self.test_device)
+    }
+}
+
+/// The VMs that the board's modules describe.
+///
+/// # Errors
+/// One line that names what is wrong and what to do: no VM is returned unless all are right.
+pub fn vms(machine: &Machine<'_>) -> Result<Vec<VmConfig>, Error> {
+    let board = machine.board;
+    check_modules(machine)?;
+    let pairs = pairs(&board.modules)?;
+    if pairs.is_empty() {
+        return Err(err!(
+            Vm,
+            "no guest: /chosen has no multiboot,kernel module; give one, on QEMU with -device \
+             guest-loader,addr=0x50000000,kernel=FILE"
+        ));
+    }
+    if pairs.len() > MAX_VMS {
+        return Err(err!(
+            Vm,
+            "{} VMs, at most {MAX_VMS} are possible; leave out {}",
+            pairs.len(),
+            pairs.get(MAX_VMS).map_or("", |pair| pair.0.name.as_str())
+        ));
+    }
+    let mut configs: Vec<VmConfig> = Vec::new();
+    for (index, (kernel, ramdisk)) in pairs.into_iter().enumerate() {
+        let (words, bootargs) = words::parse(&kernel.name, &kernel.bootargs)?;
+        let config = config(machine, index, kernel, ramdisk, words, bootargs)?;
+        if let Some(other) = configs.iter().find(|other| other.name == config.name) {
+            return Err(err!(
+                Vm,
+                "two VMs are named '{}': {} and {}; give one another vm.name=",
+                config.name,
+                other.node,
+                config.node
+            ));
+        }
+        configs.push(config);
+    }
+    check_totals(machine, &configs)?;
+    Ok(configs)
+}
+
+/// Modules against Portcullis, reservations, RAM and each other.
+fn check_modules(machine: &Machine<'_>) -> Result<(), Error> {
+    let board = machine.board;
+    for (index, module) in board.modules.iter().enumerate() {
+        if let ModuleKind::Other(compatible) = &module.kind {
+            return Err(err!(
+                Module,
+                "{}: it is '{compatible}', neither multiboot,kernel nor multiboot,ramdisk; leave \
+                 it out",
+                module.name
+            ));
+        }
+        if !board.ram.iter().any(|bank| bank.encloses(&module.range)) {
+            return Err(err!(
+                Module,
+                "module {} at {} is not inside RAM ({}); load it at another address or give the \
+                 machine more memory",
+                module.name,
+                module.range,
+                list(&board.ram)
+            ));
+        }
+        let own = machine.own.iter().map(|own| (own.name, own.range));
+        let initrd = board.initrd.iter().map(|range| ("the initrd", *range));
+        let reserved = board.reserved.iter().map(|it| (it.name.as_str(), it.range));
+        let later = board.modules.iter().skip(index.saturating_add(1));
+        let modules = later.map(|other| (other.name.as_str(), other.range));
+        let mut others = own.chain(initrd).chain(reserved).chain(modules);
+        if let Some((name, range)) = others.find(|(_, range)| range.overlaps(&module.range)) {
+            return Err(err!(
+                Module,
+                "module {} at {} overlaps {name} at {range}; load it at another address, \
+                 0x50000000 and up where RAM allows",
+                module.name,
+                module.range
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn list(ranges: &[Range<Pa>]) -> String {
+    let mut text = String::new();
+    for range in ranges.iter().take(8) {
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(&format!("{range}"));
+    }
+    text
+}
+
+/// Kernels, each with the ramdisk that is the module next above it; sorted by address.
+fn pairs(modules: &[Module]) -> Result<Vec<(&Module, Option<&Module>)>, Error> {
+    let mut pairs: Vec<(&Module, Option<&Module>)> = Vec::new();
+    let mut open = false;
+    for module in modules {
+        if module.kind == ModuleKind::Kernel {
+            pairs.push((module, None));
+            open = true;
+            continue;
+        }
+        match pairs.last_mut().filter(|_| open) {
+            Some(pair) => pair.1 = Some(module),
+            None => {
+                return Err(err!(
+                    Module,
+                    "ramdisk {} at {} is not the next module above a kernel; load it between its \
+                     kernel and the next",
+                    module.name,
+                    module.range
+                ));
+            }
+        }
+        open = false;
+    }
+    Ok(pairs)
+}
+
+fn config(
+    machine: &Machine<'_>,
+    index: usize,
+    kernel: &Module,
+    ramdisk: Option<&Module>,
+    words: Words,
+    bootargs: String,
+) -> Result<VmConfig, Error> {
+    let name = words.name.clone().unwrap_or_else(|| format!("vm{index}"));
+    let who = |error: Error| {
+        Error::new(error.kind(), format_args!("VM '{name}' ({}): {error}", kernel.name))
+    };
+    let head =
+        Range::<Pa>::new(kernel.range.start(), kernel.range.size().min(image::HEADER_BYTES as u64));
+    let head = head
+        .and_then(machine.read)
+        .ok_or_else(|| who(err!(Module, "its kernel at {} cannot be read", kernel.range)))?;
+    let header = ImageHeader::parse(head).map_err(who)?;
+
+    let ipa_bits = words.ipa.unwrap_or(DEFAULT_IPA_BITS.min(machine.pa_bits));
+    let ram_size = words.mem.unwrap_or(DEFAULT_MEM);
+    let ram = check_addresses(machine, &words, ipa_bits, ram_size).map_err(who)?;
+    if bootargs.len() > MAX_BOOTARGS {
+        return Err(who(err!(
+            Vm,
+            "its bootargs have {} bytes, at most {MAX_BOOTARGS} are possible; shorten them",
+            bootargs.len()
+        )));
+    }
+    let placement = layout::place(&Parts {
+        ram,
+        roms: &words.rom,
+        load: words.load,
+        header,
+        kernel_bytes: kernel.range.size(),
+        ramdisk_bytes: ramdisk.map(|ramdisk| ramdisk.range.size()),
+    })
+    .map_err(who)?;
+    Ok(VmConfig {
+        name: name.clone(),
+        ram,
+        vcpus: words.cpus.unwrap_or(1),
+        policy: words.guard.unwrap_or_default(),
+        dialect: words.dialect.unwrap_or_default(),
+        allow: words.allow,
+        preset: words.preset,
+        roms: words.rom,
+        ipa_bits,
+        pool_pages: words.pool.unwrap_or(DEFAULT_POOL_PAGES),
+        kernel: kernel.range,
+        ramdisk: ramdisk.map(|ramdisk| ramdisk.range),
+        bootargs,
+        placement,
+        test_device: words.testdev,
+        gic: match machine.board.gic {
+            Gic::V2 { .. } => GicVersion::V2,
+            Gic::V3 { .. } => GicVersion::V3,
+        },
+        node: kernel.name.clone(),
+    })
+}
+
+/// Every address a VM's words give, against its IPA space, its RAM and each other; its RAM.
+fn check_addresses(
+    machine: &Machine<'_>,
+    words: &Words,
+    ipa_bits: u8,
+    ram_size: u64,
+) -> Result<Range<Ipa>, Error> {
+    if ipa_bits > machine.pa_bits || ipa_bits > 48 {
+        return Err(err!(
+            Vm,
+            "vm.ipa={ipa_bits}: this CPU has {} bits of physical address; ask for no more",
+            machine.pa_bits
+        ));
+    }
+    let limit = 1_u64.checked_shl(ipa_bits.into()).unwrap_or(u64::MAX);
+    let ram = Range::<Ipa>::new(Ipa::new(RAM_BASE), ram_size);
+    let Some(ram) = ram.filter(|ram| ram.end().raw() <= limit) else {
+        return Err(err!(
+            Vm,
+            "its RAM of {} MiB from {RAM_BASE:#x} ends beyond its {ipa_bits} bits of IPA; lower \
+             vm.mem or raise vm.ipa",
+            ram_size >> 20
+        ));
+    };
+    let page = |ipa: Ipa| Range::<Ipa>::new(ipa, PAGE_SIZE);
+    let testdev: Vec<Range<Ipa>> = words.testdev.and_then(page).into_iter().collect();
+    if words.testdev.is_some() && testdev.is_empty() {
+        return Err(err!(Vm, "vm.testdev wraps; move it"));
+    }
+    let lists = [
+        ("vm.rom", &words.rom),
+        ("vm.allow", &words.allow),
+        ("vm.preset", &words.preset),
+        ("vm.testdev", &testdev),
+    ];
+    for (word, ranges) in lists {
+        for range in ranges {
+            if range.end().raw() > limit {
+                return Err(err!(
+                    Vm,
+                    "{word} {range} ends beyond its {ipa_bits} bits of IPA; move it or raise vm.ipa"
+                ));
+            }
+            if range.overlaps(&ram) {
+                return Err(err!(Vm, "{word} {range} overlaps its RAM {ram}; move it outside"));
+            }
+        }
+    }
+    // What is memory, or a device of ours, stands alone.
+    for (word, ranges) in [("vm.rom", &words.rom), ("vm.testdev", &testdev)] {
+        for range in ranges {
+            let window = map::device_windows().find(|(_, window)| window.overlaps(range));
+            if let Some((device, window)) = window {
+                return Err(err!(Vm, "{word} {range} overlaps {device} at {window}; move it"));
+            }
+        }
+    }
+    for (index, rom) in words.rom.iter().enumerate() {
+        let later = words.rom.iter().skip(index.saturating_add(1)).map(|range| ("vm.rom", range));
+        let declared = words.allow.iter().map(|range| ("vm.allow", range));
+        let preset = words.preset.iter().map(|range| ("vm.preset", range));
+        let device = testdev.iter().map(|range| ("vm.testdev", range));
+        let mut others = later.chain(declared).chain(preset).chain(device);
+        if let Some((word, other)) = others.find(|(_, other)| other.overlaps(rom)) {
+            return Err(err!(
+                Vm,
+                "vm.rom {rom} overlaps {word} {other}; ROM is memory, move one of them"
+            ));
+        }
+    }
+    Ok(ram)
+}
+
+/// What all VMs want together, against what the machine has.
+fn check_totals(machine: &Machine<'_>, configs: &[VmConfig]) -> Result<(), Error> {
+    let cpus = machine.board.usable_cpus();
+    let vcpus = configs.iter().fold(0_usize, |sum, config| sum.saturating_add(config.vcpus));
+    if vcpus > cpus {
+        let each: Vec<String> =
+            configs.iter().map(|config| format!("{} {}", config.name, config.vcpus)).collect();
+        return Err(err!(
+            Vm,
+            "{vcpus} vCPUs ({}) on {cpus} CPUs: each needs its own; lower vm.cpus or start with \
+             more CPUs (on QEMU -smp {vcpus})",
+            each.join(", ")
+        ));
+    }
+    let own: Vec<Range<Pa>> = machine.own.iter().map(|own| own.range).collect();
+    let free = machine.board.free_ram(&own).iter().fold(0_u64, |sum, range| {
+        let start = range.start().raw().next_multiple_of(RAM_PIECE);
+        let pieces = range.end().raw().saturating_sub(start) / RAM_PIECE;
+        sum.saturating_add(pieces.saturating_mul(RAM_PIECE))
+    });
+    let wanted = configs.iter().fold(0_u64, |sum, config| {
+        let roms = config.roms.iter().fold(0_u64, |sum, rom| sum.saturating_add(rom.size()));
+        sum.saturating_add(config.ram_size()).saturating_add(roms)
+    });
+    if wanted > free {
+        let each: Vec<String> = configs
+            .iter()
+            .map(|config| format!("{} {} MiB", config.name, config.ram_size() >> 20))
+            .collect();
+        return Err(err!(
+            Vm,
+            "the VMs want {} MiB in all ({}), {} MiB are free in pieces of 2 MiB; lower vm.mem or \
+             give the machine more memory",
+            wanted.div_ceil(1 << 20),
+            each.join(", "),
+            free >> 20
+        ));
+    }
+    Ok(())
+}
+
+impl Error {
+    /// Whether it is about a VM or its module rather than the machine.
+    #[must_use]
+    pub const fn concerns_vms(&self) -> bool {
+        matches!(
+            self.kind(),
+            ErrorKind::Module | ErrorKind::Word | ErrorKind::Vm | ErrorKind::Image
+        )
+    }
+}
