@@ -38,10 +38,7 @@ impl Hypercall for SmcccHvc {
             let [w0, w1, w2, w3, ..] = smccc::hvc32(id, [low(x1), low(x2), low(x3), 0, 0, 0, 0]);
             [w0.into(), w1.into(), w2.into(), w3.into()]
         } else {
-            let mut args = [0; 17];
-            if let [a1, a2, a3, ..] = &mut args {
-                (*a1, *a2, *a3) = (x1, x2, x3);
-            }
+            let args = [x1, x2, x3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
             let [x0, x1, x2, x3, ..] = smccc::hvc64(id, args);
             [x0, x1, x2, x3]
         }
