@@ -7,19 +7,19 @@ impl Width {
     /// Number of bytes: 1, 2, 4 or 8.
     #[inline(always)]
     pub const fn bytes(self) -> u64 {
-        1 << (self as u32)
+        1_u64.wrapping_shl(self as u32)
     }
 
     /// Number of bits: 8, 16, 32 or 64.
     #[inline(always)]
     pub const fn bits(self) -> u32 {
-        8 << (self as u32)
+        8_u32.wrapping_shl(self as u32)
     }
 
     /// The bits that an access of this width carries.
     #[inline(always)]
     pub const fn mask(self) -> u64 {
-        u64::MAX >> self.unused_bits()
+        u64::MAX.wrapping_shr(self.unused_bits())
     }
 
     /// 64 less the width: 56, 48, 32 or 0.

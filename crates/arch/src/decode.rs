@@ -51,7 +51,7 @@ impl ExitInfo {
 /// What a synchronous exit means. Total: every value of the three registers has an answer, and what
 /// is not known becomes [`Exit::Undefined`].
 #[inline(always)]
-pub const fn decode(info: ExitInfo, errata: Errata) -> Exit {
+pub const fn decode(info: ExitInfo, errata: &Errata) -> Exit {
     match info.ec() {
         ec::DATA_ABORT_LOWER => Exit::DataAbort(data_abort(info, errata)),
         ec::HVC64 => Exit::Hvc { imm: info.esr as u16 },
@@ -64,7 +64,7 @@ pub const fn decode(info: ExitInfo, errata: Errata) -> Exit {
 }
 
 #[inline(always)]
-const fn data_abort(info: ExitInfo, errata: Errata) -> DataAbort {
+const fn data_abort(info: ExitInfo, errata: &Errata) -> DataAbort {
     let fault = fault(info.esr);
     DataAbort {
         va: far(info, fault),
@@ -79,7 +79,7 @@ const fn data_abort(info: ExitInfo, errata: Errata) -> DataAbort {
 }
 
 #[inline(always)]
-const fn instruction_abort(info: ExitInfo, errata: Errata) -> InstructionAbort {
+const fn instruction_abort(info: ExitInfo, errata: &Errata) -> InstructionAbort {
     let fault = fault(info.esr);
     InstructionAbort {
         va: far(info, fault),
@@ -104,7 +104,7 @@ const fn far(info: ExitInfo, fault: Fault) -> Va {
 /// after a stage-2 translation, access flag or address size fault, and after a permission fault only
 /// if it hit a stage-1 walk.
 #[inline(always)]
-const fn ipa(info: ExitInfo, fault: Fault, errata: Errata) -> Option<Ipa> {
+const fn ipa(info: ExitInfo, fault: Fault, errata: &Errata) -> Option<Ipa> {
     let s1ptw = info.esr & esr::S1PTW != 0;
     let valid = match fault.kind {
         FaultKind::Translation => s1ptw || !errata.hpfar_unknown_on_translation,

@@ -1,32 +1,154 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Errata of CPUs that EL2 has to work around, by MIDR_EL1.
+//! Errata of CPUs that EL2 has to work around, found by MIDR_EL1.
+//!
+//! Sources: Arm's Software Developer Errata Notices, Arm's bulletin on CVE-2025-10263
+//! (documentation 112137), and the Technical Reference Manuals for the part numbers.
 
 /// Which workarounds a CPU needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Errata {
-    /// A TLBI and its DSB must be done twice before what was unmapped can be given away.
+    /// A TLBI and its DSB must be done twice before what was unmapped can be given away, or stores
+    /// through the old entry may still arrive (CVE-2025-10263; Cortex-A55 2441007, A76 1286807,
+    /// A510 2441009; Falkor 1009).
     pub repeat_tlbi: bool,
-    /// HPFAR_EL2 is not to be believed after a direct stage-2 translation fault (Cortex-A57 834220).
+    /// HPFAR_EL2 is not to be believed after a direct stage-2 translation fault, since stage 1 should
+    /// have faulted first (Cortex-A57 834220).
     pub hpfar_unknown_on_translation: bool,
-    /// A speculative AT or walk may fill the TLB while EL2 switches a guest's translation regime.
+    /// A speculative AT or walk may fill the TLB while EL2 changes a guest's translation regime:
+    /// TCR_EL1.EPD0 and EPD1 are to be set meanwhile (Cortex-A57 1319537, A72 1319367, A76 1165522,
+    /// A55 1530923).
     pub speculative_at: bool,
+    /// A read of PAR_EL1 wants a DMB SY before and after it, or the CPU may deadlock
+    /// (Cortex-A77 1508412).
+    pub par_needs_dmb: bool,
+}
+
+/// A core and the revisions of it that are concerned: `first` and `last` are variant<<4 | revision.
+struct Cores {
+    implementer: u8,
+    part: u16,
+    first: u8,
+    last: u8,
+}
+
+const ARM: u8 = 0x41;
+const QUALCOMM: u8 = 0x51;
+const NVIDIA: u8 = 0x4e;
+const MICROSOFT: u8 = 0x6d;
+
+const CORTEX_A55: u16 = 0xd05;
+const CORTEX_A57: u16 = 0xd07;
+const CORTEX_A72: u16 = 0xd08;
+const CORTEX_A76: u16 = 0xd0b;
+const CORTEX_A77: u16 = 0xd0d;
+const KRYO_4XX_GOLD: u16 = 0x804;
+const KRYO_4XX_SILVER: u16 = 0x805;
+
+const fn all(part: u16) -> Cores {
+    upto(part, 0xff)
+}
+
+/// r0p0 up to and including variant<<4 | revision.
+const fn upto(part: u16, last: u8) -> Cores {
+    Cores { implementer: ARM, part, first: 0, last }
+}
+
+const REPEAT_TLBI: [Cores; 27] = [
+    all(CORTEX_A55),
+    all(CORTEX_A76),
+    all(0xd0e), // Cortex-A76AE
+    all(CORTEX_A77),
+    all(0xd41),                                                          // Cortex-A78
+    all(0xd42),                                                          // Cortex-A78AE
+    all(0xd4b),                                                          // Cortex-A78C
+    all(0xd47),                                                          // Cortex-A710
+    all(0xd44),                                                          // Cortex-X1
+    all(0xd4c),                                                          // Cortex-X1C
+    all(0xd48),                                                          // Cortex-X2
+    all(0xd4e),                                                          // Cortex-X3
+    all(0xd82),                                                          // Cortex-X4
+    all(0xd85),                                                          // Cortex-X925
+    all(0xd0c),                                                          // Neoverse-N1
+    all(0xd49),                                                          // Neoverse-N2
+    all(0xd40),                                                          // Neoverse-V1
+    all(0xd4f),                                                          // Neoverse-V2
+    all(0xd84),                                                          // Neoverse-V3
+    all(0xd83),                                                          // Neoverse-V3AE
+    all(0xd8c),                                                          // C1-Ultra
+    all(0xd90),                                                          // C1-Premium
+    upto(0xd46, 0x11),                                                   // Cortex-A510
+    Cores { implementer: MICROSOFT, part: 0xd49, first: 0, last: 0xff }, // Azure Cobalt 100
+    Cores { implementer: NVIDIA, part: 0x010, first: 0, last: 0xff },    // Olympus
+    Cores { implementer: QUALCOMM, part: 0x800, first: 0, last: 0 },     // Falkor v1
+    Cores { implementer: QUALCOMM, part: KRYO_4XX_GOLD, first: 0xce, last: 0xfe },
+];
+
+const HPFAR_UNKNOWN: [Cores; 1] = [upto(CORTEX_A57, 0x12)];
+
+const SPECULATIVE_AT: [Cores; 5] = [
+    all(CORTEX_A57),
+    all(CORTEX_A72),
+    upto(CORTEX_A76, 0x20),
+    upto(CORTEX_A55, 0x20),
+    Cores { implementer: QUALCOMM, part: KRYO_4XX_SILVER, first: 0xde, last: 0xde },
+];
+
+const PAR_NEEDS_DMB: [Cores; 1] = [upto(CORTEX_A77, 0x10)];
+
+impl Cores {
+    const fn concerns(&self, midr: u64) -> bool {
+        let revision = (((midr >> 16) & 0xf0) | (midr & 0xf)) as u8;
+        (midr >> 24) & 0xff == self.implementer as u64
+            && (midr >> 4) & 0xfff == self.part as u64
+            && self.first <= revision
+            && revision <= self.last
+    }
+}
+
+const fn any(mut list: &[Cores], midr: u64) -> bool {
+    while let [cores, rest @ ..] = list {
+        if cores.concerns(midr) {
+            return true;
+        }
+        list = rest;
+    }
+    false
+}
+
+/// Qualcomm's Kryo cores are all those whose part number begins with 2.
+const fn is_kryo(midr: u64) -> bool {
+    (midr >> 24) & 0xff == QUALCOMM as u64 && (midr >> 12) & 0xf == 0x2
 }
 
 impl Errata {
-    /// What the CPU with these MIDR_EL1 and REVIDR_EL1 needs.
+    /// No workaround at all.
+    pub const NONE: Self = Self {
+        repeat_tlbi: false,
+        hpfar_unknown_on_translation: false,
+        speculative_at: false,
+        par_needs_dmb: false,
+    };
+
+    /// What the CPU with this MIDR_EL1 needs. `revidr`, REVIDR_EL1, would name fixes that a revision
+    /// carries all the same; no erratum of this list has such a bit.
     pub const fn of(midr: u64, revidr: u64) -> Self {
         let _ = revidr;
-        let a57 = midr & 0xff00_fff0 == 0x4100_d070;
-        Self { repeat_tlbi: false, hpfar_unknown_on_translation: a57, speculative_at: false }
+        Self {
+            repeat_tlbi: any(&REPEAT_TLBI, midr) || is_kryo(midr),
+            hpfar_unknown_on_translation: any(&HPFAR_UNKNOWN, midr),
+            speculative_at: any(&SPECULATIVE_AT, midr),
+            par_needs_dmb: any(&PAR_NEEDS_DMB, midr),
+        }
     }
 
-    /// What either CPU needs: for a VM whose vCPUs run on both.
+    /// What any of two CPUs needs: for a machine, or a VM, that has both.
     pub const fn union(self, other: Self) -> Self {
         Self {
             repeat_tlbi: self.repeat_tlbi || other.repeat_tlbi,
             hpfar_unknown_on_translation: self.hpfar_unknown_on_translation
                 || other.hpfar_unknown_on_translation,
             speculative_at: self.speculative_at || other.speculative_at,
+            par_needs_dmb: self.par_needs_dmb || other.par_needs_dmb,
         }
     }
 }

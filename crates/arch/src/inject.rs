@@ -27,6 +27,21 @@ pub struct PstateFeatures {
     pub ebep: bool,
 }
 
+impl PstateFeatures {
+    /// What a guest has whose ID_AA64PFR1_EL1 and ID_AA64MMFR1_EL1, as it sees them, are these.
+    pub const fn of(visible_pfr1: u64, visible_mmfr1: u64) -> Self {
+        Self {
+            pan: (visible_mmfr1 >> 20) & 0xf != 0,
+            ssbs: (visible_pfr1 >> 4) & 0xf != 0,
+            // Value 1 is FEAT_MTE, which has the instructions and TCO.
+            mte: (visible_pfr1 >> 8) & 0xf != 0,
+            nmi: (visible_pfr1 >> 36) & 0xf != 0,
+            // Reported in ID_AA64DFR1_EL1, of which guests see nothing.
+            ebep: false,
+        }
+    }
+}
+
 /// Which kind of access an abort answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AbortKind {

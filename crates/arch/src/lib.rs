@@ -19,6 +19,7 @@ extern crate std;
 mod access;
 mod addr;
 mod advance;
+mod condition;
 mod decode;
 mod errata;
 mod exit;
@@ -33,13 +34,14 @@ mod vcpu_set;
 
 pub use addr::{Ipa, Mpidr, PAGE_SHIFT, PAGE_SIZE, Pa, Range, Va, Vmid};
 pub use advance::advance;
+pub use condition::condition_failed;
 pub use decode::decode;
 pub use errata::Errata;
 pub use exit::{
     Access, DataAbort, Exit, ExitInfo, Fault, FaultKind, InstructionAbort, SysRegAccess, Width,
 };
 pub use geometry::{GeometryError, Stage2Geometry, physical_bits};
-pub use idregs::{VisibleCpu, visible_id_register};
+pub use idregs::{IdRegisters, VisibleCpu, visible_id_register};
 pub use inject::{AbortKind, El1Entry, El1State, PstateFeatures, external_abort, undefined};
 pub use regs::GuestRegs;
 pub use stage1::Stage1;

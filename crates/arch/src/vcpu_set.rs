@@ -15,13 +15,13 @@ impl VcpuSet {
     /// One vCPU; empty if `index` is out of range.
     #[inline(always)]
     pub const fn single(index: usize) -> Self {
-        if index < MAX_VCPUS { Self(1 << index) } else { Self::EMPTY }
+        if index < MAX_VCPUS { Self(1_u8.wrapping_shl(index as u32)) } else { Self::EMPTY }
     }
 
     /// vCPUs 0 to `count` - 1.
     #[inline(always)]
     pub const fn first(count: usize) -> Self {
-        if count >= MAX_VCPUS { Self(u8::MAX) } else { Self(!(u8::MAX << count)) }
+        if count >= MAX_VCPUS { Self(u8::MAX) } else { Self(!u8::MAX.wrapping_shl(count as u32)) }
     }
 
     /// The set whose members are the bits of `bits`.

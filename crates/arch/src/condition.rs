@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Conditional instructions of AArch32 EL0 that trapped although they would have done nothing.
+
+use crate::pstate;
+use crate::pstate::aarch32;
+
+/// ISS.CV: COND is valid.
+const CV: u64 = 1 << 24;
+const COND_SHIFT: u32 = 20;
+const ALWAYS: u64 = 0b1110;
+
+/// Whether the trapped instruction would have been passed over, its condition having failed.
+///
+/// A CPU may trap such an instruction (DDI 0487 G1.18.3); EL2 then steps over it where it would else
+/// inject an UNDEFINED exception. Only exception classes 0x01 to 0x0f, trapped from AArch32, carry a
+/// condition; for all others the answer is no.
+pub const fn condition_failed(esr: u64, spsr: u64) -> bool {
+    let ec = (esr >> 26) & 0x3f;
+    if spsr & pstate::M_AARCH32 == 0 || ec == 0 || ec > 0x0f {
+        return false;
+    }
+    let condition = if esr & CV != 0 {
+        (esr >> COND_SHIFT) & 0xf
+    } else {
+        // T32: the IT block has it; outside one every instruction is unconditional.
+        let it = aarch32::it(spsr);
+        if it == 0 { ALWAYS } else { (it >> 4) as u64 }
+    };
+    !holds(condition, spsr)
+}
+
+/// ConditionHolds of the pseudocode; N, Z, C and V are bits 31 to 28.
+const fn holds(condition: u64, spsr: u64) -> bool {
+    let n = spsr & (1 << 31) != 0;
+    let z = spsr & (1 << 30) != 0;
+    let c = spsr & (1 << 29) != 0;
+    let v = spsr & (1 << 28) != 0;
+    let result = match condition >> 1 {
+        0 => z,
+        1 => c,
+        2 => n,
+        3 => v,
+        4 => c && !z,
+        5 => n == v,
+        6 => n == v && !z,
+        // 0b1110 is always, and so is 0b1111.
+        _ => return true,
+    };
+    result != (condition & 1 != 0)
+}
