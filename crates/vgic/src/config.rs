@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a virtual GIC is made of, and the registers that follow from that alone.
 
+use crate::regs::{Reg, decode};
+use crate::vgic::NOBODY;
 use arch::{MAX_VCPUS, Width};
 
 /// Software-generated interrupts: INTIDs 0..=15.
@@ -13,9 +15,6 @@ pub const MAX_SPIS: usize = 256;
 pub const MAX_LIST_REGISTERS: usize = 16;
 /// Bits of a priority that guests can set, as KVM and every GIC-400 have it: 32 levels.
 pub const PRIORITY_MASK: u8 = 0xf8;
-
-/// GICD_IIDR and GICR_IIDR: product 'P', revision 0, implementer Arm's JEP106 code as other hypervisors report it.
-const IIDR: u64 = 0x5000_043b;
 
 /// Which architecture version the guest sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +83,7 @@ impl Config {
     /// Number of shared interrupts, a multiple of 32, at most 256.
     #[inline]
     pub const fn spis(&self) -> usize {
-        self.spi_banks as usize * 32
+        (self.spi_banks as usize) << 5
     }
     /// Number of groups of 32 shared interrupts.
     #[inline]
@@ -102,6 +101,23 @@ impl Config {
         0xffff_u16.wrapping_shr(16u32.wrapping_sub(self.list_registers as u32))
     }
 
+    /// IGROUPR out of reset. GICv3: group 1, as KVM has it: guests that never write it expect IRQs, not FIQs.
+    pub(crate) const fn reset_group(&self) -> u32 {
+        match self.version {
+            Version::V2 => 0,
+            Version::V3 => u32::MAX,
+        }
+    }
+    /// Route and target vCPU of every SPI out of reset. GICv3: affinity 0. GICv2: nobody, but on one vCPU that one, as
+    /// a uniprocessor need not write ITARGETSR.
+    pub(crate) const fn reset_route(&self) -> (u32, u8) {
+        match self.version {
+            Version::V2 if self.vcpus == 1 => (1, 0),
+            Version::V2 => (0, NOBODY),
+            Version::V3 => (0, 0),
+        }
+    }
+
     /// Affinity of a vCPU, packed Aff3.Aff2.Aff1.Aff0 as in GICR_TYPER\[63:32\]: its index, as its MPIDR_EL1 and
     /// the guest's device tree have it.
     #[inline]
@@ -113,7 +129,11 @@ impl Config {
     /// the register has state. What is reserved or of the wrong size has no state either, and reads 0.
     #[inline]
     pub const fn constant(&self, frame: Frame, offset: u64, width: Width) -> Option<u64> {
-        let _ = (frame, offset, width, IIDR);
-        None
+        match decode(self, frame, offset, width) {
+            Reg::Constant(value) => Some(value),
+            // Write-only.
+            Reg::Sgir => Some(0),
+            _ => None,
+        }
     }
 }

@@ -24,12 +24,19 @@
 #[cfg(test)]
 extern crate std;
 
+mod bank;
+mod bits;
 mod config;
+mod dist;
+mod lists;
 mod lr;
+mod regs;
+mod sgi;
 mod vgic;
 
 pub use config::{
     Config, Frame, MAX_LIST_REGISTERS, MAX_SPIS, PRIORITY_MASK, PRIVATE, SGIS, Version,
 };
+pub use lists::{Interface, Plan, Quick};
 pub use lr::{ListRegister, State};
-pub use vgic::{Interface, Plan, Quick, Vgic};
+pub use vgic::Vgic;

@@ -1,154 +1,398 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The state of one VM's interrupts.
+//! The state of one VM's interrupts, and their inputs.
 
-use crate::{Config, Frame, ListRegister};
-use arch::{VcpuSet, Width};
+use crate::bank::{Bank, Groups};
+use crate::bits::{Bits, bit};
+use crate::{Config, MAX_LIST_REGISTERS, MAX_SPIS, PRIVATE, SGIS};
+use arch::{MAX_VCPUS, VcpuSet};
 
-/// What the hardware's virtual interface says besides the list registers, read when the vCPU exits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Interface {
-    /// ICH_HCR_EL2.EOIcount or GICH_HCR.EOICount (bits 31:27): deactivations that found no list register.
-    pub eoi_count: u8,
-    /// ICH_VMCR_EL2.VENG0 or GICH_VMCR.VMGrp0En (bit 0).
-    pub group0: bool,
-    /// ICH_VMCR_EL2.VENG1 or GICH_VMCR.VMGrp1En (bit 1).
-    pub group1: bool,
+/// No vCPU: the target of an SPI that nobody gets, the holder of one that nobody has.
+pub(crate) const NOBODY: u8 = u8::MAX;
+/// SGIs are edge-triggered, PPIs level-sensitive until the guest says otherwise.
+const PRIVATE_EDGE: u32 = 0xffff;
+/// SGIs are enabled from the start, as on GIC-400 and under KVM; guests may disable them.
+const PRIVATE_ENABLED: u32 = 0xffff;
+
+/// What stands in a list register.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Slot {
+    pub intid: u16,
+    /// GICv2 SGIs: who sent it.
+    pub source: u8,
 }
 
-impl Interface {
-    /// Decodes ICH_HCR_EL2 and ICH_VMCR_EL2, or GICH_HCR and GICH_VMCR: the bits used here are the same.
-    #[inline]
-    pub const fn new(hcr: u32, vmcr: u32) -> Self {
-        Self { eoi_count: (hcr >> 27) as u8, group0: vmcr & 1 != 0, group1: vmcr & 2 != 0 }
+/// What belongs to one vCPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cpu {
+    pub private: Bank,
+    /// Those of `private` that wait for the EOI maintenance of their own list register.
+    pub waiting: u32,
+    /// A bit per slot that holds an interrupt.
+    pub used: u16,
+    /// A bit per slot that was placed with HW=1.
+    pub hw: u16,
+    /// A bit per slot that was placed as pending.
+    pub pending: u16,
+    /// Something in the list registers has changed since, or not all was planned: fold and plan.
+    pub stale: bool,
+    /// The last plan left something out.
+    pub overflow: bool,
+    /// Groups that the guest's CPU interface takes, as last folded.
+    pub takes: [bool; 2],
+    /// GICR_WAKER.ProcessorSleep.
+    pub asleep: bool,
+    /// A bit per bank of `ready` that is not 0.
+    pub ready_banks: u32,
+    /// SPIs to be put into this vCPU's list registers as pending.
+    pub ready: [u32; MAX_SPIS / 32],
+    pub slots: [Slot; MAX_LIST_REGISTERS],
+    /// GICv2: for each SGI, a bit per vCPU whose SGI waits.
+    pub sources: [u8; SGIS as usize],
+    /// GICv2: for each SGI, whose is active.
+    pub active_source: [u8; SGIS as usize],
+}
+
+impl Cpu {
+    const fn new(config: &Config) -> Self {
+        Self {
+            private: Bank::new(PRIVATE_ENABLED, config.reset_group(), PRIVATE_EDGE),
+            waiting: 0,
+            used: 0,
+            hw: 0,
+            pending: 0,
+            stale: false,
+            overflow: false,
+            takes: [true; 2],
+            asleep: false,
+            ready_banks: 0,
+            ready: [0; MAX_SPIS / 32],
+            slots: [Slot { intid: 0, source: 0 }; MAX_LIST_REGISTERS],
+            sources: [0; SGIS as usize],
+            active_source: [0; SGIS as usize],
+        }
+    }
+
+    /// Whether a private interrupt in a list register is pending once more, unknown to the last plan.
+    #[inline(always)]
+    pub fn again(&self) -> u32 {
+        self.private.again() & !self.waiting
     }
 }
 
-/// What to program besides the list registers before the vCPU runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
-    /// A bit for each list register that holds an interrupt; the others are to be written 0.
-    pub used: u16,
-    /// Value for ICH_HCR_EL2 or GICH_HCR: En, and what LRENPIE, NPIE, VGrp{0,1}{E,D}IE and TDIR (GICv3 only) are
-    /// needed now. EOIcount is 0.
-    pub hcr: u32,
-    /// Physical interrupts wait to be deactivated: call [`Vgic::take_released`] until it returns `None`.
-    pub release: bool,
+/// The shared interrupts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shared {
+    pub banks: [Bank; MAX_SPIS / 32],
+    /// GICv3: affinity as in IROUTER, packed like [`Config::affinity`]. GICv2: target list.
+    pub route: [u32; MAX_SPIS],
+    /// The vCPU that gets it when it is pending, or [`NOBODY`].
+    pub target: [u8; MAX_SPIS],
+    /// The vCPU in whose list registers it is, or for whom it is active, or [`NOBODY`].
+    pub holder: [u8; MAX_SPIS],
+    /// A bit per bank in which something is to be released.
+    pub released: u32,
 }
 
-/// What [`Vgic::quick`] found.
+impl Shared {
+    const fn new(config: &Config) -> Self {
+        let (route, target) = config.reset_route();
+        Self {
+            banks: [Bank::new(0, config.reset_group(), 0); MAX_SPIS / 32],
+            route: [route; MAX_SPIS],
+            target: [target; MAX_SPIS],
+            holder: [NOBODY; MAX_SPIS],
+            released: 0,
+        }
+    }
+}
+
+/// Where an interrupt's state is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quick {
-    /// The list registers are right as they are.
-    Nothing,
-    /// Write this list register; all else is right as it is.
-    One(usize, ListRegister),
-    /// Fold and plan.
-    Full,
+pub(crate) enum At {
+    /// The private ones of a vCPU.
+    Private(usize),
+    /// A bank of shared ones.
+    Shared(usize),
 }
 
 /// The state of one VM's interrupts: distributor, redistributors, and what stands in list registers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vgic {
-    config: Config,
+    pub(crate) config: Config,
+    pub(crate) groups: Groups,
+    pub(crate) cpus: [Cpu; MAX_VCPUS],
+    pub(crate) shared: Shared,
 }
 
 impl Vgic {
     /// A GIC as it comes out of reset.
     pub const fn new(config: Config) -> Self {
-        Self { config }
+        Self {
+            config,
+            groups: Groups { group0: 0, group1: 0 },
+            cpus: [Cpu::new(&config); MAX_VCPUS],
+            shared: Shared::new(&config),
+        }
     }
+
     /// Its shape.
     #[inline]
     pub const fn config(&self) -> &Config {
         &self.config
     }
+
     /// Back to the state of [`Vgic::new`], but for the physical interrupts that were forwarded: drain
     /// [`Vgic::take_released`] of every vCPU afterwards. All vCPUs must be stopped, their list registers discarded.
-    pub fn reset(&mut self) {}
-    /// A guest's load. `vcpu` is who accesses. State that is in list registers is answered as last folded: see [`Vgic::stale`].
-    pub fn read(&self, _vcpu: usize, _frame: Frame, _offset: u64, _width: Width) -> u64 {
-        0
+    pub fn reset(&mut self) {
+        let group1 = self.config.reset_group();
+        for cpu in &mut self.cpus {
+            let mut private = cpu.private;
+            private.reset(Bank::new(PRIVATE_ENABLED, group1, PRIVATE_EDGE));
+            *cpu = Cpu { private, ..Cpu::new(&self.config) };
+        }
+        let mut banks = self.shared.banks;
+        let mut released = 0;
+        for (k, bank) in (0u32..).zip(banks.iter_mut()) {
+            bank.reset(Bank::new(0, group1, 0));
+            if bank.released != 0 {
+                released |= bit(k);
+            }
+        }
+        self.shared = Shared { banks, released, ..Shared::new(&self.config) };
+        self.groups = Groups::default();
     }
-    /// Whose list registers should be folded before this load, for an exact answer (ISPENDR, ISACTIVER and the like).
-    pub fn stale(&self, _vcpu: usize, _frame: Frame, _offset: u64, _width: Width) -> VcpuSet {
-        VcpuSet::EMPTY
-    }
-    /// A guest's store. Returns whose list registers must be planned again: `vcpu` itself before it goes on, others by a kick.
-    pub fn write(
-        &mut self,
-        _vcpu: usize,
-        _frame: Frame,
-        _offset: u64,
-        _width: Width,
-        _value: u64,
-    ) -> VcpuSet {
-        VcpuSet::EMPTY
-    }
-    /// A write of ICC_SGI1R_EL1.
+
+    /// The input line of an emulated device: PPI of `vcpu`, or SPI (then `vcpu` does not matter). SGIs and INTIDs that
+    /// the GIC does not have are ignored. Returns whose list registers must be planned again.
+    ///
+    /// For a level-sensitive interrupt that is forwarded, `false` withdraws it if the guest has not acknowledged it yet.
     #[inline]
-    pub fn sgi1r(&mut self, _vcpu: usize, _value: u64) -> VcpuSet {
-        VcpuSet::EMPTY
+    pub fn set_level(&mut self, vcpu: usize, intid: u32, high: bool) -> VcpuSet {
+        let Some((at, mask)) = self.input(vcpu, intid) else { return VcpuSet::EMPTY };
+        let Some(bank) = self.bank_mut(at) else { return VcpuSet::EMPTY };
+        let edge = bank.edge & mask != 0;
+        let forwarded = bank.forwarded & mask != 0;
+        if high {
+            if bank.line & mask != 0 {
+                return VcpuSet::EMPTY;
+            }
+            bank.line |= mask;
+            if edge {
+                bank.latch |= mask;
+            } else if bank.in_lr & mask != 0 && !forwarded {
+                // Its list register asks for EOI maintenance, and the fold then finds the line.
+                return VcpuSet::EMPTY;
+            }
+        } else {
+            let fell = bank.line & mask != 0;
+            bank.line &= !mask;
+            if edge {
+                return VcpuSet::EMPTY;
+            }
+            if forwarded && (bank.latch | bank.lr_latch) & mask != 0 {
+                bank.latch &= !mask;
+                bank.lr_latch &= !mask;
+                bank.release_idle(mask);
+            } else if !fell {
+                return VcpuSet::EMPTY;
+            }
+        }
+        self.touch(at, mask)
     }
-    /// A write of ICC_SGI0R_EL1 or ICC_ASGI1R_EL1: reaches SGIs of group 0 only.
-    pub fn sgi0r(&mut self, _vcpu: usize, _value: u64) -> VcpuSet {
-        VcpuSet::EMPTY
-    }
-    /// A trapped write of ICC_DIR_EL1 (Plan asked for TDIR). Fold before, plan after.
-    pub fn deactivate(&mut self, _vcpu: usize, _intid: u32) -> VcpuSet {
-        VcpuSet::EMPTY
-    }
-    /// The input line of an emulated device: PPI of `vcpu`, or SPI (then `vcpu` does not matter). SGIs have none.
+
+    /// The physical interrupt `pintid`, acknowledged, priority dropped and left active, becomes PPI or SPI `intid`. The guest's
+    /// deactivation deactivates it (HW=1), or [`Vgic::take_released`] names it. An INTID that the GIC does not have, or an SGI's,
+    /// is ignored: then the caller deactivates.
     #[inline]
-    pub fn set_level(&mut self, _vcpu: usize, _intid: u32, _high: bool) -> VcpuSet {
-        VcpuSet::EMPTY
+    pub fn forward(&mut self, vcpu: usize, intid: u32, pintid: u32) -> VcpuSet {
+        let Some((at, mask)) = self.input(vcpu, intid) else { return VcpuSet::EMPTY };
+        let Some(bank) = self.bank_mut(at) else { return VcpuSet::EMPTY };
+        let n = intid & 31;
+        let old = bank.slot.get(n as usize).copied().unwrap_or(0);
+        let resident = bank.in_lr & bank.forwarded & mask != 0;
+        bank.latch |= mask;
+        if let Some(physical) = bank.physical.get_mut(n as usize) {
+            *physical = (pintid & 0x1fff) as u16;
+        }
+        if resident {
+            // It fires again, so its list register, if of HW=1, is through: the guest has deactivated it there.
+            let holder = match at {
+                At::Private(v) => v,
+                At::Shared(_) => usize::from(self.holder_of(intid)),
+            };
+            let slot = bit(u32::from(old)) as u16;
+            if let Some(cpu) = self.cpus.get_mut(holder)
+                && cpu.used & cpu.hw & slot != 0
+            {
+                cpu.used &= !slot;
+                if let Some(bank) = self.bank_mut(at) {
+                    bank.retire(mask, true);
+                }
+            }
+        }
+        if let Some(bank) = self.bank_mut(at) {
+            bank.forwarded |= mask;
+        }
+        self.touch(at, mask)
     }
-    /// A physical interrupt `pintid`, acknowledged and left active, becomes PPI or SPI `intid`; the guest's deactivation
-    /// deactivates it. `set_level(.., false)` withdraws it.
+
+    /// A physical interrupt that must be deactivated by software; a PPI on the CPU of `vcpu`. Call it until it returns `None`.
+    pub fn take_released(&mut self, vcpu: usize) -> Option<u32> {
+        fn take(bank: &mut Bank) -> Option<u32> {
+            let n = Bits(bank.released).next()?;
+            bank.released &= !bit(n);
+            let pintid = bank.physical.get_mut(n as usize).map(core::mem::take)?;
+            Some(u32::from(pintid))
+        }
+        if let Some(pintid) = self.cpus.get_mut(vcpu).and_then(|cpu| take(&mut cpu.private)) {
+            return Some(pintid);
+        }
+        let k = Bits(self.shared.released).next()?;
+        let bank = self.shared.banks.get_mut(k as usize)?;
+        let pintid = take(bank);
+        if bank.released == 0 {
+            self.shared.released &= !bit(k);
+        }
+        pintid
+    }
+
+    /// State and bit of an interrupt that has an input: PPI or SPI.
+    #[inline(always)]
+    fn input(&self, vcpu: usize, intid: u32) -> Option<(At, u32)> {
+        if intid < SGIS { None } else { self.locate(vcpu, intid) }
+    }
+
+    /// State and bit of an interrupt.
+    #[inline(always)]
+    pub(crate) fn locate(&self, vcpu: usize, intid: u32) -> Option<(At, u32)> {
+        let at = if intid < PRIVATE {
+            if vcpu >= self.config.vcpus() {
+                return None;
+            }
+            At::Private(vcpu)
+        } else {
+            let k = (intid as usize >> 5).wrapping_sub(1);
+            if k >= self.config.spi_banks() {
+                return None;
+            }
+            At::Shared(k)
+        };
+        Some((at, bit(intid)))
+    }
+
+    #[inline(always)]
+    pub(crate) fn bank(&self, at: At) -> Option<&Bank> {
+        match at {
+            At::Private(v) => self.cpus.get(v).map(|cpu| &cpu.private),
+            At::Shared(k) => self.shared.banks.get(k),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn bank_mut(&mut self, at: At) -> Option<&mut Bank> {
+        match at {
+            At::Private(v) => self.cpus.get_mut(v).map(|cpu| &mut cpu.private),
+            At::Shared(k) => self.shared.banks.get_mut(k),
+        }
+    }
+
+    /// The vCPU in whose list registers an SPI is or for whom it is active.
+    #[inline(always)]
+    pub(crate) fn holder_of(&self, intid: u32) -> u8 {
+        let spi = intid.wrapping_sub(PRIVATE) as usize;
+        self.shared.holder.get(spi).copied().unwrap_or(NOBODY)
+    }
+
+    /// The vCPU to which an SPI goes when it is pending.
+    #[inline(always)]
+    pub(crate) fn target_of(&self, intid: u32) -> u8 {
+        let spi = intid.wrapping_sub(PRIVATE) as usize;
+        self.shared.target.get(spi).copied().unwrap_or(NOBODY)
+    }
+
+    /// After a change to the interrupts of `mask`: keeps what is derived from them, and says whom it concerns.
     #[inline]
-    pub fn forward(&mut self, _vcpu: usize, _intid: u32, _pintid: u32) -> VcpuSet {
-        VcpuSet::EMPTY
+    pub(crate) fn touch(&mut self, at: At, mask: u32) -> VcpuSet {
+        match at {
+            At::Private(v) => self.touch_private(v, mask),
+            At::Shared(k) => self.touch_shared(k, mask),
+        }
     }
-    /// A physical interrupt that must be deactivated by software, on the CPU of `vcpu`.
-    pub fn take_released(&mut self, _vcpu: usize) -> Option<u32> {
-        None
-    }
-    /// Takes back the state of `vcpu`'s list registers; slots that no plan filled are not looked at. Returns which *other* vCPUs
-    /// must be planned again.
-    pub fn fold(&mut self, vcpu: usize, interface: Interface, lrs: &[ListRegister]) -> VcpuSet {
-        self.fold_with(vcpu, interface, |slot| lrs.get(slot).copied().unwrap_or_default())
-    }
-    /// [`Vgic::fold`], reading only the list registers in use.
-    pub fn fold_with(
-        &mut self,
-        _vcpu: usize,
-        _interface: Interface,
-        _lr: impl FnMut(usize) -> ListRegister,
-    ) -> VcpuSet {
-        VcpuSet::EMPTY
-    }
-    /// Chooses what goes into `vcpu`'s list registers, after a fold. Slots beyond [`Config::list_registers`] are left alone.
-    pub fn plan(&mut self, _vcpu: usize, out: &mut [ListRegister]) -> Plan {
-        out.fill(ListRegister::FREE);
-        Plan { used: 0, hcr: 1, release: false }
-    }
-    /// The short way to deliver one new interrupt: needs only ICH_ELRSR_EL2 (or GICH_ELRSR), no fold.
+
     #[inline]
-    pub fn quick(&mut self, _vcpu: usize, _empty: u16) -> Quick {
-        Quick::Full
+    fn touch_private(&mut self, vcpu: usize, mask: u32) -> VcpuSet {
+        let groups = self.groups;
+        let Some(cpu) = self.cpus.get_mut(vcpu) else { return VcpuSet::EMPTY };
+        let bank = &cpu.private;
+        let replan = (bank.in_lr | bank.active | bank.released) & mask != 0;
+        if replan || bank.ready(groups) & mask != 0 {
+            cpu.stale |= replan || cpu.overflow;
+            VcpuSet::single(vcpu)
+        } else {
+            VcpuSet::EMPTY
+        }
     }
-    /// Which list registers the last plan and [`Vgic::quick`] filled: what a fold reads.
-    #[inline]
-    pub fn used(&self, _vcpu: usize) -> u16 {
-        0
+
+    fn touch_shared(&mut self, k: usize, mask: u32) -> VcpuSet {
+        let mut set = VcpuSet::EMPTY;
+        let Some(bank) = self.shared.banks.get(k) else { return set };
+        let groups = self.groups;
+        let first = k.wrapping_shl(5);
+        let ready = bank.ready(groups) & mask;
+        let replan = (bank.in_lr | bank.active) & mask;
+        let released = bank.released & mask;
+        for cpu in self.cpus.iter_mut().take(self.config.vcpus()) {
+            if let Some(word) = cpu.ready.get_mut(k) {
+                *word &= !mask;
+                if *word == 0 {
+                    cpu.ready_banks &= !bit(k as u32);
+                }
+            }
+        }
+        for n in Bits(ready) {
+            let spi = first.wrapping_add(n as usize);
+            let target = usize::from(self.shared.target.get(spi).copied().unwrap_or(NOBODY));
+            if let Some(cpu) = self.cpus.get_mut(target) {
+                if let Some(word) = cpu.ready.get_mut(k) {
+                    *word |= bit(n);
+                }
+                cpu.ready_banks |= bit(k as u32);
+                cpu.stale |= cpu.overflow;
+                set.insert(target);
+            }
+        }
+        for n in Bits(replan) {
+            let spi = first.wrapping_add(n as usize);
+            let holder = usize::from(self.shared.holder.get(spi).copied().unwrap_or(NOBODY));
+            if let Some(cpu) = self.cpus.get_mut(holder) {
+                cpu.stale = true;
+                set.insert(holder);
+            }
+        }
+        if released != 0 {
+            self.shared.released |= bit(k as u32);
+            // Any CPU can deactivate an SPI: the first of those it goes to, or vCPU 0.
+            let n = released.trailing_zeros();
+            let spi = first.wrapping_add(n as usize);
+            let target = self.shared.target.get(spi).copied().unwrap_or(NOBODY);
+            let by = if target == NOBODY { 0 } else { usize::from(target) };
+            if let Some(cpu) = self.cpus.get_mut(by) {
+                cpu.stale = true;
+                set.insert(by);
+            }
+        }
+        set
     }
-    /// Whether fold and plan are due.
-    #[inline]
-    pub fn needs_plan(&self, _vcpu: usize) -> bool {
-        false
-    }
-    /// Whether an interrupt waits for `vcpu` (WFI does not sleep then). Its list registers count as last folded.
-    #[inline]
-    pub fn deliverable(&self, _vcpu: usize) -> bool {
-        false
+
+    /// After a change that concerns every interrupt, as of GICD_CTLR.
+    pub(crate) fn touch_all(&mut self) -> VcpuSet {
+        let mut set = VcpuSet::EMPTY;
+        for v in 0..self.config.vcpus() {
+            set = set.union(self.touch_private(v, u32::MAX));
+        }
+        for k in 0..self.config.spi_banks() {
+            set = set.union(self.touch_shared(k, u32::MAX));
+        }
+        set
     }
 }

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! State of 32 interrupts, a bit of each word per interrupt.
+
+use crate::bits::bit;
+use crate::{ListRegister, State};
+
+/// Which groups the distributor forwards (GICD_CTLR.EnableGrp0 and EnableGrp1), as masks of a bank.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Groups {
+    pub group0: u32,
+    pub group1: u32,
+}
+
+/// 32 interrupts: a vCPU's private ones, or 32 shared ones.
+///
+/// While an interrupt is in a list register (`in_lr`), what it was pending or active for stands there, and `latch` and `active`
+/// say what came since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bank {
+    pub enabled: u32,
+    pub group1: u32,
+    /// Edge-triggered (ICFGR); otherwise level-sensitive.
+    pub edge: u32,
+    /// Pending until acknowledged: an edge, an SGI, ISPENDR, or a forwarded interrupt.
+    pub latch: u32,
+    /// Input line is high.
+    pub line: u32,
+    pub active: u32,
+    pub in_lr: u32,
+    /// In a list register as pending, because of `latch`.
+    pub lr_latch: u32,
+    /// In a list register as active, as far as known here.
+    pub lr_active: u32,
+    /// In a list register, whose active state the guest has cleared since (ICACTIVER).
+    pub lr_inactive: u32,
+    /// Stands for a physical interrupt, which is active.
+    pub forwarded: u32,
+    /// The physical interrupt in `physical` is to be deactivated by software.
+    pub released: u32,
+    pub priority: [u8; 32],
+    /// Physical INTID, where `forwarded` or `released`.
+    pub physical: [u16; 32],
+    /// Index of the list register, where `in_lr`.
+    pub slot: [u8; 32],
+}
+
+/// What [`Bank::place`] made.
+pub(crate) struct Placed {
+    pub lr: ListRegister,
+    /// GICv2 SGIs: the sources that still wait.
+    pub sources: u8,
+    /// More is pending than the list register could take; it asks for EOI maintenance.
+    pub waits: bool,
+}
+
+impl Bank {
+    pub const fn new(enabled: u32, group1: u32, edge: u32) -> Self {
+        Self {
+            enabled,
+            group1,
+            edge,
+            latch: 0,
+            line: 0,
+            active: 0,
+            in_lr: 0,
+            lr_latch: 0,
+            lr_active: 0,
+            lr_inactive: 0,
+            forwarded: 0,
+            released: 0,
+            priority: [0; 32],
+            physical: [0; 32],
+            slot: [0; 32],
+        }
+    }
+
+    /// Back to `fresh`, except that every forwarded interrupt becomes one to release.
+    pub fn reset(&mut self, fresh: Self) {
+        let released = self.forwarded | self.released;
+        let physical = self.physical;
+        *self = fresh;
+        self.released = released;
+        self.physical = physical;
+    }
+
+    /// What ISPENDR reads.
+    #[inline]
+    pub fn pending(&self) -> u32 {
+        self.latch | self.line & !self.edge | self.lr_latch
+    }
+
+    /// What ISACTIVER reads.
+    #[inline]
+    pub fn acknowledged(&self) -> u32 {
+        self.active | self.lr_active
+    }
+
+    /// Those that the distributor would forward if they were pending.
+    #[inline(always)]
+    pub fn allowed(&self, groups: Groups) -> u32 {
+        self.enabled & (self.group1 & groups.group1 | !self.group1 & groups.group0)
+    }
+
+    /// Those to be put into a list register as pending.
+    #[inline(always)]
+    pub fn ready(&self, groups: Groups) -> u32 {
+        (self.latch | self.line & !self.edge) & !(self.active | self.in_lr) & self.allowed(groups)
+    }
+
+    /// Those in a list register that have become pending once more.
+    #[inline(always)]
+    pub fn again(&self) -> u32 {
+        self.latch & self.in_lr & self.enabled
+    }
+
+    #[inline(always)]
+    pub fn priority_of(&self, n: u32) -> u8 {
+        self.priority.get(n as usize & 31).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    pub fn physical_of(&self, n: u32) -> u16 {
+        self.physical.get(n as usize & 31).copied().unwrap_or(0)
+    }
+
+    /// Hands the physical interrupts of `mask` over for deactivation, where nothing of the virtual one is left.
+    #[inline]
+    pub fn release_idle(&mut self, mask: u32) {
+        let idle = mask & self.forwarded & !(self.latch | self.active | self.in_lr);
+        self.forwarded &= !idle;
+        self.released |= idle;
+    }
+
+    /// The list register is free again, and the guest was through with the interrupt.
+    #[inline(always)]
+    pub fn retire(&mut self, mask: u32, was_hw: bool) {
+        self.in_lr &= !mask;
+        self.lr_latch &= !mask;
+        self.lr_active &= !mask;
+        self.lr_inactive &= !mask;
+        if was_hw {
+            // The guest's deactivation has deactivated the physical interrupt.
+            self.forwarded &= !mask;
+        } else if self.forwarded & mask != 0 {
+            self.release_idle(mask);
+        }
+    }
+
+    /// Takes back what the list register says. Whether it is pending again because of a latch, and whether active.
+    #[inline]
+    pub fn fold(&mut self, mask: u32, state: State, was_hw: bool) -> (bool, bool) {
+        let latch = state.pending() && self.lr_latch & mask != 0;
+        let active = state.active() && self.lr_inactive & mask == 0;
+        if latch {
+            self.latch |= mask;
+        }
+        if active {
+            self.active |= mask;
+        }
+        // Last, as it releases what neither of them keeps.
+        self.retire(mask, was_hw && matches!(state, State::Invalid));
+        (latch, active)
+    }
+
+    /// Moves interrupt `n` of this bank, INTID `intid`, into list register `slot`. `sgi` is of a GICv2 SGI: the sources that wait,
+    /// and the source of the active one.
+    #[inline(always)]
+    pub fn place(
+        &mut self,
+        n: u32,
+        intid: u32,
+        slot: u8,
+        groups: Groups,
+        sgi: Option<(u8, u8)>,
+    ) -> Placed {
+        let mask = bit(n);
+        let active = self.active & mask != 0;
+        let level = self.line & !self.edge & mask != 0;
+        let wants = (self.latch & mask != 0 || level) && self.allowed(groups) & mask != 0;
+        let mut lr = ListRegister {
+            intid,
+            priority: self.priority_of(n),
+            group1: self.group1 & mask != 0,
+            ..ListRegister::FREE
+        };
+        let mut sources = 0;
+        let pending;
+        if let Some((waiting, active_source)) = sgi {
+            // One register per SGI, so one source at a time; the others follow its deactivation.
+            lr.source = if active { active_source } else { waiting.trailing_zeros() as u8 & 7 };
+            let own = bit(u32::from(lr.source)) as u8;
+            pending = wants && waiting & own != 0;
+            sources = if pending { waiting & !own } else { waiting };
+            lr.eoi = sources != 0;
+            if pending {
+                self.lr_latch |= mask;
+            }
+            if sources == 0 {
+                self.latch &= !mask;
+            }
+        } else {
+            let forwarded = self.forwarded & mask != 0;
+            // A level must be looked at again when the guest is through: active and pending would deliver a line
+            // that has dropped. With HW=1 the architecture has no pending and active.
+            pending = wants && !(active && (self.edge & mask == 0 || forwarded));
+            // HW=1 has no EOI maintenance: where more will be pending afterwards, software deactivates.
+            let more = level || active && self.latch & mask != 0;
+            if forwarded && !more {
+                lr.hw = Some(u32::from(self.physical_of(n)));
+            } else {
+                lr.eoi = forwarded || self.edge & mask == 0;
+            }
+            if pending {
+                self.lr_latch |= self.latch & mask;
+                self.latch &= !mask;
+            }
+        }
+        lr.state = State::of(pending, active);
+        self.in_lr |= mask;
+        if active {
+            self.lr_active |= mask;
+            self.active &= !mask;
+        }
+        if let Some(s) = self.slot.get_mut(n as usize & 31) {
+            *s = slot;
+        }
+        Placed { lr, sources, waits: self.latch & mask != 0 }
+    }
+}

@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Between the state here and the list registers: fold, plan, and the short way for one interrupt.
+
+use crate::bits::{Bits, bit};
+use crate::dist::intid_of;
+use crate::vgic::{At, NOBODY, Slot};
+use crate::{ListRegister, MAX_LIST_REGISTERS, PRIVATE, SGIS, State, Version, Vgic};
+use arch::VcpuSet;
+
+/// Bits of ICH_HCR_EL2; GICH_HCR has the same but for TDIR.
+const EN: u32 = 1 << 0;
+const LRENPIE: u32 = 1 << 2;
+const NPIE: u32 = 1 << 3;
+const VGRP0EIE: u32 = 1 << 4;
+const VGRP0DIE: u32 = 1 << 5;
+const VGRP1EIE: u32 = 1 << 6;
+const VGRP1DIE: u32 = 1 << 7;
+const TDIR: u32 = 1 << 14;
+
+/// What the hardware's virtual interface says besides the list registers, read when the vCPU has exited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// ICH_HCR_EL2.EOIcount or GICH_HCR.EOICount (bits 31:27): deactivations that found no list register.
+    pub eoi_count: u8,
+    /// ICH_VMCR_EL2.VENG0 or GICH_VMCR.VMGrp0En (bit 0).
+    pub group0: bool,
+    /// ICH_VMCR_EL2.VENG1 or GICH_VMCR.VMGrp1En (bit 1).
+    pub group1: bool,
+}
+
+impl Interface {
+    /// Decodes ICH_HCR_EL2 and ICH_VMCR_EL2, or GICH_HCR and GICH_VMCR: the bits used are the same.
+    #[inline]
+    pub const fn new(hcr: u32, vmcr: u32) -> Self {
+        Self { eoi_count: (hcr >> 27) as u8, group0: vmcr & 1 != 0, group1: vmcr & 2 != 0 }
+    }
+}
+
+/// What to program besides the list registers before the vCPU runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// A bit for each list register that holds an interrupt; the others are to be written 0.
+    pub used: u16,
+    /// Value for ICH_HCR_EL2 or GICH_HCR: En, and those of LRENPIE, NPIE, VGrp0EIE, VGrp0DIE, VGrp1EIE, VGrp1DIE and TDIR
+    /// (GICv3 only) that are needed now. EOIcount is 0.
+    pub hcr: u32,
+    /// Physical interrupts wait to be deactivated: call [`Vgic::take_released`] until it returns `None`.
+    pub release: bool,
+}
+
+/// What [`Vgic::quick`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quick {
+    /// The list registers are right as they are.
+    Nothing,
+    /// Write this list register; all else, ICH_HCR_EL2 included, is right as it is.
+    One(usize, ListRegister),
+    /// Fold and plan.
+    Full,
+}
+
+/// The lowest keys of those offered, in order, and how many were offered.
+struct Lowest {
+    keys: [u32; MAX_LIST_REGISTERS],
+    kept: usize,
+    offered: usize,
+}
+
+impl Lowest {
+    const fn new() -> Self {
+        Self { keys: [0; MAX_LIST_REGISTERS], kept: 0, offered: 0 }
+    }
+
+    fn offer(&mut self, mut key: u32) {
+        self.offered = self.offered.saturating_add(1);
+        for kept in self.keys.iter_mut().take(self.kept) {
+            if key < *kept {
+                core::mem::swap(&mut key, kept);
+            }
+        }
+        if let Some(free) = self.keys.get_mut(self.kept) {
+            *free = key;
+            self.kept = self.kept.saturating_add(1);
+        }
+    }
+
+    fn take(&self, count: usize) -> impl Iterator<Item = u32> {
+        self.keys.iter().copied().take(count.min(self.kept))
+    }
+}
+
+/// Sorts by priority, then by INTID; what the guest's CPU interface does not take comes last.
+const fn key(intid: u32, priority: u8, taken: bool) -> u32 {
+    (!taken as u32) << 31 | (priority as u32) << 16 | intid
+}
+
+const fn intid_of_key(key: u32) -> u32 {
+    key & 0xffff
+}
+
+impl crate::vgic::Cpu {
+    /// GICv2: the source that stands in a list register as pending, as a bit; 0 if none.
+    pub(crate) fn source_in_lr(&self, sgi: u32) -> u8 {
+        if self.private.lr_latch & bit(sgi) == 0 {
+            return 0;
+        }
+        let slot = self.private.slot.get(sgi as usize & 31).copied().unwrap_or(0);
+        self.slots
+            .get(usize::from(slot))
+            .map_or(0, |slot| VcpuSet::single(usize::from(slot.source)).bits())
+    }
+}
+
+impl Vgic {
+    /// Takes back the state of `vcpu`'s list registers; slots that nothing was placed in are not looked at. Until the next
+    /// [`Vgic::plan`] all of its interrupts' state is here. Returns which *other* vCPUs must be planned again.
+    pub fn fold(&mut self, vcpu: usize, interface: Interface, lrs: &[ListRegister]) -> VcpuSet {
+        self.fold_with(vcpu, interface, |slot| lrs.get(slot).copied().unwrap_or_default())
+    }
+
+    /// [`Vgic::fold`], reading only the list registers in use.
+    pub fn fold_with(
+        &mut self,
+        vcpu: usize,
+        interface: Interface,
+        mut lr: impl FnMut(usize) -> ListRegister,
+    ) -> VcpuSet {
+        let mut set = VcpuSet::EMPTY;
+        // First: these deactivations are of what was left out of the list registers.
+        for _ in 0..interface.eoi_count {
+            match self.highest_active(vcpu) {
+                Some(intid) => set = set.union(self.deactivate(vcpu, intid)),
+                None => break,
+            }
+        }
+        let Some(cpu) = self.cpus.get_mut(vcpu) else { return VcpuSet::EMPTY };
+        let (used, hw) = (cpu.used, cpu.hw);
+        cpu.used = 0;
+        cpu.hw = 0;
+        cpu.pending = 0;
+        cpu.waiting = 0;
+        cpu.takes = [interface.group0, interface.group1];
+        cpu.stale |= used != 0 || cpu.overflow;
+        for s in Bits(u32::from(used)) {
+            let state = lr(s as usize).state;
+            set = set.union(self.fold_one(vcpu, s, state, u32::from(hw) & bit(s) != 0));
+        }
+        set.without(VcpuSet::single(vcpu))
+    }
+
+    /// Takes back one slot.
+    fn fold_one(&mut self, vcpu: usize, s: u32, state: State, was_hw: bool) -> VcpuSet {
+        let Some(slot) = self.cpus.get(vcpu).and_then(|cpu| cpu.slots.get(s as usize)).copied()
+        else {
+            return VcpuSet::EMPTY;
+        };
+        let intid = u32::from(slot.intid);
+        let Some((at, mask)) = self.locate(vcpu, intid) else { return VcpuSet::EMPTY };
+        let Some(bank) = self.bank_mut(at) else { return VcpuSet::EMPTY };
+        let (latch, active) = bank.fold(mask, state, was_hw);
+        let active_here = bank.active & mask != 0;
+        if let At::Shared(_) = at {
+            self.set_holder(intid, if active_here { vcpu as u8 } else { NOBODY });
+        } else if self.is_v2_sgi(intid)
+            && let Some(cpu) = self.cpus.get_mut(vcpu)
+        {
+            if latch && let Some(waiting) = cpu.sources.get_mut(intid as usize) {
+                *waiting |= VcpuSet::single(usize::from(slot.source)).bits();
+            }
+            if active && let Some(source) = cpu.active_source.get_mut(intid as usize) {
+                *source = slot.source;
+            }
+        }
+        self.touch(at, mask)
+    }
+
+    /// A trapped write of ICC_DIR_EL1 (a [`Plan`] asked for TDIR), and each of EOIcount. [`Vgic::fold`] before, [`Vgic::plan`] after.
+    /// Without effect on what is not active for `vcpu`.
+    pub fn deactivate(&mut self, vcpu: usize, intid: u32) -> VcpuSet {
+        let Some((at, mask)) = self.locate(vcpu, intid) else { return VcpuSet::EMPTY };
+        if matches!(at, At::Shared(_)) && usize::from(self.holder_of(intid)) != vcpu {
+            return VcpuSet::EMPTY;
+        }
+        let Some(bank) = self.bank_mut(at) else { return VcpuSet::EMPTY };
+        if bank.active & !bank.in_lr & mask == 0 {
+            return VcpuSet::EMPTY;
+        }
+        bank.active &= !mask;
+        bank.release_idle(mask);
+        if let At::Shared(_) = at {
+            self.set_holder(intid, NOBODY);
+        }
+        self.touch(at, mask)
+    }
+
+    /// Chooses what goes into `vcpu`'s list registers, after a [`Vgic::fold`]: all of `out` is written, free ones included; as many are
+    /// used as [`Config::list_registers`](crate::Config::list_registers) says.
+    ///
+    /// What is active comes first, then what is pending, each by priority; but if anything is pending, its first has a place. What is left out
+    /// comes in through the maintenance interrupts that the plan asks for.
+    pub fn plan(&mut self, vcpu: usize, out: &mut [ListRegister]) -> Plan {
+        out.fill(ListRegister::FREE);
+        self.unplace(vcpu);
+        let room = out.len().min(self.config.list_registers());
+        let (active, pending, pending_taken) = self.candidates(vcpu);
+
+        let reserved = usize::from(pending_taken != 0);
+        let actives = active.offered.min(room.saturating_sub(reserved));
+        let pendings = pending.offered.min(room.saturating_sub(actives));
+        let mut plan = Plan { hcr: EN, ..Plan::default() };
+        for (s, key) in active.take(actives).chain(pending.take(pendings)).enumerate() {
+            let lr = self.place(vcpu, intid_of_key(key), s);
+            plan.used |= bit(s as u32) as u16;
+            if let Some(out) = out.get_mut(s) {
+                *out = lr;
+            }
+        }
+
+        let v3 = matches!(self.config.version(), Version::V3);
+        let shared_released = self.shared.released;
+        let Some(cpu) = self.cpus.get_mut(vcpu) else { return plan };
+        if actives < active.offered {
+            plan.hcr |= LRENPIE | if v3 { TDIR } else { 0 };
+        }
+        if pendings < pending_taken {
+            plan.hcr |= NPIE;
+        }
+        if pendings < pending.offered {
+            // Which of the two groups the guest takes decides what is first.
+            let [takes0, takes1] = cpu.takes;
+            plan.hcr |= if takes0 { VGRP0DIE } else { VGRP0EIE };
+            plan.hcr |= if takes1 { VGRP1DIE } else { VGRP1EIE };
+        }
+        cpu.overflow = actives < active.offered || pendings < pending.offered;
+        cpu.stale = false;
+        cpu.waiting = cpu.private.again();
+        plan.release = cpu.private.released != 0 || shared_released != 0;
+        plan
+    }
+
+    /// Where nobody folded before a plan: takes everything back as it was placed, as if the guest had not run.
+    fn unplace(&mut self, vcpu: usize) {
+        let Some(cpu) = self.cpus.get(vcpu) else { return };
+        if cpu.used == 0 {
+            return;
+        }
+        let [group0, group1] = cpu.takes;
+        let mut lrs = [ListRegister::FREE; MAX_LIST_REGISTERS];
+        for (s, (lr, slot)) in (0u32..).zip(lrs.iter_mut().zip(&cpu.slots)) {
+            let active = self
+                .locate(vcpu, u32::from(slot.intid))
+                .and_then(|(at, mask)| Some(self.bank(at)?.lr_active & mask != 0));
+            let pending = u32::from(cpu.pending) & bit(s) != 0;
+            lr.state = State::of(pending, active == Some(true));
+        }
+        self.fold(vcpu, Interface { eoi_count: 0, group0, group1 }, &lrs);
+    }
+
+    /// What is active and what is pending for `vcpu`, and how much of the latter its CPU interface takes.
+    fn candidates(&self, vcpu: usize) -> (Lowest, Lowest, usize) {
+        let mut active = Lowest::new();
+        let mut pending = Lowest::new();
+        let mut taken = 0usize;
+        let Some(cpu) = self.cpus.get(vcpu) else { return (active, pending, taken) };
+        let mut offer = |bank: &crate::bank::Bank, n: u32, intid: u32| {
+            let [takes0, takes1] = cpu.takes;
+            let takes = if bank.group1 & bit(n) != 0 { takes1 } else { takes0 };
+            taken = taken.saturating_add(usize::from(takes));
+            pending.offer(key(intid, bank.priority_of(n), takes));
+        };
+        let private = &cpu.private;
+        for n in Bits(private.active) {
+            active.offer(key(n, private.priority_of(n), true));
+        }
+        for n in Bits(private.ready(self.groups)) {
+            offer(private, n, n);
+        }
+        for k in Bits(cpu.ready_banks) {
+            let k = k as usize;
+            let Some(bank) = self.shared.banks.get(k) else { continue };
+            for n in Bits(cpu.ready.get(k).copied().unwrap_or(0)) {
+                offer(bank, n, intid_of(k, n));
+            }
+        }
+        for (k, bank) in self.shared.banks.iter().enumerate().take(self.config.spi_banks()) {
+            for n in Bits(bank.active) {
+                let intid = intid_of(k, n);
+                if usize::from(self.holder_of(intid)) == vcpu {
+                    active.offer(key(intid, bank.priority_of(n), true));
+                }
+            }
+        }
+        (active, pending, taken)
+    }
+
+    /// Moves an interrupt into slot `s`.
+    #[inline(always)]
+    fn place(&mut self, vcpu: usize, intid: u32, s: usize) -> ListRegister {
+        let groups = self.groups;
+        let v2_sgi = self.is_v2_sgi(intid);
+        let mask = bit(s as u32) as u16;
+        let n = intid & 31;
+        let Some(cpu) = self.cpus.get_mut(vcpu) else { return ListRegister::FREE };
+        let placed = if intid < PRIVATE {
+            let sgi = if v2_sgi {
+                let of = |all: &[u8; 16]| all.get(intid as usize).copied().unwrap_or(0);
+                Some((of(&cpu.sources), of(&cpu.active_source)))
+            } else {
+                None
+            };
+            let placed = cpu.private.place(n, intid, s as u8, groups, sgi);
+            if v2_sgi && let Some(waiting) = cpu.sources.get_mut(intid as usize) {
+                *waiting = placed.sources;
+            }
+            placed
+        } else {
+            let k = (intid as usize >> 5).wrapping_sub(1);
+            let Some(bank) = self.shared.banks.get_mut(k) else { return ListRegister::FREE };
+            let placed = bank.place(n, intid, s as u8, groups, None);
+            if let Some(holder) = self.shared.holder.get_mut(intid.wrapping_sub(PRIVATE) as usize) {
+                *holder = vcpu as u8;
+            }
+            if let Some(word) = cpu.ready.get_mut(k) {
+                *word &= !bit(n);
+                if *word == 0 {
+                    cpu.ready_banks &= !bit(k as u32);
+                }
+            }
+            placed
+        };
+        if let Some(slot) = cpu.slots.get_mut(s) {
+            *slot = Slot { intid: intid as u16, source: placed.lr.source };
+        }
+        cpu.used |= mask;
+        cpu.hw = cpu.hw & !mask | if placed.lr.hw.is_some() { mask } else { 0 };
+        cpu.pending = cpu.pending & !mask | if placed.lr.state.pending() { mask } else { 0 };
+        if placed.waits && intid < PRIVATE {
+            cpu.waiting |= bit(n);
+        }
+        placed.lr
+    }
+
+    /// The short way to deliver one new interrupt, without a fold: `empty` is ICH_ELRSR_EL2 (or GICH_ELRSR), the list registers that
+    /// are free in hardware. To be called when a [`VcpuSet`] names the vCPU that has just exited and will go on here.
+    #[inline]
+    pub fn quick(&mut self, vcpu: usize, empty: u16) -> Quick {
+        let groups = self.groups;
+        let slots = self.config.all_slots();
+        let Some(cpu) = self.cpus.get_mut(vcpu) else { return Quick::Nothing };
+        if cpu.stale || cpu.overflow {
+            return Quick::Full;
+        }
+        // What the guest is through with. State that changed meanwhile would have made it stale.
+        for s in Bits(u32::from(cpu.used & empty)) {
+            let slot = cpu.slots.get(s as usize).copied().unwrap_or_default();
+            let intid = u32::from(slot.intid);
+            let was_hw = u32::from(cpu.hw) & bit(s) != 0;
+            if intid < PRIVATE {
+                cpu.private.retire(bit(intid), was_hw);
+            } else if let Some(bank) =
+                self.shared.banks.get_mut((intid as usize >> 5).wrapping_sub(1))
+            {
+                bank.retire(bit(intid), was_hw);
+                if let Some(holder) =
+                    self.shared.holder.get_mut(intid.wrapping_sub(PRIVATE) as usize)
+                {
+                    *holder = NOBODY;
+                }
+            }
+        }
+        cpu.used &= !empty;
+        cpu.pending &= cpu.used;
+        let private = cpu.private.ready(groups);
+        if cpu.again() != 0 {
+            return Quick::Full;
+        }
+        let intid = if cpu.ready_banks == 0 {
+            if private == 0 {
+                return Quick::Nothing;
+            }
+            if private & private.wrapping_sub(1) != 0 {
+                return Quick::Full;
+            }
+            private.trailing_zeros()
+        } else {
+            let k = cpu.ready_banks.trailing_zeros();
+            let word = cpu.ready.get(k as usize).copied().unwrap_or(0);
+            if private != 0
+                || cpu.ready_banks & cpu.ready_banks.wrapping_sub(1) != 0
+                || word & word.wrapping_sub(1) != 0
+            {
+                return Quick::Full;
+            }
+            intid_of(k as usize, word.trailing_zeros())
+        };
+        let free = empty & slots & !cpu.used;
+        if free == 0 {
+            return Quick::Full;
+        }
+        let s = free.trailing_zeros() as usize;
+        Quick::One(s, self.place(vcpu, intid, s))
+    }
+
+    /// Which list registers are filled: what a fold reads.
+    #[inline]
+    pub fn used(&self, vcpu: usize) -> u16 {
+        self.cpus.get(vcpu).map_or(0, |cpu| cpu.used)
+    }
+
+    /// Whether `vcpu`'s list registers should be planned again ([`Vgic::quick`], or fold and plan), as after a kick.
+    #[inline]
+    pub fn needs_plan(&self, vcpu: usize) -> bool {
+        self.cpus.get(vcpu).is_some_and(|cpu| {
+            cpu.stale
+                || !cpu.overflow
+                    && (cpu.private.ready(self.groups) | cpu.again() | cpu.ready_banks) != 0
+        })
+    }
+
+    /// Whether an interrupt waits to be acknowledged by `vcpu`, so that its WFI does not sleep. What stands in list registers counts
+    /// as placed: fold before asking. The guest's priority mask is not looked at, as WFI may end early.
+    #[inline]
+    pub fn deliverable(&self, vcpu: usize) -> bool {
+        self.cpus.get(vcpu).is_some_and(|cpu| {
+            (cpu.private.ready(self.groups) | cpu.ready_banks | u32::from(cpu.pending)) != 0
+        })
+    }
+
+    /// The active interrupt of highest priority that is in no list register.
+    fn highest_active(&self, vcpu: usize) -> Option<u32> {
+        let cpu = self.cpus.get(vcpu)?;
+        let private = &cpu.private;
+        let mut first = Bits(private.active & !private.in_lr)
+            .map(|n| key(n, private.priority_of(n), true))
+            .min();
+        for (k, bank) in self.shared.banks.iter().enumerate().take(self.config.spi_banks()) {
+            for n in Bits(bank.active & !bank.in_lr) {
+                let intid = intid_of(k, n);
+                if usize::from(self.holder_of(intid)) == vcpu {
+                    let key = key(intid, bank.priority_of(n), true);
+                    first = Some(first.map_or(key, |first| first.min(key)));
+                }
+            }
+        }
+        first.map(intid_of_key)
+    }
+
+    #[inline(always)]
+    fn is_v2_sgi(&self, intid: u32) -> bool {
+        intid < SGIS && matches!(self.config.version(), Version::V2)
+    }
+}

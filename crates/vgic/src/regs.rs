@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which register an access means: the maps of GICD and GICR as data.
+
+use crate::{Config, Frame, Version};
+use arch::Width;
+
+/// GICD_IIDR and GICR_IIDR: product 'P', revision 0, Arm's JEP106 code, as other hypervisors report it.
+const IIDR: u64 = 0x5000_043b;
+/// RD_base and SGI_base of a redistributor, and the whole of a GICv3 distributor.
+const FRAME: u64 = 0x1_0000;
+
+/// The words of one bit per interrupt, in the order in which they lie from 0x080 on, 0x80 bytes each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    Group,
+    SetEnable,
+    ClearEnable,
+    SetPending,
+    ClearPending,
+    SetActive,
+    ClearActive,
+}
+
+/// A register, or the part of it that an access touches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reg {
+    /// Always reads this; writes are ignored. 0 is what is reserved, beyond the interrupts there are, or not accessible like this.
+    Constant(u64),
+    /// GICD_CTLR.
+    Control,
+    /// GICR_WAKER.
+    Waker,
+    /// A bit per interrupt, of bank `.1` (0: private).
+    Word(Word, usize),
+    /// GICD_IPRIORITYR: INTID of the first byte, number of bytes.
+    Priority(u32, u32),
+    /// GICD_ITARGETSR, likewise.
+    Targets(u32, u32),
+    /// GICD_ICFGR: INTID of the first of sixteen.
+    Trigger(u32),
+    /// GICD_IROUTER of an SPI (INTID), which half: bit 0 low, bit 1 high.
+    Router(u32, u8),
+    /// GICD_SGIR.
+    Sgir,
+    /// GICD_CPENDSGIR and GICD_SPENDSGIR (`true`): first SGI, number of bytes.
+    Sources(bool, u32, u32),
+}
+
+const RAZ: Reg = Reg::Constant(0);
+
+/// The register at `offset` of `frame`. Total: what is not there is `Constant(0)`.
+#[inline]
+pub(crate) const fn decode(config: &Config, frame: Frame, offset: u64, width: Width) -> Reg {
+    let bytes = 1u64 << width as u64;
+    if offset & (bytes.wrapping_sub(1)) != 0 {
+        return RAZ;
+    }
+    match (frame, config.version()) {
+        (Frame::Dist, version) => dist(config, version, offset, width),
+        (Frame::Redist(owner), Version::V3) if owner < config.vcpus() => {
+            redist(config, owner, offset, width)
+        }
+        (Frame::Redist(_), _) => RAZ,
+    }
+}
+
+const fn dist(config: &Config, version: Version, offset: u64, width: Width) -> Reg {
+    let v3 = matches!(version, Version::V3);
+    let last = if v3 { FRAME } else { 0x1000 };
+    if offset >= last {
+        return RAZ;
+    }
+    if v3 && offset >= 0x6000 && offset < 0x8000 {
+        let intid = (offset as u32 & 0x1fff) >> 3;
+        if !exists(config, intid) || intid < 32 {
+            return RAZ;
+        }
+        return match (width, offset & 4) {
+            (Width::B8, _) => Reg::Router(intid, 3),
+            (Width::B4, 0) => Reg::Router(intid, 1),
+            (Width::B4, _) => Reg::Router(intid, 2),
+            _ => RAZ,
+        };
+    }
+    if offset >= last.wrapping_sub(0x30) {
+        return if matches!(width, Width::B4) {
+            Reg::Constant(id(offset & 0xfff, if v3 { 3 } else { 2 }))
+        } else {
+            RAZ
+        };
+    }
+    if offset >= 0x1000 {
+        return RAZ;
+    }
+    // With affinity routing the private interrupts are in the redistributors only.
+    let first = if v3 { 32 } else { 0 };
+    match (offset, width) {
+        (0x000, Width::B4) => Reg::Control,
+        (0x004, Width::B4) => Reg::Constant(dist_typer(config)),
+        (0x008, Width::B4) => Reg::Constant(IIDR),
+        (0x080..0x400, Width::B4) => word(config, offset, first),
+        (0x400..0x800, Width::B1 | Width::B4) => {
+            let intid = offset as u32 & 0x3ff;
+            if intid >= first && exists(config, intid) {
+                Reg::Priority(intid, 1 << width as u32)
+            } else {
+                RAZ
+            }
+        }
+        (0x800..0xc00, Width::B1 | Width::B4) if !v3 => {
+            let intid = offset as u32 & 0x3ff;
+            if exists(config, intid) { Reg::Targets(intid, 1 << width as u32) } else { RAZ }
+        }
+        (0xc00..0xd00, Width::B4) => {
+            let intid = (offset as u32 & 0xff) << 2;
+            if intid >= first && exists(config, intid) { Reg::Trigger(intid) } else { RAZ }
+        }
+        (0xf00, Width::B4) if !v3 => Reg::Sgir,
+        (0xf10..0xf20, Width::B1 | Width::B4) if !v3 => {
+            Reg::Sources(false, offset as u32 & 0xf, 1 << width as u32)
+        }
+        (0xf20..0xf30, Width::B1 | Width::B4) if !v3 => {
+            Reg::Sources(true, offset as u32 & 0xf, 1 << width as u32)
+        }
+        _ => RAZ,
+    }
+}
+
+const fn redist(config: &Config, owner: usize, offset: u64, width: Width) -> Reg {
+    if offset < FRAME {
+        let typer = redist_typer(config, owner);
+        return match (offset, width) {
+            (0x0004, Width::B4) => Reg::Constant(IIDR),
+            (0x0008, Width::B8) => Reg::Constant(typer),
+            (0x0008, Width::B4) => Reg::Constant(typer & 0xffff_ffff),
+            (0x000c, Width::B4) => Reg::Constant(typer >> 32),
+            (0x0014, Width::B4) => Reg::Waker,
+            (0xffd0..0x1_0000, Width::B4) => Reg::Constant(id(offset & 0xfff, 3)),
+            _ => RAZ,
+        };
+    }
+    let offset = offset.wrapping_sub(FRAME);
+    match (offset, width) {
+        (0x080..0x400, Width::B4) if offset & 0x7f == 0 => word(config, offset, 0),
+        (0x400..0x420, Width::B1 | Width::B4) => {
+            Reg::Priority(offset as u32 & 0x1f, 1 << width as u32)
+        }
+        (0xc00 | 0xc04, Width::B4) => Reg::Trigger((offset as u32 & 4) << 2),
+        _ => RAZ,
+    }
+}
+
+/// One of the seven arrays of words from 0x080 on.
+const fn word(config: &Config, offset: u64, first: u32) -> Reg {
+    let bank = (offset as u32 & 0x7f) >> 2;
+    let intid = bank << 5;
+    if intid < first || !exists(config, intid) {
+        return RAZ;
+    }
+    let kind = match offset >> 7 {
+        1 => Word::Group,
+        2 => Word::SetEnable,
+        3 => Word::ClearEnable,
+        4 => Word::SetPending,
+        5 => Word::ClearPending,
+        6 => Word::SetActive,
+        _ => Word::ClearActive,
+    };
+    Reg::Word(kind, bank as usize)
+}
+
+/// Whether the GIC has this INTID.
+const fn exists(config: &Config, intid: u32) -> bool {
+    (intid as usize) < config.spis().wrapping_add(32)
+}
+
+/// GICD_TYPER: ITLinesNumber in both; GICv2 CPUNumber (no security extension); GICv3 IDbits = 10 bits, No1N (IROUTER.IRM is
+/// not offered), no LPIs, no MBIS, no extended SPIs, Aff0 0 to 15 (RSS=0).
+const fn dist_typer(config: &Config) -> u64 {
+    let lines = config.spis() as u64 >> 5;
+    match config.version() {
+        Version::V2 => lines | (config.vcpus() as u64).wrapping_sub(1) << 5,
+        Version::V3 => lines | 9 << 19 | 1 << 25,
+    }
+}
+
+/// GICR_TYPER: affinity, processor number, Last on the highest vCPU; no LPIs.
+const fn redist_typer(config: &Config, owner: usize) -> u64 {
+    let last = owner.wrapping_add(1) == config.vcpus();
+    (Config::affinity(owner) as u64) << 32 | (owner as u64) << 8 | (last as u64) << 4
+}
+
+/// The identification registers at 0xfd0..0x1000 of a page: PIDR4-7, PIDR0-3, CIDR0-3 as a GIC-400 or GIC-500 has them;
+/// `arch` is PIDR2.ArchRev.
+const fn id(offset: u64, arch: u64) -> u64 {
+    match offset {
+        0xfd0 => 0x04,
+        0xfe0 if arch == 2 => 0x90,
+        0xfe0 => 0x92,
+        0xfe4 => 0xb4,
+        0xfe8 => arch << 4 | 0xb,
+        0xff0 => 0x0d,
+        0xff4 => 0xf0,
+        0xff8 => 0x05,
+        0xffc => 0xb1,
+        _ => 0,
+    }
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Software-generated interrupts: ICC_SGI1R_EL1 and its siblings, GICD_SGIR.
+
+use crate::bits::bit;
+use crate::{Version, Vgic};
+use arch::VcpuSet;
+
+/// ICC_SGI1R_EL1.IRM: all but the sender.
+const IRM: u64 = 1 << 40;
+/// Aff3, RS, Aff2 and Aff1: all 0 for the vCPUs there are, whose affinities are 0.0.0.0 to 0.0.0.7.
+const ELSEWHERE: u64 = 0xff << 48 | 0xf << 44 | 0xff << 32 | 0xff << 16;
+
+impl Vgic {
+    /// A write of ICC_SGI1R_EL1 (IHI 0069 section 12.2.25): an SGI to a list of vCPUs or to all others. With one security state it
+    /// reaches SGIs of either group. Targets that do not exist are ignored. Returns whose list registers must be planned again.
+    #[inline]
+    pub fn sgi1r(&mut self, vcpu: usize, value: u64) -> VcpuSet {
+        self.sgi(vcpu, value, u32::MAX)
+    }
+
+    /// A write of ICC_SGI0R_EL1 or ICC_ASGI1R_EL1: as [`Vgic::sgi1r`], but reaches only SGIs that their receiver has in group 0.
+    pub fn sgi0r(&mut self, vcpu: usize, value: u64) -> VcpuSet {
+        self.sgi(vcpu, value, 0)
+    }
+
+    #[inline(always)]
+    fn sgi(&mut self, vcpu: usize, value: u64, group1: u32) -> VcpuSet {
+        let mut set = VcpuSet::EMPTY;
+        if !matches!(self.config.version(), Version::V3) {
+            return set;
+        }
+        let all = self.config.all_vcpus();
+        let targets = if value & IRM != 0 {
+            VcpuSet::from_bits(all).without(VcpuSet::single(vcpu))
+        } else if value & ELSEWHERE != 0 {
+            return set;
+        } else {
+            VcpuSet::from_bits(value as u8 & all)
+        };
+        let mask = bit((value >> 24) as u32 & 0xf);
+        let groups = self.groups;
+        for target in targets {
+            let Some(cpu) = self.cpus.get_mut(target) else { continue };
+            let bank = &mut cpu.private;
+            if mask & (!bank.group1 | group1) == 0 {
+                continue;
+            }
+            bank.latch |= mask;
+            if (bank.ready(groups) | cpu.again()) & mask != 0 {
+                cpu.stale |= cpu.overflow;
+                set.insert(target);
+            }
+        }
+        set
+    }
+
+    /// A write of GICD_SGIR (IHI 0048 section 4.3.15). The reserved filter 0b11 does nothing.
+    pub(crate) fn sgir(&mut self, vcpu: usize, value: u32) -> VcpuSet {
+        let all = VcpuSet::from_bits(self.config.all_vcpus());
+        let this = VcpuSet::single(vcpu);
+        let targets = match value >> 24 & 3 {
+            0 => VcpuSet::from_bits((value >> 16) as u8).intersection(all),
+            1 => all.without(this),
+            2 => this,
+            _ => VcpuSet::EMPTY,
+        };
+        let mut set = VcpuSet::EMPTY;
+        for target in targets {
+            set = set.union(self.add_sources(target, value & 0xf, this.bits()));
+        }
+        set
+    }
+
+    /// GICv2: SGI `intid` becomes pending at `target`, from each vCPU of `sources`.
+    #[inline]
+    pub(crate) fn add_sources(&mut self, target: usize, intid: u32, sources: u8) -> VcpuSet {
+        let groups = self.groups;
+        let mask = bit(intid);
+        let Some(cpu) = self.cpus.get_mut(target) else { return VcpuSet::EMPTY };
+        let Some(waiting) = cpu.sources.get_mut(intid as usize & 15) else {
+            return VcpuSet::EMPTY;
+        };
+        *waiting |= sources;
+        if *waiting == 0 {
+            return VcpuSet::EMPTY;
+        }
+        cpu.private.latch |= mask;
+        if (cpu.private.ready(groups) | cpu.again()) & mask == 0 {
+            return VcpuSet::EMPTY;
+        }
+        cpu.stale |= cpu.overflow;
+        VcpuSet::single(target)
+    }
+}
