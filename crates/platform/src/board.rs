@@ -58,6 +58,14 @@ pub struct Cpu {
     pub compatible: String,
 }
 
+impl Cpu {
+    /// Whether Portcullis can start it.
+    #[must_use]
+    pub const fn is_startable(&self) -> bool {
+        !matches!(self.start, StartMethod::Unknown(_))
+    }
+}
+
 /// How a CPU is started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartMethod {
@@ -233,12 +241,11 @@ impl Board {
         uart::console(&Tree::parse(blob)?)
     }
 
-    /// How many CPUs can run vCPUs: those that can be started, and the one that booted.
+    /// How many CPUs can run vCPUs: those that can be started, and `boot`, which runs already.
     #[must_use]
-    pub fn usable_cpus(&self) -> usize {
-        let startable =
-            self.cpus.iter().filter(|cpu| !matches!(cpu.start, StartMethod::Unknown(_))).count();
-        startable.max(1)
+    pub fn usable_cpus(&self, boot: Mpidr) -> usize {
+        let usable = |cpu: &&Cpu| cpu.is_startable() || cpu.mpidr == boot;
+        self.cpus.iter().filter(usable).count()
     }
 
     /// RAM that nobody uses: the banks without reservations, modules, initrd and `own` (Portcullis's

@@ -14,6 +14,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use arch::{Pa, Range};
 
+/// As much of a seed is taken.
+const MAX_SEED_BYTES: usize = 512;
 /// Most modules.
 const MAX_MODULES: usize = 64;
 
@@ -51,7 +53,10 @@ pub(crate) fn initrd(tree: &Tree<'_>) -> Result<Option<Range<Pa>>, Error> {
 /// Seeds of the firmware; what is missing or empty is none.
 pub(crate) fn seeds(tree: &Tree<'_>) -> Seeds {
     let Some(chosen) = tree.find("/chosen") else { return Seeds::default() };
-    let bytes = |name| Vec::from(chosen.property(name).unwrap_or_default());
+    let bytes = |name| {
+        let value = chosen.property(name).unwrap_or_default();
+        Vec::from(value.get(..MAX_SEED_BYTES).unwrap_or(value))
+    };
     Seeds::new(bytes("rng-seed"), bytes("kaslr-seed"))
 }
 

@@ -25,6 +25,11 @@ const REDISTRIBUTOR: u64 = 0x2_0000;
 /// Most redistributor regions.
 const MAX_REGIONS: u32 = 64;
 
+/// Whether it is a GIC, of those that are known.
+pub(crate) fn is_gic(node: &Node<'_>) -> bool {
+    node.is_compatible(&V3) || node.is_compatible(&V2)
+}
+
 /// The first enabled GIC of the tree.
 pub(crate) fn gic(tree: &Tree<'_>) -> Result<Gic, Error> {
     if let Some(node) = tree.compatible(&V3).next() {
@@ -76,7 +81,7 @@ fn v2(tree: &Tree<'_>, node: &Node<'_>) -> Result<Gic, Error> {
         gicc: frame(node, "GICC", regs.get(1), PAGE_SIZE, PAGE_SIZE)?,
         gich: frame(node, "GICH", regs.get(2), 0x200, 4)?,
         gicv: frame(node, "GICV", regs.get(3), PAGE_SIZE, PAGE_SIZE)?,
-        maintenance: interrupt::intids(tree, node)?.first().copied(),
+        maintenance: interrupt::intids(tree, node)?.first().copied().flatten(),
     })
 }
 
@@ -108,6 +113,6 @@ fn v3(tree: &Tree<'_>, node: &Node<'_>) -> Result<Gic, Error> {
         gicd: frame(node, "GICD", regs.first(), 0x1_0000, 0x1_0000)?,
         redistributors,
         stride,
-        maintenance: interrupt::intids(tree, node)?.first().copied(),
+        maintenance: interrupt::intids(tree, node)?.first().copied().flatten(),
     })
 }

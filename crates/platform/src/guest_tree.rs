@@ -4,6 +4,7 @@
 //! What unmodified Linux and U-Boot need and no more: PSCI by HVC, memory, PL011, GIC, CPUs, timer, a
 //! clock for the PL011, /chosen.
 
+use crate::board::Board;
 use crate::error::{Error, err};
 use crate::map::{
     GICC_BASE, GICC_SIZE, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_SIZE, GicVersion, RAM_BASE,
@@ -28,6 +29,16 @@ const TIMER_PPIS: [u32; 4] = [13, 14, 11, 10];
 pub struct GuestHardware {
     /// `compatible` of the CPUs, such as `arm,cortex-a57`.
     pub cpu_compatible: String,
+}
+
+impl GuestHardware {
+    /// What guests see of this machine: its first CPU.
+    #[must_use]
+    pub fn of(board: &Board) -> Self {
+        let first = board.cpus.first().map_or("", |cpu| cpu.compatible.as_str());
+        let cpu_compatible = if first.is_empty() { "arm,armv8" } else { first };
+        Self { cpu_compatible: String::from(cpu_compatible) }
+    }
 }
 
 /// Makes the tree of a VM, at most [`TREE_SPACE`] bytes long.

@@ -7,70 +7,70 @@
 use crate::bus::CellReader;
 use crate::error::{Error, err};
 use crate::fdt::{Node, Tree};
+use crate::gic;
 use alloc::vec::Vec;
 
 /// Most interrupts of a node that are looked at.
 const MAX_INTERRUPTS: usize = 16;
 
-/// The INTIDs of a node whose interrupts go to a GIC, in its order.
+/// The INTIDs of a node's interrupts, in its order; `None` for one that does not go to the GIC, or
+/// that no GIC has.
 ///
-/// Empty where it has none, or where they go to another controller, which is not for EL2.
-pub(crate) fn intids(tree: &Tree<'_>, node: &Node<'_>) -> Result<Vec<u32>, Error> {
-    let bad = || err!(Board, "{}: its interrupts are not as the GIC has them", node.path());
+/// # Errors
+/// Where the property ends inside a specifier, or its controller does not exist.
+pub(crate) fn intids(tree: &Tree<'_>, node: &Node<'_>) -> Result<Vec<Option<u32>>, Error> {
     let mut found = Vec::new();
-    if let Some(value) = node.property("interrupts-extended") {
-        let mut reader = CellReader::new(value);
-        while !reader.is_empty() && found.len() < MAX_INTERRUPTS {
-            let phandle = reader.next(1).ok_or_else(bad)?;
-            let parent = u32::try_from(phandle).ok().and_then(|phandle| tree.by_phandle(phandle));
-            let Some(cells) = parent.and_then(|parent| parent.word("#interrupt-cells")) else {
-                return Err(err!(
-                    Board,
-                    "{}: interrupts-extended names no interrupt controller ({phandle:#x})",
-                    node.path()
-                ));
-            };
-            found.push(specifier(&mut reader, cells).ok_or_else(bad)?);
-        }
-        return Ok(found);
-    }
-    let Some(value) = node.property("interrupts") else { return Ok(found) };
-    let Some(parent) = parent(tree, node) else {
-        return Err(err!(
-            Board,
-            "{}: it has interrupts, but no interrupt-parent that exists",
-            node.path()
-        ));
+    let (name, fixed) = if node.property("interrupts-extended").is_some() {
+        ("interrupts-extended", None)
+    } else {
+        ("interrupts", parent(tree, node))
     };
-    let Some(cells) = parent.word("#interrupt-cells").filter(|cells| (3..=4).contains(cells))
-    else {
-        return Ok(found);
-    };
+    let Some(value) = node.property(name) else { return Ok(found) };
     let mut reader = CellReader::new(value);
     while !reader.is_empty() && found.len() < MAX_INTERRUPTS {
-        found.push(specifier(&mut reader, cells).ok_or_else(bad)?);
+        let controller = if name == "interrupts" {
+            fixed
+        } else {
+            let phandle = reader.next(1).and_then(|phandle| u32::try_from(phandle).ok());
+            phandle.and_then(|phandle| tree.by_phandle(phandle))
+        };
+        let controller = controller.filter(|it| it.property("#interrupt-cells").is_some());
+        let Some(controller) = controller else {
+            return Err(err!(
+                Board,
+                "{}: its {name} go to no interrupt controller that exists",
+                node.path()
+            ));
+        };
+        let cells = controller.checked_word("#interrupt-cells")?.unwrap_or_default();
+        let Some(specifier) = specifier(&mut reader, cells) else {
+            return Err(err!(Board, "{}: its {name} end inside one of {cells} cells", node.path()));
+        };
+        let is_gic = gic::is_gic(&controller) && cells >= 3;
+        found.push(specifier.filter(|_| is_gic));
     }
     Ok(found)
 }
 
-/// One interrupt specifier of three or more cells.
-fn specifier(reader: &mut CellReader<'_>, cells: u32) -> Option<u32> {
-    if !(3..=4).contains(&cells) {
-        return None;
+/// Reads one interrupt specifier: `Some(None)` where it is no GIC's.
+fn specifier(reader: &mut CellReader<'_>, cells: u32) -> Option<Option<u32>> {
+    let mut fields = [0; 2];
+    for index in 0..cells.max(1) {
+        let cell = reader.next(1)?;
+        if let Some(field) = fields.get_mut(index as usize) {
+            *field = cell;
+        }
     }
-    let kind = reader.next(1)?;
-    let number = u32::try_from(reader.next(1)?).ok()?;
-    for _ in 2..cells {
-        reader.next(1)?;
-    }
-    match kind {
+    let [kind, number] = fields;
+    let number = u32::try_from(number).ok()?;
+    Some(match kind {
         0 if number < 988 => Some(number.saturating_add(32)),
         1 if number < 16 => Some(number.saturating_add(16)),
         // Extended SPIs and PPIs of GICv3.1.
         2 if number < 1024 => Some(number.saturating_add(4096)),
         3 if number < 64 => Some(number.saturating_add(1056)),
         _ => None,
-    }
+    })
 }
 
 /// The interrupt controller of a node: its own or the nearest `interrupt-parent` above, else the

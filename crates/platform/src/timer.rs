@@ -22,7 +22,7 @@ pub(crate) fn timer(tree: &Tree<'_>) -> Result<Timer, Error> {
         } else {
             names.iter().position(|candidate| *candidate == name)
         };
-        place.and_then(|place| intids.get(place)).copied()
+        place.and_then(|place| intids.get(place)).copied().flatten()
     };
     let need = |name: &str, place: usize| {
         find(name, place)

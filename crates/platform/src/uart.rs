@@ -46,7 +46,8 @@ pub(crate) fn console(tree: &Tree<'_>) -> Result<Option<Uart>, Error> {
     Ok(Some(Uart {
         kind: kind(&node)?,
         registers,
-        intid: interrupt::intids(tree, &node)?.first().copied(),
+        // A console is used without its interrupt too: a wrong one is none.
+        intid: interrupt::intids(tree, &node).ok().and_then(|all| all.first().copied().flatten()),
         path: node.path(),
         options: String::from(options),
         clock: node.word("clock-frequency"),

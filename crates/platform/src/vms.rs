@@ -2,7 +2,7 @@
 //! VMs from the modules of /chosen, checked as a whole before anything runs.
 
 use crate::board::{Board, Gic, Module, ModuleKind};
-use crate::error::{Error, ErrorKind, err};
+use crate::error::{Error, err};
 use crate::image::{self, ImageHeader};
 use crate::layout::{self, Parts, Placement};
 use crate::map::{self, GicVersion, MemoryMap, RAM_BASE};
@@ -40,6 +40,8 @@ pub struct Machine<'a> {
     pub board: &'a Board,
     /// Everything that Portcullis uses: image with BSS and stacks, heap, device tree.
     pub own: &'a [Occupied<'a>],
+    /// How many CPUs vCPUs can run on: [`Board::usable_cpus`], or fewer.
+    pub cpus: usize,
     /// Bits of physical address of the weakest CPU (ID_AA64MMFR0_EL1.PARange).
     pub pa_bits: u8,
     /// Reads physical memory; `None` where it cannot be read.
@@ -357,16 +359,16 @@ fn check_addresses(
 
 /// What all VMs want together, against what the machine has.
 fn check_totals(machine: &Machine<'_>, configs: &[VmConfig]) -> Result<(), Error> {
-    let cpus = machine.board.usable_cpus();
     let vcpus = configs.iter().fold(0_usize, |sum, config| sum.saturating_add(config.vcpus));
-    if vcpus > cpus {
+    if vcpus > machine.cpus {
         let each: Vec<String> =
             configs.iter().map(|config| format!("{} {}", config.name, config.vcpus)).collect();
         return Err(err!(
             Vm,
-            "{vcpus} vCPUs ({}) on {cpus} CPUs: each needs its own; lower vm.cpus or start with \
+            "{vcpus} vCPUs ({}) on {} CPUs: each needs its own; lower vm.cpus or start with \
              more CPUs (on QEMU -smp {vcpus})",
-            each.join(", ")
+            each.join(", "),
+            machine.cpus
         ));
     }
     let own: Vec<Range<Pa>> = machine.own.iter().map(|own| own.range).collect();
@@ -394,15 +396,4 @@ fn check_totals(machine: &Machine<'_>, configs: &[VmConfig]) -> Result<(), Error
         ));
     }
     Ok(())
-}
-
-impl Error {
-    /// Whether it is about a VM or its module rather than the machine.
-    #[must_use]
-    pub const fn concerns_vms(&self) -> bool {
-        matches!(
-            self.kind(),
-            ErrorKind::Module | ErrorKind::Word | ErrorKind::Vm | ErrorKind::Image
-        )
-    }
 }

@@ -19,7 +19,8 @@ fn one_kernel_with_its_ramdisk_becomes_a_vm() {
     let own = [Occupied { name: "Portcullis's image", range: own }];
     let zeros = [0; 64];
     let read = |range: Range<Pa>| zeros.get(..range.size() as usize);
-    let configs = vms(&Machine { board: &board, own: &own, pa_bits: 44, read: &read }).unwrap();
+    let configs =
+        vms(&Machine { board: &board, own: &own, cpus: 2, pa_bits: 44, read: &read }).unwrap();
     let [config] = configs.as_slice() else { panic!("{configs:?}") };
     assert_eq!(config.name, "a");
     assert_eq!(config.ram, ipa(0x4000_0000, 64 << 20));
@@ -28,7 +29,7 @@ fn one_kernel_with_its_ramdisk_becomes_a_vm() {
     assert_eq!(config.placement.entry, Ipa::new(0x4020_0000));
     assert_eq!(config.placement.ramdisk, Some(ipa(0x4040_0000, 1000)));
     assert_eq!(config.placement.tree, ipa(0x4000_0000, 0x1_0000));
-    let hardware = GuestHardware { cpu_compatible: board.cpus[0].compatible.clone() };
+    let hardware = GuestHardware::of(&board);
     let seeds = board.seeds.for_guest(0, &config.name, 0);
     let tree = guest_tree(config, &hardware, seeds.as_ref()).unwrap();
     assert!(tree.starts_with(&[0xd0, 0x0d, 0xfe, 0xed]));
