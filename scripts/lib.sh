@@ -4,13 +4,55 @@
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# Prints its arguments to stderr as an error, and ends the script.
+# Prints each argument as a line of an error message, and ends the script.
 die() {
-  printf 'error: %s\n' "$@" >&2
+  printf 'error: %s\n' "$1" >&2
+  shift
+  (($# == 0)) || printf '  %s\n' "$@" >&2
   exit 1
+}
+
+has() {
+  command -v "$1" >/dev/null 2>&1
+}
+
+# The Rust release that rust-toolchain.toml pins.
+pinned() {
+  sed -n 's/^channel *= *"\(.*\)"/\1/p' "$ROOT/rust-toolchain.toml"
+}
+
+# Whether version $1 is $2 or newer.
+at_least() {
+  [[ $(printf '%s\n' "$1" "$2" | sort -V | head -n 1) == "$2" ]]
+}
+
+# Makes `cargo` in this repository work where rustup has the pinned release under another name ("stable"), or,
+# with the argument `newer`, only a newer one. Fails if there is none of them.
+choose_rust() {
+  local wanted version name found=
+  [[ -z ${RUSTUP_TOOLCHAIN:-} ]] || return 0
+  if ! has rustup; then
+    has cargo && has rustc && at_least "$(rustc --version | cut -d' ' -f2)" "$(pinned)"
+    return
+  fi
+  wanted=$(pinned)
+  ! rustup toolchain list 2>/dev/null | grep -q "^$wanted-" || return 0
+  while read -r name; do
+    version=$(RUSTUP_TOOLCHAIN=$name rustc --version 2>/dev/null | cut -d' ' -f2) || continue
+    if [[ $version == "$wanted" ]]; then
+      export RUSTUP_TOOLCHAIN=$name
+      return 0
+    fi
+    if [[ $version != *-* ]] && at_least "$version" "$wanted"; then
+      found=$name
+    fi
+  done < <(rustup toolchain list 2>/dev/null | sed 's/ .*//')
+  [[ ${1:-} == newer && -n $found ]] || return 1
+  export RUSTUP_TOOLCHAIN=$found
 }
 
 # Runs a command of xtask.
 xtask() {
+  choose_rust newer || die "there is no Rust $(pinned) or newer here" "run ./scripts/setup"
   cargo run -q --manifest-path "$ROOT/Cargo.toml" -p xtask -- "$@"
 }

@@ -60,11 +60,15 @@ impl Toolchain {
     }
 
     fn debian() -> Result<Self> {
-        let sysroot = print(DEBIAN_RUSTC.as_ref(), &["--print", "sysroot"]).map_err(|_| {
-            Error("Debian's rustc-web is not installed: run PORTCULLIS_TOOLCHAIN=debian ./scripts/setup".into())
-        })?;
+        let missing =
+            |what: &str| Error(format!("{what}: run PORTCULLIS_TOOLCHAIN=debian ./scripts/setup"));
+        let sysroot = print(DEBIAN_RUSTC.as_ref(), &["--print", "sysroot"])
+            .map_err(|_| missing("Debian's rustc-web is not installed"))?;
+        if !new_enough(&print(DEBIAN_RUSTC.as_ref(), &["--version"])?) {
+            return Err(missing("Debian's rustc-web is too old"));
+        }
         if !Path::new(&sysroot).join("lib/rustlib/src/rust/library/Cargo.toml").is_file() {
-            return Err("Debian's rust-web-src is not installed: run PORTCULLIS_TOOLCHAIN=debian ./scripts/setup".into());
+            return Err(missing("Debian's rust-web-src is not installed"));
         }
         Ok(Self::Debian { linker: linker()? })
     }
@@ -95,6 +99,15 @@ impl Toolchain {
             Self::Debian { .. } => "Debian's rustc-web, building core and alloc",
         }
     }
+}
+
+/// Whether `rustc --version` is one of the workspace's `rust-version` or newer.
+fn new_enough(version: &str) -> bool {
+    let numbers = |text: &str| -> Vec<u32> {
+        text.split('.').map_while(|number| number.parse().ok()).take(2).collect()
+    };
+    let ours = version.split_whitespace().nth(1).unwrap_or_default();
+    numbers(ours) >= numbers(env!("CARGO_PKG_RUST_VERSION"))
 }
 
 /// The linker that comes with the active toolchain, else LLVM's from the path.
@@ -151,4 +164,18 @@ fn print(program: &Path, args: &[&str]) -> Result<String> {
         .into());
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert!(new_enough("rustc 1.95.0 (59807616e 2026-04-14)"));
+        assert!(new_enough("rustc 1.100.0-nightly (59807616e 2026-04-14)"));
+        assert!(new_enough("rustc 2.0.0"));
+        assert!(!new_enough("rustc 1.85.0 (x) (built from a source tarball)"));
+        assert!(!new_enough("nonsense"));
+    }
 }
