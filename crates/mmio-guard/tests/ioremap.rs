@@ -133,11 +133,12 @@ fn ram_is_refused_before_any_call() {
 #[test]
 fn ram_that_begins_or_ends_within_a_granule_claims_it() {
     let host = Host::pkvm();
-    let ram = [DEV + 0x800..DEV + PAGE + 0x10, 0..0];
+    let ram = [DEV + 0x800..DEV + PAGE + 0x10, 0..0, UART + 0xFFF..UART + PAGE];
     let mut devices: Ioremap<_, 4> = Ioremap::new(host.enrolled(), &ram);
     let ram_from = |ipa| Err(IoremapError::Ram(ipa));
     assert_eq!(devices.map(DEV, 8, attr(0)), ram_from(DEV + 0x800));
     assert_eq!(devices.map(DEV + PAGE + 0x800, 8, attr(0)), ram_from(DEV + PAGE));
+    assert_eq!(devices.map(UART, 8, attr(0)), ram_from(UART + 0xFFF));
     assert_eq!(devices.map(DEV + 2 * PAGE, 8, attr(0)), Ok(()));
     assert_eq!(devices.map(0, 8, attr(0)), Ok(()), "an empty range of RAM is none");
 }
