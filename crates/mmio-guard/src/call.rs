@@ -90,6 +90,34 @@ const fn series(id: u32) -> Option<Call> {
     })
 }
 
+/// The id that names `call` in `dialect`, the inverse of [`call`](fn@call); `None` where the dialect
+/// has no such call.
+#[must_use]
+pub const fn id(dialect: Dialect, call: Call) -> Option<u32> {
+    Some(match (dialect, call) {
+        (_, Call::Uid) => abi::CALL_UID,
+        (_, Call::Features) => abi::FEATURES,
+        (_, Call::AbiVersion) => abi::own::VERSION,
+        (_, Call::QueryPage) => abi::own::QUERY_PAGE,
+        (_, Call::Counters) => abi::own::COUNTERS,
+        (Dialect::Pkvm, Call::Meminfo) => abi::pkvm::MEMINFO,
+        (Dialect::Pkvm, Call::MemShare) => abi::pkvm::MEM_SHARE,
+        (Dialect::Pkvm, Call::MemUnshare) => abi::pkvm::MEM_UNSHARE,
+        (Dialect::Pkvm, Call::Info) => abi::pkvm::INFO,
+        (Dialect::Pkvm, Call::Enroll) => abi::pkvm::ENROLL,
+        (Dialect::Pkvm, Call::Map) => abi::pkvm::MAP,
+        (Dialect::Pkvm, Call::Unmap) => abi::pkvm::UNMAP,
+        (Dialect::Pkvm, Call::Relinquish) => abi::pkvm::RELINQUISH,
+        (Dialect::Pkvm, Call::RangeMap) => abi::pkvm::RANGE_MAP,
+        (Dialect::Pkvm, Call::RangeUnmap) => abi::pkvm::RANGE_UNMAP,
+        (Dialect::Series, Call::Info) => abi::series::INFO,
+        (Dialect::Series, Call::Enroll) => abi::series::ENROLL,
+        (Dialect::Series, Call::Map) => abi::series::MAP,
+        (Dialect::Series, Call::Unmap) => abi::series::UNMAP,
+        (Dialect::Series, _) => return None,
+    })
+}
+
 impl Call {
     /// Whether this is one of functions 2 to 11, which a VM without a guard does not have.
     #[must_use]
@@ -156,12 +184,25 @@ mod tests {
     }
 
     #[test]
+    fn ids_lead_back_to_their_calls() {
+        let pkvm = table(Dialect::Pkvm);
+        assert_eq!(pkvm.len(), 15, "every call there is");
+        for dialect in [Dialect::Pkvm, Dialect::Series] {
+            let table: BTreeMap<_, _> =
+                table(dialect).into_iter().map(|(id, call)| (call as u32, id)).collect();
+            for call in pkvm.values() {
+                assert_eq!(id(dialect, *call), table.get(&(*call as u32)).copied(), "{call:?}");
+            }
+        }
+    }
+
+    #[test]
     fn one_flipped_bit_names_another_call_or_none() {
         for dialect in [Dialect::Pkvm, Dialect::Series] {
             let table = table(dialect);
-            for id in table.keys() {
+            for known in table.keys() {
                 for bit in 0..32 {
-                    let other = id ^ 1 << bit;
+                    let other = known ^ 1 << bit;
                     assert_eq!(call(dialect, other), table.get(&other).copied(), "{other:#x}");
                 }
             }

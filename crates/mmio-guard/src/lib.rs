@@ -8,7 +8,8 @@
 //!
 //! # Key types
 //! - [`abi`]: function ids, result codes, words and bits of both dialects.
-//! - [`Dialect`], [`Policy`]: how a VM's guard is set up; [`call`]: which [`Call`] a function id is.
+//! - [`Dialect`], [`Policy`]: how a VM's guard is set up; [`call`](fn@call): which [`Call`] a
+//!   function id is, [`id`] the converse.
 //! - [`client::Guard`]: the calls, one method each; [`client::Guard::detect`] finds it.
 //! - [`client::Ioremap`]: device mappings with reference counts, and enrolment that keeps the early
 //!   console alive.
@@ -92,5 +93,5 @@ mod call;
 pub mod client;
 mod dialect;
 
-pub use call::{Call, call};
+pub use call::{Call, call, id};
 pub use dialect::{Dialect, Policy, UnknownName, feature_map};

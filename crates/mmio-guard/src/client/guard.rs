@@ -100,7 +100,7 @@ impl<H: Hypercall> Guard<H> {
 
     /// Whether the host has this function of the guard, by its feature map.
     pub const fn offers(&self, call: Call) -> bool {
-        match self.id(call) {
+        match crate::id(self.dialect, call) {
             Some(id) => self.features & abi::feature_bit((id & 0xFFFF) as u16) != 0,
             None => false,
         }
@@ -170,30 +170,9 @@ impl<H: Hypercall> Guard<H> {
         Own::find(&self.host)
     }
 
-    /// The id of a call in this guard's dialect.
-    const fn id(&self, call: Call) -> Option<u32> {
-        Some(match (self.dialect, call) {
-            (Dialect::Pkvm, Call::Meminfo) => abi::pkvm::MEMINFO,
-            (Dialect::Pkvm, Call::MemShare) => abi::pkvm::MEM_SHARE,
-            (Dialect::Pkvm, Call::MemUnshare) => abi::pkvm::MEM_UNSHARE,
-            (Dialect::Pkvm, Call::Info) => abi::pkvm::INFO,
-            (Dialect::Pkvm, Call::Enroll) => abi::pkvm::ENROLL,
-            (Dialect::Pkvm, Call::Map) => abi::pkvm::MAP,
-            (Dialect::Pkvm, Call::Unmap) => abi::pkvm::UNMAP,
-            (Dialect::Pkvm, Call::Relinquish) => abi::pkvm::RELINQUISH,
-            (Dialect::Pkvm, Call::RangeMap) => abi::pkvm::RANGE_MAP,
-            (Dialect::Pkvm, Call::RangeUnmap) => abi::pkvm::RANGE_UNMAP,
-            (Dialect::Series, Call::Info) => abi::series::INFO,
-            (Dialect::Series, Call::Enroll) => abi::series::ENROLL,
-            (Dialect::Series, Call::Map) => abi::series::MAP,
-            (Dialect::Series, Call::Unmap) => abi::series::UNMAP,
-            _ => return None,
-        })
-    }
-
     /// The id of a call that the host offers.
     const fn offered(&self, call: Call) -> Result<u32, Error> {
-        match self.id(call) {
+        match crate::id(self.dialect, call) {
             Some(id) if self.offers(call) => Ok(id),
             _ => Err(Error::NotOffered(call)),
         }
