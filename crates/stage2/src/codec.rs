@@ -283,3 +283,228 @@ const fn leaf_entry(raw: u64, level: u8) -> Entry {
     // There are no level-0 blocks with the 4 KiB granule and 48-bit addresses.
     if level == 0 { Entry::Unknown(raw) } else { Entry::Leaf { pa: Pa::new(raw & output), attr } }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    /// What a raw value is written for, so that decoding can be inverted.
+    fn encode(descriptor: Descriptor, level: u8) -> Option<u64> {
+        Some(match descriptor {
+            Descriptor::Table(pa) => table(pa),
+            Descriptor::Entry(Entry::Empty) => EMPTY,
+            Descriptor::Entry(Entry::Locked) => locked(),
+            Descriptor::Entry(Entry::Owner(id)) => annotation(Annotation::Owner(id)),
+            Descriptor::Entry(Entry::Guard(note)) => guard(note),
+            Descriptor::Entry(Entry::Leaf { pa, attr }) => leaf(pa, attr, level),
+            Descriptor::Entry(Entry::Unknown(_)) => return None,
+        })
+    }
+
+    fn decoded(raw: u64, level: u8) -> Entry {
+        match decode(raw, level) {
+            Descriptor::Entry(entry) => entry,
+            Descriptor::Table(pa) => panic!("a table at {pa:?}"),
+        }
+    }
+
+    /// Every row of the module's table: value, level, meaning.
+    #[test]
+    fn the_table_of_descriptors() {
+        let pa = Pa::new(0x0000_8000_4000_0000);
+        let note = Note { hint: 5, mair: 0xa6, preset: true };
+        let annotations = [
+            (0, Entry::Empty),
+            (0x1000_0000_0000_0000, Entry::Locked),
+            (0x2000_0000_0000_0000, Entry::Owner(0)),
+            (0x2000_0000_0000_0004, Entry::Owner(1)),
+            (0x2000_0000_0003_fffc, Entry::Owner(0xffff)),
+            (0x3000_0000_0000_0000, Entry::Guard(Note::default())),
+            (0x3000_0000_0000_34d4, Entry::Guard(note)),
+        ];
+        for level in 0..=3 {
+            for (raw, entry) in annotations {
+                assert_eq!(decode(raw, level), Descriptor::Entry(entry), "{raw:#x} at {level}");
+                assert_eq!(encode(Descriptor::Entry(entry), level), Some(raw), "{entry:?}");
+            }
+        }
+        for level in 0..3 {
+            assert_eq!(decode(0x0000_8000_4000_0003, level), Descriptor::Table(pa));
+        }
+        let leaves = [
+            (Attr::Ram, 0x0000_0000_0000_07fd_u64),
+            (Attr::Rom, 0x0000_0000_0000_077d),
+            (Attr::Device, 0x0040_0000_0000_06c5),
+        ];
+        for (attr, attributes) in leaves {
+            for level in 1..=3u8 {
+                let kind = if level == 3 { 2 } else { 0 };
+                let raw = attributes | kind | pa.raw();
+                assert_eq!(leaf(pa, attr, level), raw, "{attr:?} at {level}");
+                assert_eq!(decoded(raw, level), Entry::Leaf { pa, attr });
+            }
+        }
+    }
+
+    #[test]
+    fn attributes_of_leaves_field_by_field() {
+        for (attr, memattr, s2ap, sh, xn) in [
+            (Attr::Ram, 0b1111, 0b11, 0b11, 0b00),
+            (Attr::Rom, 0b1111, 0b01, 0b11, 0b00),
+            (Attr::Device, 0b0001, 0b11, 0b10, 0b10),
+        ] {
+            let raw = leaf(Pa::new(0), attr, 3);
+            assert_eq!(raw >> 2 & 0xf, memattr, "MemAttr of {attr:?}");
+            assert_eq!(raw >> 6 & 3, s2ap, "S2AP of {attr:?}");
+            assert_eq!(raw >> 8 & 3, sh, "SH of {attr:?}");
+            assert_eq!(raw >> 10 & 1, 1, "AF of {attr:?}: no access-flag faults");
+            assert_eq!(raw >> 53 & 3, xn, "XN of {attr:?}");
+            assert_eq!(raw & !0x0060_0000_0000_07ff, 0, "nothing else in {attr:?}");
+        }
+    }
+
+    /// Bit 1 set without bit 0 is reserved, and some walkers take it for a table.
+    #[test]
+    fn annotations_have_bits_one_and_zero_clear_and_a_type_of_their_own() {
+        let mut all: Vec<(u64, u64)> = std::vec![(EMPTY, 0), (locked(), 1)];
+        all.push((detached(Pa::new(0xffff_ffff_f000)), 1));
+        all.extend((0..=u16::MAX).map(|id| (annotation(Annotation::Owner(id)), 2)));
+        for hint in 0..8 {
+            for mair in 0..=255 {
+                for preset in [false, true] {
+                    all.push((guard(Note { hint, mair, preset }), 3));
+                }
+            }
+        }
+        assert_eq!(all.len(), 3 + 65536 + 4096);
+        for (raw, kind) in all {
+            assert_eq!(raw & 3, 0, "{raw:#x}");
+            assert_eq!(raw >> 60, kind, "{raw:#x}");
+            assert!(!is_valid(raw));
+            for level in 0..=3 {
+                assert!(!is_table(raw, level));
+                assert!(!matches!(decoded(raw, level), Entry::Leaf { .. } | Entry::Unknown(_)));
+            }
+        }
+    }
+
+    #[test]
+    fn every_note_and_every_owner_comes_back() {
+        for id in 0..=u16::MAX {
+            assert_eq!(decoded(annotation(Annotation::Owner(id)), 3), Entry::Owner(id));
+        }
+        for raw in 0..4096u32 {
+            let note = Note { hint: raw as u8 & 7, mair: (raw >> 3) as u8, preset: raw >> 11 != 0 };
+            assert!(is_guard(guard(note)));
+            assert_eq!(decoded(guard(note), 1), Entry::Guard(note));
+        }
+    }
+
+    #[test]
+    fn reserved_types_and_reserved_bits_are_unknown() {
+        for level in 0..=3 {
+            for kind in 4..16u64 {
+                assert_eq!(decoded(kind << 60, level), Entry::Unknown(kind << 60));
+            }
+            for bit in 14..60 {
+                let raw = guard(Note::default()) | 1 << bit;
+                assert_eq!(decoded(raw, level), Entry::Unknown(raw), "guard with bit {bit}");
+            }
+            for bit in 18..60 {
+                let raw = annotation(Annotation::Owner(7)) | 1 << bit;
+                assert_eq!(decoded(raw, level), Entry::Unknown(raw), "owner with bit {bit}");
+            }
+            for bit in 2..60 {
+                assert_eq!(decoded(1 << bit, level), Entry::Unknown(1 << bit), "bit {bit}");
+            }
+            for raw in [EMPTY, locked(), guard(Note::default()), annotation(Annotation::Owner(1))] {
+                let raw = raw | 2;
+                assert_eq!(decoded(raw, level), Entry::Unknown(raw), "0b10 in {raw:#x}");
+            }
+        }
+    }
+
+    /// THREATS 2a 8: a level-0 entry taken for a leaf, or a page's bits for a table.
+    #[test]
+    fn threat_08_leaves_and_tables_are_told_apart_by_level() {
+        let pa = Pa::new(0x8000_0000_0000);
+        let page = leaf(pa, Attr::Ram, 3);
+        let block = leaf(pa, Attr::Ram, 1);
+        assert_eq!(decoded(block, 0), Entry::Unknown(block), "no block at level 0");
+        assert_eq!(decoded(block, 3), Entry::Unknown(block), "no block at level 3");
+        assert_eq!(decoded(page, 3), Entry::Leaf { pa, attr: Attr::Ram });
+        for level in 0..3 {
+            assert!(matches!(decode(page, level), Descriptor::Table(_)));
+        }
+    }
+
+    #[test]
+    fn a_block_with_low_address_bits_is_unknown() {
+        for (level, bad) in [(1, 1 << 29), (1, 1 << 12), (2, 1 << 20), (2, 1 << 12)] {
+            let raw = leaf(Pa::new(0x4000_0000 | bad), Attr::Ram, level);
+            assert_eq!(decoded(raw, level), Entry::Unknown(raw));
+        }
+    }
+
+    #[test]
+    fn a_note_takes_the_attribute_index_from_x2_and_its_byte_from_mair() {
+        let mair = 0x8877_6655_4433_2211;
+        for index in 0..8u64 {
+            let note = Note::of_call(!0x1c | index << 2, mair);
+            let byte = (index as u8 + 1) * 0x11;
+            assert_eq!(note, Note { hint: index as u8, mair: byte, preset: false });
+        }
+    }
+
+    #[test]
+    fn sizes_of_levels() {
+        assert_eq!([0, 1, 2, 3].map(level_size), [512 << 30, 1 << 30, 2 << 20, 4096]);
+    }
+
+    #[test]
+    fn a_detached_table_reads_as_locked_and_is_found_again() {
+        let pa = Pa::new(0x8765_4321_f000);
+        assert_eq!(decoded(detached(pa), 2), Entry::Locked);
+        assert_eq!(detached_table(detached(pa)), Some(pa));
+        for raw in [EMPTY, locked(), table(pa), guard(Note::PRESET), leaf(pa, Attr::Ram, 3)] {
+            assert_eq!(detached_table(raw), None, "{raw:#x}");
+        }
+    }
+
+    fn raws() -> impl Strategy<Value = u64> {
+        prop_oneof![
+            any::<u64>(),
+            // Near something known: one or two bits away.
+            (0..4u64, any::<u64>(), 0..64u32, 0..64u32).prop_map(|(kind, payload, a, b)| {
+                let near = kind << 60 | payload & 0x3ffc;
+                near ^ 1 << a ^ 1 << b
+            }),
+            (any::<u64>(), 1..=3u8, 0..64u32)
+                .prop_map(|(pa, level, bit)| { leaf(Pa::new(pa), Attr::Ram, level) ^ 1 << bit }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+        /// Decoding is total, and what it knows it knows exactly: encoding gives the same bits.
+        #[test]
+        fn decoding_is_total_and_exact(raw in raws(), level in 0..=3u8) {
+            let descriptor = decode(raw, level);
+            match encode(descriptor, level) {
+                None => prop_assert_eq!(descriptor, Descriptor::Entry(Entry::Unknown(raw))),
+                // `locked` and tables carry bits that are nobody's business.
+                Some(again) => {
+                    let ignored = match descriptor {
+                        Descriptor::Table(_) => !(ADDRESS | 3),
+                        Descriptor::Entry(Entry::Locked) => !(15 << 60 | 3),
+                        Descriptor::Entry(_) => 0,
+                    };
+                    prop_assert_eq!(raw & !ignored, again & !ignored);
+                }
+            }
+        }
+    }
+}

@@ -81,3 +81,86 @@ pub fn tables_for(geometry: &Stage2Geometry, range: Range<Ipa>, leaf_level: u8) 
     }
     tables
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
+    use super::*;
+    use crate::codec::{self, Entry};
+    use crate::fake::{Fake, TABLES, geometry};
+    use std::collections::BTreeSet;
+
+    fn drain(pool: &mut Pool, memory: &Fake) -> BTreeSet<Pa> {
+        let mut pages = BTreeSet::new();
+        while let Some(page) = pool.take(memory) {
+            assert!(pages.insert(page), "{page:?} came twice");
+        }
+        assert_eq!(pool.free(), 0);
+        pages
+    }
+
+    #[test]
+    fn a_pool_gives_every_page_once() {
+        let fake = Fake::new(geometry(40), 5);
+        let mut pool = fake.pool();
+        assert_eq!(pool.free(), 5);
+        let pages = drain(&mut pool, &fake);
+        let first = TABLES.raw() + 2 * PAGE_SIZE;
+        let expected: BTreeSet<Pa> = (0..5).map(|n| Pa::new(first + n * PAGE_SIZE)).collect();
+        assert_eq!(pages, expected);
+        assert_eq!(pool.take(&fake), None);
+    }
+
+    #[test]
+    fn pages_put_back_come_again() {
+        let fake = Fake::new(geometry(40), 3);
+        let mut pool = fake.pool();
+        let all = drain(&mut pool, &fake);
+        for page in &all {
+            pool.put(&fake, *page);
+        }
+        assert_eq!(pool.free(), 3);
+        assert_eq!(drain(&mut pool, &fake), all);
+    }
+
+    #[test]
+    fn part_of_a_page_is_no_page() {
+        let fake = Fake::new(geometry(40), 4);
+        let start = Pa::new(TABLES.raw() + 2 * PAGE_SIZE);
+        for (bytes, pages) in [(0, 0), (4095, 0), (4096, 1), (8191, 1), (3 * 4096 + 1, 3)] {
+            let pool = Pool::of(&fake, Range::<Pa>::new(start, bytes).unwrap());
+            assert_eq!(pool.free(), pages, "{bytes} bytes");
+        }
+    }
+
+    /// A stale reader that still holds a free page must find nothing in it to follow.
+    #[test]
+    fn a_link_is_no_descriptor() {
+        let fake = Fake::new(geometry(40), 2);
+        let mut pool = fake.pool();
+        let page = pool.take(&fake).unwrap();
+        pool.put(&fake, page);
+        let link = fake.load(page, 0);
+        for level in 0..=3 {
+            let found = codec::decode(link, level);
+            assert_eq!(found, codec::Descriptor::Entry(Entry::Unknown(link)));
+        }
+        assert!(!codec::is_valid(link));
+    }
+
+    #[test]
+    fn tables_for_counts_what_a_range_touches() {
+        let gib = 1u64 << 30;
+        let count = |bits, start, size, level| {
+            tables_for(&geometry(bits), Range::<Ipa>::new(Ipa::new(start), size).unwrap(), level)
+        };
+        assert_eq!(count(40, gib, gib, 1), 0, "one block of the root");
+        assert_eq!(count(40, gib, 2 << 20, 2), 1);
+        assert_eq!(count(40, gib, 3 * gib, 2), 3);
+        assert_eq!(count(40, gib, 4096, 3), 2);
+        assert_eq!(count(40, gib - 4096, 8192, 3), 4, "both sides of a border");
+        assert_eq!(count(48, gib, 4096, 3), 3, "a root at level 0");
+        assert_eq!(count(48, gib, gib, 1), 1);
+        assert_eq!(count(40, gib, 0, 3), 0);
+    }
+}

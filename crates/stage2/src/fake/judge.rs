@@ -132,10 +132,11 @@ impl Judge {
             self.remove(words, word, ipa, level, old);
         }
         if is_valid && !was_valid {
-            self.unsynced = true;
-            if let Descriptor::Table(table) = codec::decode(new, level) {
-                self.publish(words, table, level + 1, ipa, &what);
-            }
+            // A table without leaves translates nothing more than the invalid entry before it.
+            self.unsynced |= match codec::decode(new, level) {
+                Descriptor::Table(table) => self.publish(words, table, level + 1, ipa, &what),
+                Descriptor::Entry(_) => true,
+            };
         }
         Some(Event::Store { ipa: Ipa::new(ipa), level, old, new })
     }
@@ -166,12 +167,19 @@ impl Judge {
         self.removals.insert(word, removal);
     }
 
-    fn page_of(table: Pa) -> usize {
-        ((table.raw() - TABLES.raw()) / PAGE_SIZE) as usize
+    /// The page of table memory at `table`, if there is one.
+    fn page_of(&self, table: Pa) -> Option<usize> {
+        let page = table.raw().checked_sub(TABLES.raw())? / PAGE_SIZE;
+        usize::try_from(page).ok().filter(|page| *page < self.roles.len())
     }
 
-    fn publish(&mut self, words: &[u64], table: Pa, level: u8, base: u64, what: &str) {
-        let page = Self::page_of(table);
+    /// Makes a table part of the tree; returns whether there is a leaf in it.
+    fn publish(&mut self, words: &[u64], table: Pa, level: u8, base: u64, what: &str) -> bool {
+        let mut leaves = false;
+        let Some(page) = self.page_of(table) else {
+            self.blame(format!("no table at {table:?}: {what}"));
+            return leaves;
+        };
         match self.roles[page] {
             Role::Loose { synced: true } => {}
             Role::Loose { synced: false } => {
@@ -184,14 +192,16 @@ impl Judge {
             let raw = words[page * ENTRIES + index];
             let at = base + ((index as u64) << level_shift(level));
             self.shape(raw, level, &format!("{at:#x} level {level} in a new table: {raw:#x}"));
-            if let Descriptor::Table(next) = codec::decode(raw, level) {
-                self.publish(words, next, level + 1, at, what);
-            }
+            leaves |= match codec::decode(raw, level) {
+                Descriptor::Table(next) => self.publish(words, next, level + 1, at, what),
+                Descriptor::Entry(entry) => matches!(entry, Entry::Leaf { .. }),
+            };
         }
+        leaves
     }
 
     fn detach(&mut self, words: &[u64], table: Pa, level: u8) {
-        let page = Self::page_of(table);
+        let Some(page) = self.page_of(table) else { return };
         self.roles[page] = Role::Detached;
         for index in 0..ENTRIES {
             if let Descriptor::Table(next) = codec::decode(words[page * ENTRIES + index], level) {

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The fake's judge finds what it is there to find: each test leaves one step out, or does one wrong.
+
+use crate::common::*;
+use arch::{Ipa, Pa};
+use stage2::fake::TABLES;
+
+const BLOCK: u64 = 0x07fd | 0x40_0000_0000;
+const TABLE: Pa = Pa::new(TABLES.raw() + 0x2000);
+
+/// A valid 1 GiB block at IPA 1 GiB, in order.
+fn with_block(repeat: bool) -> Fake {
+    let fake = Fake::with_errata(fake::geometry(40), 4, repeat);
+    fake.store(TABLES, 1, BLOCK);
+    fake.dsb_ishst();
+    fake.assert_quiet();
+    fake
+}
+
+fn removal(fake: &Fake) {
+    fake.dsb_ishst();
+    fake.tlbi_ipas2e1is(Ipa::new(GIB), Some(1));
+    fake.dsb_ish();
+    fake.tlbi_vmalle1is();
+    fake.dsb_ish();
+    fake.isb();
+}
+
+fn verdict(fake: &Fake) -> String {
+    fake.violations().join("\n")
+}
+
+fn is_unfinished(fake: &Fake) -> bool {
+    assert_eq!(verdict(fake), "");
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| fake.assert_quiet())).is_err()
+}
+
+#[test]
+fn the_right_order_passes() {
+    let fake = with_block(false);
+    fake.store(TABLES, 1, 0);
+    removal(&fake);
+    fake.clean_invalidate_to_poc(Pa::new(BLOCK & !0xfff), GIB);
+    fake.store(TABLES, 1, BLOCK + GIB);
+    fake.dsb_ishst();
+    fake.assert_quiet();
+}
+
+#[test]
+fn valid_to_valid_is_noted() {
+    let fake = with_block(false);
+    fake.store(TABLES, 1, BLOCK + GIB);
+    assert!(verdict(&fake).contains("without a break"));
+}
+
+#[test]
+fn each_missing_step_is_noted() {
+    for missing in 0..6 {
+        let fake = with_block(false);
+        fake.store(TABLES, 1, 0);
+        let steps: [fn(&Fake); 6] = [
+            |f| f.dsb_ishst(),
+            |f| f.tlbi_ipas2e1is(Ipa::new(GIB), Some(1)),
+            |f| f.dsb_ish(),
+            |f| f.tlbi_vmalle1is(),
+            |f| f.dsb_ish(),
+            |f| f.isb(),
+        ];
+        for (number, step) in steps.iter().enumerate() {
+            if number != missing {
+                step(&fake);
+            }
+        }
+        assert!(is_unfinished(&fake), "step {missing}");
+        fake.store(TABLES, 1, BLOCK);
+        assert!(verdict(&fake).contains("before the invalidation"), "step {missing}");
+    }
+}
+
+#[test]
+fn stage_1_before_stage_2_is_noted() {
+    let fake = with_block(false);
+    fake.store(TABLES, 1, 0);
+    fake.dsb_ishst();
+    fake.tlbi_vmalle1is();
+    fake.dsb_ish();
+    fake.tlbi_ipas2e1is(Ipa::new(GIB), Some(1));
+    fake.dsb_ish();
+    fake.isb();
+    assert!(is_unfinished(&fake));
+}
+
+#[test]
+fn another_address_or_level_is_noted() {
+    for (ipa, level) in [(GIB + MIB2, Some(1)), (0, Some(1)), (GIB, Some(2)), (GIB, Some(3))] {
+        let fake = with_block(false);
+        fake.store(TABLES, 1, 0);
+        fake.dsb_ishst();
+        fake.tlbi_ipas2e1is(Ipa::new(ipa), level);
+        assert!(verdict(&fake).contains("no such entry"), "{ipa:#x} {level:?}");
+    }
+}
+
+#[test]
+fn no_level_hint_is_as_good_as_the_right_one() {
+    let fake = with_block(false);
+    fake.store(TABLES, 1, 0);
+    fake.dsb_ishst();
+    fake.tlbi_ipas2e1is(Ipa::new(GIB), None);
+    fake.dsb_ish();
+    fake.tlbi_vmalle1is();
+    fake.dsb_ish();
+    fake.isb();
+    fake.assert_quiet();
+}
+
+#[test]
+fn invalidation_of_what_was_never_valid_is_noted() {
+    let fake = Fake::new(fake::geometry(40), 4);
+    fake.store(TABLES, 1, 3 << 60);
+    fake.dsb_ishst();
+    fake.tlbi_ipas2e1is(Ipa::new(GIB), Some(1));
+    assert!(verdict(&fake).contains("no such entry"));
+}
+
+#[test]
+fn cache_maintenance_of_anything_but_a_gone_leaf_is_noted() {
+    let pa = Pa::new(BLOCK & !0xfff);
+    // Of an annotation's bits.
+    let fake = with_block(false);
+    fake.clean_invalidate_to_poc(Pa::new(0x4d4d_4930), KIB4);
+    assert!(verdict(&fake).contains("cache maintenance"));
+    // Before the TLB is done with it.
+    let fake = with_block(false);
+    fake.store(TABLES, 1, 0);
+    fake.clean_invalidate_to_poc(pa, GIB);
+    assert!(verdict(&fake).contains("cache maintenance"));
+    // Of the wrong size, and twice.
+    for (size, times) in [(KIB4, 1), (GIB, 2)] {
+        let fake = with_block(false);
+        fake.store(TABLES, 1, 0);
+        removal(&fake);
+        for _ in 0..times {
+            fake.clean_invalidate_to_poc(pa, size);
+        }
+        assert!(verdict(&fake).contains("cache maintenance"), "{size:#x}");
+    }
+}
+
+#[test]
+fn once_is_not_enough_under_the_erratum() {
+    let fake = with_block(true);
+    fake.store(TABLES, 1, 0);
+    removal(&fake);
+    assert!(is_unfinished(&fake));
+    removal(&fake);
+    fake.assert_quiet();
+}
+
+#[test]
+fn a_table_published_before_its_contents_is_noted() {
+    let fake = Fake::new(fake::geometry(40), 4);
+    fake.fill(TABLE, 0);
+    fake.store(TABLES, 1, TABLE.raw() | 3);
+    assert!(verdict(&fake).contains("before its contents"));
+    // And one that was not filled at all.
+    let fake = Fake::new(fake::geometry(40), 4);
+    fake.dsb_ishst();
+    fake.store(TABLES, 1, TABLE.raw() | 3);
+    assert!(verdict(&fake).contains("no table at"), "{}", verdict(&fake));
+}
+
+#[test]
+fn a_table_published_twice_is_noted() {
+    let fake = Fake::new(fake::geometry(40), 4);
+    fake.fill(TABLE, 0);
+    fake.dsb_ishst();
+    fake.store(TABLES, 1, TABLE.raw() | 3);
+    fake.store(TABLES, 2, TABLE.raw() | 3);
+    assert!(verdict(&fake).contains("used twice"));
+}
+
+#[test]
+fn a_table_touched_too_early_is_noted() {
+    for (complete, expected) in [(false, "before the VMID was invalidated"), (true, "")] {
+        let fake = Fake::new(fake::geometry(40), 4);
+        fake.fill(TABLE, 0);
+        fake.dsb_ishst();
+        fake.store(TABLES, 1, TABLE.raw() | 3);
+        fake.store(TABLES, 1, 0);
+        fake.dsb_ishst();
+        if complete {
+            fake.tlbi_vmalls12e1is();
+            fake.dsb_ish();
+            fake.isb();
+        }
+        fake.store(TABLE, 0, 4);
+        assert!(verdict(&fake).contains(expected));
+        assert_eq!(verdict(&fake).is_empty(), complete);
+    }
+}
+
+#[test]
+fn annotations_that_hardware_would_misread_are_noted() {
+    for raw in [2, 3 << 60 | 2, 4 << 60, 1 << 2, 0x9a9a_929e] {
+        let fake = Fake::new(fake::geometry(40), 4);
+        fake.store(TABLES, 1, raw);
+        assert!(verdict(&fake).contains("no descriptor"), "{raw:#x}");
+    }
+}
+
+#[test]
+fn a_leaf_without_a_barrier_is_noted() {
+    let fake = Fake::new(fake::geometry(40), 4);
+    fake.store(TABLES, 1, BLOCK);
+    assert!(is_unfinished(&fake));
+}
