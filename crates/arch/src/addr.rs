@@ -156,3 +156,95 @@ macro_rules! range {
 }
 range!(Ipa);
 range!(Pa);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
+    use super::*;
+    use std::format;
+
+    fn range(start: u64, size: u64) -> Range<Ipa> {
+        Range::<Ipa>::new(Ipa::new(start), size).unwrap()
+    }
+
+    #[test]
+    fn page_and_offset_make_the_address() {
+        let a = Ipa::new(0x1234_5678_9abc);
+        assert_eq!(a.page().raw(), 0x1234_5678_9000);
+        assert_eq!(a.page_offset(), 0xabc);
+        assert_eq!(Ipa::new(u64::MAX).page().raw(), u64::MAX - 0xfff);
+    }
+
+    #[test]
+    fn alignment_is_to_the_power_of_two_given() {
+        assert!(Pa::new(0x20_0000).is_aligned(0x20_0000));
+        assert!(!Pa::new(0x10_0000).is_aligned(0x20_0000));
+        assert!(Pa::new(0x1001).is_aligned(1));
+    }
+
+    #[test]
+    fn addition_that_wraps_is_refused() {
+        assert_eq!(Va::new(1).checked_add(2), Some(Va::new(3)));
+        assert_eq!(Va::new(u64::MAX).checked_add(1), None);
+        assert_eq!(Va::new(u64::MAX).checked_add(0), Some(Va::new(u64::MAX)));
+    }
+
+    #[test]
+    fn mpidr_keeps_the_affinities_alone() {
+        assert_eq!(Mpidr::new(u64::MAX).raw(), 0xff_00ff_ffff);
+        assert_eq!(Mpidr::new(0x8100_0203), Mpidr::new(0x0203));
+    }
+
+    #[test]
+    fn a_range_may_reach_but_not_pass_the_end() {
+        assert!(Range::<Ipa>::new(Ipa::new(u64::MAX), 1).is_none());
+        assert!(Range::<Ipa>::new(Ipa::new(u64::MAX), 0).is_some());
+        assert!(Range::<Pa>::new(Pa::new(1), u64::MAX).is_none());
+        assert!(Range::<Pa>::new(Pa::new(0), u64::MAX).is_some());
+    }
+
+    #[test]
+    fn a_range_contains_its_start_and_not_its_end() {
+        let r = range(0x1000, 0x1000);
+        for (a, inside) in [(0xfff, false), (0x1000, true), (0x1fff, true), (0x2000, false)] {
+            assert_eq!(r.contains(Ipa::new(a)), inside, "{a:#x}");
+        }
+        assert!(!range(0x1000, 0).contains(Ipa::new(0x1000)));
+    }
+
+    #[test]
+    fn overlap_sees_each_way_two_ranges_can_lie() {
+        let r = range(0x2000, 0x2000);
+        for (start, size, overlaps) in [
+            (0x1000, 0x1000, false), // adjacent below
+            (0x4000, 0x1000, false), // adjacent above
+            (0x1000, 0x1001, true),  // reaches in from below
+            (0x3fff, 0x1000, true),  // reaches in from above
+            (0x2800, 0x100, true),   // inside
+            (0x1000, 0x8000, true),  // encloses
+            (0x2000, 0x2000, true),  // equal
+            (0x2800, 0, false),      // empty
+        ] {
+            let other = range(start, size);
+            assert_eq!(r.overlaps(&other), overlaps, "{other}");
+            assert_eq!(other.overlaps(&r), overlaps, "{other} the other way");
+        }
+    }
+
+    #[test]
+    fn enclosing_is_of_the_whole() {
+        let r = range(0x2000, 0x2000);
+        assert!(r.encloses(&range(0x2000, 0x2000)));
+        assert!(r.encloses(&range(0x4000, 0)));
+        assert!(!r.encloses(&range(0x2000, 0x2001)));
+        assert!(!r.encloses(&range(0x1fff, 0x10)));
+        assert!(!r.encloses(&range(0x4001, 0)));
+    }
+
+    #[test]
+    fn text_shows_hexadecimal() {
+        assert_eq!(format!("{}", range(0x4000_0000, 0x20_0000)), "0x40000000+0x200000");
+        assert_eq!(format!("{:?}", Pa::new(0x10)), "Pa(0x10)");
+        assert_eq!(format!("{}", Va::new(0xfff0)), "0xfff0");
+    }
+}

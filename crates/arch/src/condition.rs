@@ -48,3 +48,68 @@ const fn holds(condition: u64, spsr: u64) -> bool {
     };
     result != (condition & 1 != 0)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
+    use super::*;
+
+    const MRC: u64 = 0x03 << 26;
+
+    fn with_condition(cond: u64) -> u64 {
+        MRC | CV | cond << COND_SHIFT
+    }
+
+    #[test]
+    fn each_condition_follows_its_flags() {
+        for flags in 0..16_u64 {
+            let (n, z, c, v) = (flags & 8 != 0, flags & 4 != 0, flags & 2 != 0, flags & 1 != 0);
+            let higher = c && !z;
+            let greater = !z && n == v;
+            // EQ NE CS CC MI PL VS VC HI LS GE LT GT LE AL AL
+            let want = [
+                z,
+                !z,
+                c,
+                !c,
+                n,
+                !n,
+                v,
+                !v,
+                higher,
+                !higher,
+                n == v,
+                n != v,
+                greater,
+                !greater,
+                true,
+                true,
+            ];
+            for (cond, holds) in want.into_iter().enumerate() {
+                let spsr = pstate::M_AARCH32 | flags << 28;
+                assert_eq!(condition_failed(with_condition(cond as u64), spsr), !holds, "{cond}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_cv_the_it_block_decides() {
+        let t32 = pstate::M_AARCH32 | aarch32::T;
+        // Outside an IT block COND is UNKNOWN and must not count.
+        assert!(!condition_failed(MRC, t32));
+        let in_eq = aarch32::with_it(t32, 0b0000_1000);
+        assert!(condition_failed(MRC, in_eq), "EQ with Z clear");
+        assert!(!condition_failed(MRC, in_eq | 1 << 30), "EQ with Z set");
+    }
+
+    #[test]
+    fn a64_and_unconditional_classes_never_fail() {
+        let eq_with_z_clear = CV;
+        for ec in 0..64_u64 {
+            let esr = ec << 26 | eq_with_z_clear;
+            assert!(!condition_failed(esr, pstate::EL0T), "A64, class {ec:#x}");
+            let conditional = (0x01..=0x0f).contains(&ec);
+            assert_eq!(condition_failed(esr, pstate::M_AARCH32), conditional, "class {ec:#x}");
+        }
+    }
+}

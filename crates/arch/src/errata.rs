@@ -152,3 +152,116 @@ impl Errata {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
+    use super::*;
+
+    fn midr(implementer: u8, part: u16, variant: u8, revision: u8) -> u64 {
+        u64::from(implementer) << 24
+            | u64::from(variant) << 20
+            | 0xf << 16
+            | u64::from(part) << 4
+            | u64::from(revision)
+    }
+
+    fn arm(part: u16, variant: u8, revision: u8) -> Errata {
+        Errata::of(midr(ARM, part, variant, revision), 0)
+    }
+
+    #[test]
+    fn a_clean_core_needs_nothing() {
+        assert_eq!(Errata::of(0x410f_d034, 0), Errata::NONE, "Cortex-A53 r0p4");
+        assert_eq!(Errata::of(0x000f_0510, 0), Errata::NONE, "QEMU's max");
+        assert_eq!(Errata::of(0, 0), Errata::default());
+    }
+
+    #[test]
+    fn cve_2025_10263_names_every_core_of_the_bulletin() {
+        for part in [
+            0xd0b, 0xd0e, 0xd0d, 0xd41, 0xd42, 0xd4b, 0xd47, 0xd44, 0xd4c, 0xd48, 0xd4e, 0xd82,
+            0xd85, 0xd0c, 0xd49, 0xd40, 0xd4f, 0xd84, 0xd83, 0xd8c, 0xd90,
+        ] {
+            for (variant, revision) in [(0, 0), (4, 1), (15, 15)] {
+                assert!(arm(part, variant, revision).repeat_tlbi, "{part:#x}");
+            }
+        }
+        assert!(Errata::of(midr(0x6d, 0xd49, 0, 0), 0).repeat_tlbi, "Azure Cobalt 100");
+        assert!(Errata::of(midr(0x4e, 0x010, 0, 0), 0).repeat_tlbi, "Olympus");
+    }
+
+    #[test]
+    fn cores_beside_the_bulletin_are_not_slowed_down() {
+        // A35, A53, A57, A72, A73, A75, A65, A715, A720, A725, N3, E1.
+        for part in
+            [0xd04, 0xd03, 0xd07, 0xd08, 0xd09, 0xd0a, 0xd06, 0xd4d, 0xd81, 0xd87, 0xd8e, 0xd4a]
+        {
+            assert!(!arm(part, 1, 0).repeat_tlbi, "{part:#x}");
+        }
+        // The same part number of another implementer is another core.
+        assert!(!Errata::of(midr(0x43, 0xd0b, 0, 0), 0).repeat_tlbi);
+    }
+
+    #[test]
+    fn a55_2441007_is_in_every_revision() {
+        for revision in 0..=2 {
+            assert!(arm(CORTEX_A55, revision, 0).repeat_tlbi);
+        }
+    }
+
+    #[test]
+    fn a510_2441009_ends_at_r1p1() {
+        assert!(arm(0xd46, 0, 0).repeat_tlbi);
+        assert!(arm(0xd46, 0, 3).repeat_tlbi);
+        assert!(arm(0xd46, 1, 1).repeat_tlbi);
+        assert!(!arm(0xd46, 1, 2).repeat_tlbi);
+    }
+
+    #[test]
+    fn qualcomm_cores_that_repeat() {
+        let q = |part, variant, revision| {
+            Errata::of(midr(QUALCOMM, part, variant, revision), 0).repeat_tlbi
+        };
+        assert!(q(0x800, 0, 0), "Falkor v1");
+        assert!(!q(0x800, 1, 0));
+        assert!(!q(0xc00, 0, 0), "Falkor");
+        assert!(q(0x201, 0, 0) && q(0x205, 0, 0) && q(0x211, 0, 0), "Kryo");
+        assert!(q(KRYO_4XX_GOLD, 0xc, 0xe) && q(KRYO_4XX_GOLD, 0xf, 0xe));
+        assert!(!q(KRYO_4XX_GOLD, 0xc, 0xd) && !q(KRYO_4XX_GOLD, 0xf, 0xf));
+    }
+
+    #[test]
+    fn a57_834220_ends_at_r1p2() {
+        assert!(arm(CORTEX_A57, 0, 0).hpfar_unknown_on_translation);
+        assert!(Errata::of(0x411f_d070, 0).hpfar_unknown_on_translation, "QEMU's cortex-a57");
+        assert!(arm(CORTEX_A57, 1, 2).hpfar_unknown_on_translation);
+        assert!(!arm(CORTEX_A57, 1, 3).hpfar_unknown_on_translation);
+        assert!(!arm(CORTEX_A72, 0, 0).hpfar_unknown_on_translation);
+    }
+
+    #[test]
+    fn speculative_at_has_its_own_revisions() {
+        assert!(arm(CORTEX_A57, 1, 3).speculative_at && arm(CORTEX_A72, 1, 0).speculative_at);
+        assert!(arm(CORTEX_A76, 2, 0).speculative_at && !arm(CORTEX_A76, 3, 0).speculative_at);
+        assert!(arm(CORTEX_A55, 2, 0).speculative_at && !arm(CORTEX_A55, 2, 1).speculative_at);
+        assert!(Errata::of(midr(QUALCOMM, KRYO_4XX_SILVER, 0xd, 0xe), 0).speculative_at);
+        assert!(!Errata::of(midr(QUALCOMM, KRYO_4XX_SILVER, 0xd, 0xf), 0).speculative_at);
+    }
+
+    #[test]
+    fn a77_1508412_ends_at_r1p0() {
+        assert!(arm(CORTEX_A77, 0, 0).par_needs_dmb && arm(CORTEX_A77, 1, 0).par_needs_dmb);
+        assert!(!arm(CORTEX_A77, 1, 1).par_needs_dmb);
+    }
+
+    #[test]
+    fn union_has_what_either_has() {
+        let (a55, a57) = (arm(CORTEX_A55, 2, 1), arm(CORTEX_A57, 1, 0));
+        let both = a55.union(a57);
+        assert_eq!(both, a57.union(a55));
+        assert!(both.repeat_tlbi && both.hpfar_unknown_on_translation && both.speculative_at);
+        assert!(!both.par_needs_dmb);
+        assert_eq!(a55.union(Errata::NONE), a55);
+    }
+}

@@ -109,3 +109,146 @@ impl Stage2Geometry {
         1_u64.wrapping_shl(self.ipa_bits as u32)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
+    use super::*;
+    use std::format;
+
+    /// (IPA bits, level of the root, pages of the root, VTCR_EL2.SL0).
+    const SHAPES: [(u8, u8, u8, u64); 17] = [
+        (32, 1, 1, 1),
+        (33, 1, 1, 1),
+        (34, 1, 1, 1),
+        (35, 1, 1, 1),
+        (36, 1, 1, 1),
+        (37, 1, 1, 1),
+        (38, 1, 1, 1),
+        (39, 1, 1, 1),
+        (40, 1, 2, 1),
+        (41, 1, 4, 1),
+        (42, 1, 8, 1),
+        (43, 1, 16, 1),
+        (44, 0, 1, 2),
+        (45, 0, 1, 2),
+        (46, 0, 1, 2),
+        (47, 0, 1, 2),
+        (48, 0, 1, 2),
+    ];
+    /// ID_AA64MMFR0_EL1.PARange and its bits.
+    const PA_RANGES: [(u8, u8); 8] =
+        [(0, 32), (1, 36), (2, 40), (3, 42), (4, 44), (5, 48), (6, 52), (7, 56)];
+
+    #[test]
+    fn every_size_on_every_cpu_has_its_shape_or_is_refused() {
+        for (pa_range, pa_bits) in PA_RANGES {
+            for (ipa_bits, start_level, root_pages, _) in SHAPES {
+                let got = Stage2Geometry::new(ipa_bits, pa_range);
+                if ipa_bits <= pa_bits {
+                    let physical_size = pa_range.min(5);
+                    assert_eq!(
+                        got,
+                        Ok(Stage2Geometry { ipa_bits, start_level, root_pages, physical_size })
+                    );
+                } else {
+                    assert_eq!(got, Err(GeometryError::BeyondPhysical { ipa_bits, pa_bits }));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_outside_32_to_48_are_refused_by_name() {
+        for ipa_bits in (0..32).chain(49..=255) {
+            assert_eq!(
+                Stage2Geometry::new(ipa_bits, 6),
+                Err(GeometryError::Unsupported { ipa_bits })
+            );
+        }
+    }
+
+    /// What the manual demands of a root (DDI 0487 D8.2.7), tested without the table above.
+    #[test]
+    fn the_root_covers_the_ipa_space_exactly_and_legally() {
+        for (ipa_bits, ..) in SHAPES {
+            let g = Stage2Geometry::new(ipa_bits, 5).unwrap();
+            let entry_bits = 12 + 9 * (3 - u32::from(g.start_level));
+            let covered = (u64::from(g.root_pages) * 512) << entry_bits;
+            assert!(covered >= g.ipa_limit(), "{ipa_bits}: the root is too small");
+            assert!(g.root_pages == 1 || covered == g.ipa_limit(), "{ipa_bits}: too large");
+            assert!(g.root_pages <= 16 && g.root_pages.is_power_of_two());
+            // A root of one entry would have no reason to be.
+            assert!(u32::from(ipa_bits) > entry_bits, "{ipa_bits}");
+        }
+    }
+
+    #[test]
+    fn level_0_is_never_used_below_44_bits_of_physical_address() {
+        for (pa_range, pa_bits) in PA_RANGES {
+            for (ipa_bits, ..) in SHAPES {
+                if let Ok(g) = Stage2Geometry::new(ipa_bits, pa_range) {
+                    assert!(g.start_level != 0 || pa_bits >= 44, "{ipa_bits} on {pa_bits}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_default_vm_has_the_well_known_vtcr() {
+        let g = Stage2Geometry::new(40, 2).unwrap();
+        assert_eq!((g.start_level, g.root_pages), (1, 2));
+        assert_eq!(g.vtcr(false), 0x8002_3558);
+        assert_eq!(g.vtcr(true), 0x800a_3558);
+    }
+
+    #[test]
+    fn vtcr_fields_stand_where_the_register_has_them() {
+        for (ipa_bits, _, _, sl0) in SHAPES {
+            for (pa_range, pa_bits) in PA_RANGES {
+                if ipa_bits > pa_bits {
+                    continue;
+                }
+                let vtcr = Stage2Geometry::new(ipa_bits, pa_range).unwrap().vtcr(false);
+                assert_eq!(vtcr & 0x3f, 64 - u64::from(ipa_bits), "T0SZ");
+                assert_eq!(vtcr >> 6 & 3, sl0, "SL0 of {ipa_bits}");
+                assert_eq!(vtcr >> 8 & 3, 1, "IRGN0: write-back");
+                assert_eq!(vtcr >> 10 & 3, 1, "ORGN0: write-back");
+                assert_eq!(vtcr >> 12 & 3, 3, "SH0: inner shareable");
+                assert_eq!(vtcr >> 14 & 3, 0, "TG0: 4 KiB");
+                assert_eq!(vtcr >> 16 & 7, u64::from(pa_range.min(5)), "PS");
+                // VS, HA, HD, HWU, NSW, NSA, DS, SL2: clear; bit 31 RES1.
+                assert_eq!(vtcr >> 19, 1 << 12, "{vtcr:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn physical_sizes_follow_the_manual_and_unknown_ones_the_largest() {
+        for (pa_range, bits) in PA_RANGES {
+            assert_eq!(physical_bits(pa_range), bits);
+        }
+        assert_eq!(physical_bits(15), 56);
+    }
+
+    #[test]
+    fn the_limit_is_the_first_address_beyond() {
+        for (ipa_bits, ..) in SHAPES {
+            let g = Stage2Geometry::new(ipa_bits, 5).unwrap();
+            assert_eq!(g.ipa_limit(), 1 << ipa_bits);
+        }
+    }
+
+    #[test]
+    fn errors_say_what_is_possible() {
+        let text = |e: GeometryError| format!("{e}");
+        assert_eq!(
+            text(Stage2Geometry::new(49, 6).unwrap_err()),
+            "an IPA size of 49 bits is not within 32 to 48"
+        );
+        assert_eq!(
+            text(Stage2Geometry::new(44, 2).unwrap_err()),
+            "an IPA size of 44 bits exceeds the CPUs' 40"
+        );
+    }
+}

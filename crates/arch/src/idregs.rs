@@ -245,3 +245,327 @@ impl IdRegisters {
         self.0.get(usize::from(reg.wrapping_sub(FIRST))).copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
+    use super::*;
+    use std::vec::Vec;
+
+    const V3: VisibleCpu = VisibleCpu { ipa_bits: 40, gicv3: true };
+    const V2: VisibleCpu = VisibleCpu { ipa_bits: 40, gicv3: false };
+
+    fn seen(reg: u16, raw: u64) -> u64 {
+        visible_id_register(reg, raw, &V3).unwrap()
+    }
+
+    fn field(value: u64, shift: u32) -> u64 {
+        value >> shift & 0xf
+    }
+
+    /// Every register of the ID space that has a name, whatever it holds.
+    fn known() -> Vec<u16> {
+        (FIRST..FIRST + ID_SPACE as u16)
+            .filter(|&reg| visible_id_register(reg, 0, &V3).is_some())
+            .collect()
+    }
+
+    /// A feature that guests must not see: its register, its field, the largest value checked.
+    const HIDDEN: &[(&str, u16, u32)] = &[
+        ("RME", ID_AA64PFR0_EL1, 52),
+        ("AMU", ID_AA64PFR0_EL1, 44),
+        ("MPAM", ID_AA64PFR0_EL1, 40),
+        ("SEL2", ID_AA64PFR0_EL1, 36),
+        ("SVE", ID_AA64PFR0_EL1, 32),
+        ("RAS", ID_AA64PFR0_EL1, 28),
+        ("EL3", ID_AA64PFR0_EL1, 12),
+        ("EL2", ID_AA64PFR0_EL1, 8),
+        ("PFAR", ID_AA64PFR1_EL1, 60),
+        ("DF2", ID_AA64PFR1_EL1, 56),
+        ("MTEX", ID_AA64PFR1_EL1, 52),
+        ("THE", ID_AA64PFR1_EL1, 48),
+        ("GCS", ID_AA64PFR1_EL1, 44),
+        ("MTE_frac", ID_AA64PFR1_EL1, 40),
+        ("NMI", ID_AA64PFR1_EL1, 36),
+        ("RNDR_trap", ID_AA64PFR1_EL1, 28),
+        ("SME", ID_AA64PFR1_EL1, 24),
+        ("MPAM_frac", ID_AA64PFR1_EL1, 16),
+        ("RAS_frac", ID_AA64PFR1_EL1, 12),
+        ("MTE", ID_AA64PFR1_EL1, 8),
+        ("HPMN0", ID_AA64DFR0_EL1, 60),
+        ("ExtTrcBuff", ID_AA64DFR0_EL1, 56),
+        ("BRBE", ID_AA64DFR0_EL1, 52),
+        ("MTPMU", ID_AA64DFR0_EL1, 48),
+        ("TraceBuffer", ID_AA64DFR0_EL1, 44),
+        ("TraceFilt", ID_AA64DFR0_EL1, 40),
+        ("PMSVer", ID_AA64DFR0_EL1, 32),
+        ("SEBEP", ID_AA64DFR0_EL1, 24),
+        ("PMSS", ID_AA64DFR0_EL1, 16),
+        ("PMUVer", ID_AA64DFR0_EL1, 8),
+        ("TraceVer", ID_AA64DFR0_EL1, 4),
+        ("TME", ID_AA64ISAR0_EL1, 24),
+        ("LS64", ID_AA64ISAR1_EL1, 60),
+        ("ATS1A", ID_AA64ISAR2_EL1, 60),
+        ("SYSREG_128", ID_AA64ISAR2_EL1, 32),
+        ("SYSINSTR_128", ID_AA64ISAR2_EL1, 36),
+        ("MOPS", ID_AA64ISAR2_EL1, 16),
+        ("WFxT", ID_AA64ISAR2_EL1, 0),
+        ("FGT", ID_AA64MMFR0_EL1, 56),
+        ("TGran4_2", ID_AA64MMFR0_EL1, 40),
+        ("TGran64_2", ID_AA64MMFR0_EL1, 36),
+        ("TGran16_2", ID_AA64MMFR0_EL1, 32),
+        ("SNSMem", ID_AA64MMFR0_EL1, 12),
+        ("CMOW", ID_AA64MMFR1_EL1, 56),
+        ("TIDCP1", ID_AA64MMFR1_EL1, 52),
+        ("HCX", ID_AA64MMFR1_EL1, 40),
+        ("TWED", ID_AA64MMFR1_EL1, 32),
+        ("XNX", ID_AA64MMFR1_EL1, 28),
+        ("LO", ID_AA64MMFR1_EL1, 16),
+        ("VH", ID_AA64MMFR1_EL1, 8),
+        ("VMIDBits", ID_AA64MMFR1_EL1, 4),
+        ("EVT", ID_AA64MMFR2_EL1, 56),
+        ("FWB", ID_AA64MMFR2_EL1, 40),
+        ("NV", ID_AA64MMFR2_EL1, 24),
+        ("IESB", ID_AA64MMFR2_EL1, 12),
+        ("AArch32 RAS", ID_PFR0_EL1, 28),
+        ("AArch32 AMU", ID_PFR0_EL1, 20),
+        ("AArch32 EL1", ID_PFR1_EL1, 0),
+        ("AArch32 Security", ID_PFR1_EL1, 4),
+        ("AArch32 Virtualization", ID_PFR1_EL1, 12),
+        ("AArch32 RAS_frac", ID_PFR2_EL1, 8),
+        ("AArch32 PerfMon", ID_DFR0_EL1, 24),
+        ("AArch32 TraceFilt", ID_DFR0_EL1, 28),
+        ("AArch32 CopTrc", ID_DFR0_EL1, 12),
+        ("AArch32 EVT", ID_MMFR4_EL1, 28),
+        ("AArch32 XNX", ID_MMFR4_EL1, 8),
+    ];
+
+    #[test]
+    fn what_is_not_switched_is_hidden_whatever_its_version() {
+        for &(name, reg, shift) in HIDDEN {
+            for version in 0..16_u64 {
+                let raw = version << shift;
+                assert_eq!(field(seen(reg, raw), shift), 0, "{name} {version}");
+                assert_eq!(seen(reg, raw), seen(reg, 0), "{name} {version} shows elsewhere");
+            }
+        }
+    }
+
+    #[test]
+    fn whole_registers_of_hidden_features_read_zero() {
+        for reg in [
+            ID_AA64PFR2_EL1,
+            ID_AA64ZFR0_EL1,
+            ID_AA64SMFR0_EL1,
+            ID_AA64FPFR0_EL1,
+            ID_AA64DFR1_EL1,
+            ID_AA64DFR2_EL1,
+            ID_AA64AFR0_EL1,
+            ID_AA64AFR1_EL1,
+            ID_AA64ISAR3_EL1,
+            ID_AA64MMFR3_EL1,
+            ID_AA64MMFR4_EL1,
+            ID_DFR1_EL1,
+            ID_AFR0_EL1,
+        ] {
+            assert_eq!(seen(reg, u64::MAX), 0, "{reg:#x}");
+        }
+    }
+
+    /// A feature that guests keep, up to the value named.
+    const KEPT: &[(&str, u16, u32, u64)] = &[
+        ("CSV3", ID_AA64PFR0_EL1, 60, 1),
+        ("CSV2 without SCXTNUM", ID_AA64PFR0_EL1, 56, 1),
+        ("DIT", ID_AA64PFR0_EL1, 48, 1),
+        ("AArch32 at EL0", ID_AA64PFR0_EL1, 0, 2),
+        ("SSBS", ID_AA64PFR1_EL1, 4, 2),
+        ("BTI", ID_AA64PFR1_EL1, 0, 1),
+        ("LSE", ID_AA64ISAR0_EL1, 20, 3),
+        ("AES and PMULL", ID_AA64ISAR0_EL1, 4, 2),
+        ("SHA512", ID_AA64ISAR0_EL1, 12, 2),
+        ("CRC32", ID_AA64ISAR0_EL1, 16, 1),
+        ("TLB ranges", ID_AA64ISAR0_EL1, 56, 2),
+        ("RNDR", ID_AA64ISAR0_EL1, 60, 1),
+        ("PAuth, QARMA5", ID_AA64ISAR1_EL1, 4, 5),
+        ("PAuth, own algorithm", ID_AA64ISAR1_EL1, 8, 5),
+        ("PAuth generic", ID_AA64ISAR1_EL1, 24, 1),
+        ("PAuth generic, own", ID_AA64ISAR1_EL1, 28, 1),
+        ("PAuth, QARMA3", ID_AA64ISAR2_EL1, 12, 5),
+        ("PAuth generic, QARMA3", ID_AA64ISAR2_EL1, 8, 1),
+        ("PAN3", ID_AA64MMFR1_EL1, 20, 3),
+        ("dirty state", ID_AA64MMFR1_EL1, 0, 2),
+        ("UAO", ID_AA64MMFR2_EL1, 4, 1),
+        ("E0PD", ID_AA64MMFR2_EL1, 60, 1),
+        ("CCSIDR format", ID_AA64MMFR2_EL1, 20, 1),
+        ("52-bit VAs", ID_AA64MMFR2_EL1, 16, 1),
+        ("ASIDBits", ID_AA64MMFR0_EL1, 4, 2),
+        ("CLRBHB", ID_AA64ISAR2_EL1, 28, 1),
+        ("SB", ID_AA64ISAR1_EL1, 36, 1),
+        ("DC CVADP", ID_AA64ISAR1_EL1, 0, 2),
+    ];
+
+    #[test]
+    fn what_needs_no_help_from_el2_is_kept_up_to_what_is_known() {
+        for &(name, reg, shift, most) in KEPT {
+            for version in 0..16_u64 {
+                assert_eq!(
+                    field(seen(reg, version << shift), shift),
+                    version.min(most),
+                    "{name} {version}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn floating_point_shows_as_it_is_absence_too() {
+        for (raw, want) in [(0, 0), (1, 1), (2, 1), (0xf, 0xf), (0x8, 0xf)] {
+            assert_eq!(field(seen(ID_AA64PFR0_EL1, raw << 16), 16), want);
+            assert_eq!(field(seen(ID_AA64PFR0_EL1, raw << 20), 20), want);
+        }
+    }
+
+    #[test]
+    fn el1_is_aarch64_alone() {
+        for raw in [0, 1 << 4, 2 << 4, 0xf << 4] {
+            assert_eq!(field(seen(ID_AA64PFR0_EL1, raw), 4), 1);
+        }
+    }
+
+    #[test]
+    fn pa_range_is_the_vms_ipa_size() {
+        for (ipa_bits, want) in [
+            (32, 0),
+            (35, 0),
+            (36, 1),
+            (39, 1),
+            (40, 2),
+            (42, 3),
+            (43, 3),
+            (44, 4),
+            (47, 4),
+            (48, 5),
+        ] {
+            let cpu = VisibleCpu { ipa_bits, gicv3: false };
+            let mmfr0 = visible_id_register(ID_AA64MMFR0_EL1, 6, &cpu).unwrap();
+            assert_eq!(field(mmfr0, 0), want, "{ipa_bits}");
+        }
+    }
+
+    #[test]
+    fn pa_range_never_exceeds_the_cpus() {
+        for raw in 0..16 {
+            let cpu = VisibleCpu { ipa_bits: 48, gicv3: false };
+            let mmfr0 = visible_id_register(ID_AA64MMFR0_EL1, raw, &cpu).unwrap();
+            assert_eq!(field(mmfr0, 0), raw.min(5));
+        }
+    }
+
+    #[test]
+    fn granules_stay_without_52_bit_addresses() {
+        for (shift, raw, want) in [
+            (28, 0, 0),     // 4 KiB
+            (28, 1, 0),     // 4 KiB with 52 bits
+            (28, 0xf, 0xf), // none
+            (24, 0xf, 0xf),
+            (24, 0, 0),
+            (20, 0, 0), // 16 KiB: unsigned, 0 is none
+            (20, 1, 1),
+            (20, 2, 1),
+        ] {
+            assert_eq!(field(seen(ID_AA64MMFR0_EL1, raw << shift), shift), want);
+        }
+    }
+
+    #[test]
+    fn the_gic_interface_shows_under_gicv3_only() {
+        for (cpu, raw, want) in [(V3, 1, 1), (V3, 3, 1), (V3, 0, 0), (V2, 1, 0), (V2, 3, 0)] {
+            let pfr0 = visible_id_register(ID_AA64PFR0_EL1, raw << 24, &cpu).unwrap();
+            assert_eq!(field(pfr0, 24), want);
+            let pfr1 = visible_id_register(ID_PFR1_EL1, raw << 28, &cpu).unwrap();
+            assert_eq!(field(pfr1, 28), want, "AArch32");
+        }
+    }
+
+    #[test]
+    fn debug_is_armv8_0_with_the_cpus_own_counts() {
+        // QEMU's max: DebugVer 9, BRPs 5, WRPs 3, CTX_CMPs 1, PMUVer 6, no double lock.
+        let dfr0 = seen(ID_AA64DFR0_EL1, 0x0000_00f0_1030_5609 | 0xf << 36);
+        assert_eq!(dfr0, 0x0000_00f0_1030_5006);
+        assert_eq!(field(seen(ID_DFR0_EL1, 0x0331_0066), 0), 6);
+        assert_eq!(seen(ID_DFR0_EL1, 0x1501_1099), 6);
+    }
+
+    #[test]
+    fn aarch32_registers_have_32_bits() {
+        for reg in known() {
+            if sysreg_crm(reg) <= 3 {
+                assert_eq!(seen(reg, u64::MAX) >> 32, 0, "{reg:#x}");
+                assert_eq!(seen(reg, 0xffff_ffff_0000_0000) >> 32, 0, "{reg:#x}");
+            }
+        }
+    }
+
+    fn sysreg_crm(reg: u16) -> u8 {
+        fields(reg).3
+    }
+
+    #[test]
+    fn aarch32_instructions_pass_unchanged() {
+        for reg in [ID_ISAR0_EL1, ID_ISAR4_EL1, ID_ISAR5_EL1, ID_ISAR6_EL1, MVFR0_EL1, MVFR2_EL1] {
+            assert_eq!(seen(reg, 0x1234_5678), 0x1234_5678);
+        }
+        // A32, T32 and Jazelle as EL0 has them.
+        assert_eq!(seen(ID_PFR0_EL1, 0x1001_0131), 0x0001_0131, "RAS goes, CSV2 stays");
+    }
+
+    #[test]
+    fn no_register_shows_what_the_cpu_lacks() {
+        for reg in known() {
+            let nothing = seen(reg, 0);
+            let want = match reg {
+                ID_AA64PFR0_EL1 => 1 << 4, // EL1 in AArch64
+                ID_AA64DFR0_EL1 => 6,      // debug of Armv8.0
+                _ => 0,
+            };
+            assert_eq!(nothing, want, "{reg:#x}");
+        }
+    }
+
+    #[test]
+    fn filtering_twice_is_filtering_once() {
+        for reg in known() {
+            for raw in
+                [0, u64::MAX, 0x1111_1111_1111_1111, 0x2222_2222_2222_2222, 0x7654_3210_fedc_ba98]
+            {
+                let once = seen(reg, raw);
+                assert_eq!(seen(reg, once), once, "{reg:#x} {raw:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn encodings_without_a_name_are_none() {
+        assert_eq!(visible_id_register(sys(3, 0, 0, 3, 3), !0, &V3), None);
+        assert_eq!(visible_id_register(sys(3, 0, 0, 7, 7), !0, &V3), None);
+        assert_eq!(visible_id_register(MIDR_EL1, !0, &V3), None);
+        assert_eq!(visible_id_register(SCTLR_EL1, !0, &V3), None);
+        assert_eq!(known().len(), 42);
+    }
+
+    #[test]
+    fn the_table_answers_as_the_filter_does() {
+        let raw = |reg: u16| u64::from(reg).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut asked = Vec::new();
+        let table = IdRegisters::new(&V3, |reg| {
+            asked.push(reg);
+            raw(reg)
+        });
+        assert_eq!(asked, known(), "hardware is read for known registers alone");
+        for reg in 0..=u16::MAX {
+            let want =
+                is_id_space(reg).then(|| visible_id_register(reg, raw(reg), &V3).unwrap_or(0));
+            assert_eq!(table.read(reg), want, "{reg:#x}");
+        }
+    }
+}

@@ -28,3 +28,48 @@ impl GuestRegs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::mem::{offset_of, size_of};
+
+    #[test]
+    fn register_31_is_zero_and_swallows_writes() {
+        let mut regs = GuestRegs { x: [7; 31], elr: 8, spsr: 9 };
+        let before = regs.clone();
+        assert_eq!(regs.get(31), 0);
+        regs.set(31, 0xdead);
+        assert_eq!(regs, before);
+    }
+
+    #[test]
+    fn each_other_register_is_its_own() {
+        let mut regs = GuestRegs::default();
+        for n in 0..31_u8 {
+            regs.set(n, 0x100 + u64::from(n));
+        }
+        for n in 0..31_u8 {
+            assert_eq!(regs.get(n), 0x100 + u64::from(n));
+            assert_eq!(regs.x[usize::from(n)], 0x100 + u64::from(n));
+        }
+    }
+
+    #[test]
+    fn numbers_beyond_the_file_do_no_harm() {
+        let mut regs = GuestRegs::default();
+        for n in 32..=255 {
+            regs.set(n, 1);
+            assert_eq!(regs.get(n), 0);
+        }
+        assert_eq!(regs, GuestRegs::default());
+    }
+
+    #[test]
+    fn the_layout_is_what_the_vectors_store() {
+        assert_eq!(offset_of!(GuestRegs, x), 0);
+        assert_eq!(offset_of!(GuestRegs, elr), 31 * 8);
+        assert_eq!(offset_of!(GuestRegs, spsr), 32 * 8);
+        assert_eq!(size_of::<GuestRegs>(), 33 * 8);
+    }
+}

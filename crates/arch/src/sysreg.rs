@@ -301,3 +301,76 @@ encodings! {
     /// SME control.
     SMCR_EL1 = 3 0 1 2 6;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn packing_and_unpacking_agree_on_every_encoding() {
+        for reg in 0..=u16::MAX {
+            let (op0, op1, crn, crm, op2) = fields(reg);
+            assert_eq!(sys(op0.into(), op1.into(), crn.into(), crm.into(), op2.into()), reg);
+        }
+    }
+
+    #[test]
+    fn fields_stand_where_the_instruction_has_them() {
+        assert_eq!(sys(3, 0, 0, 0, 0), 0xc000);
+        assert_eq!(sys(0, 7, 0, 0, 0), 0x3800);
+        assert_eq!(sys(0, 0, 15, 0, 0), 0x0780);
+        assert_eq!(sys(0, 0, 0, 15, 0), 0x0078);
+        assert_eq!(sys(0, 0, 0, 0, 7), 0x0007);
+    }
+
+    #[test]
+    fn well_known_registers_have_their_instructions_encoding() {
+        // MRS X0, <reg> is 0xd5200000 | encoding << 5.
+        for (reg, instruction) in [
+            (ICC_SGI1R_EL1, 0xd538_cba0_u32),
+            (ID_AA64PFR0_EL1, 0xd538_0400),
+            (ID_AA64MMFR0_EL1, 0xd538_0700),
+            (CNTPCT_EL0, 0xd53b_e020),
+            (PMCR_EL0, 0xd53b_9c00),
+            (MDSCR_EL1, 0xd530_0240),
+            (OSLSR_EL1, 0xd530_1180),
+            (SCTLR_EL1, 0xd538_1000),
+            (ACTLR_EL1, 0xd538_1020),
+        ] {
+            assert_eq!(0xd520_0000 | u32::from(reg) << 5, instruction, "{reg:#x}");
+        }
+        // DC CISW, X0 is a SYS instruction: 0xd5080000 | ...
+        assert_eq!(0xd500_0000 | u32::from(DC_CISW) << 5, 0xd508_7e40);
+        assert_eq!(0xd500_0000 | u32::from(DC_ISW) << 5, 0xd508_7640);
+        assert_eq!(0xd500_0000 | u32::from(DC_CSW) << 5, 0xd508_7a40);
+    }
+
+    #[test]
+    fn no_two_names_share_an_encoding() {
+        let mut seen = BTreeMap::new();
+        for (reg, text) in NAMES {
+            assert_eq!(seen.insert(reg, text), None, "{text}");
+            assert_eq!(name(*reg), Some(*text));
+        }
+        assert_eq!(name(sys(3, 7, 15, 15, 7)), None);
+    }
+
+    #[test]
+    fn the_id_space_is_crm_1_to_7() {
+        for reg in 0..=u16::MAX {
+            let (op0, op1, crn, crm, _) = fields(reg);
+            let want = op0 == 3 && op1 == 0 && crn == 0 && (1..=7).contains(&crm);
+            assert_eq!(is_id_space(reg), want, "{reg:#x}");
+        }
+        assert!(!is_id_space(MIDR_EL1), "VPIDR_EL2 answers that");
+    }
+
+    #[test]
+    fn implementation_defined_space_is_crn_11_and_15() {
+        assert!(is_implementation_defined(sys(3, 0, 15, 2, 1)));
+        assert!(is_implementation_defined(sys(1, 0, 11, 0, 0)));
+        assert!(!is_implementation_defined(sys(2, 0, 15, 0, 0)), "debug space");
+        assert!(!is_implementation_defined(ICC_SGI1R_EL1));
+    }
+}

@@ -130,3 +130,79 @@ impl Iterator for VcpuSetIter {
 }
 
 impl ExactSizeIterator for VcpuSetIter {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+    use std::vec::Vec;
+
+    #[test]
+    fn single_holds_one_member_and_nothing_out_of_range() {
+        for index in 0..MAX_VCPUS {
+            let set = VcpuSet::single(index);
+            assert_eq!(set.iter().collect::<Vec<_>>(), [index]);
+        }
+        assert!(VcpuSet::single(MAX_VCPUS).is_empty());
+        assert!(VcpuSet::single(usize::MAX).is_empty());
+    }
+
+    #[test]
+    fn every_set_lists_exactly_its_members_in_order() {
+        for bits in 0..=u8::MAX {
+            let set = VcpuSet::from_bits(bits);
+            let want: Vec<usize> = (0..8).filter(|n| bits & (1 << n) != 0).collect();
+            assert_eq!(set.iter().collect::<Vec<_>>(), want);
+            assert_eq!(set.len(), want.len());
+            assert_eq!(set.iter().len(), want.len());
+            assert_eq!(set.is_empty(), want.is_empty());
+            assert_eq!(set.bits(), bits);
+            for n in 0..16 {
+                assert_eq!(set.contains(n), want.contains(&n));
+            }
+        }
+    }
+
+    #[test]
+    fn insert_and_remove_undo_each_other() {
+        let mut set = VcpuSet::from_bits(0b1010);
+        set.insert(0);
+        assert_eq!(set.bits(), 0b1011);
+        set.remove(3);
+        set.remove(3);
+        assert_eq!(set.bits(), 0b0011);
+        set.insert(8);
+        set.remove(8);
+        assert_eq!(set.bits(), 0b0011);
+    }
+
+    #[test]
+    fn set_algebra_is_that_of_the_bits() {
+        for a in 0..=u8::MAX {
+            for b in 0..=u8::MAX {
+                let (x, y) = (VcpuSet::from_bits(a), VcpuSet::from_bits(b));
+                assert_eq!(x.union(y).bits(), a | b);
+                assert_eq!(x.intersection(y).bits(), a & b);
+                assert_eq!(x.without(y).bits(), a & !b);
+            }
+        }
+    }
+
+    #[test]
+    fn first_counts_from_zero() {
+        assert_eq!(VcpuSet::first(0), VcpuSet::EMPTY);
+        assert_eq!(VcpuSet::first(3).bits(), 0b111);
+        assert_eq!(VcpuSet::first(8).bits(), 0xff);
+        assert_eq!(VcpuSet::first(usize::MAX).bits(), 0xff);
+    }
+
+    #[test]
+    fn a_for_loop_and_debug_show_the_members() {
+        let mut seen = Vec::new();
+        for vcpu in VcpuSet::from_bits(0b1000_0001) {
+            seen.push(vcpu);
+        }
+        assert_eq!(seen, [0, 7]);
+        assert_eq!(format!("{:?}", VcpuSet::from_bits(0b101)), "{0, 2}");
+    }
+}
