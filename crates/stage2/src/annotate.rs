@@ -8,7 +8,8 @@
 use crate::codec::{self, EMPTY, Note, level_shift, level_size};
 use crate::host::{TableMemory, Tlb};
 use crate::tables::{Stage2, Writer};
-use arch::{Ipa, PAGE_SHIFT, PAGE_SIZE, Range};
+use arch::{Ipa, PAGE_SHIFT, PAGE_SIZE, Pa};
+use core::ops::Range;
 use lock::Order;
 
 /// Why nothing of a range could be declared or undeclared. Nothing has changed.
@@ -99,6 +100,15 @@ impl Rule for Undeclare {
     }
 }
 
+/// How far an edit got in one table.
+struct Run {
+    /// First index not done.
+    end: usize,
+    /// Descriptors whose pages changed their state.
+    changed: u64,
+    refused: bool,
+}
+
 /// How far an edit got.
 struct Progress {
     /// First address not done.
@@ -121,7 +131,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
             return Err(DeclareError::Range);
         }
         let writer = &mut *self.writer.lock(order);
-        let slot = self.slot(ipa.raw());
+        let slot = self.walk(ipa.raw());
         if slot.level == 3 && !writer.released {
             let fresh = slot.raw == EMPTY;
             if !fresh && !codec::is_guard(slot.raw) {
@@ -131,8 +141,20 @@ impl<H: TableMemory + Tlb> Stage2<H> {
             self.set_declared(self.declared_pages().wrapping_add(u64::from(fresh)));
             return Ok(());
         }
-        self.declare_locked(writer, ipa.raw(), ipa.raw().wrapping_add(PAGE_SIZE), note, 1)
-            .map(|_| ())
+        self.declare_slowly(writer, ipa, note)
+    }
+
+    /// One page where no table of pages stands yet.
+    #[cold]
+    #[inline(never)]
+    fn declare_slowly(
+        &self,
+        writer: &mut Writer,
+        ipa: Ipa,
+        note: Note,
+    ) -> Result<(), DeclareError> {
+        let end = ipa.raw().wrapping_add(PAGE_SIZE);
+        self.declare_locked(writer, ipa.raw(), end, note, 1).map(|_| ())
     }
 
     /// Declares the pages of `range`: empty and declared ones get `note`. Goes page by page until the
@@ -148,7 +170,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
     pub fn declare(
         &self,
         order: &Order,
-        range: Range<Ipa>,
+        range: arch::Range<Ipa>,
         note: Note,
         budget: u32,
     ) -> Result<u64, DeclareError> {
@@ -181,9 +203,8 @@ impl<H: TableMemory + Tlb> Stage2<H> {
             return Err(DeclareError::Range);
         }
         let writer = &mut *self.writer.lock(order);
-        let slot = self.slot(ipa.raw());
-        let declared = codec::is_guard(slot.raw);
-        if !declared {
+        let slot = self.walk(ipa.raw());
+        if !codec::is_guard(slot.raw) {
             return Ok(false);
         }
         if slot.level == 3 {
@@ -191,8 +212,15 @@ impl<H: TableMemory + Tlb> Stage2<H> {
             self.set_declared(self.declared_pages().wrapping_sub(1));
             return Ok(true);
         }
-        self.undeclare_locked(writer, ipa.raw(), ipa.raw().wrapping_add(PAGE_SIZE), 1)?;
-        Ok(true)
+        self.undeclare_slowly(writer, ipa)
+    }
+
+    /// One page of a larger declaration.
+    #[cold]
+    #[inline(never)]
+    fn undeclare_slowly(&self, writer: &mut Writer, ipa: Ipa) -> Result<bool, DeclareError> {
+        let end = ipa.raw().wrapping_add(PAGE_SIZE);
+        self.undeclare_locked(writer, ipa.raw(), end, 1).map(|_| true)
     }
 
     /// Undeclares the pages of `range`; others are left alone and counted as done. Goes on until the
@@ -205,7 +233,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
     pub fn undeclare(
         &self,
         order: &Order,
-        range: Range<Ipa>,
+        range: arch::Range<Ipa>,
         budget: u32,
     ) -> Result<u64, DeclareError> {
         let (start, end) = self.checked(range).ok_or(DeclareError::Range)?;
@@ -227,7 +255,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
     }
 
     /// Start and end of a range that is not empty, page-aligned and within the IPA space.
-    pub(crate) fn checked(&self, range: Range<Ipa>) -> Option<(u64, u64)> {
+    pub(crate) fn checked(&self, range: arch::Range<Ipa>) -> Option<(u64, u64)> {
         let (start, end) = (range.start(), range.end());
         let good = range.size() != 0
             && start.page_offset() == 0
@@ -283,41 +311,46 @@ impl<H: TableMemory + Tlb> Stage2<H> {
 
             // All whole entries that follow in this table: one walk for them all.
             let room = self.entries(slot.level).wrapping_sub(slot.index) as u64;
-            let run = whole.min(room).min(left) as usize;
-            let last = slot.index.wrapping_add(run);
-            let mut index = slot.index;
-            let mut changed = 0u64;
-            let mut refused = false;
-            while index != last {
-                let raw = self.host.load(slot.table, index);
-                match rule.whole(raw) {
-                    Whole::Change(new) => {
-                        self.host.store(slot.table, index, new);
-                        changed = changed.wrapping_add(1);
-                    }
-                    Whole::Rewrite(new) => self.host.store(slot.table, index, new),
-                    Whole::Keep => {}
-                    Whole::Other if codec::is_table(raw, slot.level) => break,
-                    Whole::Other => {
-                        refused = R::STRICT;
-                        if refused {
-                            break;
-                        }
-                    }
-                }
-                index = index.wrapping_add(1);
-            }
-            let visited = index.wrapping_sub(slot.index) as u64;
+            let most = whole.min(room).min(left) as usize;
+            let last = slot.index.wrapping_add(most);
+            let run = self.run(slot.table, slot.index..last, slot.level, rule);
+            let visited = run.end.wrapping_sub(slot.index) as u64;
             progress.at = progress.at.wrapping_add(visited.wrapping_shl(shift));
-            let pages = changed.wrapping_shl(shift.wrapping_sub(PAGE_SHIFT));
+            let pages = run.changed.wrapping_shl(shift.wrapping_sub(PAGE_SHIFT));
             progress.changed = progress.changed.wrapping_add(pages);
             left = left.wrapping_sub(visited);
-            if refused {
+            if run.refused {
                 progress.stopped = Some(DeclareError::Occupied);
                 break;
             }
         }
         progress
+    }
+
+    /// Edits descriptors of one table, up to the first that is a table or that the rule refuses.
+    #[inline(never)]
+    fn run<R: Rule>(&self, table: Pa, indices: Range<usize>, level: u8, rule: &R) -> Run {
+        // Locals, so that they live in registers.
+        let (mut index, mut changed, mut refused) = (indices.start, 0u64, false);
+        while index != indices.end {
+            let raw = self.host.load(table, index);
+            match rule.whole(raw) {
+                Whole::Change(new) => {
+                    self.host.store(table, index, new);
+                    changed = changed.wrapping_add(1);
+                }
+                Whole::Rewrite(new) => self.host.store(table, index, new),
+                Whole::Keep => {}
+                Whole::Other if codec::is_table(raw, level) => break,
+                Whole::Other if R::STRICT => {
+                    refused = true;
+                    break;
+                }
+                Whole::Other => {}
+            }
+            index = index.wrapping_add(1);
+        }
+        Run { end: index, changed, refused }
     }
 }
 

@@ -42,7 +42,7 @@ pub struct Stage2<H> {
     pub(crate) host: H,
     root: Pa,
     limit: u64,
-    start_shift: u32,
+    starts_at_0: bool,
     geometry: Stage2Geometry,
     declared: AtomicU64,
     pub(crate) writer: Lock<Writer>,
@@ -56,7 +56,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
             host,
             root,
             limit: geometry.ipa_limit(),
-            start_shift: level_shift(geometry.start_level),
+            starts_at_0: geometry.start_level == 0,
             geometry,
             declared: AtomicU64::new(0),
             writer: Lock::new(Rank::Stage2, Writer { pool, released: false }),
@@ -86,28 +86,47 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         if ipa.raw() >= self.limit {
             return None;
         }
-        let slot = self.slot(ipa.raw());
+        let slot = self.walk(ipa.raw());
         Some(Found { entry: codec::entry(slot.raw, slot.level), level: slot.level })
     }
 
     /// Walks to the descriptor that stands for `address`, which is within the IPA space.
+    ///
+    /// Unrolled, with shifts that the compiler knows: this runs on every trapped access.
     #[inline(always)]
-    pub(crate) fn slot(&self, address: u64) -> Slot {
+    pub(crate) fn walk(&self, address: u64) -> Slot {
         let mut table = self.root;
-        let mut level = self.geometry.start_level;
-        let mut shift = self.start_shift;
         // In the root all bits above the shift index: concatenated pages are one large table.
-        let mut index = address.wrapping_shr(shift) as usize;
-        loop {
+        let mut index = (address >> level_shift(1)) as usize;
+        if self.starts_at_0 {
+            index = (address >> level_shift(0)) as usize;
             let raw = self.host.load(table, index);
-            if !codec::is_table(raw, level) {
-                return Slot { table, index, level, raw };
+            if !codec::is_table(raw, 0) {
+                return Slot { table, index, level: 0, raw };
             }
             table = codec::table_address(raw);
-            level = level.wrapping_add(1);
-            shift = shift.wrapping_sub(9);
-            index = address.wrapping_shr(shift) as usize & (ENTRIES - 1);
+            index = (address >> level_shift(1)) as usize & (ENTRIES - 1);
         }
+        let raw = self.host.load(table, index);
+        if !codec::is_table(raw, 1) {
+            return Slot { table, index, level: 1, raw };
+        }
+        table = codec::table_address(raw);
+        index = (address >> level_shift(2)) as usize & (ENTRIES - 1);
+        let raw = self.host.load(table, index);
+        if !codec::is_table(raw, 2) {
+            return Slot { table, index, level: 2, raw };
+        }
+        table = codec::table_address(raw);
+        index = (address >> level_shift(3)) as usize & (ENTRIES - 1);
+        let raw = self.host.load(table, index);
+        Slot { table, index, level: 3, raw }
+    }
+
+    /// [`Stage2::walk`] for those who are in no hurry.
+    #[inline(never)]
+    pub(crate) fn slot(&self, address: u64) -> Slot {
+        self.walk(address)
     }
 
     /// Descriptors of the root.
