@@ -182,3 +182,21 @@ fn translate(node: &Node<'_>, bus: Node<'_>, address: u64, size: u64) -> Result<
     }
     Ok(address)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_read_until_they_end() {
+        let bytes = [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 9];
+        let mut reader = CellReader::new(&bytes);
+        assert_eq!(reader.next(0), Some(0));
+        assert_eq!(reader.next(2), Some(0x1_0000_0002));
+        assert_eq!(reader.next(2), None, "three cells and a byte are no four");
+        assert_eq!(reader.next(1), Some(3));
+        assert!(!reader.is_empty());
+        assert_eq!(reader.next(1), None);
+        assert_eq!(reader.next(usize::MAX), None);
+    }
+}

@@ -564,3 +564,109 @@ impl<'t> Node<'t> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use dtoolkit::fdt::{Fdt, FdtNode};
+    use dtoolkit::model::{DeviceTree, DeviceTreeProperty};
+    use dtoolkit::{Node as _, Property as _};
+
+    const VIRT_G2: &[u8] = include_bytes!("../tests/fixtures/virt-g2.dtb");
+    const VIRT_G3: &[u8] = include_bytes!("../tests/fixtures/virt-g3.dtb");
+    const BOARD_SOC: &[u8] = include_bytes!("../tests/fixtures/board-soc.dtb");
+
+    /// Every node and property as dtoolkit reads it, against ours; the number of nodes.
+    fn compare(ours: Node<'_>, theirs: FdtNode<'_>) -> usize {
+        assert_eq!(ours.name(), theirs.name());
+        assert_eq!(ours.base_name(), theirs.name_without_address());
+        let mine: Vec<_> = ours.properties().collect();
+        let other: Vec<_> = theirs.properties().collect();
+        let other: Vec<_> = other.iter().map(|it| (it.name(), it.value())).collect();
+        assert_eq!(mine, other, "{}", ours.path());
+        let (mine, other): (Vec<_>, Vec<_>) =
+            (ours.children().collect(), theirs.children().collect());
+        assert_eq!(mine.len(), other.len(), "{}", ours.path());
+        let mut count = 1;
+        for (mine, other) in mine.into_iter().zip(other) {
+            assert_eq!(mine.parent().unwrap().path(), ours.path());
+            count += compare(mine, other);
+        }
+        count
+    }
+
+    #[test]
+    fn every_node_and_property_is_as_dtoolkit_reads_it() {
+        for blob in [VIRT_G2, VIRT_G3] {
+            let tree = Tree::parse(blob).unwrap();
+            let count = compare(tree.root(), Fdt::new(blob).unwrap().root());
+            assert_eq!(count, tree.nodes().count());
+            assert!(count > 50, "{count} nodes are no virt machine");
+        }
+        // It has a name that dtoolkit's validation refuses, but its walk can read.
+        assert!(Fdt::new(BOARD_SOC).is_err());
+        let tree = Tree::parse(BOARD_SOC).unwrap();
+        compare(tree.root(), Fdt::new_unchecked(BOARD_SOC).root());
+        let theirs = Fdt::new_unchecked(BOARD_SOC).memory_reservations();
+        let theirs: Vec<_> = theirs.map(|it| (it.address(), it.size())).collect();
+        assert_eq!(tree.reservations(), theirs);
+    }
+
+    #[test]
+    fn paths_lead_to_the_nodes_that_have_them() {
+        for blob in [VIRT_G2, BOARD_SOC] {
+            let tree = Tree::parse(blob).unwrap();
+            for node in tree.nodes() {
+                assert_eq!(tree.find(&node.path()).unwrap().index, node.index);
+            }
+        }
+        let tree = Tree::parse(BOARD_SOC).unwrap();
+        let path = |path: &str| tree.find(path).map(|node| node.path());
+        assert_eq!(path("/"), Some("/".to_string()));
+        assert_eq!(path("/soc/bridge/serial"), path("/soc/bridge@7e200000/serial@5000"));
+        assert_eq!(path("//soc//"), Some("/soc".to_string()));
+        assert_eq!(path("soc"), None);
+        assert_eq!(path(""), None);
+        assert_eq!(path("/soc/bridge@0"), None);
+        assert_eq!(path("/soc/missing/serial"), None);
+    }
+
+    #[test]
+    fn phandles_lead_to_their_nodes() {
+        let tree = Tree::parse(BOARD_SOC).unwrap();
+        let parent = tree.root().word("interrupt-parent").unwrap();
+        assert_eq!(tree.by_phandle(parent).unwrap().base_name(), "interrupt-controller");
+        assert!(tree.by_phandle(0xdead).is_none());
+    }
+
+    #[test]
+    fn a_node_is_enabled_only_if_all_above_are() {
+        for (status, enabled) in
+            [("okay", true), ("ok", true), ("disabled", false), ("fail-sss", false), ("", false)]
+        {
+            let mut tree = DeviceTree::from_fdt(&Fdt::new(VIRT_G2).unwrap());
+            let gic = tree.find_node_mut("/intc@8000000").unwrap();
+            gic.add_property(DeviceTreeProperty::new_unchecked("status", status));
+            let blob = tree.to_dtb();
+            let tree = Tree::parse(&blob).unwrap();
+            assert_eq!(tree.find("/intc").unwrap().is_enabled(), enabled, "{status}");
+            assert_eq!(tree.find("/intc/v2m").unwrap().is_enabled(), enabled, "{status}");
+            assert!(tree.find("/timer").unwrap().is_enabled());
+            assert_eq!(tree.compatible(&["arm,cortex-a15-gic"]).count(), usize::from(enabled));
+        }
+    }
+
+    #[test]
+    fn numbers_have_one_or_two_cells() {
+        let tree = Tree::parse(BOARD_SOC).unwrap();
+        let chosen = tree.find("/chosen").unwrap();
+        assert_eq!(chosen.number("linux,initrd-start").unwrap(), Some(0x900_0000));
+        assert_eq!(chosen.number("none").unwrap(), None);
+        assert!(chosen.number("bootargs").is_err());
+        let cpu = tree.find("/cpus/cpu@0").unwrap();
+        assert_eq!(cpu.number("cpu-release-addr").unwrap(), Some(0xd8));
+        assert!(cpu.checked_word("cpu-release-addr").is_err());
+        assert_eq!(cpu.word("cpu-release-addr"), None);
+    }
+}

@@ -58,3 +58,58 @@ impl ImageHeader {
         Ok(Some(Self { text_offset, image_size, flags }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn header(text_offset: u64, image_size: u64, flags: u64) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[8..16].copy_from_slice(&text_offset.to_le_bytes());
+        bytes[16..24].copy_from_slice(&image_size.to_le_bytes());
+        bytes[24..32].copy_from_slice(&flags.to_le_bytes());
+        bytes[56..60].copy_from_slice(MAGIC);
+        bytes
+    }
+
+    #[test]
+    fn a_kernels_header_is_read() {
+        let expected = ImageHeader { text_offset: 0x8_0000, image_size: 0x1ab_0000, flags: 0xa };
+        assert_eq!(ImageHeader::parse(&header(0x8_0000, 0x1ab_0000, 0xa)).unwrap(), Some(expected));
+    }
+
+    #[test]
+    fn another_magic_or_too_few_bytes_are_a_flat_binary() {
+        let mut bytes = header(0, 4096, 0);
+        assert_eq!(ImageHeader::parse(&bytes[..63]).unwrap(), None);
+        assert_eq!(ImageHeader::parse(&[]).unwrap(), None);
+        for place in 56..60 {
+            let mut other = bytes;
+            other[place] ^= 1;
+            assert_eq!(ImageHeader::parse(&other).unwrap(), None);
+        }
+        // Other fields do not matter without the magic.
+        bytes = header(1, 0, BIG_ENDIAN);
+        bytes[56] = 0;
+        assert_eq!(ImageHeader::parse(&bytes).unwrap(), None);
+    }
+
+    #[test]
+    fn headers_that_do_not_hold_are_refused() {
+        let cases = [
+            (header(0, 4096, 1), "big-endian"),
+            (header(0, 4096, u64::MAX), "big-endian"),
+            (header(0, 0, 0), "image_size 0"),
+            (header(1, 4096, 0), "text_offset 0x1"),
+            (header(0x800, 4096, 0), "text_offset 0x800"),
+            (header(u64::MAX - 0xfff, 0x1000, 0), "must not wrap"),
+            (header(0x1000, u64::MAX, 0), "must not wrap"),
+        ];
+        for (bytes, expected) in cases {
+            let error = ImageHeader::parse(&bytes).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Image);
+            assert!(error.message().contains(expected), "{error}");
+        }
+    }
+}

@@ -168,3 +168,85 @@ impl MemoryMap {
         self.at(ipa).map(|region| region.kind.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn range(start: u64, size: u64) -> Range<Ipa> {
+        Range::<Ipa>::new(Ipa::new(start), size).unwrap()
+    }
+
+    fn map(gic: GicVersion, vcpus: usize) -> MemoryMap {
+        let roms = [range(0x400_0000, 0x4_0000), range(0, 0x1000)];
+        MemoryMap::new(gic, vcpus, range(RAM_BASE, 64 << 20), &roms, Some(Ipa::new(0xa00_0000)))
+    }
+
+    #[test]
+    fn devices_have_their_names_to_the_last_byte() {
+        let v2 = map(GicVersion::V2, 8);
+        let v3 = map(GicVersion::V3, 2);
+        let both = [
+            (0, Some("rom")),
+            (0xfff, Some("rom")),
+            (0x1000, None),
+            (0x403_ffff, Some("rom")),
+            (0x404_0000, None),
+            (0x7ff_ffff, None),
+            (0x800_0000, Some("gicd")),
+            (0x800_ffff, Some("gicd")),
+            (0x8ff_ffff, None),
+            (0x900_0000, Some("pl011")),
+            (0x900_0fff, Some("pl011")),
+            (0x900_1000, None),
+            (0xa00_0000, Some("testdev")),
+            (0xa00_1000, None),
+            (0x3fff_ffff, None),
+            (0x4000_0000, Some("ram")),
+            (0x43ff_ffff, Some("ram")),
+            (0x4400_0000, None),
+            (u64::MAX, None),
+        ];
+        for (ipa, name) in both {
+            assert_eq!(v2.describe(Ipa::new(ipa)), name, "{ipa:#x}");
+            assert_eq!(v3.describe(Ipa::new(ipa)), name, "{ipa:#x}");
+        }
+        assert_eq!(v2.describe(Ipa::new(0x801_0000)), Some("gicc"));
+        assert_eq!(v2.describe(Ipa::new(0x80a_0000)), None);
+        assert_eq!(v3.describe(Ipa::new(0x801_0000)), None);
+        assert_eq!(v3.describe(Ipa::new(0x80d_ffff)), Some("gicr"));
+        // As many redistributors as vCPUs.
+        assert_eq!(v3.describe(Ipa::new(0x80e_0000)), None);
+        let kind = v3.at(Ipa::new(0x80c_0000)).unwrap().kind;
+        assert_eq!(kind, RegionKind::GicRedistributor(1));
+    }
+
+    #[test]
+    fn every_window_is_one_that_nothing_may_overlap() {
+        for (gic, vcpus) in [(GicVersion::V2, 8), (GicVersion::V3, 8)] {
+            let map = MemoryMap::new(gic, vcpus, range(RAM_BASE, 2 << 20), &[], None);
+            for region in map.regions().iter().filter(|region| !region.kind.is_memory()) {
+                let covers = |(_, window): (&str, Range<Ipa>)| window.encloses(&region.range);
+                assert!(device_windows().any(covers), "{region:?}");
+            }
+        }
+        assert_eq!(device_windows().count(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn looking_up_is_searching_all(ipa in prop_oneof![
+            0_u64..0x1000_0000,
+            0x7ff_0000_u64..0x812_0000,
+            0x3fff_0000_u64..0x4500_0000,
+        ]) {
+            let map = map(GicVersion::V3, 3);
+            let ipa = Ipa::new(ipa);
+            let all: Vec<_> =
+                map.regions().iter().filter(|region| region.range.contains(ipa)).collect();
+            prop_assert!(all.len() <= 1);
+            prop_assert_eq!(map.at(ipa), all.first().copied());
+        }
+    }
+}

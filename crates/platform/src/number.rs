@@ -33,3 +33,75 @@ pub(crate) fn range(text: &str) -> Option<Range<Ipa>> {
 pub(crate) fn ranges(text: &str) -> Option<Vec<Range<Ipa>>> {
     text.split(':').map(range).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_as_people_write_them() {
+        let good = [
+            ("0", 0),
+            ("128M", 128 << 20),
+            ("128m", 128 << 20),
+            ("4k", 4096),
+            ("3G", 3 << 30),
+            ("0x4000000", 0x400_0000),
+            ("0XfF", 0xff),
+            ("0x10K", 0x4000),
+            ("18446744073709551615", u64::MAX),
+            ("0xffffffffffffffff", u64::MAX),
+            ("0x3ffffffffG", 0x3_ffff_ffff << 30),
+            ("007", 7),
+        ];
+        for (text, value) in good {
+            assert_eq!(number(text), Some(value), "{text}");
+        }
+        let bad = [
+            "",
+            "K",
+            "0x",
+            "0xK",
+            "x",
+            "-1",
+            "+1",
+            "1+",
+            " 1",
+            "1 ",
+            "1_000",
+            "1.5M",
+            "ff",
+            "0b1",
+            "1T",
+            "1KB",
+            "1MM",
+            "18446744073709551616",
+            "0x10000000000000000",
+            "0x400000000G",
+            "99999999999999999999999999",
+            "0x-1",
+            "0x+1",
+            "\u{663}",
+            "1\u{212a}",
+        ];
+        for text in bad {
+            assert_eq!(number(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges_as_people_write_them() {
+        let one = |start, size| Range::<Ipa>::new(Ipa::new(start), size);
+        assert_eq!(range("0x9000000+4K"), one(0x900_0000, 4096));
+        assert_eq!(range("0+0"), one(0, 0));
+        for text in ["", "+", "0x1000", "0x1000+", "+4K", "1+2+3", "0x1000-4K", "0x1000 +4K"] {
+            assert_eq!(range(text), None, "{text}");
+        }
+        assert_eq!(range("0xffffffffffffffff+1"), None, "wraps");
+        let list = ranges("0+4K:8K+4K").unwrap();
+        assert_eq!(list, [one(0, 4096).unwrap(), one(8192, 4096).unwrap()]);
+        for text in ["", ":", "0+4K:", ":0+4K", "0+4K::8K+4K", "0+4K,8K+4K"] {
+            assert_eq!(ranges(text), None, "{text}");
+        }
+    }
+}

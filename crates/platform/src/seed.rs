@@ -86,3 +86,73 @@ impl fmt::Debug for GuestSeeds {
         f.write_str("GuestSeeds(..)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn machine() -> Seeds {
+        Seeds::new(vec![7; 32], vec![9; 8])
+    }
+
+    #[test]
+    fn the_same_question_has_the_same_answer() {
+        assert_eq!(machine().for_guest(1, "a", 0), machine().for_guest(1, "a", 0));
+    }
+
+    #[test]
+    fn every_vm_name_life_and_machine_has_seeds_of_its_own() {
+        let machines = [
+            machine(),
+            Seeds::new(vec![7; 32], vec![9; 7]),
+            Seeds::new(vec![7; 31], vec![7, 9, 9, 9, 9, 9, 9, 9, 9]),
+            Seeds::new(vec![7; 32], vec![]),
+            Seeds::new(vec![], vec![7; 32]),
+            Seeds::new(vec![0], vec![]),
+        ];
+        let mut all = Vec::new();
+        for machine in &machines {
+            for vm in 0..3 {
+                for name in ["a", "b", "", "a\0"] {
+                    for life in [0, 1, u64::MAX] {
+                        all.push(machine.for_guest(vm, name, life).unwrap());
+                    }
+                }
+            }
+        }
+        for (index, seeds) in all.iter().enumerate() {
+            for other in &all[..index] {
+                assert_ne!(seeds.rng, other.rng);
+                assert_ne!(seeds.kaslr, other.kaslr);
+            }
+            // The one does not tell the other.
+            assert_ne!(seeds.rng[..8], seeds.kaslr.to_be_bytes());
+        }
+    }
+
+    #[test]
+    fn the_machines_seeds_are_not_in_a_guests() {
+        let seeds = machine().for_guest(0, "a", 0).unwrap();
+        assert!(!seeds.rng.windows(4).any(|window| window == [7; 4] || window == [9; 4]));
+    }
+
+    #[test]
+    fn without_randomness_there_are_no_seeds() {
+        assert!(Seeds::default().is_empty());
+        assert_eq!(Seeds::default().for_guest(0, "a", 0), None);
+    }
+
+    /// RFC 7693's function, as `python3 -c 'import hashlib; ...'` computes it: the library is what it
+    /// says, and nothing but it is mixed in.
+    #[test]
+    fn seeds_are_blake2s_of_what_is_documented() {
+        let reference = mac(b"key", &[b"ab", b"c"]).unwrap();
+        let expected: [u8; 32] = [
+            0x3f, 0x97, 0x23, 0x43, 0x7b, 0x03, 0x3b, 0xf0, 0xc1, 0xf4, 0xdf, 0x43, 0xca, 0xfd,
+            0x07, 0x76, 0x06, 0x8c, 0xb0, 0xa9, 0x59, 0x12, 0xde, 0x13, 0xf3, 0xb2, 0x95, 0x2a,
+            0x3a, 0xba, 0x76, 0x4d,
+        ];
+        assert_eq!(reference, expected);
+    }
+}

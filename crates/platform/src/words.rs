@@ -218,3 +218,209 @@ fn pages(value: &str) -> Result<Vec<Range<Ipa>>, Expected> {
     }
     Ok(ranges)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use alloc::format;
+    use alloc::string::ToString;
+
+    fn parsed(bootargs: &str) -> (Words, String) {
+        parse("/m", bootargs).unwrap()
+    }
+
+    fn refused(bootargs: &str) -> String {
+        let error = parse("/m", bootargs).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Word);
+        error.to_string()
+    }
+
+    fn range(start: u64, size: u64) -> Range<Ipa> {
+        Range::<Ipa>::new(Ipa::new(start), size).unwrap()
+    }
+
+    #[test]
+    fn every_word_is_read() {
+        let all = "vm.name=guest-1 vm.mem=256M vm.cpus=4 vm.guard=enforce vm.dialect=series \
+                   vm.allow=0x8000000+64K:0x9000000+4K vm.preset=0x9000000+4K \
+                   vm.rom=0x0+64M:0x4000000+256K vm.load=0x0 vm.ipa=36 vm.pool=7 \
+                   vm.testdev=0xa000000";
+        let (words, rest) = parsed(all);
+        let expected = Words {
+            name: Some("guest-1".to_string()),
+            mem: Some(256 << 20),
+            cpus: Some(4),
+            guard: Some(Policy::Enforce),
+            dialect: Some(Dialect::Series),
+            allow: [range(0x800_0000, 0x1_0000), range(0x900_0000, 0x1000)].to_vec(),
+            preset: [range(0x900_0000, 0x1000)].to_vec(),
+            rom: [range(0, 64 << 20), range(0x400_0000, 256 << 10)].to_vec(),
+            load: Some(Ipa::new(0)),
+            ipa: Some(36),
+            pool: Some(7),
+            testdev: Some(Ipa::new(0xa00_0000)),
+        };
+        assert_eq!(words, expected);
+        assert_eq!(rest, "");
+        // The table of the words and what reads them agree.
+        for word in WORDS {
+            assert!(all.contains(&format!("{word}=")), "{word}");
+        }
+    }
+
+    #[test]
+    fn no_words_say_nothing() {
+        for text in ["", "  ", "\t\n"] {
+            assert_eq!(parsed(text), (Words::default(), String::new()));
+        }
+    }
+
+    #[test]
+    fn only_vm_words_are_taken_out() {
+        let (words, rest) = parsed(
+            "  console=ttyAMA0\tvm.mem=64M vmalloc=1G  sysctl.vm.swappiness=1 vm=1 -- init\n",
+        );
+        assert_eq!(words.mem, Some(64 << 20));
+        assert_eq!(rest, "console=ttyAMA0 vmalloc=1G sysctl.vm.swappiness=1 vm=1 -- init");
+    }
+
+    #[test]
+    fn quoted_text_of_the_guest_is_left_alone() {
+        let (words, rest) = parsed("dyndbg=\"file vm.c +p; vm.mem=1G\" vm.cpus=2 x=\"a  b\"");
+        assert_eq!(words, Words { cpus: Some(2), ..Words::default() });
+        assert_eq!(rest, "dyndbg=\"file vm.c +p; vm.mem=1G\" x=\"a  b\"");
+        // Not ended: all of the rest is one word.
+        assert_eq!(parsed("x=\"a vm.cpus=2").1, "x=\"a vm.cpus=2");
+    }
+
+    #[test]
+    fn words_in_quotes_are_refused_not_passed_on() {
+        for text in ["\"vm.mem=64M\"", "vm.mem=\"64M\"", "\"vm.guard=enforce", "\"\"vm.cpus=2"] {
+            assert!(refused(text).contains("without quotes"), "{text}");
+        }
+    }
+
+    #[test]
+    fn unknown_words_are_refused_by_name() {
+        let near = [
+            ("vm.meme=1G", "vm.mem="),
+            ("vm.Mem=1G", "vm.mem="),
+            ("vm.gard=off", "vm.guard="),
+            ("vm.cpu=2", "vm.cpus="),
+            ("vm.dailect=pkvm", "vm.dialect="),
+            ("vm.alow=0+4K", "vm.allow="),
+            ("vm.roms=0+4K", "vm.rom="),
+        ];
+        for (word, meant) in near {
+            let message = refused(&format!("quiet {word}"));
+            assert_eq!(message, format!("/m: unknown word '{word}'; did you mean {meant}?"));
+        }
+        for word in ["vm.", "vm.=", "vm.console=uart", "vm.memory", "vm..mem=1G", "vm.mem,=1"] {
+            let message = refused(word);
+            assert!(message.starts_with(&format!("/m: unknown word '{word}'")), "{message}");
+        }
+        assert!(refused("vm.bandwidth=1").contains("there are vm.name vm.mem "));
+        // Long ones are cut, not compared.
+        assert!(refused(&format!("vm.{}", "x".repeat(100_000))).len() < 500);
+    }
+
+    #[test]
+    fn a_word_given_twice_is_refused() {
+        for word in WORDS {
+            let value = match word {
+                "vm.name" => "a",
+                "vm.mem" => "64M",
+                "vm.guard" => "off",
+                "vm.dialect" => "pkvm",
+                "vm.allow" | "vm.preset" | "vm.rom" => "0+4K",
+                "vm.ipa" => "40",
+                "vm.load" | "vm.testdev" => "0",
+                _ => "1",
+            };
+            let message = refused(&format!("{word}={value} x {word}={value}"));
+            assert_eq!(message, format!("/m: '{word}' is given twice; keep one"));
+        }
+    }
+
+    #[test]
+    fn bad_values_are_refused_with_what_is_possible() {
+        let table: [(&str, &[&str], &str); 12] = [
+            (
+                "vm.name",
+                &["", "a b", "a/b", "[x]", "\u{e9}", "a\u{1b}", "0123456789012345678901234567890x"],
+                "",
+            ),
+            ("vm.name", &["hyp", "HYP", "Hyp"], "hypervisor"),
+            (
+                "vm.mem",
+                &["", "0", "0M", "1M", "3M", "4097K", "-2M", "2MB", "128", "much"],
+                "multiple of 2M",
+            ),
+            ("vm.cpus", &["", "0", "9", "-1", "1.5", "two", "1K"], "1 to 8"),
+            ("vm.guard", &["", "on", "Off", "enroll", "enforced", "1"], "off, enrol or enforce"),
+            ("vm.dialect", &["", "pKVM", "linux", "serie"], "pkvm or series"),
+            ("vm.allow", &["", "0x9000000", "0x9000000+", "+4K", "0+4K:", "0+4K,0+4K"], "IPA+SIZE"),
+            (
+                "vm.preset",
+                &["0x9000001+4K", "0x9000000+1", "0x9000000+0", "0+4K:1+4K"],
+                "multiples of 4K",
+            ),
+            ("vm.rom", &["0xffffffffffffffff+1", "0+18446744073709551616"], "IPA+SIZE"),
+            ("vm.load", &["", "0x40000001", "0x800", "here"], "multiple of 4K"),
+            ("vm.ipa", &["", "31", "49", "0", "255", "256", "288", "0x"], "32 to 48"),
+            ("vm.pool", &["", "65537", "-1", "all"], "0 to 65536"),
+        ];
+        for (word, values, possible) in table {
+            for value in values {
+                if value.contains(' ') {
+                    continue;
+                }
+                let message = refused(&format!("{word}={value}"));
+                let start = Error::new(
+                    ErrorKind::Word,
+                    format_args!("/m: bad value in '{word}={value}': {word} takes "),
+                );
+                assert!(message.starts_with(start.message()), "{message}");
+                assert!(message.contains(possible), "{message}");
+            }
+        }
+        let many = ["0+4K"; MAX_RANGES + 1].join(":");
+        assert!(refused(&format!("vm.allow={many}")).contains("at most 16 ranges"));
+        assert!(refused("vm.testdev=0xa000800").contains("multiple of 4K"));
+    }
+
+    #[test]
+    fn a_word_without_a_value_is_refused() {
+        for word in WORDS {
+            assert!(refused(word).contains("bad value"), "{word}");
+        }
+    }
+
+    #[test]
+    fn extremes_that_are_possible_are_taken() {
+        assert_eq!(parsed("vm.mem=2M").0.mem, Some(2 << 20));
+        assert_eq!(parsed("vm.cpus=1").0.cpus, Some(1));
+        assert_eq!(parsed("vm.cpus=8").0.cpus, Some(8));
+        assert_eq!(parsed("vm.ipa=32").0.ipa, Some(32));
+        assert_eq!(parsed("vm.ipa=48").0.ipa, Some(48));
+        assert_eq!(parsed("vm.pool=0").0.pool, Some(0));
+        assert_eq!(parsed("vm.pool=65536").0.pool, Some(65_536));
+        assert_eq!(parsed("vm.name=hyper").0.name.unwrap(), "hyper");
+        let name = "x".repeat(MAX_NAME);
+        assert_eq!(parsed(&format!("vm.name={name}")).0.name.unwrap(), name);
+        let many = ["0+4K"; MAX_RANGES].join(":");
+        assert_eq!(parsed(&format!("vm.allow={many}")).0.allow.len(), MAX_RANGES);
+        assert_eq!(parsed("vm.load=0xfffffffffffff000").0.load, Some(Ipa::new(!0xfff)));
+    }
+
+    #[test]
+    fn distances_between_words() {
+        assert_eq!(distance("", ""), 0);
+        assert_eq!(distance("abc", "abc"), 0);
+        assert_eq!(distance("abc", ""), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("vm.mem", "vm.meme"), 1);
+    }
+}

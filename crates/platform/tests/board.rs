@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Boards from whole device trees: those of QEMU's virt machine and of made-up boards.
+//! Boards from whole device trees: those of QEMU's virt machine and a made-up one.
 #![allow(clippy::arithmetic_side_effects, clippy::unwrap_used)]
 
-use arch::{Mpidr, Pa, Range};
-use platform::{Board, Conduit, Gic, ModuleKind, StartMethod, Timer, UartKind};
+mod support;
 
-const VIRT_G2: &[u8] = include_bytes!("fixtures/virt-g2.dtb");
-const VIRT_G3: &[u8] = include_bytes!("fixtures/virt-g3.dtb");
-
-fn pa(start: u64, size: u64) -> Range<Pa> {
-    Range::<Pa>::new(Pa::new(start), size).unwrap()
-}
+use arch::{Mpidr, Pa};
+use platform::{
+    Board, Conduit, Gic, ModuleKind, Psci, Reserved, Seeds, StartMethod, Timer, Uart, UartKind,
+};
+use support::*;
 
 #[test]
 fn qemu_virt_with_gicv2_is_read_whole() {
@@ -21,8 +19,8 @@ fn qemu_virt_with_gicv2_is_read_whole() {
     let cpus: Vec<_> = board.cpus.iter().map(|cpu| (cpu.mpidr, &cpu.start)).collect();
     assert_eq!(cpus, [(Mpidr::new(0), &StartMethod::Psci), (Mpidr::new(1), &StartMethod::Psci)]);
     assert_eq!(board.cpus[0].compatible, "arm,cortex-a57");
-    let psci = board.psci.unwrap();
-    assert_eq!((psci.conduit, psci.cpu_on), (Conduit::Smc, 0xc400_0003));
+    let psci = Psci { conduit: Conduit::Smc, cpu_on: 0xc400_0003, has_system_off: true };
+    assert_eq!(board.psci, Some(psci));
     assert_eq!(
         board.gic,
         Gic::V2 {
@@ -43,10 +41,19 @@ fn qemu_virt_with_gicv2_is_read_whole() {
             frequency: None
         }
     );
-    let uart = board.uart.unwrap();
-    assert_eq!((uart.kind, uart.registers), (UartKind::Pl011, pa(0x900_0000, 0x1000)));
-    assert_eq!((uart.intid, uart.path.as_str()), (Some(33), "/pl011@9000000"));
-    assert!(!board.seeds.is_empty());
+    assert_eq!(
+        board.uart,
+        Some(Uart {
+            kind: UartKind::Pl011,
+            registers: pa(0x900_0000, 0x1000),
+            intid: Some(33),
+            path: "/pl011@9000000".into(),
+            options: String::new(),
+            clock: None,
+        })
+    );
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect();
+    assert_eq!(board.seeds, Seeds::new(words(&[1, 2, 3, 4, 5, 6, 7, 8]), words(&[9, 10])));
     let modules: Vec<_> =
         board.modules.iter().map(|it| (&it.kind, it.range, it.bootargs.as_str())).collect();
     assert_eq!(
@@ -60,6 +67,8 @@ fn qemu_virt_with_gicv2_is_read_whole() {
             (&ModuleKind::Ramdisk, pa(0x5200_0000, 1000), ""),
         ]
     );
+    assert_eq!(board.modules[0].name, "/chosen/module@0x50000000");
+    assert_eq!((board.bootargs.as_str(), board.initrd), ("", None));
 }
 
 #[test]
@@ -76,5 +85,214 @@ fn qemu_virt_with_gicv3_is_read_whole() {
             maintenance: Some(25),
         }
     );
-    assert_eq!(board.modules.len(), 3);
+    let starts: Vec<u64> = board.modules.iter().map(|module| module.range.start().raw()).collect();
+    assert_eq!(starts, [0x5000_0000, 0x5800_0000, 0x5c00_0000], "sorted by address");
+}
+
+#[test]
+fn secure_ram_is_not_ours() {
+    let board = Board::from_tree(VIRT_SECURE).unwrap();
+    assert_eq!(board.ram, [pa(0x4000_0000, 256 << 20)]);
+}
+
+#[test]
+fn banks_of_numa_nodes_are_joined() {
+    let board = Board::from_tree(VIRT_NUMA).unwrap();
+    assert_eq!(board.ram, [pa(0x4000_0000, 1 << 30)]);
+}
+
+#[test]
+fn a_board_with_buses_is_read_whole() {
+    let board = Board::from_tree(BOARD_SOC).unwrap();
+    assert_eq!(board.model, "Made-up board");
+    assert_eq!(board.ram, [pa(0, 0x2000_0000), pa(0x1_0000_0000, 0x4000_0000)]);
+    let reserved = |name: &str, range| Reserved { name: name.into(), range };
+    assert_eq!(
+        board.reserved,
+        [
+            reserved("/memreserve/", pa(0, 0x1000)),
+            reserved("/memreserve/", pa(0x800_0000, 0x1_0000)),
+            reserved("/reserved-memory/firmware@3f000000", pa(0xf00_0000, 0x10_0000)),
+        ]
+    );
+    let cpus: Vec<_> = board.cpus.iter().map(|cpu| (cpu.mpidr.raw(), cpu.start.clone())).collect();
+    assert_eq!(
+        cpus,
+        [
+            (0, StartMethod::SpinTable(Pa::new(0xd8))),
+            (0x100, StartMethod::SpinTable(Pa::new(0xe0))),
+            (0x1_0000_0000, StartMethod::Unknown("vendor,magic".into())),
+        ],
+        "the one whose status is fail is left out"
+    );
+    assert_eq!(board.psci, None);
+    // Translated through /soc.
+    assert_eq!(
+        board.gic,
+        Gic::V2 {
+            gicd: pa(0xff84_1000, 0x1000),
+            gicc: pa(0xff84_2000, 0x2000),
+            gich: pa(0xff84_4000, 0x2000),
+            gicv: pa(0xff84_6000, 0x2000),
+            maintenance: Some(25),
+        }
+    );
+    // By name, not by place.
+    assert_eq!(
+        board.timer,
+        Timer {
+            secure_physical: None,
+            physical: 30,
+            virt: 27,
+            hypervisor: 26,
+            frequency: Some(54_000_000)
+        }
+    );
+    // Alias, options, two buses.
+    assert_eq!(
+        board.uart,
+        Some(Uart {
+            kind: UartKind::Ns16550 { reg_shift: 2, io_width: 4 },
+            registers: pa(0xfe20_5000, 0x100),
+            intid: Some(32 + 93),
+            path: "/soc/bridge@7e200000/serial@5000".into(),
+            options: "115200n8".into(),
+            clock: Some(48_000_000),
+        })
+    );
+    assert_eq!(board.bootargs, "portcullis.verbose");
+    assert_eq!(board.initrd, Some(pa(0x900_0000, 0x800)));
+    // /chosen has cells of its own here.
+    assert_eq!(board.modules[0].range, pa(0xa00_0000, 0x1000));
+    assert!(board.seeds.is_empty());
+}
+
+#[test]
+fn the_console_is_found_in_a_tree_that_is_refused() {
+    let blob = without_node(VIRT_G2, "/", "cpus");
+    assert!(Board::from_tree(&blob).is_err());
+    assert_eq!(Board::console(&blob).unwrap().unwrap().path, "/pl011@9000000");
+}
+
+#[test]
+fn the_console_may_be_any_uart_or_none() {
+    let at = |path: &str| {
+        let value = [path.as_bytes(), &[0]].concat();
+        let blob = with_bytes(VIRT_G2, "/chosen", "stdout-path", value);
+        Board::from_tree(&blob).unwrap().uart
+    };
+    let rtc = at("/pl031@9010000").unwrap();
+    assert_eq!(rtc.kind, UartKind::Unknown("arm,pl031".into()));
+    assert_eq!(rtc.registers, pa(0x901_0000, 0x1000));
+    // A node without registers cannot be driven.
+    assert_eq!(at("/timer"), None);
+    assert_eq!(
+        Board::from_tree(&without_property(VIRT_G2, "/chosen", "stdout-path")).unwrap().uart,
+        None
+    );
+    assert_eq!(Board::from_tree(&without_node(VIRT_SECURE, "/", "chosen")).unwrap().uart, None);
+}
+
+#[test]
+fn an_interrupt_that_does_not_go_to_the_gic_has_no_intid() {
+    // /soc/serial@7e201000's interrupts of two cells go to another controller.
+    let mut blob = BOARD_SOC.to_vec();
+    let at = blob.windows(16).position(|window| window == b"serial0:115200n8").unwrap();
+    blob[at..at + 7].copy_from_slice(b"serial1");
+    let uart = Board::from_tree(&blob).unwrap().uart.unwrap();
+    assert_eq!((uart.kind, uart.intid), (UartKind::Pl011, None));
+    assert_eq!(uart.registers, pa(0xfe20_1000, 0x200));
+}
+
+#[test]
+fn a_device_on_a_bus_without_ranges_has_no_address() {
+    let mut blob = BOARD_SOC.to_vec();
+    let at = blob.windows(16).position(|window| window == b"serial0:115200n8").unwrap();
+    blob[at..at + 16].copy_from_slice(b"/soc/i2c/serial:");
+    let message = refusal(&blob);
+    assert!(message.contains("/soc/i2c@7e804000/serial@48"), "{message}");
+    assert!(message.contains("/soc/i2c@7e804000 has no ranges"), "{message}");
+}
+
+#[test]
+fn usable_cpus_are_those_that_start_and_the_one_that_runs() {
+    let board = Board::from_tree(BOARD_SOC).unwrap();
+    assert_eq!(board.usable_cpus(Mpidr::new(0)), 2);
+    assert_eq!(board.usable_cpus(Mpidr::new(0x1_0000_0000)), 3);
+    assert_eq!(Board::from_tree(VIRT_G3).unwrap().usable_cpus(Mpidr::new(0)), 4);
+}
+
+#[test]
+fn without_a_psci_node_its_cpus_cannot_be_started() {
+    let board = Board::from_tree(&without_node(VIRT_G2, "/", "psci")).unwrap();
+    assert_eq!(board.psci, None);
+    assert_eq!(board.usable_cpus(Mpidr::new(0)), 1);
+}
+
+#[test]
+fn psci_0_1_names_its_own_function_ids() {
+    let blob = with_bytes(VIRT_G2, "/psci", "compatible", b"arm,psci\0".to_vec());
+    let blob = with_cells(&blob, "/psci", "cpu_on", &[0x95c1_ba60]);
+    let psci = Board::from_tree(&blob).unwrap().psci.unwrap();
+    assert_eq!((psci.cpu_on, psci.has_system_off), (0x95c1_ba60, false));
+}
+
+#[test]
+fn redistributor_regions_and_stride_are_taken_from_the_tree() {
+    let gic = "/intc@8000000";
+    let regions = [
+        0,
+        0x800_0000,
+        0,
+        0x1_0000, // GICD
+        0,
+        0x10a0_0000,
+        0,
+        0x8_0000, // GICR, not in order
+        0,
+        0x80a_0000,
+        0,
+        0x4_0000,
+    ];
+    let blob = with_cells(VIRT_G3, gic, "reg", &regions);
+    let blob = with_cells(&blob, gic, "#redistributor-regions", &[2]);
+    let blob = with_cells(&blob, gic, "redistributor-stride", &[0, 0x4_0000]);
+    let Gic::V3 { redistributors, stride, .. } = Board::from_tree(&blob).unwrap().gic else {
+        panic!("no GICv3");
+    };
+    assert_eq!(redistributors, [pa(0x10a0_0000, 0x8_0000), pa(0x80a_0000, 0x4_0000)]);
+    assert_eq!(stride, Some(0x4_0000));
+}
+
+#[test]
+fn free_ram_is_what_nobody_uses_in_whole_pages() {
+    let mut board = Board::from_tree(VIRT_G2).unwrap();
+    board.reserved = vec![Reserved { name: "r".into(), range: pa(0x4100_0800, 0x1000) }];
+    board.initrd = Some(pa(0x6000_0000, 0x100));
+    let own = [pa(0x4000_0000, 0x20_0000), pa(0x4800_0000, 0x10_0000)];
+    assert_eq!(
+        board.free_ram(&own),
+        [
+            pa(0x4020_0000, 0x4100_0000 - 0x4020_0000),
+            pa(0x4100_2000, 0x4800_0000 - 0x4100_2000),
+            pa(0x4810_0000, 0x5000_0000 - 0x4810_0000),
+            pa(0x5000_1000, 0x5200_0000 - 0x5000_1000),
+            pa(0x5200_1000, 0x6000_0000 - 0x5200_1000),
+            pa(0x6000_1000, 0x8000_0000 - 0x6000_1000),
+        ]
+    );
+}
+
+#[test]
+fn a_longer_region_than_the_tree_is_fine() {
+    let mut blob = VIRT_G2.to_vec();
+    blob.resize(1 << 20, 0xa5);
+    assert!(Board::from_tree(&blob).is_ok());
+    assert_eq!(platform::tree_size(&blob), Some(VIRT_G2.len()));
+}
+
+#[test]
+fn debug_output_keeps_the_seeds() {
+    let board = Board::from_tree(VIRT_G2).unwrap();
+    assert!(format!("{board:?}").contains("Seeds(32 + 8 bytes)"));
 }
