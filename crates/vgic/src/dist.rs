@@ -197,17 +197,25 @@ impl Vgic {
 
     fn set_route(&mut self, intid: u32, route: u32, target: u8) -> VcpuSet {
         let spi = intid.wrapping_sub(PRIVATE) as usize;
-        if let (Some(r), Some(t)) =
-            (self.shared.route.get_mut(spi), self.shared.target.get_mut(spi))
-        {
-            let moves = *t != target;
-            *r = route;
-            *t = target;
-            if moves {
-                return self.touch(At::Shared(spi >> 5), bit(intid));
+        let k = spi >> 5;
+        let (Some(r), Some(t)) = (self.shared.route.get_mut(spi), self.shared.target.get_mut(spi))
+        else {
+            return VcpuSet::EMPTY;
+        };
+        *r = route;
+        if *t == target {
+            return VcpuSet::EMPTY;
+        }
+        *t = target;
+        for (v, cpu) in self.cpus.iter_mut().enumerate() {
+            if let Some(word) = cpu.targeted.get_mut(k) {
+                *word &= !bit(intid);
+                if v == usize::from(target) {
+                    *word |= bit(intid);
+                }
             }
         }
-        VcpuSet::EMPTY
+        self.touch(At::Shared(k), bit(intid))
     }
 
     fn write_control(&mut self, value: u64) -> VcpuSet {

@@ -3,6 +3,7 @@
 
 use crate::bits::{Bits, bit};
 use crate::dist::intid_of;
+use crate::sgi::{ELSEWHERE, IRM};
 use crate::vgic::{At, NOBODY, Slot};
 use crate::{ListRegister, MAX_LIST_REGISTERS, PRIVATE, SGIS, State, Version, Vgic};
 use arch::VcpuSet;
@@ -199,21 +200,25 @@ impl Vgic {
     /// What is active comes first, then what is pending, each by priority; but if anything is pending, its first has a place. What is left out
     /// comes in through the maintenance interrupts that the plan asks for.
     pub fn plan(&mut self, vcpu: usize, out: &mut [ListRegister]) -> Plan {
-        out.fill(ListRegister::FREE);
         self.unplace(vcpu);
         let room = out.len().min(self.config.list_registers());
-        let (active, pending, pending_taken) = self.candidates(vcpu);
+        let mut active = Lowest::new();
+        let mut pending = Lowest::new();
+        let pending_taken = self.candidates(vcpu, &mut active, &mut pending);
 
         let reserved = usize::from(pending_taken != 0);
         let actives = active.offered.min(room.saturating_sub(reserved));
         let pendings = pending.offered.min(room.saturating_sub(actives));
         let mut plan = Plan { hcr: EN, ..Plan::default() };
-        for (s, key) in active.take(actives).chain(pending.take(pendings)).enumerate() {
-            let lr = self.place(vcpu, intid_of_key(key), s);
-            plan.used |= bit(s as u32) as u16;
-            if let Some(out) = out.get_mut(s) {
-                *out = lr;
-            }
+        let mut keys = active.take(actives).chain(pending.take(pendings));
+        for (s, out) in out.iter_mut().enumerate() {
+            *out = match keys.next() {
+                Some(key) => {
+                    plan.used |= bit(s as u32) as u16;
+                    self.place(vcpu, intid_of_key(key), s)
+                }
+                None => ListRegister::FREE,
+            };
         }
 
         let v3 = matches!(self.config.version(), Version::V3);
@@ -234,6 +239,9 @@ impl Vgic {
         cpu.overflow = actives < active.offered || pendings < pending.offered;
         cpu.stale = false;
         cpu.waiting = cpu.private.again();
+        if !cpu.overflow {
+            cpu.ready_banks = 0;
+        }
         plan.release = cpu.private.released != 0 || shared_released != 0;
         plan
     }
@@ -257,11 +265,9 @@ impl Vgic {
     }
 
     /// What is active and what is pending for `vcpu`, and how much of the latter its CPU interface takes.
-    fn candidates(&self, vcpu: usize) -> (Lowest, Lowest, usize) {
-        let mut active = Lowest::new();
-        let mut pending = Lowest::new();
+    fn candidates(&self, vcpu: usize, active: &mut Lowest, pending: &mut Lowest) -> usize {
         let mut taken = 0usize;
-        let Some(cpu) = self.cpus.get(vcpu) else { return (active, pending, taken) };
+        let Some(cpu) = self.cpus.get(vcpu) else { return taken };
         let mut offer = |bank: &crate::bank::Bank, n: u32, intid: u32| {
             let [takes0, takes1] = cpu.takes;
             let takes = if bank.group1 & bit(n) != 0 { takes1 } else { takes0 };
@@ -276,9 +282,10 @@ impl Vgic {
             offer(private, n, n);
         }
         for k in Bits(cpu.ready_banks) {
+            let ready = self.ready_shared(cpu, k);
             let k = k as usize;
             let Some(bank) = self.shared.banks.get(k) else { continue };
-            for n in Bits(cpu.ready.get(k).copied().unwrap_or(0)) {
+            for n in Bits(ready) {
                 offer(bank, n, intid_of(k, n));
             }
         }
@@ -290,7 +297,7 @@ impl Vgic {
                 }
             }
         }
-        (active, pending, taken)
+        taken
     }
 
     /// Moves an interrupt into slot `s`.
@@ -320,12 +327,6 @@ impl Vgic {
             if let Some(holder) = self.shared.holder.get_mut(intid.wrapping_sub(PRIVATE) as usize) {
                 *holder = vcpu as u8;
             }
-            if let Some(word) = cpu.ready.get_mut(k) {
-                *word &= !bit(n);
-                if *word == 0 {
-                    cpu.ready_banks &= !bit(k as u32);
-                }
-            }
             placed
         };
         if let Some(slot) = cpu.slots.get_mut(s) {
@@ -338,6 +339,111 @@ impl Vgic {
             cpu.waiting |= bit(n);
         }
         placed.lr
+    }
+
+    /// [`Vgic::sgi1r`] and, where it is an SGI of the vCPU to itself alone, its list register at once: the shortest way.
+    /// `empty` is ICH_ELRSR_EL2. Returns the list register to write (nothing else is to be done then), or whom to plan again.
+    #[inline]
+    pub fn sgi1r_now(
+        &mut self,
+        vcpu: usize,
+        value: u64,
+        empty: u16,
+    ) -> Result<(usize, ListRegister), VcpuSet> {
+        let itself = u64::from(VcpuSet::single(vcpu).bits());
+        let intid = (value >> 24) as u32 & 0xf;
+        if value & (ELSEWHERE | IRM | 0xffff) == itself
+            && matches!(self.config.version(), Version::V3)
+            && let Some(placed) = self.place_now(vcpu, intid, empty, None)
+        {
+            return Ok(placed);
+        }
+        Err(self.sgi1r(vcpu, value))
+    }
+
+    /// [`Vgic::forward`] of a PPI and, where that is possible, its list register at once; as [`Vgic::sgi1r_now`].
+    #[inline]
+    pub fn forward_now(
+        &mut self,
+        vcpu: usize,
+        intid: u32,
+        pintid: u32,
+        empty: u16,
+    ) -> Result<(usize, ListRegister), VcpuSet> {
+        if intid.wrapping_sub(SGIS) < PRIVATE - SGIS
+            && let Some(placed) = self.place_now(vcpu, intid, empty, Some(pintid & 0x1fff))
+        {
+            return Ok(placed);
+        }
+        Err(self.forward(vcpu, intid, pintid))
+    }
+
+    /// Places a private interrupt that has just become pending: an SGI, or a forwarded PPI. `None`, and nothing changed,
+    /// where that needs more thought.
+    #[inline(always)]
+    fn place_now(
+        &mut self,
+        vcpu: usize,
+        intid: u32,
+        empty: u16,
+        hw: Option<u32>,
+    ) -> Option<(usize, ListRegister)> {
+        let groups = self.groups;
+        let slots = self.config.all_slots();
+        let mask = bit(intid);
+        let cpu = self.cpus.get_mut(vcpu)?;
+        let bank = &mut cpu.private;
+        if cpu.stale || cpu.overflow || bank.allowed(groups) & mask == 0 {
+            return None;
+        }
+        if let Some(pintid) = hw {
+            if (bank.line & !bank.edge | bank.released) & mask != 0 {
+                return None;
+            }
+            *bank.physical.get_mut(intid as usize & 31)? = pintid as u16;
+        }
+        let s;
+        if bank.in_lr & mask != 0 {
+            // Where it stood last, if the guest is through with it there.
+            s = u32::from(bank.slot.get(intid as usize & 31).copied()?);
+            let slot = bit(s) as u16;
+            if empty & slot == 0 || hw.is_some() != (cpu.hw & slot != 0) {
+                return None;
+            }
+            cpu.pending |= slot;
+            // It may have become pending again before this.
+            bank.latch &= !mask;
+        } else {
+            let free = empty & slots & !cpu.used;
+            if free == 0 || bank.active & mask != 0 {
+                return None;
+            }
+            s = free.trailing_zeros();
+            let slot = bit(s) as u16;
+            *cpu.slots.get_mut(s as usize)? = Slot { intid: intid as u16, source: 0 };
+            *bank.slot.get_mut(intid as usize & 31)? = s as u8;
+            cpu.used |= slot;
+            cpu.pending |= slot;
+            cpu.hw = cpu.hw & !slot | if hw.is_some() { slot } else { 0 };
+            bank.in_lr |= mask;
+            bank.latch &= !mask;
+        }
+        bank.lr_latch |= mask;
+        bank.lr_active &= !mask;
+        bank.lr_inactive &= !mask;
+        if hw.is_some() {
+            bank.forwarded |= mask;
+        }
+        let lr = ListRegister {
+            intid,
+            state: State::Pending,
+            priority: bank.priority_of(intid & 31),
+            group1: bank.group1 & mask != 0,
+            hw,
+            eoi: false,
+            source: 0,
+        };
+        Some((s as usize, lr))
     }
 
     /// The short way to deliver one new interrupt, without a fold: `empty` is ICH_ELRSR_EL2 (or GICH_ELRSR), the list registers that
@@ -370,29 +476,33 @@ impl Vgic {
         }
         cpu.used &= !empty;
         cpu.pending &= cpu.used;
-        let private = cpu.private.ready(groups);
         if cpu.again() != 0 {
             return Quick::Full;
         }
-        let intid = if cpu.ready_banks == 0 {
-            if private == 0 {
-                return Quick::Nothing;
+        let private = cpu.private.ready(groups);
+        let mut ready = private;
+        let mut intid = private.trailing_zeros();
+        let mut count = private.count_ones();
+        if cpu.ready_banks != 0 {
+            for k in Bits(cpu.ready_banks) {
+                let Some(bank) = self.shared.banks.get(k as usize) else { continue };
+                let targeted = cpu.targeted.get(k as usize).copied().unwrap_or(0);
+                let word = bank.ready(groups) & targeted;
+                if word == 0 {
+                    cpu.ready_banks &= !bit(k);
+                    continue;
+                }
+                ready |= word;
+                intid = intid_of(k as usize, word.trailing_zeros());
+                count = count.saturating_add(word.count_ones());
             }
-            if private & private.wrapping_sub(1) != 0 {
-                return Quick::Full;
-            }
-            private.trailing_zeros()
-        } else {
-            let k = cpu.ready_banks.trailing_zeros();
-            let word = cpu.ready.get(k as usize).copied().unwrap_or(0);
-            if private != 0
-                || cpu.ready_banks & cpu.ready_banks.wrapping_sub(1) != 0
-                || word & word.wrapping_sub(1) != 0
-            {
-                return Quick::Full;
-            }
-            intid_of(k as usize, word.trailing_zeros())
-        };
+        }
+        if ready == 0 {
+            return Quick::Nothing;
+        }
+        if count != 1 {
+            return Quick::Full;
+        }
         let free = empty & slots & !cpu.used;
         if free == 0 {
             return Quick::Full;
@@ -413,7 +523,8 @@ impl Vgic {
         self.cpus.get(vcpu).is_some_and(|cpu| {
             cpu.stale
                 || !cpu.overflow
-                    && (cpu.private.ready(self.groups) | cpu.again() | cpu.ready_banks) != 0
+                    && ((cpu.private.ready(self.groups) | cpu.again()) != 0
+                        || self.any_shared_ready(cpu))
         })
     }
 
@@ -422,8 +533,14 @@ impl Vgic {
     #[inline]
     pub fn deliverable(&self, vcpu: usize) -> bool {
         self.cpus.get(vcpu).is_some_and(|cpu| {
-            (cpu.private.ready(self.groups) | cpu.ready_banks | u32::from(cpu.pending)) != 0
+            (cpu.private.ready(self.groups) | u32::from(cpu.pending)) != 0
+                || self.any_shared_ready(cpu)
         })
+    }
+
+    #[inline(always)]
+    fn any_shared_ready(&self, cpu: &crate::vgic::Cpu) -> bool {
+        Bits(cpu.ready_banks).any(|k| self.ready_shared(cpu, k) != 0)
     }
 
     /// The active interrupt of highest priority that is in no list register.

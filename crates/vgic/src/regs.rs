@@ -6,7 +6,7 @@ use arch::Width;
 
 /// GICD_IIDR and GICR_IIDR: product 'P', revision 0, Arm's JEP106 code, as other hypervisors report it.
 const IIDR: u64 = 0x5000_043b;
-/// RD_base and SGI_base of a redistributor, and the whole of a GICv3 distributor.
+/// Size of RD_base and of SGI_base of a redistributor.
 const FRAME: u64 = 0x1_0000;
 
 /// The words of one bit per interrupt, in the order in which they lie from 0x080 on, 0x80 bytes each.
@@ -64,63 +64,66 @@ pub(crate) const fn decode(config: &Config, frame: Frame, offset: u64, width: Wi
     }
 }
 
+#[inline]
 const fn dist(config: &Config, version: Version, offset: u64, width: Width) -> Reg {
     let v3 = matches!(version, Version::V3);
-    let last = if v3 { FRAME } else { 0x1000 };
-    if offset >= last {
-        return RAZ;
-    }
-    if v3 && offset >= 0x6000 && offset < 0x8000 {
-        let intid = (offset as u32 & 0x1fff) >> 3;
-        if !exists(config, intid) || intid < 32 {
-            return RAZ;
-        }
-        return match (width, offset & 4) {
-            (Width::B8, _) => Reg::Router(intid, 3),
-            (Width::B4, 0) => Reg::Router(intid, 1),
-            (Width::B4, _) => Reg::Router(intid, 2),
-            _ => RAZ,
-        };
-    }
-    if offset >= last.wrapping_sub(0x30) {
-        return if matches!(width, Width::B4) {
-            Reg::Constant(id(offset & 0xfff, if v3 { 3 } else { 2 }))
-        } else {
-            RAZ
-        };
-    }
     if offset >= 0x1000 {
-        return RAZ;
+        return if v3 { dist_high(config, offset, width) } else { RAZ };
     }
     // With affinity routing the private interrupts are in the redistributors only.
     let first = if v3 { 32 } else { 0 };
-    match (offset, width) {
-        (0x000, Width::B4) => Reg::Control,
-        (0x004, Width::B4) => Reg::Constant(dist_typer(config)),
-        (0x008, Width::B4) => Reg::Constant(IIDR),
-        (0x080..0x400, Width::B4) => word(config, offset, first),
-        (0x400..0x800, Width::B1 | Width::B4) => {
-            let intid = offset as u32 & 0x3ff;
-            if intid >= first && exists(config, intid) {
-                Reg::Priority(intid, 1 << width as u32)
-            } else {
-                RAZ
-            }
+    let word_access = matches!(width, Width::B4);
+    let byte_access = word_access || matches!(width, Width::B1);
+    let offset = offset as u32;
+    let count = 1u32.wrapping_shl(width as u32);
+    match offset >> 7 {
+        0 if word_access => match offset {
+            0x000 => Reg::Control,
+            0x004 => Reg::Constant(dist_typer(config)),
+            0x008 => Reg::Constant(IIDR),
+            _ => RAZ,
+        },
+        1..=7 if word_access => word(config, offset, first),
+        8..=15 if byte_access => {
+            let intid = offset & 0x3ff;
+            if intid >= first && exists(config, intid) { Reg::Priority(intid, count) } else { RAZ }
         }
-        (0x800..0xc00, Width::B1 | Width::B4) if !v3 => {
-            let intid = offset as u32 & 0x3ff;
-            if exists(config, intid) { Reg::Targets(intid, 1 << width as u32) } else { RAZ }
+        16..=23 if byte_access && !v3 => {
+            let intid = offset & 0x3ff;
+            if exists(config, intid) { Reg::Targets(intid, count) } else { RAZ }
         }
-        (0xc00..0xd00, Width::B4) => {
-            let intid = (offset as u32 & 0xff) << 2;
+        24..=25 if word_access => {
+            let intid = (offset & 0xff) << 2;
             if intid >= first && exists(config, intid) { Reg::Trigger(intid) } else { RAZ }
         }
-        (0xf00, Width::B4) if !v3 => Reg::Sgir,
-        (0xf10..0xf20, Width::B1 | Width::B4) if !v3 => {
-            Reg::Sources(false, offset as u32 & 0xf, 1 << width as u32)
+        30 if !v3 => match offset {
+            0xf00 if word_access => Reg::Sgir,
+            0xf10..0xf20 if byte_access => Reg::Sources(false, offset & 0xf, count),
+            0xf20..0xf30 if byte_access => Reg::Sources(true, offset & 0xf, count),
+            _ => RAZ,
+        },
+        31 if word_access && !v3 => Reg::Constant(id(offset, 2)),
+        _ => RAZ,
+    }
+}
+
+/// GICv3's distributor beyond its first page: IROUTER, and the identification registers in the last.
+const fn dist_high(config: &Config, offset: u64, width: Width) -> Reg {
+    match offset {
+        0x6000..0x8000 => {
+            let intid = (offset as u32 & 0x1fff) >> 3;
+            if intid < 32 || !exists(config, intid) {
+                return RAZ;
+            }
+            match (width, offset & 4) {
+                (Width::B8, _) => Reg::Router(intid, 3),
+                (Width::B4, 0) => Reg::Router(intid, 1),
+                (Width::B4, _) => Reg::Router(intid, 2),
+                _ => RAZ,
+            }
         }
-        (0xf20..0xf30, Width::B1 | Width::B4) if !v3 => {
-            Reg::Sources(true, offset as u32 & 0xf, 1 << width as u32)
+        0xf000..0x1_0000 if matches!(width, Width::B4) => {
+            Reg::Constant(id(offset as u32 & 0xfff, 3))
         }
         _ => RAZ,
     }
@@ -128,22 +131,21 @@ const fn dist(config: &Config, version: Version, offset: u64, width: Width) -> R
 
 const fn redist(config: &Config, owner: usize, offset: u64, width: Width) -> Reg {
     if offset < FRAME {
-        let typer = redist_typer(config, owner);
         return match (offset, width) {
             (0x0004, Width::B4) => Reg::Constant(IIDR),
-            (0x0008, Width::B8) => Reg::Constant(typer),
-            (0x0008, Width::B4) => Reg::Constant(typer & 0xffff_ffff),
-            (0x000c, Width::B4) => Reg::Constant(typer >> 32),
+            (0x0008, Width::B8) => Reg::Constant(redist_typer(config, owner)),
+            (0x0008, Width::B4) => Reg::Constant(redist_typer(config, owner) & 0xffff_ffff),
+            (0x000c, Width::B4) => Reg::Constant(redist_typer(config, owner) >> 32),
             (0x0014, Width::B4) => Reg::Waker,
-            (0xffd0..0x1_0000, Width::B4) => Reg::Constant(id(offset & 0xfff, 3)),
+            (0xf000..0x1_0000, Width::B4) => Reg::Constant(id(offset as u32 & 0xfff, 3)),
             _ => RAZ,
         };
     }
     let offset = offset.wrapping_sub(FRAME);
     match (offset, width) {
-        (0x080..0x400, Width::B4) if offset & 0x7f == 0 => word(config, offset, 0),
+        (0x080..0x400, Width::B4) if offset & 0x7f == 0 => word(config, offset as u32, 0),
         (0x400..0x420, Width::B1 | Width::B4) => {
-            Reg::Priority(offset as u32 & 0x1f, 1 << width as u32)
+            Reg::Priority(offset as u32 & 0x1f, 1u32.wrapping_shl(width as u32))
         }
         (0xc00 | 0xc04, Width::B4) => Reg::Trigger((offset as u32 & 4) << 2),
         _ => RAZ,
@@ -151,8 +153,9 @@ const fn redist(config: &Config, owner: usize, offset: u64, width: Width) -> Reg
 }
 
 /// One of the seven arrays of words from 0x080 on.
-const fn word(config: &Config, offset: u64, first: u32) -> Reg {
-    let bank = (offset as u32 & 0x7f) >> 2;
+#[inline]
+const fn word(config: &Config, offset: u32, first: u32) -> Reg {
+    let bank = (offset & 0x7f) >> 2;
     let intid = bank << 5;
     if intid < first || !exists(config, intid) {
         return RAZ;
@@ -170,6 +173,7 @@ const fn word(config: &Config, offset: u64, first: u32) -> Reg {
 }
 
 /// Whether the GIC has this INTID.
+#[inline]
 const fn exists(config: &Config, intid: u32) -> bool {
     (intid as usize) < config.spis().wrapping_add(32)
 }
@@ -192,7 +196,7 @@ const fn redist_typer(config: &Config, owner: usize) -> u64 {
 
 /// The identification registers at 0xfd0..0x1000 of a page: PIDR4-7, PIDR0-3, CIDR0-3 as a GIC-400 or GIC-500 has them;
 /// `arch` is PIDR2.ArchRev.
-const fn id(offset: u64, arch: u64) -> u64 {
+const fn id(offset: u32, arch: u64) -> u64 {
     match offset {
         0xfd0 => 0x04,
         0xfe0 if arch == 2 => 0x90,

@@ -6,9 +6,9 @@ use crate::{Version, Vgic};
 use arch::VcpuSet;
 
 /// ICC_SGI1R_EL1.IRM: all but the sender.
-const IRM: u64 = 1 << 40;
+pub(crate) const IRM: u64 = 1 << 40;
 /// Aff3, RS, Aff2 and Aff1: all 0 for the vCPUs there are, whose affinities are 0.0.0.0 to 0.0.0.7.
-const ELSEWHERE: u64 = 0xff << 48 | 0xf << 44 | 0xff << 32 | 0xff << 16;
+pub(crate) const ELSEWHERE: u64 = 0xff << 48 | 0xf << 44 | 0xff << 32 | 0xff << 16;
 
 impl Vgic {
     /// A write of ICC_SGI1R_EL1 (IHI 0069 section 12.2.25): an SGI to a list of vCPUs or to all others. With one security state it

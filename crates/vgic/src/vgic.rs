@@ -41,10 +41,10 @@ pub(crate) struct Cpu {
     pub takes: [bool; 2],
     /// GICR_WAKER.ProcessorSleep.
     pub asleep: bool,
-    /// A bit per bank of `ready` that is not 0.
+    /// A bit per bank of SPIs that may have one for this vCPU to take. Never too few; cleared when looked at.
     pub ready_banks: u32,
-    /// SPIs to be put into this vCPU's list registers as pending.
-    pub ready: [u32; MAX_SPIS / 32],
+    /// The SPIs that go to this vCPU.
+    pub targeted: [u32; MAX_SPIS / 32],
     pub slots: [Slot; MAX_LIST_REGISTERS],
     /// GICv2: for each SGI, a bit per vCPU whose SGI waits.
     pub sources: [u8; SGIS as usize],
@@ -53,7 +53,8 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
-    const fn new(config: &Config) -> Self {
+    const fn new(config: &Config, vcpu: usize) -> Self {
+        let (_, target) = config.reset_route();
         Self {
             private: Bank::new(PRIVATE_ENABLED, config.reset_group(), PRIVATE_EDGE),
             waiting: 0,
@@ -65,7 +66,7 @@ impl Cpu {
             takes: [true; 2],
             asleep: false,
             ready_banks: 0,
-            ready: [0; MAX_SPIS / 32],
+            targeted: [if target as usize == vcpu { u32::MAX } else { 0 }; MAX_SPIS / 32],
             slots: [Slot { intid: 0, source: 0 }; MAX_LIST_REGISTERS],
             sources: [0; SGIS as usize],
             active_source: [0; SGIS as usize],
@@ -127,12 +128,10 @@ pub struct Vgic {
 impl Vgic {
     /// A GIC as it comes out of reset.
     pub const fn new(config: Config) -> Self {
-        Self {
-            config,
-            groups: Groups { group0: 0, group1: 0 },
-            cpus: [Cpu::new(&config); MAX_VCPUS],
-            shared: Shared::new(&config),
-        }
+        let mut cpus = [Cpu::new(&config, 1); MAX_VCPUS];
+        let [first, ..] = &mut cpus;
+        *first = Cpu::new(&config, 0);
+        Self { config, groups: Groups { group0: 0, group1: 0 }, cpus, shared: Shared::new(&config) }
     }
 
     /// Its shape.
@@ -145,10 +144,10 @@ impl Vgic {
     /// [`Vgic::take_released`] of every vCPU afterwards. All vCPUs must be stopped, their list registers discarded.
     pub fn reset(&mut self) {
         let group1 = self.config.reset_group();
-        for cpu in &mut self.cpus {
+        for (v, cpu) in self.cpus.iter_mut().enumerate() {
             let mut private = cpu.private;
             private.reset(Bank::new(PRIVATE_ENABLED, group1, PRIVATE_EDGE));
-            *cpu = Cpu { private, ..Cpu::new(&self.config) };
+            *cpu = Cpu { private, ..Cpu::new(&self.config, v) };
         }
         let mut banks = self.shared.banks;
         let mut released = 0;
@@ -336,52 +335,45 @@ impl Vgic {
     fn touch_shared(&mut self, k: usize, mask: u32) -> VcpuSet {
         let mut set = VcpuSet::EMPTY;
         let Some(bank) = self.shared.banks.get(k) else { return set };
-        let groups = self.groups;
-        let first = k.wrapping_shl(5);
-        let ready = bank.ready(groups) & mask;
+        let ready = bank.ready(self.groups) & mask;
         let replan = (bank.in_lr | bank.active) & mask;
         let released = bank.released & mask;
-        for cpu in self.cpus.iter_mut().take(self.config.vcpus()) {
-            if let Some(word) = cpu.ready.get_mut(k) {
-                *word &= !mask;
-                if *word == 0 {
-                    cpu.ready_banks &= !bit(k as u32);
+        if ready | replan | released == 0 {
+            return set;
+        }
+        if ready != 0 {
+            for (v, cpu) in self.cpus.iter_mut().enumerate().take(self.config.vcpus()) {
+                if cpu.targeted.get(k).copied().unwrap_or(0) & ready != 0 {
+                    cpu.ready_banks |= bit(k as u32);
+                    cpu.stale |= cpu.overflow;
+                    set.insert(v);
                 }
             }
         }
-        for n in Bits(ready) {
-            let spi = first.wrapping_add(n as usize);
-            let target = usize::from(self.shared.target.get(spi).copied().unwrap_or(NOBODY));
-            if let Some(cpu) = self.cpus.get_mut(target) {
-                if let Some(word) = cpu.ready.get_mut(k) {
-                    *word |= bit(n);
-                }
-                cpu.ready_banks |= bit(k as u32);
-                cpu.stale |= cpu.overflow;
-                set.insert(target);
+        let mut concerns = |vcpu: u8| {
+            if let Some(cpu) = self.cpus.get_mut(usize::from(vcpu)) {
+                cpu.stale = true;
+                set.insert(usize::from(vcpu));
             }
-        }
+        };
+        let first = k.wrapping_shl(5);
         for n in Bits(replan) {
             let spi = first.wrapping_add(n as usize);
-            let holder = usize::from(self.shared.holder.get(spi).copied().unwrap_or(NOBODY));
-            if let Some(cpu) = self.cpus.get_mut(holder) {
-                cpu.stale = true;
-                set.insert(holder);
-            }
+            concerns(self.shared.holder.get(spi).copied().unwrap_or(NOBODY));
         }
         if released != 0 {
             self.shared.released |= bit(k as u32);
-            // Any CPU can deactivate an SPI: the first of those it goes to, or vCPU 0.
-            let n = released.trailing_zeros();
-            let spi = first.wrapping_add(n as usize);
-            let target = self.shared.target.get(spi).copied().unwrap_or(NOBODY);
-            let by = if target == NOBODY { 0 } else { usize::from(target) };
-            if let Some(cpu) = self.cpus.get_mut(by) {
-                cpu.stale = true;
-                set.insert(by);
-            }
+            // Any CPU can deactivate an SPI.
+            concerns(0);
         }
         set
+    }
+
+    /// The SPIs of bank `k` that `vcpu` is to take.
+    #[inline(always)]
+    pub(crate) fn ready_shared(&self, cpu: &Cpu, k: u32) -> u32 {
+        let ready = self.shared.banks.get(k as usize).map_or(0, |bank| bank.ready(self.groups));
+        ready & cpu.targeted.get(k as usize).copied().unwrap_or(0)
     }
 
     /// After a change that concerns every interrupt, as of GICD_CTLR.

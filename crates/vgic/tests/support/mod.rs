@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the tests hold the crate against: an ideal GIC without list registers, the hardware's virtual CPU interface, and a
+//! machine that joins that interface with a [`vgic::Vgic`] as a hypervisor would.
+#![allow(dead_code, clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+
+pub mod hardware;
+pub mod ideal;
+pub mod machine;
