@@ -1,4 +1,67 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! To be written.
+//! A VM without hardware: its guard, its devices, its firmware calls, and what each exit leads to.
+//!
+//! The crate touches no hardware: the machine is behind [`Host`]. Everything that runs per exit is
+//! inlined into the caller, takes no lock to judge an access, allocates nothing and formats nothing.
+//!
+//! # Key types
+//! - [`Vm`]: what the vCPUs of a VM share; [`Vcpu`]: what one has for itself; [`Setup`]: how a VM is made.
+//! - [`on_exit`]: judges one exit; [`Outcome`]: what is left for EL2 to do.
+//! - [`Refusal`], [`Reason`]: why an access was aborted; [`Refusal::line`] says it to people.
+//! - [`Lifecycle`]: vCPUs on and off, and the way from a running VM to a stopped one or a new life.
+//! - [`trace::Ring`], [`RateLimit`], [`mux::Mux`]: how refusals and consoles reach the outside, bounded.
+//!
+//! # Invariants
+//! - The guard is asked before any device is, the interrupt controller included.
+//! - [`on_exit`] writes general registers, never ELR, SPSR or a register of EL1: [`Outcome`] asks for those.
+//! - Whether an address is memory is decided by the VM's memory map, not by a descriptor.
+//! - A call that fails has changed nothing; one that stops early says how far it got.
+//! - [`Vm::reset`] leaves nothing of the former life but the VM's own log limit.
+//!
+//! # Sources
+//! docs/abi.md (the calls), docs/trap-path.md (the table of accesses), docs/vm.md (devices, lifecycle);
+//! Arm DEN0028 (SMCCC), DEN0022 (PSCI), DEN0098 (TRNG), DDI 0183 (PL011).
 #![no_std]
 #![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod access;
+mod bus;
+mod counters;
+mod device;
+mod exit;
+mod features;
+mod guard;
+mod guard_calls;
+mod host;
+mod lifecycle;
+mod line;
+mod memory;
+pub mod mux;
+mod psci;
+mod rate;
+mod refusal;
+mod setup;
+mod smccc;
+mod sysreg;
+pub mod trace;
+mod trng;
+mod vcpu;
+mod vm;
+
+pub use bus::{Device, GICD_IPA, GICR_IPA, UART_INTID, UART_IPA};
+pub use counters::Counts;
+pub use exit::{Abort, Outcome, on_exit};
+pub use features::Features;
+pub use guard::Guard;
+pub use host::Host;
+pub use lifecycle::{Lifecycle, Parked, StopReason};
+pub use line::{RefusalLine, StopLine};
+pub use memory::{Direct, MemoryMap};
+pub use rate::RateLimit;
+pub use refusal::{Reason, Refusal};
+pub use setup::{ID_REGISTERS, Setup, SetupError, Workarounds};
+pub use vcpu::Vcpu;
+pub use vm::{ResetError, Vm};

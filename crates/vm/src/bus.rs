@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which device answers where, and how an access gets to it.
+
+use crate::device::{TestDevice, Uart};
+use crate::{Host, Setup, Vcpu, Vm};
+use arch::{Ipa, PAGE_SIZE, VcpuSet, Width};
+use lock::Order;
+use vgic::{Frame, Version};
+
+/// The distributor: 64 KiB.
+pub const GICD_IPA: Ipa = Ipa::new(0x0800_0000);
+/// The redistributors under GICv3: 128 KiB per vCPU.
+pub const GICR_IPA: Ipa = Ipa::new(0x080A_0000);
+/// The PL011.
+pub const UART_IPA: Ipa = Ipa::new(0x0900_0000);
+/// Its interrupt: shared peripheral interrupt 1.
+pub const UART_INTID: u32 = 33;
+
+const GICD_SIZE: u64 = 0x1_0000;
+/// RD_base and SGI_base of one vCPU.
+const GICR_FRAME_SHIFT: u32 = 17;
+
+/// What can answer an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// The interrupt controller's distributor.
+    Distributor,
+    /// The redistributors.
+    Redistributor,
+    /// The PL011.
+    Uart,
+    /// The device for tests.
+    Test,
+}
+
+impl Device {
+    /// Its node in the guest's device tree.
+    pub const fn node(self) -> &'static str {
+        match self {
+            Self::Distributor | Self::Redistributor => "intc@8000000",
+            Self::Uart => "pl011@9000000",
+            Self::Test => "test-device",
+        }
+    }
+}
+
+/// A VM's devices.
+pub(crate) struct Bus {
+    /// Bytes of redistributor frames; 0 under GICv2.
+    gicr_size: u64,
+    test_at: Option<Ipa>,
+    pub(crate) uart: Uart,
+    pub(crate) test: TestDevice,
+}
+
+impl Bus {
+    pub(crate) fn new(setup: &Setup<'_>) -> Self {
+        let frames = match setup.gic.version() {
+            Version::V2 => 0,
+            Version::V3 => setup.gic.vcpus() as u64,
+        };
+        Self {
+            gicr_size: frames.wrapping_shl(GICR_FRAME_SHIFT),
+            test_at: setup.test_device,
+            uart: Uart::new(),
+            test: TestDevice::new(),
+        }
+    }
+
+    pub(crate) fn reset(&self, order: &Order) {
+        self.uart.reset(order);
+        self.test.reset();
+    }
+
+    /// The device at `ipa`, and the offset in its registers. Static: no device is added later.
+    #[inline(always)]
+    pub(crate) fn at(&self, ipa: Ipa) -> Option<(Device, u64)> {
+        let offset = ipa.raw().wrapping_sub(GICD_IPA.raw());
+        if offset < GICD_SIZE {
+            return Some((Device::Distributor, offset));
+        }
+        let offset = ipa.raw().wrapping_sub(UART_IPA.raw());
+        if offset < PAGE_SIZE {
+            return Some((Device::Uart, offset));
+        }
+        let offset = ipa.raw().wrapping_sub(GICR_IPA.raw());
+        if offset < self.gicr_size {
+            return Some((Device::Redistributor, offset));
+        }
+        let offset = ipa.raw().wrapping_sub(self.test_at?.raw());
+        if offset < PAGE_SIZE {
+            return Some((Device::Test, offset));
+        }
+        None
+    }
+}
+
+/// The redistributor frame at `offset`, and the offset in it.
+#[inline(always)]
+const fn redistributor(offset: u64) -> (Frame, u64) {
+    let frame = offset >> GICR_FRAME_SHIFT;
+    (Frame::Redist(frame as usize), offset & ((1 << GICR_FRAME_SHIFT) - 1))
+}
+
+/// A load that the guard let pass; `None` is the device's error.
+#[inline(always)]
+pub(crate) fn read<H: Host>(
+    device: Device,
+    offset: u64,
+    width: Width,
+    vcpu: &Vcpu,
+    vm: &Vm<H>,
+) -> Option<u64> {
+    match device {
+        Device::Distributor => Some(gic_read(Frame::Dist, offset, width, vcpu, vm)),
+        Device::Redistributor => {
+            let (frame, offset) = redistributor(offset);
+            Some(gic_read(frame, offset, width, vcpu, vm))
+        }
+        Device::Uart => vm.bus.uart.read(offset, width, vcpu, vm),
+        Device::Test => vm.bus.test.read(offset, width),
+    }
+}
+
+/// A store that the guard let pass; `false` is the device's error.
+#[inline(always)]
+pub(crate) fn write<H: Host>(
+    device: Device,
+    offset: u64,
+    width: Width,
+    value: u64,
+    vcpu: &Vcpu,
+    vm: &Vm<H>,
+) -> bool {
+    match device {
+        Device::Distributor => gic_write(Frame::Dist, offset, width, value, vcpu, vm),
+        Device::Redistributor => {
+            let (frame, offset) = redistributor(offset);
+            gic_write(frame, offset, width, value, vcpu, vm)
+        }
+        Device::Uart => return vm.bus.uart.write(offset, width, value, vcpu, vm),
+        Device::Test => return vm.bus.test.write(offset, width, value),
+    }
+    true
+}
+
+#[inline(always)]
+fn gic_read<H: Host>(frame: Frame, offset: u64, width: Width, vcpu: &Vcpu, vm: &Vm<H>) -> u64 {
+    match vm.gic.constant(frame, offset, width) {
+        Some(value) => value,
+        None => gic_read_state(frame, offset, width, vcpu, vm),
+    }
+}
+
+#[inline(never)]
+fn gic_read_state<H: Host>(
+    frame: Frame,
+    offset: u64,
+    width: Width,
+    vcpu: &Vcpu,
+    vm: &Vm<H>,
+) -> u64 {
+    let mut vgic = vm.vgic.lock(&vcpu.order);
+    // Other vCPUs' list registers are answered as last folded: nobody waits for them.
+    if vgic.stale(vcpu.index, frame, offset, width).contains(vcpu.index) {
+        vm.host().fold_interrupts(vcpu.index, &mut vgic);
+    }
+    vgic.read(vcpu.index, frame, offset, width)
+}
+
+#[inline(never)]
+fn gic_write<H: Host>(
+    frame: Frame,
+    offset: u64,
+    width: Width,
+    value: u64,
+    vcpu: &Vcpu,
+    vm: &Vm<H>,
+) {
+    vm.interrupts(&vcpu.order, Some(vcpu.index), |vgic| {
+        vgic.write(vcpu.index, frame, offset, width, value)
+    });
+}
+
+impl<H: Host> Vm<H> {
+    /// Changes the interrupt controller, and sees to it that what follows reaches the vCPUs: `me`, whose
+    /// CPU this is, here and now; others by a kick.
+    #[inline]
+    pub fn interrupts(
+        &self,
+        order: &Order,
+        me: Option<usize>,
+        change: impl FnOnce(&mut vgic::Vgic) -> VcpuSet,
+    ) {
+        let mut vgic = self.vgic.lock(order);
+        let mut touched = change(&mut vgic);
+        if touched.is_empty() {
+            return;
+        }
+        if let Some(me) = me
+            && touched.contains(me)
+        {
+            self.host().plan_interrupts(me, &mut vgic);
+            touched.remove(me);
+        }
+        drop(vgic);
+        if !touched.is_empty() {
+            self.host().kick(touched);
+        }
+    }
+}

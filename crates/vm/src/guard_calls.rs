@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The guard's calls, in both dialects, and Portcullis' own: docs/abi.md.
+
+use crate::{Host, Outcome, Vcpu, Vm};
+use arch::{Ipa, PAGE_SHIFT, PAGE_SIZE, Range};
+use mmio_guard::abi::{
+    self, GRANULE, Hint, INVALID_PARAMETER, KVM_UID, NOT_SUPPORTED, PageState, SUCCESS, own, pkvm,
+};
+use mmio_guard::{Call, Dialect, Policy, feature_map};
+use stage2::{Attr, BUDGET, Entry, Note};
+
+/// A vendor-specific hypervisor call.
+#[inline(always)]
+pub(crate) fn call<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+    let dialect = vm.guard.dialect();
+    let Some(call) = mmio_guard::call(dialect, id) else { return vcpu.answer0(NOT_SUPPORTED) };
+    if call.is_guard() && vm.guard.policy() == Policy::Off {
+        return vcpu.answer0(NOT_SUPPORTED);
+    }
+    match call {
+        Call::Map => map(dialect, vcpu, vm),
+        Call::Unmap => unmap(dialect, vcpu, vm),
+        Call::RangeMap => range(vcpu, vm, |range, vcpu| map_range(range, vcpu, vm)),
+        Call::RangeUnmap => range(vcpu, vm, |range, vcpu| unmap_range(range, vcpu, vm)),
+        call => other(call, dialect, vcpu, vm),
+    }
+}
+
+#[inline(never)]
+fn other<H: Host>(call: Call, dialect: Dialect, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+    match call {
+        Call::Uid => vcpu.answer(KVM_UID.map(u64::from)),
+        Call::Features => vcpu.answer0(feature_map(dialect, vm.guard.policy()).into()),
+        Call::Meminfo | Call::Info => info(dialect, vcpu),
+        Call::Enroll => enroll(vcpu, vm),
+        Call::MemShare => share(true, vcpu, vm),
+        Call::MemUnshare => share(false, vcpu, vm),
+        Call::Relinquish => relinquish(vcpu, vm),
+        Call::AbiVersion => vcpu.answer([own::VERSION_1_0, own::FUNCTIONS, 0, 0]),
+        Call::QueryPage => query(vcpu, vm),
+        Call::Counters => {
+            let counts = vm.counts();
+            vcpu.answer([SUCCESS, counts.refused, vm.declared_pages(), counts.hypercalls])
+        }
+        Call::Map | Call::Unmap | Call::RangeMap | Call::RangeUnmap => vcpu.answer0(NOT_SUPPORTED),
+    }
+}
+
+fn info(dialect: Dialect, vcpu: &mut Vcpu) -> Outcome {
+    match dialect {
+        // Its clients leave rubbish in x1 to x3.
+        Dialect::Series => vcpu.answer0(GRANULE),
+        Dialect::Pkvm if (1..=3).any(|n| vcpu.argument(n) != 0) => vcpu.answer0(INVALID_PARAMETER),
+        Dialect::Pkvm => vcpu.answer([GRANULE, pkvm::HAS_RANGE, 0, 0]),
+    }
+}
+
+/// What a call that was not granted answers.
+#[inline(always)]
+const fn failure(dialect: Dialect) -> u64 {
+    match dialect {
+        Dialect::Pkvm => INVALID_PARAMETER,
+        Dialect::Series => NOT_SUPPORTED,
+    }
+}
+
+/// What MAP and UNMAP answer.
+#[inline(always)]
+fn answer_page(done: bool, dialect: Dialect, vcpu: &mut Vcpu) -> Outcome {
+    match dialect {
+        _ if !done => vcpu.answer0(failure(dialect)),
+        Dialect::Pkvm => vcpu.answer([SUCCESS, 1, 0, 0]),
+        Dialect::Series => vcpu.answer0(SUCCESS),
+    }
+}
+
+/// MAP: x1 = IPA, x2 = a hint.
+#[inline(always)]
+fn map<H: Host>(dialect: Dialect, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+    let ipa = Ipa::new(vcpu.argument(1));
+    // The series declares nothing before ENROLL; later guests never enrol.
+    let granted = dialect == Dialect::Pkvm || vm.guard.active();
+    let done = granted
+        && if vm.plain {
+            !vm.memory.is_ram(ipa)
+                && vm.stage2.declare_page(&vcpu.order, ipa, note(vcpu, vm)).is_ok()
+        } else {
+            map_page(ipa, vcpu, vm)
+        };
+    answer_page(done, dialect, vcpu)
+}
+
+#[inline(always)]
+fn note<H: Host>(vcpu: &Vcpu, vm: &Vm<H>) -> Note {
+    Note::of_call(vcpu.argument(2), vm.host().mair_el1())
+}
+
+/// MAP where there is more to ask than whether the page is RAM.
+#[inline(never)]
+fn map_page<H: Host>(ipa: Ipa, vcpu: &Vcpu, vm: &Vm<H>) -> bool {
+    if ipa.page_offset() != 0 || vm.memory.is_memory(ipa) || vm.guard.allowed_until(ipa).is_none() {
+        return false;
+    }
+    match vm.direct_region(ipa) {
+        Some(_) => vm.declare_direct(ipa, &vcpu.order),
+        None => vm.stage2.declare_page(&vcpu.order, ipa, note(vcpu, vm)).is_ok(),
+    }
+}
+
+/// UNMAP: x1 = IPA.
+#[inline(always)]
+fn unmap<H: Host>(dialect: Dialect, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+    let at = Ipa::new(vcpu.argument(1));
+    let page = at.page();
+    match dialect {
+        Dialect::Series => {
+            let done = vm.guard.active()
+                && match vm.direct_region(page) {
+                    Some(_) => vm.undeclare_direct(page, &vcpu.order) == Some(true),
+                    None => vm.stage2.undeclare_page(&vcpu.order, page) == Ok(true),
+                };
+            answer_page(done, dialect, vcpu)
+        }
+        Dialect::Pkvm => {
+            let done = page == at
+                && match vm.direct_region(page) {
+                    Some(_) => vm.undeclare_direct(page, &vcpu.order).is_some(),
+                    None => {
+                        // Beyond the IPA size nothing is declared, so there is nothing to do.
+                        page.raw() >= vm.stage2.geometry().ipa_limit()
+                            || vm.stage2.undeclare_page(&vcpu.order, page).is_ok()
+                    }
+                };
+            answer_page(done, dialect, vcpu)
+        }
+    }
+}
+
+/// RGUARD_MAP and RGUARD_UNMAP: x1 = IPA, x2 = granules, x3 = 0. `run` does a prefix and says how many
+/// pages that were; none is a failure.
+#[inline(always)]
+fn range<H: Host>(
+    vcpu: &mut Vcpu,
+    vm: &Vm<H>,
+    run: impl FnOnce(Range<Ipa>, &Vcpu) -> Option<u64>,
+) -> Outcome {
+    let done = checked(vcpu, vm).and_then(|range| run(range, vcpu));
+    match done {
+        Some(pages) if pages != 0 => vcpu.answer([SUCCESS, pages, 0, 0]),
+        _ => vcpu.answer0(INVALID_PARAMETER),
+    }
+}
+
+/// The range that x1, x2 and x3 name, if it is one: its arithmetic is checked whole.
+#[inline(always)]
+fn checked<H: Host>(vcpu: &Vcpu, vm: &Vm<H>) -> Option<Range<Ipa>> {
+    let (start, pages) = (Ipa::new(vcpu.argument(1)), vcpu.argument(2));
+    if pages == 0 || vcpu.argument(3) != 0 || start.page_offset() != 0 {
+        return None;
+    }
+    let range = Range::<Ipa>::new(start, pages.checked_mul(PAGE_SIZE)?)?;
+    (range.end().raw() <= vm.stage2.geometry().ipa_limit()).then_some(range)
+}
+
+/// Declares a prefix of `range`, in one piece: the caller calls again for the rest.
+#[inline(never)]
+fn map_range<H: Host>(range: Range<Ipa>, vcpu: &Vcpu, vm: &Vm<H>) -> Option<u64> {
+    let start = range.start();
+    if vm.memory.is_memory(start) {
+        return None;
+    }
+    let mut end = range.end().min(vm.guard.allowed_until(start)?);
+    for region in vm.memory.regions() {
+        if region.start() > start {
+            end = end.min(region.start());
+        }
+    }
+    if let Some(region) = vm.direct_region(start) {
+        let end = end.min(region.range().end());
+        let mut pages = 0_u64;
+        while let Some(at) = page_after(start, pages, end) {
+            if !vm.declare_direct(at, &vcpu.order) {
+                break;
+            }
+            pages = pages.wrapping_add(1);
+        }
+        return Some(pages);
+    }
+    let end = end.min(vm.next_direct(start));
+    let piece = Range::<Ipa>::new(start, end.raw().wrapping_sub(start.raw()))?;
+    vm.stage2.declare(&vcpu.order, piece, note(vcpu, vm), BUDGET).ok()
+}
+
+/// Undeclares a prefix of `range`, in one piece.
+#[inline(never)]
+fn unmap_range<H: Host>(range: Range<Ipa>, vcpu: &Vcpu, vm: &Vm<H>) -> Option<u64> {
+    let start = range.start();
+    if let Some(region) = vm.direct_region(start) {
+        let end = range.end().min(region.range().end());
+        let mut pages = 0_u64;
+        while let Some(at) = page_after(start, pages, end) {
+            vm.undeclare_direct(at, &vcpu.order)?;
+            pages = pages.wrapping_add(1);
+        }
+        return Some(pages);
+    }
+    let end = range.end().min(vm.next_direct(start));
+    let piece = Range::<Ipa>::new(start, end.raw().wrapping_sub(start.raw()))?;
+    vm.stage2.undeclare(&vcpu.order, piece, BUDGET).ok()
+}
+
+/// Page number `pages` from `start`, if it lies before `end`.
+fn page_after(start: Ipa, pages: u64, end: Ipa) -> Option<Ipa> {
+    let at = start.checked_add(pages.wrapping_mul(PAGE_SIZE))?;
+    (at < end).then_some(at)
+}
+
+/// ENROLL: once active, it stays so until the VM is reset.
+fn enroll<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+    if !vm.guard.active() {
+        vm.activate_guard(&vcpu.order);
+    }
+    vcpu.answer0(SUCCESS)
+}
+
+/// MEM_SHARE and MEM_UNSHARE: x1 = IPA, x2 = granules (0 means 1), x3 = 0.
+fn share<H: Host>(shared: bool, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+    let pages = vcpu.argument(2).max(1);
+    let pages = share_pages(Ipa::new(vcpu.argument(1)), pages, vcpu.argument(3), shared, vm);
+    match pages {
+        Some(pages) if pages != 0 => vcpu.answer([SUCCESS, pages, 0, 0]),
+        _ => vcpu.answer0(INVALID_PARAMETER),
+    }
+}
+
+fn share_pages<H: Host>(
+    start: Ipa,
+    pages: u64,
+    zero: u64,
+    shared: bool,
+    vm: &Vm<H>,
+) -> Option<u64> {
+    if zero != 0 || start.page_offset() != 0 {
+        return None;
+    }
+    let range = Range::<Ipa>::new(start, pages.checked_mul(PAGE_SIZE)?)?;
+    if range.end().raw() > vm.stage2.geometry().ipa_limit() || !vm.memory.is_ram(start) {
+        return None;
+    }
+    let ram = vm.memory.ram();
+    let left = ram.end().raw().wrapping_sub(start.raw()) >> PAGE_SHIFT;
+    let first = start.raw().wrapping_sub(ram.start().raw()) >> PAGE_SHIFT;
+    let most = pages.min(left).min(BUDGET.into());
+    let mut done = 0_u64;
+    while done < most && vm.shares.set(first.wrapping_add(done), shared) {
+        done = done.wrapping_add(1);
+    }
+    Some(done)
+}
+
+/// RELINQUISH: x1 = IPA. Nobody else can have the page, so it is wiped and stays.
+fn relinquish<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+    let ipa = Ipa::new(vcpu.argument(1));
+    if ipa.page_offset() != 0 {
+        return vcpu.answer0(INVALID_PARAMETER);
+    }
+    if vm.memory.is_ram(ipa) {
+        let page = ipa.raw().wrapping_sub(vm.memory.ram().start().raw()) >> PAGE_SHIFT;
+        if vm.shares.get(page) {
+            return vcpu.answer0(INVALID_PARAMETER);
+        }
+        if let Some(pa) = vm.ram_pa(ipa) {
+            vm.host().wipe(pa, PAGE_SIZE);
+        }
+    }
+    vcpu.answer0(SUCCESS)
+}
+
+/// QUERY: what is at x1 = IPA.
+fn query<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+    let ipa = Ipa::new(vcpu.argument(1)).page();
+    let Some(found) = vm.stage2.lookup(ipa) else { return vcpu.answer0(INVALID_PARAMETER) };
+    let (state, hint) = match found.entry {
+        _ if vm.memory.is_ram(ipa) => (PageState::Ram, Hint::default()),
+        _ if vm.memory.is_rom(ipa) => (PageState::Rom, Hint::default()),
+        Entry::Guard(note) => {
+            let hint = Hint { index: note.hint, mair: note.mair, preset: note.preset };
+            (PageState::Declared, hint)
+        }
+        Entry::Leaf { attr: Attr::Device, .. } => (PageState::Direct, Hint::default()),
+        _ => (PageState::Undeclared, Hint::default()),
+    };
+    vcpu.answer([SUCCESS, state.to_raw(), hint.to_raw(), 0])
+}
+
+impl<H: Host> Vm<H> {
+    /// Declares a page that is reached without a trap: its leaf stands from here on.
+    fn declare_direct(&self, ipa: Ipa, order: &lock::Order) -> bool {
+        let Some(region) = self.direct_region(ipa) else { return false };
+        let _changes = self.direct_changes.lock(order);
+        let done = self.stage2.install_device(order, ipa, region.pa(ipa)).is_ok();
+        if done {
+            region.set_declared(ipa, true);
+        }
+        done
+    }
+
+    /// Undeclares such a page: its leaf goes, unless the guard is not active. Whether it was declared;
+    /// `None` where that failed, and nothing changed.
+    fn undeclare_direct(&self, ipa: Ipa, order: &lock::Order) -> Option<bool> {
+        let region = self.direct_region(ipa)?;
+        let _changes = self.direct_changes.lock(order);
+        let declared = region.is_declared(ipa);
+        if self.guard.active() {
+            self.stage2.remove_device(order, ipa).ok()?;
+        }
+        region.set_declared(ipa, false);
+        Some(declared)
+    }
+
+    /// Activates the guard, and takes away what was reached without a trap and is not declared.
+    #[cold]
+    fn activate_guard(&self, order: &lock::Order) {
+        let _changes = self.direct_changes.lock(order);
+        self.guard.activate();
+        for region in &self.direct {
+            for ipa in region.pages() {
+                if !region.is_declared(ipa) {
+                    // Fails only for an address that Setup would have refused.
+                    let _ = self.stage2.remove_device(order, ipa);
+                }
+            }
+        }
+    }
+}
+
+const _: () = assert!(abi::MAX_DESCRIPTORS_PER_CALL == BUDGET);

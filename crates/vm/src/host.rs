@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a VM needs of the machine.
+
+use arch::{Pa, VcpuSet};
+use stage2::{TableMemory, Tlb};
+use vgic::Vgic;
+
+/// The machine, as one VM sees it. EL2 has an implementation per VM; tests have a recording one.
+///
+/// Nothing here may log or wait for another vCPU: some of it is called under a lock.
+pub trait Host: TableMemory + Tlb {
+    /// Makes these vCPUs of the VM exit soon if they run, and wakes them if they wait: their list
+    /// registers must be planned again, or the VM is stopping. Never names the calling vCPU.
+    fn kick(&self, vcpus: VcpuSet);
+
+    /// Takes the state of the list registers of `vcpu`, whose CPU this is, back into `vgic`
+    /// ([`Vgic::fold`]); what it returns about others is kicked.
+    fn fold_interrupts(&self, vcpu: usize, vgic: &mut Vgic);
+
+    /// Folds and plans the list registers of `vcpu`, whose CPU this is ([`Vgic::quick`] where that does).
+    fn plan_interrupts(&self, vcpu: usize, vgic: &mut Vgic);
+
+    /// One byte of the VM's console. Never waits; what finds no room is dropped and counted by the console.
+    fn console_put(&self, byte: u8);
+
+    /// Whether [`Host::console_put`] would find room.
+    fn console_has_room(&self) -> bool;
+
+    /// Whether [`Host::console_take`] would find a byte.
+    fn console_ready(&self) -> bool;
+
+    /// The next byte of the VM's console input.
+    fn console_take(&self) -> Option<u8>;
+
+    /// `bits` (1..=192) bits of entropy, the least significant word first; bits beyond are ignored.
+    /// `None` where there is not enough at this moment.
+    fn random(&self, bits: u32) -> Option<[u64; 3]>;
+
+    /// Fills `bytes` bytes of the VM's RAM at `pa` with zeros, and cleans them to the point of coherency.
+    fn wipe(&self, pa: Pa, bytes: u64);
+
+    /// MAIR_EL1 of the calling vCPU.
+    fn mair_el1(&self) -> u64;
+
+    /// Does for the calling CPU what SMCCC_ARCH_WORKAROUND_`number` (1, 2 or 3) does. Only called where
+    /// [`Setup`](crate::Setup) says that a guest is to call it.
+    fn workaround(&self, number: u8) {
+        let _ = number;
+    }
+}

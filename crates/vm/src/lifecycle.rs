@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! vCPUs on and off; a VM's way from running to stopped, or to its next life.
+//!
+//! ```text
+//!            start                stop (first reason wins)       last vCPU parks
+//! Parked ------------> Running ---------------------------> Stopping -------------> Parked
+//!    \                                                                               |
+//!     +---- finish ----> Stopped                                 start = reset <-----+
+//! ```
+
+use arch::{MAX_VCPUS, VcpuSet};
+use core::fmt;
+use core::sync::atomic::{AtomicU8, Ordering};
+use lock::{Lock, Order, Rank};
+
+/// Why a VM stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum StopReason {
+    /// PSCI SYSTEM_OFF.
+    PowerOff = 1,
+    /// PSCI SYSTEM_RESET or SYSTEM_RESET2: a new life follows.
+    Reset = 2,
+    /// The last vCPU that was on called CPU_OFF: nobody could ever turn one on again.
+    AllOff = 3,
+    /// A physical SError arrived while one of its vCPUs ran.
+    SError = 4,
+    /// EL2 could not go on with it (a reset that failed).
+    Failure = 5,
+}
+
+impl StopReason {
+    /// What the stop line says.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::PowerOff => "power off",
+            Self::Reset => "reset",
+            Self::AllOff => "all vCPUs off",
+            Self::SError => "SError",
+            Self::Failure => "failure",
+        }
+    }
+
+    const fn from_raw(raw: u8) -> Option<Self> {
+        Some(match raw {
+            1 => Self::PowerOff,
+            2 => Self::Reset,
+            3 => Self::AllOff,
+            4 => Self::SError,
+            5 => Self::Failure,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.text())
+    }
+}
+
+/// Power state of a vCPU, with the numbers of AFFINITY_INFO (DEN0022 section 5.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Power {
+    On = 0,
+    Off = 1,
+    OnPending = 2,
+}
+
+/// What [`Lifecycle::park`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parked {
+    /// Other vCPUs are still on their way out; or the VM is not stopping.
+    Others,
+    /// This was the last one: whoever gets this acts on the reason, alone.
+    Last(StopReason),
+}
+
+/// What became of [`Lifecycle::stop`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// The reason that counts: the first one.
+    pub reason: StopReason,
+    /// vCPUs to kick: those that are on.
+    pub kick: VcpuSet,
+    /// No vCPU was on: whoever called acts on the reason, alone.
+    pub parked: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nobody runs; not yet started, or between two lives.
+    Parked,
+    Running,
+    Stopping(StopReason),
+    Stopped,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Cpu {
+    power: Power,
+    entry: u64,
+    context: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    cpus: [Cpu; MAX_VCPUS],
+}
+
+/// The state machine; all transitions under one lock of [`Rank::Lifecycle`].
+pub struct Lifecycle {
+    state: Lock<State>,
+    /// The reason while stopping, else 0: a copy for [`Lifecycle::stopping`].
+    stopping: AtomicU8,
+    vcpus: usize,
+}
+
+impl State {
+    fn set(&self, power: Power) -> VcpuSet {
+        let mut set = VcpuSet::EMPTY;
+        for (index, cpu) in self.cpus.iter().enumerate() {
+            if cpu.power == power {
+                set.insert(index);
+            }
+        }
+        set
+    }
+}
+
+impl Lifecycle {
+    /// A VM of `vcpus` vCPUs, all off, not started.
+    pub(crate) fn new(vcpus: usize) -> Self {
+        let off = Cpu { power: Power::Off, entry: 0, context: 0 };
+        let state = State { phase: Phase::Parked, cpus: [off; MAX_VCPUS] };
+        Self {
+            state: Lock::new(Rank::Lifecycle, state),
+            stopping: AtomicU8::new(0),
+            vcpus: vcpus.min(MAX_VCPUS),
+        }
+    }
+
+    /// Begins a life: vCPU 0 will start at `entry` with `context` in x0. `false` unless nobody runs.
+    pub fn start(&self, order: &Order, entry: u64, context: u64) -> bool {
+        let mut state = self.state.lock(order);
+        if state.phase != Phase::Parked {
+            return false;
+        }
+        state.phase = Phase::Running;
+        if let Some(cpu) = state.cpus.first_mut() {
+            *cpu = Cpu { power: Power::OnPending, entry, context };
+        }
+        true
+    }
+
+    /// The end: nothing can be started any more. `false` unless nobody runs.
+    pub fn finish(&self, order: &Order) -> bool {
+        let mut state = self.state.lock(order);
+        let parked = state.phase == Phase::Parked;
+        if parked {
+            state.phase = Phase::Stopped;
+        }
+        parked
+    }
+
+    /// Whether the VM has come to its end.
+    pub fn finished(&self, order: &Order) -> bool {
+        self.state.lock(order).phase == Phase::Stopped
+    }
+
+    /// Where vCPU `index` begins and what it finds in x0, if it was turned on; it is on from here.
+    pub(crate) fn take_start(&self, order: &Order, index: usize) -> Option<(u64, u64)> {
+        let mut state = self.state.lock(order);
+        if state.phase != Phase::Running {
+            return None;
+        }
+        let cpu = state.cpus.get_mut(index)?;
+        if cpu.power != Power::OnPending {
+            return None;
+        }
+        cpu.power = Power::On;
+        Some((cpu.entry, cpu.context))
+    }
+
+    /// CPU_ON. What the target was, if not off; nothing has changed then.
+    pub(crate) fn turn_on(
+        &self,
+        order: &Order,
+        target: usize,
+        entry: u64,
+        context: u64,
+    ) -> Result<(), Power> {
+        let mut state = self.state.lock(order);
+        let running = state.phase == Phase::Running;
+        match state.cpus.get_mut(target) {
+            Some(cpu) if cpu.power == Power::Off => {
+                // While stopping the answer reaches nobody; but nobody may start.
+                if running {
+                    *cpu = Cpu { power: Power::OnPending, entry, context };
+                }
+                Ok(())
+            }
+            Some(cpu) => Err(cpu.power),
+            None => Err(Power::On),
+        }
+    }
+
+    /// CPU_OFF of vCPU `index`: the reason to stop the VM instead, if there is one.
+    pub(crate) fn turn_off(&self, order: &Order, index: usize) -> Option<StopReason> {
+        let mut state = self.state.lock(order);
+        if let Phase::Stopping(reason) = state.phase {
+            return Some(reason);
+        }
+        let mut others = state.set(Power::On).union(state.set(Power::OnPending));
+        others.remove(index);
+        if others.is_empty() {
+            return Some(StopReason::AllOff);
+        }
+        if let Some(cpu) = state.cpus.get_mut(index) {
+            cpu.power = Power::Off;
+        }
+        None
+    }
+
+    /// Power state of vCPU `index`.
+    pub(crate) fn power(&self, order: &Order, index: usize) -> Option<Power> {
+        if index >= self.vcpus {
+            return None;
+        }
+        self.state.lock(order).cpus.get(index).map(|cpu| cpu.power)
+    }
+
+    /// vCPUs that are on.
+    pub fn on(&self, order: &Order) -> VcpuSet {
+        self.state.lock(order).set(Power::On)
+    }
+
+    /// Asks the VM to stop. vCPUs that were to be turned on stay off. `None` if it does not run.
+    pub(crate) fn stop(&self, order: &Order, reason: StopReason) -> Option<Stop> {
+        let mut state = self.state.lock(order);
+        let reason = match state.phase {
+            Phase::Running => reason,
+            Phase::Stopping(first) => {
+                return Some(Stop { reason: first, kick: VcpuSet::EMPTY, parked: false });
+            }
+            Phase::Parked | Phase::Stopped => return None,
+        };
+        for cpu in &mut state.cpus {
+            if cpu.power == Power::OnPending {
+                cpu.power = Power::Off;
+            }
+        }
+        let kick = state.set(Power::On);
+        let parked = kick.is_empty();
+        if parked {
+            state.phase = Phase::Parked;
+        } else {
+            state.phase = Phase::Stopping(reason);
+            self.stopping.store(reason as u8, Ordering::Release);
+        }
+        Some(Stop { reason, kick, parked })
+    }
+
+    /// Why the VM is stopping, if it is. Takes no lock.
+    #[inline(always)]
+    pub fn stopping(&self) -> Option<StopReason> {
+        StopReason::from_raw(self.stopping.load(Ordering::Acquire))
+    }
+
+    /// vCPU `index` has left the guest of a VM that is stopping, and will not enter it again.
+    pub(crate) fn park(&self, order: &Order, index: usize) -> Parked {
+        let mut state = self.state.lock(order);
+        let Phase::Stopping(reason) = state.phase else { return Parked::Others };
+        match state.cpus.get_mut(index) {
+            Some(cpu) if cpu.power == Power::On => cpu.power = Power::Off,
+            _ => return Parked::Others,
+        }
+        if !state.set(Power::On).is_empty() {
+            return Parked::Others;
+        }
+        state.phase = Phase::Parked;
+        self.stopping.store(0, Ordering::Release);
+        Parked::Last(reason)
+    }
+}

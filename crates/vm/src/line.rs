@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What people read: the line of a refusal, and a VM's last line. Formatted outside the exit path.
+
+use crate::{Counts, Host, Reason, Refusal, StopReason, Vm};
+use arch::{AbortKind, Ipa, PAGE_SIZE};
+use core::fmt;
+use mmio_guard::{Dialect, Policy, abi};
+
+/// `NAME: stopped (REASON): H hypercalls, M MMIO exits, R refused`.
+#[derive(Clone, Copy, Debug)]
+pub struct StopLine<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) reason: StopReason,
+    pub(crate) counts: Counts,
+}
+
+impl fmt::Display for StopLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { hypercalls, mmio, refused } = self.counts;
+        write!(
+            f,
+            "{}: stopped ({}): {hypercalls} hypercalls, {mmio} MMIO exits, {refused} refused",
+            self.name, self.reason
+        )
+    }
+}
+
+/// One refusal or other abort, in words, with what its guest or its owner can do about it.
+pub struct RefusalLine<'a, H: Host> {
+    vm: &'a Vm<H>,
+    vcpu: usize,
+    refusal: Refusal,
+    left_out: u64,
+}
+
+impl<H: Host> Vm<H> {
+    /// The line of `refusal`; `left_out` is what [`RateLimit::admit`](crate::RateLimit::admit) said.
+    pub const fn refusal_line(
+        &self,
+        vcpu: usize,
+        refusal: Refusal,
+        left_out: u64,
+    ) -> RefusalLine<'_, H> {
+        RefusalLine { vm: self, vcpu, refusal, left_out }
+    }
+}
+
+impl<H: Host> fmt::Display for RefusalLine<'_, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let r = &self.refusal;
+        let verb = match r.reason {
+            Reason::Undeclared => "refused",
+            _ => "aborted",
+        };
+        write!(f, "{}: vCPU {}: {verb} ", self.vm.name(), self.vcpu)?;
+        match (r.kind, r.write) {
+            (AbortKind::Instruction, _) => f.write_str("fetch")?,
+            (AbortKind::Data, true) => f.write_str("store")?,
+            (AbortKind::Data, false) => f.write_str("load")?,
+        }
+        if let Some(width) = r.width {
+            write!(f, " of {} bytes", width.bytes())?;
+        }
+        match r.ipa {
+            Some(ipa) => write!(f, " at IPA {ipa}")?,
+            None => f.write_str(" at an unknown IPA")?,
+        }
+        write!(f, " (VA {}, PC {:#x}): {}", r.va, r.pc, r.reason.text())?;
+        if let Some(ipa) = r.ipa {
+            if let Some((device, _)) = self.vm.bus.at(ipa) {
+                write!(f, ", {}", device.node())?;
+            }
+            if r.reason == Reason::Undeclared {
+                self.remedy(f, ipa)?;
+            }
+        }
+        if self.left_out != 0 {
+            write!(f, " ({} more lines left out)", self.left_out)?;
+        }
+        Ok(())
+    }
+}
+
+impl<H: Host> RefusalLine<'_, H> {
+    /// How to declare the page of `ipa`.
+    fn remedy(&self, f: &mut fmt::Formatter<'_>, ipa: Ipa) -> fmt::Result {
+        let (vm, page) = (self.vm, ipa.page());
+        if vm.memory().is_memory(page) {
+            return f.write_str("; memory cannot be declared");
+        }
+        if page.raw() >= vm.stage2().geometry().ipa_limit() {
+            return f.write_str("; beyond the VM's IPA size, cannot be declared");
+        }
+        if vm.guard().allowed_until(page).is_none() {
+            return write!(f, "; not in vm.allow, or vm.preset={page}+{PAGE_SIZE:#x}");
+        }
+        let id = match vm.guard().dialect() {
+            Dialect::Pkvm => abi::pkvm::MAP,
+            Dialect::Series => abi::series::MAP,
+        };
+        debug_assert!(vm.guard().policy() != Policy::Off);
+        write!(f, "; declare it: HVC {id:#x} with x1={page}, or vm.preset={page}+{PAGE_SIZE:#x}")
+    }
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Power: PSCI 1.1 (DEN0022).
+
+use crate::lifecycle::Power;
+use crate::{Host, Outcome, StopReason, Vcpu, Vm, smccc, trng};
+use arch::{Ipa, VcpuSet};
+use mmio_guard::abi::{NOT_SUPPORTED, SUCCESS};
+
+pub(crate) const VERSION: u32 = 0x8400_0000;
+pub(crate) const CPU_SUSPEND_32: u32 = 0x8400_0001;
+pub(crate) const CPU_SUSPEND_64: u32 = 0xc400_0001;
+pub(crate) const CPU_OFF: u32 = 0x8400_0002;
+pub(crate) const CPU_ON_32: u32 = 0x8400_0003;
+pub(crate) const CPU_ON_64: u32 = 0xc400_0003;
+pub(crate) const AFFINITY_INFO_32: u32 = 0x8400_0004;
+pub(crate) const AFFINITY_INFO_64: u32 = 0xc400_0004;
+pub(crate) const MIGRATE_INFO_TYPE: u32 = 0x8400_0006;
+pub(crate) const SYSTEM_OFF: u32 = 0x8400_0008;
+pub(crate) const SYSTEM_RESET: u32 = 0x8400_0009;
+pub(crate) const FEATURES: u32 = 0x8400_000a;
+pub(crate) const SYSTEM_RESET2_32: u32 = 0x8400_0012;
+pub(crate) const SYSTEM_RESET2_64: u32 = 0xc400_0012;
+
+const VERSION_1_1: u64 = 0x1_0001;
+/// No trusted OS, so nothing that cannot migrate.
+const TRUSTED_OS_ABSENT: u64 = 2;
+/// SYSTEM_RESET2's only architected type.
+const SYSTEM_WARM_RESET: u32 = 0;
+
+const INVALID_PARAMETERS: u64 = (-2_i64).cast_unsigned();
+const ALREADY_ON: u64 = (-4_i64).cast_unsigned();
+const ON_PENDING: u64 = (-5_i64).cast_unsigned();
+const INVALID_ADDRESS: u64 = (-9_i64).cast_unsigned();
+
+#[inline(always)]
+pub(crate) fn call<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+    if id == VERSION {
+        return vcpu.answer0(VERSION_1_1);
+    }
+    other(id, vcpu, vm)
+}
+
+#[inline(never)]
+fn other<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+    match id {
+        CPU_SUSPEND_32 | CPU_SUSPEND_64 => {
+            // Every state is served as standby, which the interface permits: the call returns here.
+            vcpu.answer0(SUCCESS);
+            Outcome::Wait { advance: false, il: true }
+        }
+        CPU_OFF => match vm.lifecycle().turn_off(&vcpu.order, vcpu.index) {
+            None => Outcome::Off,
+            Some(reason) => stop(reason, vcpu, vm),
+        },
+        CPU_ON_32 => {
+            let [target, entry, context] = [1, 2, 3].map(|n| u64::from(vcpu.argument(n) as u32));
+            turn_on(target, entry, context, vcpu, vm)
+        }
+        CPU_ON_64 => {
+            let [target, entry, context] = [1, 2, 3].map(|n| vcpu.argument(n));
+            turn_on(target, entry, context, vcpu, vm)
+        }
+        AFFINITY_INFO_32 => {
+            let [target, level] = [1, 2].map(|n| u64::from(vcpu.argument(n) as u32));
+            affinity_info(target, level, vcpu, vm)
+        }
+        AFFINITY_INFO_64 => {
+            let (target, level) = (vcpu.argument(1), vcpu.argument(2));
+            affinity_info(target, level, vcpu, vm)
+        }
+        MIGRATE_INFO_TYPE => vcpu.answer0(TRUSTED_OS_ABSENT),
+        SYSTEM_OFF => stop(StopReason::PowerOff, vcpu, vm),
+        SYSTEM_RESET => stop(StopReason::Reset, vcpu, vm),
+        SYSTEM_RESET2_32 | SYSTEM_RESET2_64 => {
+            if vcpu.argument(1) as u32 == SYSTEM_WARM_RESET {
+                stop(StopReason::Reset, vcpu, vm)
+            } else {
+                vcpu.answer0(INVALID_PARAMETERS)
+            }
+        }
+        FEATURES => {
+            let known = is_known(vcpu.argument(1) as u32);
+            vcpu.answer0(if known { SUCCESS } else { NOT_SUPPORTED })
+        }
+        trng::VERSION | trng::FEATURES | trng::GET_UUID | trng::RND32 | trng::RND64 => {
+            trng::call(id, vcpu, vm)
+        }
+        _ => vcpu.answer0(NOT_SUPPORTED),
+    }
+}
+
+/// What PSCI_FEATURES answers 0 to: no flag applies to any of them.
+const fn is_known(id: u32) -> bool {
+    matches!(
+        id,
+        VERSION
+            | CPU_SUSPEND_32
+            | CPU_SUSPEND_64
+            | CPU_OFF
+            | CPU_ON_32
+            | CPU_ON_64
+            | AFFINITY_INFO_32
+            | AFFINITY_INFO_64
+            | MIGRATE_INFO_TYPE
+            | SYSTEM_OFF
+            | SYSTEM_RESET
+            | FEATURES
+            | SYSTEM_RESET2_32
+            | SYSTEM_RESET2_64
+            | smccc::VERSION
+    )
+}
+
+/// The vCPU with this MPIDR: its affinity, and zeros where MPIDR_EL1 has other fields.
+fn target<H: Host>(mpidr: u64, vm: &Vm<H>) -> Option<usize> {
+    (0..vm.vcpus()).find(|index| Vm::<H>::mpidr(*index).raw() == mpidr)
+}
+
+fn turn_on<H: Host>(mpidr: u64, entry: u64, context: u64, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+    let Some(index) = target(mpidr, vm) else { return vcpu.answer0(INVALID_PARAMETERS) };
+    // Bit 0 would ask for AArch32, which EL1 does not have here.
+    if entry & 3 != 0 || !vm.memory().is_memory(Ipa::new(entry)) {
+        return vcpu.answer0(INVALID_ADDRESS);
+    }
+    match vm.lifecycle().turn_on(&vcpu.order, index, entry, context) {
+        Ok(()) => {
+            vm.host().kick(VcpuSet::single(index));
+            vcpu.answer0(SUCCESS)
+        }
+        Err(Power::OnPending) => vcpu.answer0(ON_PENDING),
+        Err(_) => vcpu.answer0(ALREADY_ON),
+    }
+}
+
+fn affinity_info<H: Host>(mpidr: u64, level: u64, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+    // Levels above 0 need not be served since PSCI 1.0.
+    let power = if level == 0 { target(mpidr, vm) } else { None }
+        .and_then(|index| vm.lifecycle().power(&vcpu.order, index));
+    match power {
+        Some(power) => vcpu.answer0(power as u64),
+        None => vcpu.answer0(INVALID_PARAMETERS),
+    }
+}
+
+/// Stops the VM. Whoever asked first is obeyed; the calling vCPU has nothing more to do either way.
+fn stop<H: Host>(reason: StopReason, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+    let reason = vm.stop(&vcpu.order, reason, Some(vcpu)).map_or(reason, |stop| stop.reason);
+    Outcome::Stop(reason)
+}

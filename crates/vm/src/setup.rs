@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How a VM is made.
+
+use crate::Direct;
+use arch::{Ipa, Range};
+use core::fmt;
+use core::sync::atomic::AtomicU64;
+use mmio_guard::{Dialect, Policy};
+
+/// Number of ID registers: op0 = 3, op1 = 0, CRn = 0, CRm 0..8, op2 0..8.
+pub const ID_REGISTERS: usize = 64;
+
+/// x0 of ARCH_FEATURES for SMCCC_ARCH_WORKAROUND_1, 2 and 3: -1 unknown, 0 the guest is to call it
+/// ([`Host::workaround`](crate::Host::workaround)), 1 not needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workarounds(pub [i8; 3]);
+
+impl Default for Workarounds {
+    fn default() -> Self {
+        Self([-1; 3])
+    }
+}
+
+/// All that a [`Vm`](crate::Vm) needs to know. Addresses are the guest's.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// Name in log lines; what goes beyond 31 bytes is cut.
+    pub name: &'a str,
+    /// Number in trace events.
+    pub id: u16,
+    /// Number of vCPUs, 1..=8.
+    pub vcpus: usize,
+    /// When the guard is active.
+    pub policy: Policy,
+    /// Which numbers its calls have.
+    pub dialect: Dialect,
+    /// RAM.
+    pub ram: Range<Ipa>,
+    /// Read-only memory, at most 8 regions.
+    pub roms: &'a [Range<Ipa>],
+    /// What may be declared, at most 16 ranges; empty: everything.
+    pub allow: &'a [Range<Ipa>],
+    /// What is declared on the guest's behalf, at most 16 ranges.
+    pub preset: &'a [Range<Ipa>],
+    /// Device pages reached without a trap, at most 8 regions. Under GICv2 GICV is one of them.
+    pub direct: &'a [Direct],
+    /// Page of the test device.
+    pub test_device: Option<Ipa>,
+    /// The interrupt controller.
+    pub gic: vgic::Config,
+    /// What the guest reads from its ID registers, at CRm << 3 | op2: filtered by
+    /// `arch::visible_id_register`, zero where that has no answer.
+    pub id_registers: &'a [u64; ID_REGISTERS],
+    /// Whether [`Host::random`](crate::Host::random) has a source.
+    pub trng: bool,
+    /// Answers about the workarounds.
+    pub workarounds: Workarounds,
+    /// A bit per page of RAM: [`Vm::share_words`](crate::Vm::share_words) zeroed words.
+    pub shares: &'static [AtomicU64],
+}
+
+/// Why a VM cannot be made so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetupError {
+    /// Number of vCPUs.
+    Vcpus(usize),
+    /// A range of this kind is empty, unaligned or beyond the IPA size.
+    Range(&'static str, Range<Ipa>),
+    /// These two kinds of ranges overlap here.
+    Overlap(&'static str, &'static str, Range<Ipa>),
+    /// The test device cannot stand here.
+    TestDevice(Ipa),
+    /// More ranges of this kind than there is room for.
+    TooMany(&'static str),
+    /// [`Setup::shares`] is too small.
+    Shares,
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vcpus(count) => write!(f, "{count} vCPUs: there can be 1 to 8"),
+            Self::Range(kind, range) => {
+                write!(f, "{kind} {range} is empty, not page-aligned or beyond the VM's IPA size")
+            }
+            Self::Overlap(one, other, range) => write!(f, "{one} {range} overlaps {other}"),
+            Self::TestDevice(ipa) => write!(f, "there is no room for a test device at {ipa}"),
+            Self::TooMany(kind) => write!(f, "too many ranges of kind {kind}"),
+            Self::Shares => f.write_str("the bitmap of shared pages is too small"),
+        }
+    }
+}
+
+impl core::error::Error for SetupError {}
+
+/// Checks everything that can be checked without the machine.
+pub(crate) fn check(setup: &Setup<'_>, ipa_limit: u64) -> Result<(), SetupError> {
+    use crate::memory::{DirectPages, Shares};
+
+    if setup.vcpus == 0 || setup.vcpus > arch::MAX_VCPUS || setup.vcpus != setup.gic.vcpus() {
+        return Err(SetupError::Vcpus(setup.vcpus));
+    }
+    let ram = core::slice::from_ref(&setup.ram);
+    let lists =
+        [("ram", ram), ("rom", setup.roms), ("allow", setup.allow), ("preset", setup.preset)];
+    for (kind, ranges) in lists {
+        for range in ranges {
+            check_range(kind, range, ipa_limit)?;
+        }
+    }
+    for region in setup.direct {
+        check_range("direct", &region.ipa, ipa_limit)?;
+        let pages = region.ipa.size() >> arch::PAGE_SHIFT;
+        if pages > DirectPages::MAX_PAGES || region.pa.page_offset() != 0 {
+            return Err(SetupError::Range("direct", region.ipa));
+        }
+    }
+    // Memory, presets and direct pages: memory is never declared, and no page has two meanings.
+    for (i, rom) in setup.roms.iter().enumerate() {
+        if rom.overlaps(&setup.ram) {
+            return Err(SetupError::Overlap("rom", "ram", *rom));
+        }
+        if setup.roms.iter().skip(i).skip(1).any(|other| other.overlaps(rom)) {
+            return Err(SetupError::Overlap("rom", "rom", *rom));
+        }
+    }
+    let memory = || core::iter::once(&setup.ram).chain(setup.roms);
+    for preset in setup.preset {
+        if memory().any(|region| region.overlaps(preset)) {
+            return Err(SetupError::Overlap("preset", "memory", *preset));
+        }
+    }
+    for (i, direct) in setup.direct.iter().enumerate() {
+        if memory().any(|region| region.overlaps(&direct.ipa)) {
+            return Err(SetupError::Overlap("direct", "memory", direct.ipa));
+        }
+        if setup.direct.iter().skip(i).skip(1).any(|other| other.ipa.overlaps(&direct.ipa)) {
+            return Err(SetupError::Overlap("direct", "direct", direct.ipa));
+        }
+    }
+    if let Some(page) = setup.test_device {
+        let page = Range::<Ipa>::new(page, arch::PAGE_SIZE).ok_or(SetupError::TestDevice(page))?;
+        check_range("test device", &page, ipa_limit)?;
+        if memory().any(|region| region.overlaps(&page)) {
+            return Err(SetupError::Overlap("test device", "memory", page));
+        }
+    }
+    let words = u64::try_from(setup.shares.len()).unwrap_or(u64::MAX);
+    if words < Shares::words(setup.ram.size()) {
+        return Err(SetupError::Shares);
+    }
+    Ok(())
+}
+
+fn check_range(kind: &'static str, range: &Range<Ipa>, limit: u64) -> Result<(), SetupError> {
+    let good = range.size() != 0
+        && range.start().page_offset() == 0
+        && range.end().page_offset() == 0
+        && range.end().raw() <= limit;
+    if good { Ok(()) } else { Err(SetupError::Range(kind, *range)) }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Trace events: one fixed record per refusal, in a ring per CPU.
+
+use crate::{Reason, Refusal};
+use arch::{AbortKind, Width};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// Words of a record: 64 bytes.
+pub const WORDS: usize = 8;
+
+/// One refusal or other abort.
+///
+/// | word | contents |
+/// |---|---|
+/// | 0 | number of the event on its CPU, from 1; 0 while it is being written |
+/// | 1 | time: CNTPCT_EL0 |
+/// | 2 | PC |
+/// | 3 | VA |
+/// | 4 | IPA; all ones where unknown |
+/// | 5 | VM 15:0, vCPU 23:16, reason 31:24, bytes 39:32 (0: unknown), 40 store, 41 instruction, 47:42 zero |
+/// | 6, 7 | zero |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// CNTPCT_EL0 when it was recorded.
+    pub time: u64,
+    /// Number of the VM.
+    pub vm: u16,
+    /// Number of the vCPU in it.
+    pub vcpu: u8,
+    /// What happened.
+    pub refusal: Refusal,
+}
+
+const UNKNOWN_IPA: u64 = u64::MAX;
+
+impl Event {
+    /// Words 1 to 7.
+    #[inline(always)]
+    const fn encode(&self) -> [u64; 7] {
+        let r = &self.refusal;
+        let ipa = match r.ipa {
+            Some(ipa) => ipa.raw(),
+            None => UNKNOWN_IPA,
+        };
+        let bytes = match r.width {
+            Some(width) => width.bytes(),
+            None => 0,
+        };
+        let who = self.vm as u64 | (self.vcpu as u64) << 16 | (r.reason as u64) << 24;
+        let what = bytes << 32
+            | (r.write as u64) << 40
+            | (matches!(r.kind, AbortKind::Instruction) as u64) << 41;
+        [self.time, r.pc, r.va.raw(), ipa, who | what, 0, 0]
+    }
+
+    /// Reads words 1 to 7; `None` for a reason of a later version.
+    pub fn decode(words: &[u64; 7]) -> Option<Self> {
+        let [time, pc, va, ipa, packed, ..] = *words;
+        let [vm0, vm1, vcpu, reason, bytes, flags, ..] = packed.to_le_bytes();
+        Some(Self {
+            time,
+            vm: u16::from_le_bytes([vm0, vm1]),
+            vcpu,
+            refusal: Refusal {
+                pc,
+                va: arch::Va::new(va),
+                ipa: (ipa != UNKNOWN_IPA).then_some(arch::Ipa::new(ipa)),
+                reason: Reason::from_raw(reason)?,
+                kind: if flags & 2 != 0 { AbortKind::Instruction } else { AbortKind::Data },
+                width: match bytes {
+                    1 => Some(Width::B1),
+                    2 => Some(Width::B2),
+                    4 => Some(Width::B4),
+                    8 => Some(Width::B8),
+                    _ => None,
+                },
+                write: flags & 1 != 0,
+            },
+        })
+    }
+}
+
+/// The last `N` events (a power of two) of one CPU: it alone writes; others may read at any time.
+#[repr(C, align(64))]
+pub struct Ring<const N: usize> {
+    records: [[AtomicU64; WORDS]; N],
+    /// Events ever written.
+    written: AtomicU64,
+}
+
+impl<const N: usize> Default for Ring<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const N: usize> Ring<N> {
+    const POWER_OF_TWO: () = assert!(N.is_power_of_two());
+
+    /// An empty ring.
+    pub const fn new() -> Self {
+        let () = Self::POWER_OF_TWO;
+        Self {
+            records: [const { [const { AtomicU64::new(0) }; WORDS] }; N],
+            written: AtomicU64::new(0),
+        }
+    }
+
+    /// Adds an event over the oldest. Only the CPU whose ring it is may call this.
+    #[inline(always)]
+    pub fn push(&self, event: &Event) {
+        let number = self.written.load(Ordering::Relaxed);
+        let Some(record) = self.records.get(number as usize & N.wrapping_sub(1)) else { return };
+        let [sequence, body @ ..] = record;
+        // A reader that sees any word of the new event sees that its number is not the old one.
+        sequence.store(0, Ordering::Relaxed);
+        fence(Ordering::Release);
+        for (word, value) in body.iter().zip(event.encode()) {
+            word.store(value, Ordering::Relaxed);
+        }
+        let number = number.wrapping_add(1);
+        sequence.store(number, Ordering::Release);
+        self.written.store(number, Ordering::Release);
+    }
+
+    /// Events ever written.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// Event `number`, counted from 1; `None` where it is not there any more, or not yet.
+    pub fn get(&self, number: u64) -> Option<Event> {
+        let index = number.checked_sub(1)? as usize & N.wrapping_sub(1);
+        let [sequence, body @ ..] = self.records.get(index)?;
+        if sequence.load(Ordering::Acquire) != number {
+            return None;
+        }
+        let mut words = [0; 7];
+        for (value, word) in words.iter_mut().zip(body) {
+            *value = word.load(Ordering::Relaxed);
+        }
+        fence(Ordering::Acquire);
+        if sequence.load(Ordering::Relaxed) != number {
+            return None;
+        }
+        Event::decode(&words)
+    }
+}

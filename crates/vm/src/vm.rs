@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the vCPUs of a VM share.
+
+use crate::bus::Bus;
+use crate::counters::Counters;
+use crate::guard::Guard;
+use crate::lifecycle::Stop;
+use crate::memory::{DirectPages, Shares};
+use crate::{
+    Counts, Features, Host, ID_REGISTERS, Lifecycle, MemoryMap, Parked, RateLimit, Setup,
+    SetupError, StopLine, StopReason, Vcpu, Workarounds,
+};
+use arch::{Ipa, MAX_VCPUS, Mpidr, PAGE_SIZE, Pa, Range};
+use arrayvec::{ArrayString, ArrayVec};
+use lock::{Lock, Order, Rank};
+use mmio_guard::{Dialect, Policy};
+use stage2::{Attr, DeclareError, Entry, MapError, Note, Stage2};
+use vgic::{Version, Vgic};
+
+/// Most regions of [`Direct`](crate::Direct) pages.
+pub(crate) const MAX_DIRECT: usize = 8;
+
+/// One VM.
+pub struct Vm<H: Host> {
+    pub(crate) stage2: Stage2<H>,
+    pub(crate) guard: Guard,
+    pub(crate) memory: MemoryMap,
+    /// The guard need look at nothing but RAM: no allow list, no rom, no direct pages.
+    pub(crate) plain: bool,
+    pub(crate) direct: ArrayVec<DirectPages, MAX_DIRECT>,
+    /// Serialises what changes direct pages: a page's bit, its leaf and the guard's state go together.
+    pub(crate) direct_changes: Lock<()>,
+    pub(crate) counters: [Counters; MAX_VCPUS],
+    pub(crate) bus: Bus,
+    pub(crate) gic: vgic::Config,
+    pub(crate) vgic: Lock<Vgic>,
+    pub(crate) shares: Shares,
+    pub(crate) id_registers: [u64; ID_REGISTERS],
+    pub(crate) workarounds: Workarounds,
+    features: Features,
+    lifecycle: Lifecycle,
+    log_limit: RateLimit,
+    name: ArrayString<32>,
+    id: u16,
+    vcpus: usize,
+}
+
+/// Why a VM could not be brought back to its beginning. It must not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetError {
+    /// A preset page cannot be declared.
+    Preset(Range<Ipa>, DeclareError),
+    /// A page reached without a trap cannot be mapped.
+    Direct(Ipa, MapError),
+}
+
+impl core::fmt::Display for ResetError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Preset(range, error) => write!(f, "preset {range} cannot be declared: {error:?}"),
+            Self::Direct(ipa, error) => write!(f, "device page {ipa} cannot be mapped: {error:?}"),
+        }
+    }
+}
+
+impl core::error::Error for ResetError {}
+
+impl<H: Host> Vm<H> {
+    /// Words of [`Setup::shares`] that a VM with `ram_size` bytes of RAM needs.
+    pub const fn share_words(ram_size: u64) -> u64 {
+        Shares::words(ram_size)
+    }
+
+    /// Makes a VM; `stage2` has its RAM and read-only memory mapped before the VM starts.
+    ///
+    /// # Errors
+    /// [`SetupError`] says what does not fit; nothing runs then.
+    pub fn new(stage2: Stage2<H>, setup: &Setup<'_>) -> Result<Self, SetupError> {
+        crate::setup::check(setup, stage2.geometry().ipa_limit())?;
+        let mut direct = ArrayVec::new();
+        for region in setup.direct {
+            direct.try_push(DirectPages::new(region)).map_err(|_| SetupError::TooMany("direct"))?;
+        }
+        let plain = setup.allow.is_empty() && setup.roms.is_empty() && setup.direct.is_empty();
+        let mut name = ArrayString::new();
+        for c in setup.name.chars() {
+            if name.try_push(c).is_err() {
+                break;
+            }
+        }
+        Ok(Self {
+            stage2,
+            guard: Guard::new(setup.policy, setup.dialect, setup.allow, setup.preset)?,
+            memory: MemoryMap::new(setup.ram, setup.roms)?,
+            plain,
+            direct,
+            direct_changes: Lock::new(Rank::Lifecycle, ()),
+            counters: Default::default(),
+            bus: Bus::new(setup),
+            gic: setup.gic,
+            vgic: Lock::new(Rank::Vgic, Vgic::new(setup.gic)),
+            shares: Shares::new(setup.shares),
+            id_registers: *setup.id_registers,
+            workarounds: setup.workarounds,
+            features: features(setup),
+            lifecycle: Lifecycle::new(setup.vcpus),
+            log_limit: RateLimit::new(),
+            name,
+            id: setup.id,
+            vcpus: setup.vcpus,
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its number in trace events.
+    pub const fn id(&self) -> u16 {
+        self.id
+    }
+
+    /// Number of vCPUs.
+    pub const fn vcpus(&self) -> usize {
+        self.vcpus
+    }
+
+    /// What it has.
+    pub const fn features(&self) -> Features {
+        self.features
+    }
+
+    /// Its guard.
+    pub const fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// Its memory.
+    pub const fn memory(&self) -> &MemoryMap {
+        &self.memory
+    }
+
+    /// Its tables.
+    pub const fn stage2(&self) -> &Stage2<H> {
+        &self.stage2
+    }
+
+    /// The machine.
+    #[inline(always)]
+    pub const fn host(&self) -> &H {
+        self.stage2.host()
+    }
+
+    /// Its interrupt controller: to fold, plan and forward, on the CPU of the vCPU that it is about.
+    pub const fn vgic(&self) -> &Lock<Vgic> {
+        &self.vgic
+    }
+
+    /// Its vCPUs on and off.
+    pub const fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+
+    /// Which of its refusals are logged.
+    pub const fn log_limit(&self) -> &RateLimit {
+        &self.log_limit
+    }
+
+    /// What a vCPU's MPIDR_EL1 says (VMPIDR_EL2 also has bit 31 set).
+    pub const fn mpidr(index: usize) -> Mpidr {
+        Mpidr::new(vgic::Config::affinity(index) as u64)
+    }
+
+    #[inline(always)]
+    pub(crate) fn counters(&self, vcpu: &Vcpu) -> &Counters {
+        let [first, ..] = &self.counters;
+        self.counters.get(vcpu.index % MAX_VCPUS).unwrap_or(first)
+    }
+
+    /// What its vCPUs have done in this life.
+    pub fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        for counters in &self.counters {
+            counters.add_to(&mut sum);
+        }
+        sum
+    }
+
+    /// Pages declared now, those reached without a trap included.
+    pub fn declared_pages(&self) -> u64 {
+        self.direct
+            .iter()
+            .map(DirectPages::declared_pages)
+            .fold(self.stage2.declared_pages(), u64::wrapping_add)
+    }
+
+    /// Pages shared now.
+    pub fn shared_pages(&self) -> u64 {
+        self.shares.count()
+    }
+
+    /// What its stop line says.
+    pub fn stop_line(&self, reason: StopReason) -> StopLine<'_> {
+        StopLine { name: &self.name, reason, counts: self.counts() }
+    }
+
+    /// Begins a life, after [`Vm::reset`]: vCPU 0 starts at `entry` with `context` in x0. Wakes its CPU.
+    pub fn start(&self, order: &Order, entry: Ipa, context: u64) -> bool {
+        self.lifecycle.start(order, entry.raw(), context)
+    }
+
+    /// Whether `vcpu` was turned on. Its general registers are those of a vCPU out of reset then: x0 the
+    /// caller's context, the others 0, EL1h with everything masked; EL2 resets all else.
+    pub fn take_start(&self, vcpu: &mut Vcpu) -> bool {
+        let Some((entry, context)) = self.lifecycle.take_start(&vcpu.order, vcpu.index) else {
+            return false;
+        };
+        vcpu.regs = arch::GuestRegs::default();
+        vcpu.regs.set(0, context);
+        vcpu.regs.elr = entry;
+        vcpu.regs.spsr = arch::pstate::EL1H
+            | arch::pstate::D
+            | arch::pstate::A
+            | arch::pstate::I
+            | arch::pstate::F;
+        vcpu.refusal = crate::Refusal::default();
+        true
+    }
+
+    /// Asks the VM to stop, from anywhere, and kicks its vCPUs. `None` if it does not run. A calling
+    /// vCPU is kicked too unless it is `except`.
+    pub fn stop(&self, order: &Order, reason: StopReason, except: Option<&Vcpu>) -> Option<Stop> {
+        let mut stop = self.lifecycle.stop(order, reason)?;
+        if let Some(vcpu) = except {
+            stop.kick.remove(vcpu.index);
+        }
+        if !stop.kick.is_empty() {
+            self.host().kick(stop.kick);
+        }
+        Some(stop)
+    }
+
+    /// `vcpu` has left the guest of a VM that is stopping, and does not enter it again.
+    pub fn park(&self, vcpu: &Vcpu) -> Parked {
+        self.lifecycle.park(&vcpu.order, vcpu.index)
+    }
+
+    /// Back to the beginning: no declaration but the presets, no enrolment, no share, no interrupt, no
+    /// device state, counters at zero. Memory is the caller's to fill again. Also called before the first
+    /// life. Nobody may be running.
+    ///
+    /// # Errors
+    /// The VM must not be started then.
+    pub fn reset(&self, order: &Order) -> Result<(), ResetError> {
+        self.guard.reset();
+        self.stage2.reset(order);
+        self.shares.clear();
+        self.bus.reset(order);
+        self.vgic.lock(order).reset();
+        for counters in &self.counters {
+            counters.clear();
+        }
+        for region in &self.direct {
+            region.clear();
+        }
+        for range in self.guard.preset() {
+            self.declare_preset(order, *range)?;
+        }
+        // What is not declared is reached without a trap only while the guard is not active.
+        for region in &self.direct {
+            for ipa in region.pages() {
+                if region.is_declared(ipa) || !self.guard.active() {
+                    self.stage2
+                        .install_device(order, ipa, region.pa(ipa))
+                        .map_err(|error| ResetError::Direct(ipa, error))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Declares a preset range: direct pages by their bit, all others by a note.
+    fn declare_preset(&self, order: &Order, range: Range<Ipa>) -> Result<(), ResetError> {
+        let mut at = range.start();
+        while at < range.end() {
+            if let Some(region) = self.direct_region(at) {
+                region.set_declared(at, true);
+                at = Ipa::new(at.raw().wrapping_add(PAGE_SIZE));
+                continue;
+            }
+            let end = self.next_direct(at).min(range.end());
+            let rest = Range::<Ipa>::new(at, end.raw().wrapping_sub(at.raw()));
+            let Some(rest) = rest else { break };
+            let pages = self
+                .stage2
+                .declare(order, rest, Note::PRESET, stage2::BUDGET)
+                .map_err(|error| ResetError::Preset(range, error))?;
+            at = Ipa::new(at.raw().wrapping_add(pages.wrapping_mul(PAGE_SIZE)));
+        }
+        Ok(())
+    }
+
+    /// The region of direct pages that holds `ipa`.
+    #[inline]
+    pub(crate) fn direct_region(&self, ipa: Ipa) -> Option<&DirectPages> {
+        self.direct.iter().find(|region| region.range().contains(ipa))
+    }
+
+    /// Where the next region of direct pages behind `ipa` begins; the top of all addresses if there is none.
+    pub(crate) fn next_direct(&self, ipa: Ipa) -> Ipa {
+        self.direct
+            .iter()
+            .map(|region| region.range().start())
+            .filter(|start| *start > ipa)
+            .min()
+            .unwrap_or(Ipa::new(u64::MAX))
+    }
+
+    /// Where the page of RAM at `ipa` really is.
+    pub fn ram_pa(&self, ipa: Ipa) -> Option<Pa> {
+        if !self.memory.is_ram(ipa) {
+            return None;
+        }
+        let found = self.stage2.lookup(ipa)?;
+        match found.entry {
+            Entry::Leaf { pa, attr: Attr::Ram } => {
+                let offset = ipa.raw() & stage2::codec::level_size(found.level).wrapping_sub(1);
+                Some(Pa::new(pa.raw().wrapping_add(offset)))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn features(setup: &Setup<'_>) -> Features {
+    let offered = setup.policy != Policy::Off;
+    Features::NONE
+        .with(Features::GUARD, offered)
+        .with(Features::ENFORCED, setup.policy == Policy::Enforce)
+        .with(Features::SERIES, offered && setup.dialect == Dialect::Series)
+        .with(Features::ALLOW_LIST, !setup.allow.is_empty())
+        .with(Features::PRESET, !setup.preset.is_empty())
+        .with(Features::ROM, !setup.roms.is_empty())
+        .with(Features::GICV3, setup.gic.version() == Version::V3)
+        .with(Features::DIRECT, !setup.direct.is_empty())
+        .with(Features::TRNG, setup.trng)
+        .with(Features::TEST_DEVICE, setup.test_device.is_some())
+}

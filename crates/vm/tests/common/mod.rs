@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A machine for tests, and VMs on it.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+use arch::{
+    Access, DataAbort, Exit, Fault, FaultKind, InstructionAbort, Ipa, PAGE_SIZE, Pa, Range, Va,
+    VcpuSet, Width,
+};
+use lock::Order;
+use mmio_guard::{Dialect, Policy};
+use stage2::fake::Fake;
+use stage2::{Attr, Entry, Stage2, TableMemory, Tlb};
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use vgic::Vgic;
+use vm::{Direct, Host, ID_REGISTERS, Outcome, Setup, Vcpu, Vm, Workarounds, on_exit};
+
+/// Where a VM's RAM begins, and how much of it there is.
+pub const RAM: u64 = 0x4000_0000;
+pub const RAM_SIZE: u64 = 0x80_0000;
+/// Where the machine has it.
+pub const RAM_PA: u64 = 0x8_0000_0000;
+/// An address with nothing at it.
+pub const VOID: u64 = 0x0c00_0000;
+pub const UART: u64 = 0x0900_0000;
+pub const GICD: u64 = 0x0800_0000;
+pub const GICR: u64 = 0x080a_0000;
+pub const TEST: u64 = 0x0a00_0000;
+
+/// What happened outside the VM.
+#[derive(Default, Debug)]
+pub struct Log {
+    pub kicked: Vec<VcpuSet>,
+    pub output: Vec<u8>,
+    pub input: VecDeque<u8>,
+    /// Bytes that the console still takes; `None`: any number.
+    pub room: Option<usize>,
+    pub wiped: Vec<(Pa, u64)>,
+    pub planned: Vec<usize>,
+    pub folded: Vec<usize>,
+    pub random: Option<[u64; 3]>,
+    pub asked_bits: Vec<u32>,
+    pub workarounds: Vec<u8>,
+    pub mair: u64,
+}
+
+/// stage2's recording fake, and the rest of a machine.
+#[derive(Clone)]
+pub struct Machine {
+    pub fake: Fake,
+    pub log: Arc<Mutex<Log>>,
+}
+
+impl TableMemory for Machine {
+    fn load(&self, table: Pa, index: usize) -> u64 {
+        self.fake.load(table, index)
+    }
+    fn store(&self, table: Pa, index: usize, raw: u64) {
+        self.fake.store(table, index, raw);
+    }
+}
+
+impl Tlb for Machine {
+    fn dsb_ishst(&self) {
+        self.fake.dsb_ishst();
+    }
+    fn dsb_ish(&self) {
+        self.fake.dsb_ish();
+    }
+    fn isb(&self) {
+        self.fake.isb();
+    }
+    fn tlbi_ipas2e1is(&self, ipa: Ipa, level: Option<u8>) {
+        self.fake.tlbi_ipas2e1is(ipa, level);
+    }
+    fn tlbi_vmalle1is(&self) {
+        self.fake.tlbi_vmalle1is();
+    }
+    fn tlbi_vmalls12e1is(&self) {
+        self.fake.tlbi_vmalls12e1is();
+    }
+    fn clean_invalidate_to_poc(&self, pa: Pa, bytes: u64) {
+        self.fake.clean_invalidate_to_poc(pa, bytes);
+    }
+}
+
+impl Machine {
+    pub fn log(&self) -> std::sync::MutexGuard<'_, Log> {
+        self.log.lock().unwrap()
+    }
+}
+
+impl Host for Machine {
+    fn kick(&self, vcpus: VcpuSet) {
+        self.log().kicked.push(vcpus);
+    }
+    fn fold_interrupts(&self, vcpu: usize, _: &mut Vgic) {
+        self.log().folded.push(vcpu);
+    }
+    fn plan_interrupts(&self, vcpu: usize, _: &mut Vgic) {
+        self.log().planned.push(vcpu);
+    }
+    fn console_put(&self, byte: u8) {
+        let mut log = self.log();
+        if let Some(room) = &mut log.room {
+            if *room == 0 {
+                return;
+            }
+            *room -= 1;
+        }
+        log.output.push(byte);
+    }
+    fn console_has_room(&self) -> bool {
+        self.log().room != Some(0)
+    }
+    fn console_ready(&self) -> bool {
+        !self.log().input.is_empty()
+    }
+    fn console_take(&self) -> Option<u8> {
+        self.log().input.pop_front()
+    }
+    fn random(&self, bits: u32) -> Option<[u64; 3]> {
+        let mut log = self.log();
+        log.asked_bits.push(bits);
+        log.random
+    }
+    fn wipe(&self, pa: Pa, bytes: u64) {
+        self.log().wiped.push((pa, bytes));
+    }
+    fn mair_el1(&self) -> u64 {
+        self.log().mair
+    }
+    fn workaround(&self, number: u8) {
+        self.log().workarounds.push(number);
+    }
+}
+
+/// How a test's VM is made.
+#[derive(Clone)]
+pub struct Config {
+    pub vcpus: usize,
+    pub policy: Policy,
+    pub dialect: Dialect,
+    pub roms: Vec<Range<Ipa>>,
+    pub allow: Vec<Range<Ipa>>,
+    pub preset: Vec<Range<Ipa>>,
+    pub direct: Vec<Direct>,
+    pub test_device: bool,
+    pub version: vgic::Version,
+    pub trng: bool,
+    pub workarounds: Workarounds,
+    pub ipa_bits: u8,
+    pub pool: usize,
+    pub ids: [u64; ID_REGISTERS],
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            vcpus: 2,
+            policy: Policy::Enforce,
+            dialect: Dialect::Pkvm,
+            roms: vec![],
+            allow: vec![],
+            preset: vec![],
+            direct: vec![],
+            test_device: true,
+            version: vgic::Version::V3,
+            trng: true,
+            workarounds: Workarounds::default(),
+            ipa_bits: 40,
+            pool: 40,
+            ids: [0; ID_REGISTERS],
+        }
+    }
+}
+
+pub fn range(start: u64, size: u64) -> Range<Ipa> {
+    Range::<Ipa>::new(Ipa::new(start), size).unwrap()
+}
+
+/// A VM, its vCPUs, and the machine it runs on.
+pub struct Rig {
+    pub machine: Machine,
+    pub vm: Arc<Vm<Machine>>,
+    pub vcpus: Vec<Vcpu>,
+    pub order: Order,
+}
+
+impl Config {
+    pub fn of(policy: Policy, dialect: Dialect) -> Self {
+        Self { policy, dialect, ..Self::default() }
+    }
+
+    pub fn try_build(&self) -> Result<Rig, vm::SetupError> {
+        let order = Order::new();
+        let fake = Fake::new(stage2::fake::geometry(self.ipa_bits), self.pool);
+        let machine = Machine { fake: fake.clone(), log: Arc::default() };
+        let stage2 = Stage2::new(
+            machine.clone(),
+            stage2::fake::geometry(self.ipa_bits),
+            stage2::fake::TABLES,
+            fake.pool(),
+        );
+        let words = Vm::<Machine>::share_words(RAM_SIZE) as usize;
+        let shares: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
+        let setup = Setup {
+            name: "guest",
+            id: 7,
+            vcpus: self.vcpus,
+            policy: self.policy,
+            dialect: self.dialect,
+            ram: range(RAM, RAM_SIZE),
+            roms: &self.roms,
+            allow: &self.allow,
+            preset: &self.preset,
+            direct: &self.direct,
+            test_device: self.test_device.then_some(Ipa::new(TEST)),
+            gic: vgic::Config::new(self.version, self.vcpus, 4, 32),
+            id_registers: &self.ids,
+            trng: self.trng,
+            workarounds: self.workarounds,
+            shares: Box::leak(shares.into_boxed_slice()),
+        };
+        let vm = Vm::new(stage2, &setup)?;
+        vm.stage2().map(&order, Ipa::new(RAM), Pa::new(RAM_PA), RAM_SIZE, Attr::Ram).unwrap();
+        let mut pa = RAM_PA + 0x4000_0000;
+        for rom in &self.roms {
+            vm.stage2().map(&order, rom.start(), Pa::new(pa), rom.size(), Attr::Rom).unwrap();
+            pa += 0x4000_0000;
+        }
+        let vcpus = (0..self.vcpus).map(Vcpu::new).collect();
+        Ok(Rig { machine, vm: Arc::new(vm), vcpus, order })
+    }
+
+    /// A VM in its first life, vCPU 0 on.
+    pub fn build(&self) -> Rig {
+        let mut rig = self.try_build().unwrap();
+        rig.vm.reset(&rig.order).unwrap();
+        rig.begin();
+        rig
+    }
+}
+
+/// A VM with this policy and dialect.
+pub fn rig(policy: Policy, dialect: Dialect) -> Rig {
+    Config::of(policy, dialect).build()
+}
+
+pub const ZEROS: u64 = 0;
+pub const NOT_SUPPORTED: [u64; 4] = [u64::MAX, 0, 0, 0];
+pub const INVALID: [u64; 4] = [u64::MAX - 2, 0, 0, 0];
+pub const OK: [u64; 4] = [0, 0, 0, 0];
+pub const OK_1: [u64; 4] = [0, 1, 0, 0];
+
+/// The whole abstraction of a VM: what a failing call must leave as it was.
+#[derive(Debug, PartialEq, Eq, Clone)]
+pub struct Snapshot {
+    pub entries: Vec<(Ipa, u8, Entry)>,
+    pub active: bool,
+    pub declared: u64,
+    pub shared: u64,
+    pub pool: usize,
+    pub on: VcpuSet,
+    pub stopping: Option<vm::StopReason>,
+}
+
+impl Rig {
+    /// Starts vCPU 0 as EL2 would.
+    pub fn begin(&mut self) {
+        assert!(self.vm.start(&self.order, Ipa::new(RAM), 0xd7b));
+        assert!(self.vm.take_start(&mut self.vcpus[0]));
+    }
+
+    pub fn exit(&mut self, vcpu: usize, exit: Exit) -> Outcome {
+        on_exit(exit, &mut self.vcpus[vcpu], &self.vm)
+    }
+
+    /// A call by HVC #0 of vCPU 0: its results. x4 and up must survive.
+    pub fn call(&mut self, id: u32, arguments: [u64; 3]) -> [u64; 4] {
+        self.call_on(0, id, arguments)
+    }
+
+    pub fn call_on(&mut self, vcpu: usize, id: u32, arguments: [u64; 3]) -> [u64; 4] {
+        let regs = &mut self.vcpus[vcpu].regs;
+        // Upper half dirty: only W0 counts.
+        regs.x[0] = u64::from(id) | 0xabcd_ef01 << 32;
+        regs.x[1..4].copy_from_slice(&arguments);
+        for n in 4..31 {
+            regs.x[n] = 0xca_0000 + n as u64;
+        }
+        let (elr, spsr) = (regs.elr, regs.spsr);
+        assert_eq!(self.exit(vcpu, Exit::Hvc { imm: 0 }), Outcome::Resume, "{id:#x}");
+        let regs = &self.vcpus[vcpu].regs;
+        for n in 4..31 {
+            assert_eq!(regs.x[n], 0xca_0000 + n as u64, "x{n} after {id:#x}");
+        }
+        assert_eq!((regs.elr, regs.spsr), (elr, spsr), "{id:#x}");
+        [regs.x[0], regs.x[1], regs.x[2], regs.x[3]]
+    }
+
+    /// A call that must fail with `answer` and leave everything as it was.
+    pub fn fails(&mut self, id: u32, arguments: [u64; 3], answer: [u64; 4]) {
+        let before = self.snapshot();
+        assert_eq!(self.call(id, arguments), answer, "{id:#x} {arguments:x?}");
+        assert_eq!(self.snapshot(), before, "{id:#x} {arguments:x?}");
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let mut entries = Vec::new();
+        self.vm.stage2().visit(|ipa, level, entry| {
+            if entry != Entry::Empty {
+                entries.push((ipa, level, entry));
+            }
+        });
+        Snapshot {
+            entries,
+            active: self.vm.guard().active(),
+            declared: self.vm.declared_pages(),
+            shared: self.vm.shared_pages(),
+            pool: self.vm.stage2().pool_free(&self.order),
+            on: self.vm.lifecycle().on(&self.order),
+            stopping: self.vm.lifecycle().stopping(),
+        }
+    }
+
+    pub fn load(&mut self, ipa: u64, width: Width) -> Outcome {
+        self.exit(0, load(ipa, width))
+    }
+
+    pub fn store(&mut self, ipa: u64, width: Width, value: u64) -> Outcome {
+        self.vcpus[0].regs.x[5] = value;
+        self.exit(0, store(ipa, width))
+    }
+
+    /// What a load gives: its value, or why it was aborted.
+    pub fn read(&mut self, ipa: u64, width: Width) -> Result<u64, vm::Reason> {
+        self.vcpus[0].regs.x[5] = 0xdead_dead_dead_dead;
+        match self.load(ipa, width) {
+            Outcome::Advance { il: true } => Ok(self.vcpus[0].regs.x[5]),
+            Outcome::Abort(vm::Abort { walk: false, .. }) => {
+                assert_eq!(self.vcpus[0].regs.x[5], 0xdead_dead_dead_dead, "target changed");
+                Err(self.vcpus[0].refusal.reason)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What a store gives.
+    pub fn write(&mut self, ipa: u64, width: Width, value: u64) -> Result<(), vm::Reason> {
+        match self.store(ipa, width, value) {
+            Outcome::Advance { il: true } => Ok(()),
+            Outcome::Abort(vm::Abort { walk: false, .. }) => Err(self.vcpus[0].refusal.reason),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn refused(&self) -> u64 {
+        self.vm.counts().refused
+    }
+}
+
+pub fn translation() -> Fault {
+    Fault { kind: FaultKind::Translation, level: 3 }
+}
+
+/// A data abort with a valid syndrome, register x5.
+pub fn data(ipa: u64, width: Width, write: bool) -> DataAbort {
+    DataAbort {
+        va: Va::new(0xffff_0000_0000_0000 | ipa),
+        ipa: Some(Ipa::new(ipa)),
+        fault: translation(),
+        access: Some(Access {
+            width,
+            sign_extend: false,
+            reg: 5,
+            sixty_four: width == Width::B8,
+            acquire_release: false,
+        }),
+        write,
+        s1ptw: false,
+        cm: false,
+        il: true,
+    }
+}
+
+pub fn load(ipa: u64, width: Width) -> Exit {
+    Exit::DataAbort(data(ipa, width, false))
+}
+
+pub fn store(ipa: u64, width: Width) -> Exit {
+    Exit::DataAbort(data(ipa, width, true))
+}
+
+pub fn fetch(ipa: u64) -> InstructionAbort {
+    InstructionAbort {
+        va: Va::new(ipa),
+        ipa: Some(Ipa::new(ipa)),
+        fault: translation(),
+        s1ptw: false,
+    }
+}
+
+/// Page number `n` from `base`.
+pub fn page(base: u64, n: u64) -> u64 {
+    base + n * PAGE_SIZE
+}
