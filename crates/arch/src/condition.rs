@@ -100,6 +100,9 @@ mod tests {
         let in_eq = aarch32::with_it(t32, 0b0000_1000);
         assert!(condition_failed(MRC, in_eq), "EQ with Z clear");
         assert!(!condition_failed(MRC, in_eq | 1 << 30), "EQ with Z set");
+        let in_ne = aarch32::with_it(t32, 0b0001_1000);
+        assert!(!condition_failed(MRC, in_ne), "NE with Z clear");
+        assert!(condition_failed(MRC, in_ne | 1 << 30), "NE with Z set");
     }
 
     #[test]

@@ -286,6 +286,15 @@ mod tests {
     }
 
     #[test]
+    fn whatever_runs_in_aarch32_is_el0() {
+        // EL1 is AArch64 in every guest, so M[3:0] says nothing more once M[4] is set.
+        for mode in 0..16 {
+            let entry = abort(AbortKind::Data, None, EL0_A32 | mode);
+            assert_eq!((entry.esr, entry.pc), (0x9200_0010, VBAR + 0x600), "mode {mode:#x}");
+        }
+    }
+
+    #[test]
     fn vbar_counts_from_bit_11() {
         let el1 = El1State { vbar: u64::MAX, sctlr: 0 };
         let entry = undefined(&regs(pstate::EL1H), &el1, &USUAL);

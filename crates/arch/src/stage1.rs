@@ -211,6 +211,16 @@ mod tests {
     }
 
     #[test]
+    fn each_half_has_its_own_size_and_granule() {
+        // 4 KiB and 39 bits below; 64 KiB and 48 bits above.
+        let stage1 = Stage1 { tcr: 25 | 16 << 16 | 0b11 << 30, ..four_kib(39) };
+        assert_eq!(walk(&stage1, 1 << 30, &Memory::new()), (Some(1), Vec::from([0x4000_0008])));
+        let upper = 0xffff_0000_0000_0000 | 3 << 42;
+        assert_eq!(walk(&stage1, upper, &Memory::new()), (Some(1), Vec::from([0x4000_0018])));
+        assert_eq!(walk(&stage1, 1 << 39, &Memory::new()).0, None, "beyond the lower half");
+    }
+
+    #[test]
     fn addresses_between_the_halves_have_no_walk() {
         let stage1 = four_kib(39);
         for va in [1 << 39, 1 << 54, 1 << 63, 0xffff_ff7f_ffff_f000, 0xff80_0000_0000_0000] {
@@ -356,6 +366,7 @@ mod tests {
         for bits in [49, 52, 63, 15, 1] {
             assert_eq!(walk(&four_kib(bits), 0, &Memory::new()), (None, Vec::new()), "{bits}");
         }
+        assert_eq!(walk(&with_granule(0b10, 0b01, 49), 0, &Memory::new()).0, None);
         assert_eq!(walk(&with_granule(0b01, 0b11, 53), 0, &Memory::new()).0, None);
         assert_eq!(walk(&with_granule(0b01, 0b11, 16), 0, &Memory::new()).0, None);
         assert_eq!(walk(&with_granule(0b11, 0b00, 48), 0, &Memory::new()).0, None);
