@@ -160,12 +160,18 @@ fn gic_read_state<H: Host>(
     vcpu: &Vcpu,
     vm: &Vm<H>,
 ) -> u64 {
+    let me = vcpu.index;
     let mut vgic = vm.vgic.lock(&vcpu.order);
     // Other vCPUs' list registers are answered as last folded: nobody waits for them.
-    if vgic.stale(vcpu.index, frame, offset, width).contains(vcpu.index) {
-        vm.host().fold_interrupts(vcpu.index, &mut vgic);
+    let stale = vgic.stale(me, frame, offset, width).contains(me);
+    if stale {
+        vm.host().fold_interrupts(me, &mut vgic);
     }
-    vgic.read(vcpu.index, frame, offset, width)
+    let value = vgic.read(me, frame, offset, width);
+    if stale {
+        vm.host().plan_interrupts(me, &mut vgic);
+    }
+    value
 }
 
 #[inline(never)]
@@ -207,5 +213,18 @@ impl<H: Host> Vm<H> {
         if !touched.is_empty() {
             self.host().kick(touched);
         }
+    }
+
+    /// [`Vm::interrupts`] where the change must see what the list registers of `me`, whose CPU this is, say.
+    pub(crate) fn folded_interrupts(
+        &self,
+        order: &Order,
+        me: usize,
+        change: impl FnOnce(&mut vgic::Vgic) -> VcpuSet,
+    ) {
+        self.interrupts(order, Some(me), |vgic| {
+            self.host().fold_interrupts(me, vgic);
+            change(vgic).union(VcpuSet::single(me))
+        });
     }
 }

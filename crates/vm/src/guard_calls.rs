@@ -188,7 +188,8 @@ fn map_range<H: Host>(range: Range<Ipa>, vcpu: &Vcpu, vm: &Vm<H>) -> Option<u64>
     }
     let end = end.min(vm.next_direct(start));
     let piece = Range::<Ipa>::new(start, end.raw().wrapping_sub(start.raw()))?;
-    vm.stage2.declare(&vcpu.order, piece, note(vcpu, vm), BUDGET).ok()
+    // x2 is a number of granules here: ranges carry no hint.
+    vm.stage2.declare(&vcpu.order, piece, Note::default(), BUDGET).ok()
 }
 
 /// Undeclares a prefix of `range`, in one piece.

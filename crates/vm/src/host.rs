@@ -14,11 +14,19 @@ pub trait Host: TableMemory + Tlb {
     fn kick(&self, vcpus: VcpuSet);
 
     /// Takes the state of the list registers of `vcpu`, whose CPU this is, back into `vgic`
-    /// ([`Vgic::fold`]); what it returns about others is kicked.
+    /// ([`Vgic::fold`]), and clears EOIcount, which would be counted again otherwise. What it returns about
+    /// others is kicked. [`Host::plan_interrupts`] follows before the guest is entered.
     fn fold_interrupts(&self, vcpu: usize, vgic: &mut Vgic);
 
     /// Folds and plans the list registers of `vcpu`, whose CPU this is ([`Vgic::quick`] where that does).
     fn plan_interrupts(&self, vcpu: usize, vgic: &mut Vgic);
+
+    /// A write of ICC_SGI1R_EL1 by `vcpu`, whose CPU this is: [`Vgic::sgi1r`], or [`Vgic::sgi1r_now`] and the
+    /// list register that it returns. Returns whose list registers must be planned.
+    #[inline(always)]
+    fn send_sgi(&self, vcpu: usize, value: u64, vgic: &mut Vgic) -> VcpuSet {
+        vgic.sgi1r(vcpu, value)
+    }
 
     /// One byte of the VM's console. Never waits; what finds no room is dropped and counted by the console.
     fn console_put(&self, byte: u8);
