@@ -567,6 +567,8 @@ impl<'t> Node<'t> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
+
     use super::*;
     use alloc::string::ToString;
     use dtoolkit::fdt::{Fdt, FdtNode};

@@ -122,6 +122,8 @@ pub(crate) fn place(parts: &Parts<'_>) -> Result<Placement, Error> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
+
     use super::*;
     use crate::map::RAM_BASE;
     use proptest::prelude::*;

@@ -19,6 +19,8 @@ pub const MAX_VMS: usize = 8;
 pub const DEFAULT_MEM: u64 = 128 << 20;
 /// IPA bits of a VM without `vm.ipa`, where the CPU has as many.
 pub const DEFAULT_IPA_BITS: u8 = 40;
+/// Smallest IPA space.
+const MIN_IPA_BITS: u8 = 32;
 /// Table pages, beyond what RAM needs, of a VM without `vm.pool`.
 pub const DEFAULT_POOL_PAGES: usize = 160;
 /// Longest bootargs of a guest, in bytes.
@@ -295,6 +297,13 @@ fn check_addresses(
         return Err(err!(
             Vm,
             "vm.ipa={ipa_bits}: this CPU has {} bits of physical address; ask for no more",
+            machine.pa_bits
+        ));
+    }
+    if ipa_bits < MIN_IPA_BITS {
+        return Err(err!(
+            Vm,
+            "this CPU has {} bits of physical address, a VM needs at least {MIN_IPA_BITS}",
             machine.pa_bits
         ));
     }

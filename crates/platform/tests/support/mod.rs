@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Trees for tests: edited fixtures, and blobs written token by token, as wrong as one likes.
 #![allow(dead_code)]
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 use arch::{Ipa, Pa, Range};
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use platform::{Board, Error, Machine, Module, ModuleKind, Occupied, VmConfig};
+use std::sync::LazyLock;
 
 pub const VIRT_G2: &[u8] = include_bytes!("../fixtures/virt-g2.dtb");
 pub const VIRT_G3: &[u8] = include_bytes!("../fixtures/virt-g3.dtb");
@@ -96,7 +98,7 @@ impl Raw {
 
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
         self.structure.extend(bytes);
-        while self.structure.len() % 4 != 0 {
+        while !self.structure.len().is_multiple_of(4) {
             self.structure.push(0);
         }
         self
@@ -190,7 +192,9 @@ pub struct Bench {
 
 impl Bench {
     pub fn new() -> Self {
-        let mut board = Board::from_tree(VIRT_G3).unwrap();
+        // Read once: property tests make many of these.
+        static BOARD: LazyLock<Board> = LazyLock::new(|| Board::from_tree(VIRT_G3).unwrap());
+        let mut board = BOARD.clone();
         board.ram = vec![pa(0x4000_0000, 1 << 30)];
         board.modules.clear();
         let own = vec![

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Random damage: nothing panics, nothing runs away, and what is accepted keeps its promises.
+#![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::unwrap_used)]
+
+mod support;
+
+use arch::{Pa, Range};
+use platform::{
+    Board, GuestHardware, ImageHeader, Machine, Occupied, StartMethod, TREE_SPACE, guest_tree, vms,
+};
+use proptest::prelude::*;
+use support::*;
+
+/// Runs everything that follows from a tree, and checks what is promised of what is accepted.
+fn drive(blob: &[u8], head: &[u8; 64]) {
+    let _ = Board::console(blob);
+    let board = match Board::from_tree(blob) {
+        Ok(board) => board,
+        Err(error) => {
+            let message = error.to_string();
+            assert!(!message.is_empty() && message.len() < 500);
+            assert!(!message.contains(char::is_control), "{message:?}");
+            return;
+        }
+    };
+    assert!(!board.ram.is_empty() && !board.cpus.is_empty());
+    for pair in board.ram.windows(2) {
+        assert!(pair[0].end() < pair[1].start(), "sorted and joined");
+    }
+    assert!(board.ram.iter().all(|bank| bank.size() > 0 && bank.end().raw() <= 1 << 52));
+    for (index, cpu) in board.cpus.iter().enumerate() {
+        assert!(board.cpus[..index].iter().all(|other| other.mpidr != cpu.mpidr));
+        if let StartMethod::SpinTable(release) = cpu.start {
+            assert!(release.is_aligned(8));
+        }
+    }
+    let own = [Occupied { name: "the image", range: pa(0x4008_0000, 0x20_0000) }];
+    let free = board.free_ram(&[own[0].range]);
+    for range in &free {
+        assert!(!range.overlaps(&own[0].range));
+        assert!(board.reserved.iter().all(|reserved| !reserved.range.overlaps(range)));
+        assert!(board.modules.iter().all(|module| !module.range.overlaps(range)));
+    }
+    let read = |range: Range<Pa>| head.get(..range.size() as usize);
+    let machine = Machine { board: &board, own: &own, cpus: 4, pa_bits: 44, read: &read };
+    let Ok(configs) = vms(&machine) else { return };
+    for (index, config) in configs.iter().enumerate() {
+        assert!(configs[..index].iter().all(|other| other.name != config.name));
+        assert!(board.ram.iter().any(|bank| bank.encloses(&config.kernel)));
+        let seeds = board.seeds.for_guest(index, &config.name, 0);
+        let tree = guest_tree(config, &GuestHardware::of(&board), seeds.as_ref()).unwrap();
+        assert!(tree.len() as u64 <= TREE_SPACE);
+    }
+}
+
+/// Words that numbers in a tree like to be mistaken about.
+fn wild() -> impl Strategy<Value = u32> {
+    prop_oneof![
+        any::<u32>(),
+        0_u32..12,
+        Just(u32::MAX),
+        Just(u32::MAX - 3),
+        Just(0x8000_0000),
+        Just(0x4000_0000),
+        Just(0x5000_0000),
+        (0_u32..9000).prop_map(|word| word & !3),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn damaged_bytes_are_survived(
+        which in 0_usize..5,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
+    ) {
+        let mut blob = ALL[which].to_vec();
+        for (place, byte) in damage {
+            let place = place.index(blob.len());
+            blob[place] = byte;
+        }
+        drive(&blob, &[0; 64]);
+    }
+
+    #[test]
+    fn damaged_words_are_survived(
+        which in 0_usize..5,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), wild()), 1..6),
+    ) {
+        let mut blob = ALL[which].to_vec();
+        for (place, word) in damage {
+            let place = place.index(blob.len() / 4) * 4;
+            blob[place..place + 4].copy_from_slice(&word.to_be_bytes());
+        }
+        drive(&blob, &[0; 64]);
+    }
+
+    /// Damage to values only: the tree stays whole, what it says does not.
+    #[test]
+    fn damaged_values_are_survived(
+        which in 0_usize..4,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), wild()), 1..6),
+    ) {
+        use dtoolkit::Property;
+        use dtoolkit::model::DeviceTreeProperty;
+        let blob = edited(ALL[which], |tree| {
+            for (node_at, place, word) in damage {
+                let names = ["memory@40000000", "cpus", "psci", "timer", "intc@8000000", "pl011@9000000", "chosen"];
+                let path = format!("/{}", names[node_at.index(names.len())]);
+                let Some(node) = tree.find_node_mut(&path) else { continue };
+                let count = node.properties_mut().count();
+                if count == 0 {
+                    continue;
+                }
+                let chosen = place.index(count);
+                let Some(property) = node.properties_mut().nth(chosen).cloned() else { continue };
+                let property = &property;
+                let mut value = property.value().to_vec();
+                if value.len() >= 4 {
+                    let at = place.index(value.len() / 4) * 4;
+                    value[at..at + 4].copy_from_slice(&word.to_be_bytes());
+                } else {
+                    value.extend(word.to_be_bytes());
+                }
+                node.add_property(DeviceTreeProperty::new_unchecked(property.name(), value));
+            }
+        });
+        drive(&blob, &[0; 64]);
+    }
+
+    #[test]
+    fn pieces_cut_out_or_doubled_are_survived(
+        which in 0_usize..5,
+        from in any::<prop::sample::Index>(),
+        len in 0_usize..64,
+        doubled in any::<bool>(),
+        fix_total in any::<bool>(),
+    ) {
+        let mut blob = ALL[which].to_vec();
+        let from = from.index(blob.len());
+        let to = (from + len * 4).min(blob.len());
+        if doubled {
+            let piece = blob[from..to].to_vec();
+            blob.splice(from..from, piece);
+        } else {
+            blob.drain(from..to);
+        }
+        if fix_total && blob.len() >= 8 {
+            let total = blob.len() as u32;
+            blob = with_header(&blob, 1, total);
+        }
+        drive(&blob, &[0; 64]);
+    }
+
+    #[test]
+    fn noise_is_survived(blob in prop::collection::vec(any::<u8>(), 0..256)) {
+        drive(&blob, &[0; 64]);
+        let mut with_magic = vec![0xd0, 0x0d, 0xfe, 0xed];
+        with_magic.extend(blob);
+        drive(&with_magic, &[0; 64]);
+    }
+
+    /// Token streams: more of them are trees than of noise.
+    #[test]
+    fn random_tokens_are_survived(tokens in prop::collection::vec((0_u8..8, wild()), 0..40)) {
+        let mut raw = Raw { strings: b"reg\0status\0#address-cells\0".to_vec(), ..Raw::default() };
+        for (kind, word) in tokens {
+            raw = match kind {
+                0 | 1 => raw.begin("memory"),
+                2 | 3 => raw.end(),
+                4 => raw.nop(),
+                5 => raw.prop_at(word % 24, 4, &word.to_be_bytes()),
+                6 => raw.prop_at(word, word, b""),
+                _ => raw.token(word),
+            };
+        }
+        drive(&raw.clone().blob(), &[0; 64]);
+        drive(&raw.end().finish().blob(), &[0; 64]);
+    }
+
+    #[test]
+    fn any_bootargs_are_survived(
+        args in prop_oneof![
+            "[ -~\\t\\n]{0,80}",
+            "(vm\\.(name|mem|cpus|guard|allow|rom|load|ipa|pool)=[0-9a-fxKMG+:]{0,12} ?){1,4}",
+            "\\PC{0,40}",
+        ],
+        head in prop::array::uniform32(any::<u8>()),
+    ) {
+        let mut header = image_header(0, 0, 0);
+        header[..32].copy_from_slice(&head);
+        for bench in [one(&args), one(&args).header(0x5000_0000, header)] {
+            match bench.vms() {
+                Err(error) => {
+                    let message = error.to_string();
+                    prop_assert!(!message.contains(char::is_control), "{:?}", message);
+                }
+                Ok(vms) => {
+                    let vm = &vms[0];
+                    // Words begin where white space ends, outside quotes.
+                    if !vm.bootargs.contains('"') {
+                        let left = vm.bootargs.split_ascii_whitespace();
+                        prop_assert!(left.into_iter().all(|word| !word.starts_with("vm.")));
+                    }
+                    let hardware = GuestHardware::of(&bench.board);
+                    prop_assert!(guest_tree(vm, &hardware, None).is_ok());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_image_header_is_survived(
+        mut bytes in prop::collection::vec(any::<u8>(), 0..80),
+        magic in any::<bool>(),
+    ) {
+        if magic && bytes.len() >= 60 {
+            bytes[56..60].copy_from_slice(b"ARM\x64");
+        }
+        if let Ok(Some(header)) = ImageHeader::parse(&bytes) {
+            prop_assert!(bytes.len() >= 64 && header.image_size != 0 && header.flags & 1 == 0);
+            prop_assert!(header.text_offset.checked_add(header.image_size).is_some());
+        }
+    }
+}
