@@ -1,2 +1,42 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-fn main() {}
+//! The runner: `cargo test -p e2e -- [FILTER]`, after `scripts/build`.
+//!
+//! `PORTCULLIS_QUICK=1` runs the part that `scripts/test --quick` does; `PORTCULLIS_JOBS` is the number of
+//! machines at once.
+
+use std::env;
+use std::process::ExitCode;
+
+use e2e::plan::{Context, Plan};
+use e2e::{cases, matrix, pool};
+use libtest_mimic::Arguments;
+use xtask::build::Artifacts;
+use xtask::stub;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Cases only wait for their boots, which run elsewhere: reported in order, nothing is lost by it.
+    arguments.test_threads = Some(1);
+    match plan(&arguments) {
+        Ok(plan) => {
+            plan.pool.start(pool::workers());
+            libtest_mimic::run(&arguments, plan.trials).exit_code()
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn plan(arguments: &Arguments) -> xtask::error::Result<Plan> {
+    let quick = env::var("PORTCULLIS_QUICK").is_ok_and(|value| !value.is_empty() && value != "0");
+    let context = Context { images: Artifacts::existing()?, quick };
+    let tests = stub::list(&context.images.guest_stub)?;
+    let mut plan = Plan::default();
+    for configuration in matrix::configurations() {
+        plan.add_guests(&context, arguments, &configuration, &tests);
+    }
+    plan.add_cases(&context, arguments, &cases::all());
+    Ok(plan)
+}

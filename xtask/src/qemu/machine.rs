@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use crate::error::{Context, Result};
 
@@ -173,6 +174,27 @@ impl Machine {
         }
         all.extend(self.extra.iter().map(OsString::from));
         Ok(all)
+    }
+
+    /// The device tree that QEMU makes for this machine, with its modules in /chosen. `file` is where QEMU
+    /// puts it.
+    ///
+    /// # Errors
+    ///
+    /// QEMU is missing or makes none.
+    pub fn tree(&self, file: &Path) -> Result<Vec<u8>> {
+        let mut extra = vec!["-machine".into(), format!("dumpdtb={}", file.display())];
+        extra.extend(self.extra.iter().cloned());
+        let machine = Self { extra, ..self.clone() };
+        let output = Command::new(super::program()?)
+            .args(machine.arguments()?)
+            .stdin(Stdio::null())
+            .output()
+            .context(|| "cannot start QEMU".into())?;
+        fs::read(file).context(|| {
+            let why = String::from_utf8_lossy(&output.stderr);
+            format!("QEMU made no tree ({}): {}", why.trim(), file.display())
+        })
     }
 
     /// Each module with its address.

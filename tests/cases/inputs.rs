@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Descriptions of VMs that cannot be: each gets one `[hyp] error:` line that names the thing, no guest runs,
+//! and the machine goes off.
+
+use xtask::qemu::{Machine, Module};
+
+use crate::lab::{Checked, Lab};
+
+cases![
+    no_guest,
+    unknown_word,
+    unknown_hypervisor_word,
+    bad_value,
+    word_twice,
+    zero_memory,
+    no_vcpu,
+    more_vcpus_than_cpus,
+    more_vcpus_than_cpus_together,
+    more_memory_than_there_is,
+    more_memory_than_addresses,
+    more_addresses_than_the_cpu_has,
+    named_hyp,
+    same_name_twice,
+    too_many,
+    image_larger_than_its_memory,
+    image_outside_memory,
+    rom_over_ram,
+    big_endian_image,
+    image_header_without_size,
+    module_beyond_ram,
+    module_over_the_tree,
+    second_guest_bad,
+];
+
+/// One guest with these boot arguments is refused with these words.
+fn words(lab: &Lab, bootargs: &str, words: &[&str]) -> Checked {
+    lab.refused(&lab.machine_with(&[bootargs]), words)
+}
+
+// scenario: J2
+fn no_guest(lab: &Lab) -> Checked {
+    lab.refused(&lab.machine(), &["no guest", "guest-loader"])
+}
+
+// scenario: J2
+fn unknown_word(lab: &Lab) -> Checked {
+    words(lab, "demo vm.gaurd=enforce", &["vm.gaurd", "vm.guard"])
+}
+
+// scenario: J2
+fn unknown_hypervisor_word(lab: &Lab) -> Checked {
+    let machine = Machine { append: Some("quiet hyp.panik".into()), ..lab.machine_with(&["demo"]) };
+    lab.refused(&machine, &["hyp.panik", "hyp.panic"])
+}
+
+// scenario: J2
+fn bad_value(lab: &Lab) -> Checked {
+    words(lab, "demo vm.mem=plenty", &["vm.mem=plenty", "vm.mem takes"])
+}
+
+// scenario: J2
+fn word_twice(lab: &Lab) -> Checked {
+    words(lab, "demo vm.cpus=1 vm.cpus=2", &["vm.cpus", "twice"])
+}
+
+// scenario: J2
+fn zero_memory(lab: &Lab) -> Checked {
+    words(lab, "demo vm.mem=0", &["vm.mem=0"])
+}
+
+// scenario: J2
+fn no_vcpu(lab: &Lab) -> Checked {
+    words(lab, "demo vm.cpus=0", &["vm.cpus=0"])
+}
+
+// scenario: J2 F5
+fn more_vcpus_than_cpus(lab: &Lab) -> Checked {
+    words(lab, "demo vm.name=wide vm.cpus=3", &["wide", "3"])
+}
+
+// scenario: J2 F5
+fn more_vcpus_than_cpus_together(lab: &Lab) -> Checked {
+    lab.refused(&lab.machine_with(&["demo vm.cpus=2", "demo vm.name=last vm.cpus=1"]), &["3"])
+}
+
+// scenario: J2
+fn more_memory_than_there_is(lab: &Lab) -> Checked {
+    words(lab, "demo vm.name=fat vm.mem=4G", &["fat"])
+}
+
+// scenario: J2
+fn more_memory_than_addresses(lab: &Lab) -> Checked {
+    words(lab, "demo vm.ipa=32 vm.mem=4G", &["vm.ipa", "vm.mem"])
+}
+
+// scenario: C8
+fn more_addresses_than_the_cpu_has(lab: &Lab) -> Checked {
+    let machine = lab.machine_with(&["demo vm.ipa=44"]);
+    lab.refused(&Machine { cpu: "cortex-a53".into(), ..machine }, &["vm.ipa=44", "40 bits"])
+}
+
+// scenario: J2
+fn named_hyp(lab: &Lab) -> Checked {
+    words(lab, "demo vm.name=hyp", &["vm.name=hyp"])
+}
+
+// scenario: J2
+fn same_name_twice(lab: &Lab) -> Checked {
+    let machine = lab.machine_with(&["demo vm.name=twin", "demo vm.name=twin"]);
+    lab.refused(&machine, &["twin", "module@50000000"])
+}
+
+// scenario: F5
+fn too_many(lab: &Lab) -> Checked {
+    let machine = Machine { cpus: 8, ..lab.machine_with(&["demo vm.mem=16M"; 9]) };
+    lab.refused(&machine, &["9 VMs", "at most 8"])
+}
+
+/// An image without Image header: it is taken as it is.
+fn plain_image(lab: &Lab, bytes: usize, bootargs: &str) -> Result<Machine, String> {
+    let kernel = lab.file("plain.bin", &vec![0x20; bytes])?;
+    let guest = Module { kernel, bootargs: bootargs.into(), ..Module::default() };
+    Ok(Machine { modules: vec![guest], ..lab.machine() })
+}
+
+// scenario: J3
+fn image_larger_than_its_memory(lab: &Lab) -> Checked {
+    let machine = plain_image(lab, 6 << 20, "vm.name=small vm.mem=4M")?;
+    lab.refused(&machine, &["small", "its image needs 0x600000 bytes", "vm.mem"])
+}
+
+// scenario: J2
+fn image_outside_memory(lab: &Lab) -> Checked {
+    words(lab, "demo vm.load=0x20200000", &["vm.load=0x20200000"])
+}
+
+// scenario: J2
+fn rom_over_ram(lab: &Lab) -> Checked {
+    words(lab, "demo vm.rom=0x40000000+2M", &["vm.rom", "overlaps its RAM"])
+}
+
+/// A guest whose Image header has these bytes at `at` instead of its own.
+fn header(lab: &Lab, at: usize, bytes: &[u8]) -> Result<Machine, String> {
+    let mut image = std::fs::read(&lab.images.guest_stub).map_err(|error| error.to_string())?;
+    let place = image.get_mut(at..at + bytes.len()).ok_or("the stub has no header")?;
+    place.copy_from_slice(bytes);
+    let kernel = lab.file("patched.bin", &image)?;
+    let guest = Module { kernel, bootargs: "demo".into(), ..Module::default() };
+    Ok(Machine { modules: vec![guest], ..lab.machine() })
+}
+
+// scenario: J3
+fn big_endian_image(lab: &Lab) -> Checked {
+    lab.refused(&header(lab, 24, &[0x01])?, &["big-endian"])
+}
+
+// scenario: J3
+fn image_header_without_size(lab: &Lab) -> Checked {
+    lab.refused(&header(lab, 16, &[0; 8])?, &["image_size 0"])
+}
+
+// scenario: J2
+fn module_beyond_ram(lab: &Lab) -> Checked {
+    let guest = Module { address: Some(0x9000_0000), ..lab.guest("demo") };
+    let machine = Machine { modules: vec![guest], ..lab.machine() };
+    lab.refused(&machine, &["module@90000000", "not inside RAM"])
+}
+
+// scenario: J4
+fn module_over_the_tree(lab: &Lab) -> Checked {
+    // QEMU puts its tree here, and drops the module's bytes without a word.
+    let guest = Module { address: Some(0x4800_0000), ..lab.guest("demo") };
+    let machine = Machine { modules: vec![guest], ..lab.machine() };
+    lab.refused(&machine, &["module@48000000", "overlaps the device tree"])
+}
+
+// scenario: J2
+fn second_guest_bad(lab: &Lab) -> Checked {
+    // The first one is good and must not run all the same.
+    lab.refused(&lab.machine_with(&["demo", "demo vm.mem=1"]), &["vm.mem=1"])
+}

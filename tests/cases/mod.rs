@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Cases in Rust: what takes several guests, bad inputs, or a look from outside.
+//!
+//! A comment `scenario:` above a case says which scenarios it covers; `cargo xtask scenarios` collects them.
+
+mod inputs;
+mod levels;
+mod panics;
+mod trees;
+
+use crate::lab::Case;
+
+/// All cases.
+#[must_use]
+pub fn all() -> Vec<Case> {
+    [inputs::CASES, trees::CASES, levels::CASES, panics::CASES].concat()
+}

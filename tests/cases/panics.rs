@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! When EL2 itself fails: it says why once, with a backtrace that can be resolved, and the machine goes off.
+
+use xtask::qemu::{Machine, Run};
+use xtask::symbolize::Symbolizer;
+
+use crate::lab::{Checked, Lab, ensure, one, powered_off};
+
+cases![panic_says_why_once, panic_while_others_run, stack_overflow_hits_the_guard_page];
+
+fn boot(lab: &Lab, word: &str, cpus: u32) -> Result<Run, String> {
+    let machine = Machine { append: Some(word.into()), cpus, ..lab.machine_with(&["demo"]) };
+    let run = lab.run(&machine)?;
+    one(&run, "[hyp] panic on CPU")?;
+    one(&run, "[hyp] stopped: EL2 panicked")?;
+    powered_off(&run)?;
+    Ok(run)
+}
+
+/// The run's backtrace, resolved.
+fn backtrace(lab: &Lab, run: &Run) -> Result<String, String> {
+    let symbolizer =
+        Symbolizer::new(&lab.images.hypervisor_elf).map_err(|error| error.to_string())?;
+    one(run, "[hyp] backtrace")?;
+    Ok(run
+        .with("[hyp]   at image+")
+        .map(|line| symbolizer.line(line))
+        .collect::<Vec<_>>()
+        .join("\n"))
+}
+
+// scenario: J8
+fn panic_says_why_once(lab: &Lab) -> Checked {
+    let run = boot(lab, "hyp.panic", 2)?;
+    ensure(one(&run, "[hyp] panic")?.contains("hyp.panic"), "it does not say why", &run)?;
+    let trace = backtrace(lab, &run)?;
+    for function in ["hyp::options::apply (hyp/src/options.rs:", "hyp::main (hyp/src/main.rs:"] {
+        ensure(trace.contains(function), &format!("no `{function}` in\n{trace}\n"), &run)?;
+    }
+    ensure(!run.lines.iter().any(|line| line.contains("demo")), "a guest ran", &run)
+}
+
+// scenario: J8
+fn panic_while_others_run(lab: &Lab) -> Checked {
+    boot(lab, "hyp.panic", 8).map(drop)
+}
+
+// scenario: F7
+fn stack_overflow_hits_the_guard_page(lab: &Lab) -> Checked {
+    let run = boot(lab, "hyp.overflow", 2)?;
+    one(&run, "the stack of CPU 0 overflowed into its guard page")?;
+    let trace = backtrace(lab, &run)?;
+    ensure(trace.contains("hyp::options::overflow"), &format!("not in the trace:\n{trace}\n"), &run)
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Device trees that are cut, lie, or are none. QEMU mends or refuses such trees itself, so a small loader
+//! starts the image here, with whatever it likes in x0.
+//!
+//! Where the tree does not lead to a console, the reason is in the symbol `boot_refusal`; where it does not
+//! lead to firmware, the machine cannot go off, and parks.
+
+use std::time::{Duration, Instant};
+
+use xtask::elf;
+use xtask::qemu::{Blob, Machine, Monitor};
+
+use crate::lab::{Checked, Lab, ensure, one};
+
+cases![
+    whole,
+    none,
+    misaligned,
+    garbage,
+    bad_magic,
+    longer_than_it_can_be,
+    cut_in_half,
+    cut_at_many_places,
+    without_memory,
+    memory_that_wraps,
+    module_over_the_image,
+    modules_over_each_other,
+    module_that_wraps,
+];
+
+/// Where things are put.
+const IMAGE: u64 = 0x4020_0000;
+const TREE: u64 = 0x4e00_0000;
+const LOADER: u64 = 0x4f00_0000;
+
+/// `movz x0, #low; movk x0, #high, lsl #16; movz x1, #0x4020, lsl #16; br x1`
+fn loader(x0: u64) -> Vec<u8> {
+    let half = |shift: u32| ((x0 >> shift & 0xffff) as u32) << 5;
+    let code = [0xd280_0000 | half(0), 0xf2a0_0000 | half(16), 0xd2a8_0401, 0xd61f_0020];
+    code.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// What the usual machine with two guests has for a tree.
+fn tree(lab: &Lab) -> Result<Vec<u8>, String> {
+    let machine = lab.machine_with(&["demo vm.mem=16M", "demo vm.mem=16M"]);
+    let file = lab.file("dump.dtb", &[])?;
+    machine.tree(&file).map_err(|error| error.to_string())
+}
+
+/// The machine on which a loader starts the image with `x0`; `tree` is at [`TREE`].
+fn machine(lab: &Lab, tree: &[u8], x0: u64) -> Result<Machine, String> {
+    let blobs = vec![
+        Blob { file: lab.file("loader.bin", &loader(x0))?, address: LOADER, start: true },
+        Blob { file: lab.images.hypervisor.clone(), address: IMAGE, start: false },
+        Blob { file: lab.file("tree.dtb", tree)?, address: TREE, start: false },
+    ];
+    Ok(Machine { kernel: None, blobs, ..lab.machine() })
+}
+
+/// The image refuses this tree: in one `[hyp] error:` line with `word` in it if `said`, and always in
+/// `boot_refusal`. No guest runs.
+fn refused(lab: &Lab, tree: &[u8], x0: u64, said: bool, word: &str) -> Checked {
+    let mut machine = machine(lab, tree, x0)?;
+    // Both guests as the tree has them, so that only the tree stands in their way.
+    for address in [0x5000_0000, 0x5020_0000] {
+        let file = lab.images.guest_stub.clone();
+        machine.blobs.push(Blob { file, address, start: false });
+    }
+    let socket = Monitor::socket(&lab.name);
+    machine.extra = Monitor::arguments(&socket);
+    // What it says last must still be readable.
+    machine.extra.extend(["-action".into(), "shutdown=pause".into()]);
+    let elf = std::fs::read(&lab.images.hypervisor_elf).map_err(|error| error.to_string())?;
+    let symbol =
+        elf::symbol(&elf, |name| name == "boot_refusal").map_err(|error| error.to_string())?;
+
+    let session = lab.boot(&machine)?;
+    let mut monitor = Monitor::connect(&socket).map_err(|error| error.to_string())?;
+    let until = Instant::now() + Duration::from_secs(60);
+    let kept = loop {
+        let words = monitor.words(IMAGE + symbol, 16).map_err(|error| error.to_string())?;
+        let bytes: Vec<u8> = words
+            .iter()
+            .flat_map(|word| word.to_le_bytes())
+            .take_while(|byte| *byte != 0)
+            .collect();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if !text.is_empty() || Instant::now() > until {
+            break text;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let run = session.stop_after(Duration::from_secs(1));
+    ensure(kept.contains(word), &format!("boot_refusal is `{kept}`, without `{word}`"), &run)?;
+    if said {
+        let line = one(&run, "[hyp] error:")?;
+        ensure(line.contains(word), &format!("`{line}` does not name `{word}`"), &run)?;
+    }
+    let others = run.lines.iter().filter(|line| !line.starts_with("[hyp]"));
+    ensure(others.count() == 0, "a guest ran", &run)
+}
+
+/// Replaces every `old` in `tree` by `new`, which must be as long; there must be at least one.
+fn replace(tree: &mut [u8], old: &[u8], new: &[u8]) -> Checked {
+    let places: Vec<usize> = (0..tree.len().saturating_sub(old.len()))
+        .filter(|at| tree.get(*at..*at + old.len()) == Some(old))
+        .collect();
+    for at in &places {
+        if let Some(place) = tree.get_mut(*at..*at + new.len()) {
+            place.copy_from_slice(new);
+        }
+    }
+    if places.is_empty() || old.len() != new.len() {
+        Err("nothing to replace".into())
+    } else {
+        Ok(())
+    }
+}
+
+/// Big-endian cells of an address and a size.
+fn reg(address: u64, size: u64) -> Vec<u8> {
+    [address.to_be_bytes(), size.to_be_bytes()].concat()
+}
+
+/// Bytes of a guest's module.
+fn stub_size(lab: &Lab) -> Result<u64, String> {
+    std::fs::metadata(&lab.images.guest_stub)
+        .map(|file| file.len())
+        .map_err(|error| error.to_string())
+}
+
+/// This way of starting works where nothing is wrong: what follows fails for the tree's sake.
+fn whole(lab: &Lab) -> Checked {
+    let mut machine = machine(lab, &tree(lab)?, TREE)?;
+    for address in [0x5000_0000, 0x5020_0000] {
+        let file = lab.images.guest_stub.clone();
+        machine.blobs.push(Blob { file, address, start: false });
+    }
+    let run = lab.run(&machine)?;
+    for name in ["vm0", "vm1"] {
+        one(&run, &format!("[hyp] {name}: stopped ("))?;
+    }
+    Ok(())
+}
+
+// scenario: J1 J5
+fn none(lab: &Lab) -> Checked {
+    refused(lab, &[], 0, false, "no device tree in x0")
+}
+
+// scenario: J1
+fn misaligned(lab: &Lab) -> Checked {
+    let mut tree = tree(lab)?;
+    tree.insert(0, 0);
+    refused(lab, &tree, TREE + 1, false, "device tree")
+}
+
+// scenario: J1
+fn garbage(lab: &Lab) -> Checked {
+    let noise: Vec<u8> =
+        (0..65_536_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    refused(lab, &noise, TREE, false, "device tree")
+}
+
+// scenario: J1
+fn bad_magic(lab: &Lab) -> Checked {
+    let mut tree = tree(lab)?;
+    replace(&mut tree, &0xd00d_feed_u32.to_be_bytes(), &0xd00d_feee_u32.to_be_bytes())?;
+    refused(lab, &tree, TREE, false, "device tree")
+}
+
+// scenario: J1
+fn longer_than_it_can_be(lab: &Lab) -> Checked {
+    let mut tree = tree(lab)?;
+    tree.get_mut(4..8).ok_or("no header")?.copy_from_slice(&u32::MAX.to_be_bytes());
+    refused(lab, &tree, TREE, false, "device tree")
+}
+
+/// The first `keep` bytes, zeros after them.
+fn cut(tree: &[u8], keep: usize) -> Vec<u8> {
+    let mut cut = tree.to_vec();
+    if let Some(rest) = cut.get_mut(keep..) {
+        rest.fill(0);
+    }
+    cut
+}
+
+// scenario: J1
+fn cut_in_half(lab: &Lab) -> Checked {
+    let mut tree = tree(lab)?;
+    // QEMU's trees have room to spare behind their contents: half of what is used.
+    while tree.last() == Some(&0) {
+        tree.pop();
+    }
+    refused(lab, &cut(&tree, tree.len() / 2), TREE, false, "device tree")
+}
+
+// scenario: J1
+fn cut_at_many_places(lab: &Lab) -> Checked {
+    let tree = tree(lab)?;
+    let used = tree.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+    for part in 1..8 {
+        // Not on a boundary of anything.
+        let keep = used * part / 8 + part;
+        refused(lab, &cut(&tree, keep), TREE, false, "device tree")
+            .map_err(|error| format!("cut at {keep} of {used}: {error}"))?;
+    }
+    Ok(())
+}
+
+// scenario: J1
+fn without_memory(lab: &Lab) -> Checked {
+    let mut tree = tree(lab)?;
+    replace(&mut tree, &reg(0x4000_0000, 1024 << 20), &reg(0x4000_0000, 0))?;
+    refused(lab, &tree, TREE, true, "memory")
+}
+
+// scenario: J1
+fn memory_that_wraps(lab: &Lab) -> Checked {
+    let mut tree = tree(lab)?;
+    replace(&mut tree, &reg(0x4000_0000, 1024 << 20), &reg(0x4000_0000, u64::MAX))?;
+    refused(lab, &tree, TREE, true, "memory")
+}
+
+// scenario: J2 J4
+fn module_over_the_image(lab: &Lab) -> Checked {
+    let mut tree = tree(lab)?;
+    let size = stub_size(lab)?;
+    replace(&mut tree, &reg(0x5000_0000, size), &reg(IMAGE + 0x1000, size))?;
+    refused(lab, &tree, TREE, true, "overlaps Portcullis's image")
+}
+
+// scenario: J2 J4
+fn modules_over_each_other(lab: &Lab) -> Checked {
+    let mut tree = tree(lab)?;
+    let size = stub_size(lab)?;
+    replace(&mut tree, &reg(0x5000_0000, size), &reg(0x5020_0000 - size + 1, size))?;
+    refused(lab, &tree, TREE, true, "overlaps")
+}
+
+// scenario: J1
+fn module_that_wraps(lab: &Lab) -> Checked {
+    let mut tree = tree(lab)?;
+    let size = stub_size(lab)?;
+    replace(&mut tree, &reg(0x5000_0000, size), &reg(0u64.wrapping_sub(size) + 1, size))?;
+    refused(lab, &tree, TREE, true, "module@50000000")
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What cases in Rust are made of: machines with the images in place, and judgements over their consoles.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use xtask::build::Artifacts;
+use xtask::paths;
+use xtask::qemu::{Ended, Limits, Machine, Module, Run, Session};
+
+/// What a case returns: nothing, or what was wrong.
+pub type Checked = Result<(), String>;
+
+/// A case in Rust.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// Its file, which groups it.
+    pub group: &'static str,
+    /// Its function.
+    pub name: &'static str,
+    /// The case.
+    pub check: fn(&Lab) -> Checked,
+}
+
+/// The cases of a file: `cases![function, function..]` makes its `CASES`.
+macro_rules! cases {
+    ($($name:ident),+ $(,)?) => {
+        /// The cases of this file.
+        pub const CASES: &[$crate::lab::Case] = &[$(
+            $crate::lab::Case { group: $crate::lab::group(module_path!()), name: stringify!($name), check: $name }
+        ),+];
+    };
+}
+
+/// Last part of a module's path.
+#[must_use]
+pub const fn group(path: &'static str) -> &'static str {
+    let bytes = path.as_bytes();
+    let mut start = bytes.len();
+    while start > 0 && bytes[start - 1] != b':' {
+        start -= 1;
+    }
+    path.split_at(start).1
+}
+
+/// Where a case boots its machines.
+#[derive(Debug)]
+pub struct Lab {
+    /// The images.
+    pub images: Artifacts,
+    /// Name of its logs and files.
+    pub name: String,
+}
+
+impl Lab {
+    /// The usual machine with the hypervisor, no guest.
+    #[must_use]
+    pub fn machine(&self) -> Machine {
+        Machine { kernel: Some(self.images.hypervisor.clone()), ..Machine::default() }
+    }
+
+    /// The usual machine with one guest per entry of `bootargs`.
+    #[must_use]
+    pub fn machine_with(&self, bootargs: &[&str]) -> Machine {
+        let modules = bootargs.iter().map(|bootargs| self.guest(bootargs)).collect();
+        Machine { modules, ..self.machine() }
+    }
+
+    /// The test guest with these boot arguments.
+    #[must_use]
+    pub fn guest(&self, bootargs: &str) -> Module {
+        Module {
+            kernel: self.images.guest_stub.clone(),
+            bootargs: bootargs.into(),
+            ..Module::default()
+        }
+    }
+
+    /// Starts `machine`.
+    ///
+    /// # Errors
+    ///
+    /// QEMU cannot be started.
+    pub fn boot(&self, machine: &Machine) -> Result<Session, String> {
+        let limits = Limits { total: Duration::from_secs(300), silence: Duration::from_secs(100) };
+        Session::start(machine, &self.name, limits, false).map_err(|error| error.to_string())
+    }
+
+    /// Starts `machine` and reads to its end.
+    ///
+    /// # Errors
+    ///
+    /// QEMU cannot be started.
+    pub fn run(&self, machine: &Machine) -> Result<Run, String> {
+        Ok(self.boot(machine)?.finish())
+    }
+
+    /// A file of this case's own with these bytes.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn file(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, String> {
+        let folder = paths::target().join("qemu-logs").join(format!("{}.files", self.name));
+        let path = folder.join(name);
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(&path, bytes))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Boots `machine`, which must be refused in exactly one `[hyp] error:` line with all of `words` in it,
+    /// run no guest, and go off.
+    ///
+    /// # Errors
+    ///
+    /// It is not.
+    pub fn refused(&self, machine: &Machine, words: &[&str]) -> Checked {
+        let run = self.run(machine)?;
+        let errors: Vec<_> = run.with("[hyp] error:").collect();
+        let [line] = errors.as_slice() else {
+            return Err(format!("{} lines `[hyp] error:`: {}", errors.len(), run.tail()));
+        };
+        for word in words {
+            if !line.contains(word) {
+                return Err(format!("`{line}` does not name `{word}`"));
+            }
+        }
+        if let Some(guest) = run.lines.iter().find(|line| !line.starts_with("[hyp]")) {
+            return Err(format!("a guest ran or QEMU complained: `{guest}`"));
+        }
+        powered_off(&run)
+    }
+}
+
+/// Whether the machine powered itself off.
+///
+/// # Errors
+///
+/// It did not.
+pub fn powered_off(run: &Run) -> Checked {
+    if run.ended == Ended::Exited(Some(0)) {
+        Ok(())
+    } else {
+        Err(format!("the machine was not powered off: {}", run.tail()))
+    }
+}
+
+/// The one line of `run` that contains `text`.
+///
+/// # Errors
+///
+/// There is none, or more than one.
+pub fn one<'a>(run: &'a Run, text: &'a str) -> Result<&'a str, String> {
+    let found: Vec<_> = run.with(text).collect();
+    match found.as_slice() {
+        [line] => Ok(line),
+        _ => Err(format!("{} lines with `{text}`: {}", found.len(), run.tail())),
+    }
+}
+
+/// Fails with `why` and the run's last lines unless `condition` holds.
+///
+/// # Errors
+///
+/// It does not.
+pub fn ensure(condition: bool, why: &str, run: &Run) -> Checked {
+    if condition { Ok(()) } else { Err(format!("{why}: {}", run.tail())) }
+}

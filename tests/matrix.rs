@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The machines, and which of the guest's tests run on each.
+
+use xtask::qemu::{Gic, Machine, Start};
+use xtask::stub::Test;
+
+/// How much of the guest's tests a machine gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// Those of one boot with the default options.
+    Smoke,
+    /// All but those flagged `slow`.
+    Most,
+    /// All.
+    Full,
+}
+
+/// A machine of the matrix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Configuration {
+    /// Begins the names of its cases.
+    pub name: &'static str,
+    /// The machine, without images.
+    pub machine: Machine,
+    /// Physical address bits of its CPU: VMs cannot have more.
+    pub pa_bits: u32,
+    /// How much runs on it.
+    pub depth: Depth,
+    /// How much of that in a quick run, if it takes part.
+    pub quick: Option<Depth>,
+}
+
+/// All machines.
+#[must_use]
+pub fn configurations() -> Vec<Configuration> {
+    use Depth::{Full, Most, Smoke};
+    let configuration = |name, machine, pa_bits, depth, quick| Configuration {
+        name,
+        machine,
+        pa_bits,
+        depth,
+        quick,
+    };
+    let base = Machine::default;
+    let cpu = |cpu: &str| Machine { cpu: cpu.into(), ..base() };
+    let cpus = |cpus, gic| Machine { cpus, gic, ..base() };
+    let memory = |memory_mib| Machine { memory_mib, ..base() };
+    vec![
+        configuration("gicv3", base(), 44, Full, Some(Most)),
+        configuration("gicv2", Machine { gic: Gic::V2, ..base() }, 44, Most, Some(Smoke)),
+        // Without the slow pointer authentication of the architecture, which QEMU computes bit by bit.
+        configuration("max", cpu("max,pauth-impdef=on"), 48, Most, Some(Smoke)),
+        configuration("a53", cpu("cortex-a53"), 40, Most, None),
+        configuration("a72", cpu("cortex-a72"), 44, Most, None),
+        configuration("a76", cpu("cortex-a76"), 40, Most, None),
+        configuration("n1", cpu("neoverse-n1"), 48, Most, None),
+        configuration("secure", Machine { start: Start::El2Secure, ..base() }, 44, Most, None),
+        configuration("smp1", cpus(1, Gic::V3), 44, Smoke, None),
+        configuration("smp4", cpus(4, Gic::V3), 44, Smoke, None),
+        configuration("smp8", cpus(8, Gic::V3), 44, Smoke, None),
+        configuration("smp8-gicv2", cpus(8, Gic::V2), 44, Smoke, None),
+        configuration("256m", memory(256), 44, Smoke, None),
+        configuration("512m", memory(512), 44, Smoke, None),
+        configuration("4g", memory(4096), 44, Smoke, None),
+        configuration("8g", memory(8192), 44, Smoke, None),
+    ]
+}
+
+impl Configuration {
+    /// Whether `test` runs on this machine at this depth.
+    #[must_use]
+    pub fn takes(&self, test: &Test, depth: Depth) -> bool {
+        let wanted = match depth {
+            Depth::Full => true,
+            Depth::Most => !test.has("slow"),
+            Depth::Smoke => !test.has("slow") && !test.has("alone") && test.options.is_empty(),
+        };
+        wanted && self.can_run(&test.options)
+    }
+
+    /// Whether a VM with these words can be on this machine; the hypervisor would refuse it.
+    fn can_run(&self, options: &str) -> bool {
+        let number = |word: &str, key: &str| -> Option<u64> {
+            let digits = word.strip_prefix(key)?;
+            digits.trim_end_matches(|letter: char| !letter.is_ascii_digit()).parse().ok()
+        };
+        options.split_whitespace().all(|word| {
+            if let Some(cpus) = number(word, "vm.cpus=") {
+                cpus <= u64::from(self.machine.cpus)
+            } else if let Some(bits) = number(word, "vm.ipa=") {
+                bits <= u64::from(self.pa_bits)
+            } else {
+                true
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = configurations().iter().map(|one| one.name).collect();
+        names.sort_unstable();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which cases there are, which of them were asked for, and the boots that those need.
+
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use xtask::build::Artifacts;
+use xtask::stub::Test;
+
+use crate::guests::{self, Outcome};
+use crate::lab::{Case, Lab};
+use crate::matrix::Configuration;
+use crate::pool::{Pool, Promise};
+
+/// Cases, and the jobs that give their results.
+#[derive(Default)]
+pub struct Plan {
+    /// In the order in which they are reported.
+    pub trials: Vec<Trial>,
+    /// What has to run; not started yet.
+    pub pool: Pool,
+}
+
+/// What every job needs.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The images under test.
+    pub images: Artifacts,
+    /// Only the part that takes under two minutes.
+    pub quick: bool,
+}
+
+impl Plan {
+    /// One case per guest test and machine, and one per machine for how its boots end.
+    pub fn add_guests(
+        &mut self,
+        context: &Context,
+        arguments: &Arguments,
+        configuration: &Configuration,
+        tests: &[Test],
+    ) {
+        let depth = match (context.quick, configuration.quick) {
+            (false, _) => configuration.depth,
+            (true, Some(depth)) => depth,
+            (true, None) => return,
+        };
+        let machine = configuration.name;
+        let closing = format!("{machine}::every_boot_closes");
+        let all: Vec<Test> =
+            tests.iter().filter(|test| configuration.takes(test, depth)).cloned().collect();
+        // How the boots end is asked of all of them, so all have to run.
+        let wanted: Vec<Test> = if selected(arguments, &closing) {
+            all.clone()
+        } else {
+            all.iter()
+                .filter(|test| selected(arguments, &format!("{machine}::{}", test.name)))
+                .cloned()
+                .collect()
+        };
+        let boots = guests::boots(machine, &configuration.machine, &wanted);
+        let mut promises: Vec<(Vec<String>, Promise<Outcome>)> = Vec::new();
+        for boot in boots {
+            let names = boot.tests.clone();
+            let images = context.images.clone();
+            promises.push((names, self.pool.add(move || boot.run(&images))));
+        }
+        for test in all {
+            let promise = promises
+                .iter()
+                .find(|(names, _)| names.contains(&test.name))
+                .map(|(_, promise)| Arc::clone(promise));
+            let name = format!("{machine}::{}", test.name);
+            self.trials.push(Trial::ignorable_test(name, move || {
+                let promise = promise.ok_or("it was not planned to run")?;
+                match promise.wait().as_ref().map_err(Failed::from)?.verdict(&test.name)? {
+                    None => Ok(Completion::Completed),
+                    Some(reason) => Ok(Completion::ignored_with(reason)),
+                }
+            }));
+        }
+        self.trials.push(Trial::test(closing, move || {
+            for (_, promise) in promises {
+                promise.wait().as_ref().map_err(Failed::from)?.closes()?;
+            }
+            Ok(())
+        }));
+    }
+
+    /// One case per function.
+    pub fn add_cases(&mut self, context: &Context, arguments: &Arguments, cases: &[Case]) {
+        for case in cases {
+            let name = format!("{}::{}", case.group, case.name);
+            let lab = Lab {
+                images: context.images.clone(),
+                name: format!("{}/{}", case.group, case.name),
+            };
+            let check = case.check;
+            let promise = if selected(arguments, &name) {
+                Some(self.pool.add(move || check(&lab)))
+            } else {
+                None
+            };
+            self.trials.push(Trial::test(name, move || {
+                let promise = promise.ok_or("it was not planned to run")?;
+                promise.wait().clone().map_err(Failed::from)
+            }));
+        }
+    }
+}
+
+/// Whether libtest-mimic will run the case called `name`: nothing boots for one that it filters out.
+fn selected(arguments: &Arguments, name: &str) -> bool {
+    if arguments.list {
+        return false;
+    }
+    let matches = |pattern: &String| {
+        if arguments.exact { name == pattern } else { name.contains(pattern.as_str()) }
+    };
+    arguments.filter.as_ref().is_none_or(matches) && !arguments.skip.iter().any(matches)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_asked_for_runs() {
+        let arguments = |words: &[&str]| {
+            Arguments::from_iter(std::iter::once("qemu").chain(words.iter().copied()))
+        };
+        assert!(selected(&arguments(&[]), "gicv3::a"));
+        assert!(selected(&arguments(&["v3::a"]), "gicv3::a"));
+        assert!(!selected(&arguments(&["v2"]), "gicv3::a"));
+        assert!(!selected(&arguments(&["v3::a", "--exact"]), "gicv3::a"));
+        assert!(!selected(&arguments(&["--skip", "gicv3"]), "gicv3::a"));
+        assert!(!selected(&arguments(&["--list"]), "gicv3::a"));
+    }
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The commands and their options.
+
+use std::io::{self, BufRead, BufReader};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use xtask::build::{self, Artifacts, Options};
+use xtask::error::{Context, Error, Result};
+use xtask::qemu::{Gic, Limits, Machine, Module, Session, Start};
+use xtask::scenarios::Registry;
+use xtask::symbolize::Symbolizer;
+use xtask::{demo, esr, paths, stub};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  build [--verbose] [--package hyp|guest-stub] [--features LIST]
+      build target/portcullis.{bin,elf} and target/guest-stub.{bin,elf}
+  run [demo] [MACHINE OPTIONS]
+      boot the demonstration guest in QEMU and judge what it says; --help shows the options
+  symbolize [--elf FILE] [LOG]
+      resolve the `image+0xOFFSET` of a backtrace, from LOG or standard input
+  esr VALUE
+      the fields of an exception syndrome
+  scenarios
+      which scenarios have a test, and which have none
+  list
+      the tests of guest-stub
+";
+
+const RUN_HELP: &str = "\
+cargo xtask run [demo] [OPTIONS]        (or ./scripts/run, which sets up and builds before)
+
+  --gic 2|3        interrupt controller (3)
+  --cpu NAME       CPU model as QEMU calls it (cortex-a57)
+  --smp N          CPUs (2)
+  --mem SIZE       RAM, in MiB or with M or G (1G)
+  --secure         a machine that has EL3 too
+  --append WORDS   the hypervisor's own boot arguments
+  --vm WORDS       more boot arguments for the guest, such as \"vm.guard=enforce\"
+  --gdb            wait for a debugger on port 1234; see ./scripts/gdb
+  -- ...           further arguments for QEMU
+";
+
+/// Runs the command in `arguments`.
+pub fn run(arguments: &[String]) -> Result<()> {
+    match arguments.split_first().map(|(command, rest)| (command.as_str(), rest)) {
+        Some(("build", rest)) => build_images(rest),
+        Some(("run", rest)) => run_demo(rest),
+        Some(("symbolize", rest)) => symbolize(rest),
+        Some(("esr", [value])) => {
+            print!("{}", esr::explain(value)?);
+            Ok(())
+        }
+        Some(("esr", _)) => Err("esr takes one value, as in `cargo xtask esr 0x96000010`".into()),
+        Some(("scenarios", [])) => {
+            let tests = stub::list(&Artifacts::expected().guest_stub)?;
+            print!("{}", Registry::collect(&paths::root(), &tests)?.table());
+            Ok(())
+        }
+        Some(("list", [])) => {
+            for test in stub::list(&Artifacts::expected().guest_stub)? {
+                println!("{} [{}] {}", test.name, test.ids.join(" "), test.options);
+            }
+            Ok(())
+        }
+        None | Some(("help" | "--help" | "-h", _)) => {
+            print!("{HELP}");
+            Ok(())
+        }
+        Some((other, _)) => Err(format!("no command `{other}`; see cargo xtask help").into()),
+    }
+}
+
+fn build_images(arguments: &[String]) -> Result<()> {
+    let mut options = Options::default();
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "--verbose" | "-v" => options.verbose = true,
+            "--features" => options.features = Some(value("--features", &mut rest)?),
+            "--package" | "-p" => options.package = Some(value("--package", &mut rest)?),
+            other => return Err(format!("build: no option `{other}`").into()),
+        }
+    }
+    build::build(&options).map(drop)
+}
+
+fn run_demo(arguments: &[String]) -> Result<()> {
+    let mut machine = Machine::default();
+    let mut bootargs = "demo".to_owned();
+    let mut limits = Limits { total: Duration::from_secs(120), silence: Duration::from_secs(60) };
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "demo" => {}
+            "--gic" => {
+                machine.gic = match value("--gic", &mut rest)?.as_str() {
+                    "2" => Gic::V2,
+                    "3" => Gic::V3,
+                    other => return Err(format!("--gic {other}: it may be 2 or 3").into()),
+                }
+            }
+            "--cpu" => machine.cpu = value("--cpu", &mut rest)?,
+            "--smp" => {
+                let count = value("--smp", &mut rest)?;
+                machine.cpus = count.parse().context(|| format!("--smp {count}"))?;
+            }
+            "--mem" => machine.memory_mib = mebibytes(&value("--mem", &mut rest)?)?,
+            "--secure" => machine.start = Start::El2Secure,
+            "--append" => machine.append = Some(value("--append", &mut rest)?),
+            "--vm" => {
+                bootargs.push(' ');
+                bootargs.push_str(&value("--vm", &mut rest)?);
+            }
+            "--gdb" => {
+                machine.extra.extend(["-s".to_owned(), "-S".to_owned()]);
+                // A person thinks for as long as he likes.
+                limits = Limits { total: Duration::MAX, silence: Duration::MAX };
+            }
+            "--" => machine.extra.extend(rest.by_ref().cloned()),
+            "--help" | "-h" => {
+                print!("{RUN_HELP}");
+                return Ok(());
+            }
+            other => return Err(format!("run: no option `{other}`; see run --help").into()),
+        }
+    }
+    let images = Artifacts::existing()?;
+    machine.kernel = Some(images.hypervisor);
+    machine.modules.push(Module { kernel: images.guest_stub, bootargs, ..Module::default() });
+    let run = Session::start(&machine, "run-demo", limits, true)?.finish();
+    demo::judge(&run)?;
+    println!(
+        "run: all as promised, {:.1} s; the console is in {}",
+        run.took.as_secs_f32(),
+        run.log.display()
+    );
+    Ok(())
+}
+
+fn symbolize(arguments: &[String]) -> Result<()> {
+    let mut elf = Artifacts::expected().hypervisor_elf;
+    let mut log = None;
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "--elf" => elf = value("--elf", &mut rest)?.into(),
+            other if other.starts_with("--") => {
+                return Err(format!("symbolize: no option `{other}`").into());
+            }
+            file => log = Some(PathBuf::from(file)),
+        }
+    }
+    let symbolizer = Symbolizer::new(&elf)?;
+    let input: Box<dyn BufRead> = match &log {
+        Some(file) => {
+            let file = std::fs::File::open(file).context(|| file.display().to_string())?;
+            Box::new(BufReader::new(file))
+        }
+        None => Box::new(io::stdin().lock()),
+    };
+    for line in input.split(b'\n') {
+        let line = line.context(|| "cannot read".into())?;
+        println!("{}", symbolizer.line(String::from_utf8_lossy(&line).trim_end()));
+    }
+    Ok(())
+}
+
+/// The word behind an option.
+fn value<'a>(option: &str, rest: &mut impl Iterator<Item = &'a String>) -> Result<String> {
+    rest.next().cloned().ok_or_else(|| Error(format!("{option} needs a value")))
+}
+
+/// `512`, `512M` or `2G` as MiB.
+fn mebibytes(text: &str) -> Result<u64> {
+    let (digits, unit) = match text.strip_suffix(['G', 'g']) {
+        Some(digits) => (digits, 1024),
+        None => (text.trim_end_matches(['M', 'm']), 1),
+    };
+    let count: Option<u64> = digits.parse().ok();
+    count.and_then(|count| count.checked_mul(unit)).ok_or_else(|| {
+        Error(format!("--mem {text}: a number of MiB, or one with M or G behind it"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(mebibytes("512"), Ok(512));
+        assert_eq!(mebibytes("512M"), Ok(512));
+        assert_eq!(mebibytes("2G"), Ok(2048));
+        assert!(mebibytes("2T").is_err());
+        assert!(mebibytes("18446744073709551615G").is_err());
+    }
+
+    #[test]
+    fn what_is_misspelt_is_named() {
+        for (words, name) in [
+            (vec!["rnu"], "rnu"),
+            (vec!["run", "--gci"], "--gci"),
+            (vec!["run", "--gic", "4"], "4"),
+            (vec!["run", "--smp"], "--smp"),
+            (vec!["build", "--fast"], "--fast"),
+            (vec!["symbolize", "--elv"], "--elv"),
+            (vec!["esr"], "0x96000010"),
+        ] {
+            let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+            assert!(run(&words).unwrap_err().0.contains(name), "{words:?}");
+        }
+    }
+}
