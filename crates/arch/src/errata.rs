@@ -11,8 +11,8 @@ pub struct Errata {
     /// through the old entry may still arrive (CVE-2025-10263; Cortex-A55 2441007, A76 1286807,
     /// A510 2441009; Falkor 1009).
     pub repeat_tlbi: bool,
-    /// HPFAR_EL2 is not to be believed after a direct stage-2 translation fault, since stage 1 should
-    /// have faulted first (Cortex-A57 834220).
+    /// A stage-2 translation fault of a load that crosses a page may stand for a fault of stage 1, so
+    /// that HPFAR_EL2 is not to be believed there (Cortex-A57 834220).
     pub hpfar_unknown_on_translation: bool,
     /// A speculative AT or walk may fill the TLB while EL2 changes a guest's translation regime:
     /// TCR_EL1.EPD0 and EPD1 are to be set meanwhile (Cortex-A57 1319537, A72 1319367, A76 1165522,
