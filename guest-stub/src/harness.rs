@@ -6,7 +6,7 @@ use core::fmt::{self, Write};
 use arrayvec::ArrayString;
 
 use crate::machine::{self, Machine, pstate};
-use crate::{cpu, tree};
+use crate::{cpu, guard, tree};
 
 /// Why a test did not pass.
 pub enum Why {
@@ -147,8 +147,14 @@ impl Mode {
     pub fn run(self) {
         match self {
             Self::Demo => say!("stub: nothing to show yet"),
-            Self::List => list(),
-            Self::Run(names) => run(names),
+            Self::List => {
+                guard::declare_own();
+                list();
+            }
+            Self::Run(names) => {
+                guard::declare_own();
+                run(names);
+            }
         }
     }
 }

@@ -19,10 +19,10 @@ use crate::exception::Frame;
 ///
 /// `snippet!(name, "ldr x0, [x1]")` defines `name: Code`.
 macro_rules! snippet {
-    ($(#[$doc:meta])* $name:ident, $($line:literal),+ $(,)?) => {
+    ($(#[$doc:meta])* $visibility:vis $name:ident, $($line:literal),+ $(,)?) => {
         $(#[$doc])*
         #[allow(non_upper_case_globals)]
-        const $name: $crate::machine::Code = {
+        $visibility const $name: $crate::machine::Code = {
             #[unsafe(naked)]
             unsafe extern "C" fn code() {
                 core::arch::naked_asm!(

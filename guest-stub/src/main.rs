@@ -38,12 +38,17 @@ mod cpu;
 mod exception;
 mod features;
 mod gic;
+mod guard;
 mod hvc;
 mod mmio;
 mod mmu;
 mod panic;
+mod probe;
 mod psci;
+mod scratch;
+mod situation;
 mod smp;
+mod testdev;
 mod time;
 mod tree;
 
@@ -58,6 +63,7 @@ extern "C" fn stub_main(tree: u64) -> ! {
     mmu::init(); // 2. own translation, on from here
     mmu::enable();
     console::init(tree::get().uart); // 3. there is output now
-    Mode::parse(tree::arguments()).run(); // 4. what to do
-    psci::system_off() // 5. the end of this VM
+    guard::detect(); // 4. the guard, which changes nothing yet
+    Mode::parse(tree::arguments()).run(); // 5. what to do
+    psci::system_off() // 6. the end of this VM
 }

@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The tests, one file per group of scenarios.
 
+mod a_hypercalls;
+mod b_guard;
+mod c_memory;
+mod d_aarch32;
+mod d_access;
+mod d_refuse;
+mod d_state;
 mod selftest;

@@ -1,0 +1,582 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! D: accesses that are emulated: every form whose syndrome tells all about it.
+
+use crate::guard::{self, hole};
+use crate::harness::{Verdict, Why, failed};
+use crate::machine::{Code, Machine, canary, pstate};
+use crate::mmu::View;
+use crate::probe::{self, mask};
+use crate::situation::{Situation, everywhere};
+use crate::{features, mmio, mmu, testdev, tree};
+
+tests! {
+    d01_loads: "D1,D14", "vm.testdev=0x0b000000", "" => loads;
+    d01_stores: "D1", "vm.testdev=0x0b000000", "" => stores;
+    d01_registers: "D1", "vm.testdev=0x0b000000", "" => every_register;
+    d01_offsets: "D1", "vm.testdev=0x0b000000", "" => offsets;
+    d01_big_endian_el0: "D1", "vm.testdev=0x0b000000", "" => big_endian_el0;
+    d01_big_endian_el1: "D1", "vm.testdev=0x0b000000", "" => big_endian_el1;
+    d02_zero_register: "D2", "vm.testdev=0x0b000000", "" => zero_register;
+    d03_stack_pointer_base: "D3", "vm.testdev=0x0b000000", "" => stack_pointer_base;
+    d08_acquire_release: "D8", "vm.testdev=0x0b000000", "" => acquire_release;
+    d08_unprivileged: "D8", "vm.testdev=0x0b000000", "" => unprivileged;
+    d12_crossing_into_undeclared: "D12", "vm.testdev=0x0b000000", "" => crossing_into_undeclared;
+    d12_crossing_from_undeclared: "D12", "vm.testdev=0x0b000000", "" => crossing_from_undeclared;
+    d12_crossing_declared: "D12", "vm.testdev=0x0b000000", "" => crossing_declared;
+    d12_crossing_from_ram: "D12", "", "" => crossing_from_ram;
+    d13_misaligned: "D13", "vm.testdev=0x0b000000", "" => misaligned;
+    d14_last_bytes: "D14", "vm.testdev=0x0b000000", "" => last_bytes;
+    d15_tagged_pointer: "D15", "vm.testdev=0x0b000000", "" => tagged_pointer;
+    d21_device_error: "D21", "vm.testdev=0x0b000000", "" => device_error;
+}
+
+/// One kind of load: its width in bytes, whether it extends the sign and to how many bits.
+struct Load {
+    name: &'static str,
+    code: Code,
+    width: u64,
+    sign: Option<u32>,
+}
+
+macro_rules! loads {
+    ($($name:literal $width:literal $sign:expr;)+) => {
+        [$({
+            snippet!(code, $name);
+            Load { name: $name, code, width: $width, sign: $sign }
+        }),+]
+    };
+}
+
+const ALL_LOADS: [Load; 12] = loads! {
+    "ldrb w0, [x1]" 1 None;
+    "ldrh w0, [x1]" 2 None;
+    "ldr w0, [x1]" 4 None;
+    "ldr x0, [x1]" 8 None;
+    "ldrsb w0, [x1]" 1 Some(32);
+    "ldrsb x0, [x1]" 1 Some(64);
+    "ldrsh w0, [x1]" 2 Some(32);
+    "ldrsh x0, [x1]" 2 Some(64);
+    "ldrsw x0, [x1]" 4 Some(64);
+    "ldurb w0, [x1, #0]" 1 None;
+    "ldursh w0, [x1, #0]" 2 Some(32);
+    "ldur x0, [x1, #0]" 8 None;
+};
+
+/// What the register holds after a load of `raw`.
+fn extended(raw: u64, width: u64, sign: Option<u32>) -> u64 {
+    let value = raw & mask(width);
+    let Some(bits) = sign else { return value };
+    let shift = 64 - 8 * width as u32;
+    let full = ((value << shift).cast_signed() >> shift).cast_unsigned();
+    if bits == 32 { full & 0xffff_ffff } else { full }
+}
+
+/// Raw values around every sign bit.
+const VALUES: [u64; 9] = [
+    0,
+    u64::MAX,
+    0x7f7f_7f7f_7f7f_7f7f,
+    0x8080_8080_8080_8080,
+    0x0123_4567_89ab_cdef,
+    0x1111_1111_1111_7fff,
+    0x2222_2222_2222_8000,
+    0x3333_3333_7fff_ffff,
+    0x4444_4444_8000_0000,
+];
+
+/// Adds the name of the form to a failure.
+fn of(name: &str, verdict: Verdict) -> Verdict {
+    verdict.map_err(|why| match why {
+        Why::Failed(text) => failed(format_args!("{name}: {text}")),
+        skipped => skipped,
+    })
+}
+
+/// Every load, every sign: the value, and nothing but the value.
+fn loads() -> Verdict {
+    testdev::ready()?;
+    everywhere(|situation| {
+        let va = situation.device(testdev::window());
+        for value in VALUES {
+            testdev::set_value(value);
+            for load in &ALL_LOADS {
+                let before = testdev::counts();
+                let result = probe::access_at(load.code, va, situation.pstate);
+                of(load.name, result.completed(&[0]))?;
+                let expected = extended(value, load.width, load.sign);
+                equal!(result.after.x[0], expected, "{} of {value:#x}", load.name);
+                equal!(testdev::counts().loads, before.loads + 1, "{}: loads", load.name);
+                equal!(testdev::last(), (0x800, load.width, false), "{}", load.name);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Every store: its bytes, and no more of the register.
+fn stores() -> Verdict {
+    testdev::ready()?;
+    snippet!(sturb, "sturb w0, [x1, #0]");
+    snippet!(stur, "stur x0, [x1, #0]");
+    everywhere(|situation| {
+        let va = situation.device(testdev::window());
+        for value in VALUES {
+            for (width, code) in probe::STORES.into_iter().chain([(1, sturb), (8, stur)]) {
+                let before = testdev::counts();
+                let machine = Machine::new(code).with(0, value).with(1, va).at(situation.pstate);
+                probe::run(machine).completed(&[])?;
+                equal!(testdev::stored(), value & mask(width), "{width} bytes of {value:#x}");
+                equal!(testdev::last(), (0x800, width, true), "{width} bytes");
+                equal!(testdev::counts().stores, before.stores + 1, "stores");
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Every register as target, source and base.
+fn every_register() -> Verdict {
+    testdev::ready()?;
+    /// `ldr x0, [x0]` and `str x0, [x0]`, to put register numbers into.
+    const LDR: u32 = 0xf940_0000;
+    const STR: u32 = 0xf900_0000;
+    for n in 0..31_usize {
+        let base = (n + 7) % 31;
+        let fields = (n as u32) | (base as u32) << 5;
+        testdev::set_value(0x5555_0000_0000_0000 | n as u64);
+        let load = crate::scratch::code(&[LDR | fields]);
+        let result = probe::run(Machine::new(load).with(base, testdev::window()));
+        result.completed(&[n])?;
+        equal!(result.after.x[n], 0x5555_0000_0000_0000 | n as u64, "x{n} loaded");
+        let store = crate::scratch::code(&[STR | fields]);
+        let machine = Machine::new(store).with(base, testdev::window());
+        let value = machine.x[n];
+        probe::run(machine).completed(&[])?;
+        equal!(testdev::stored(), value, "x{n} stored");
+    }
+    // The target is its own base.
+    testdev::set_value(99);
+    let result = probe::run(
+        Machine::new(crate::scratch::code(&[LDR | 5 << 5 | 5])).with(5, testdev::window()),
+    );
+    result.completed(&[5])?;
+    equal!(result.after.x[5], 99, "x5 through itself");
+    Ok(())
+}
+
+/// Addressing forms without write-back: immediate, register, extended register.
+fn offsets() -> Verdict {
+    testdev::ready()?;
+    snippet!(immediate, "ldr w0, [x1, #0x20]");
+    snippet!(negative, "ldur w0, [x1, #-16]");
+    snippet!(register, "ldr w0, [x1, x2]");
+    snippet!(shifted, "ldr w0, [x1, x2, lsl #2]");
+    snippet!(extended_word, "ldr w0, [x1, w2, sxtw #2]");
+    let at = testdev::window() + 0x80;
+    for (code, x2, offset) in [
+        (immediate, 0, 0x20),
+        (negative, 0, -16_i64),
+        (register, 0x1c, 0x1c),
+        (shifted, 9, 36),
+        (extended_word, 0xffff_ffff, -4),
+    ] {
+        let result = probe::run(Machine::new(code).with(1, at).with(2, x2));
+        result.completed(&[0])?;
+        equal!(testdev::last(), ((0x880 + offset).cast_unsigned(), 4, false), "offset");
+    }
+    Ok(())
+}
+
+fn swapped(value: u64, width: u64) -> u64 {
+    (value & mask(width)).swap_bytes() >> (64 - 8 * width)
+}
+
+/// A program at EL0 with big-endian data: what is loaded and stored is turned around on the way to a
+/// little-endian device.
+fn big_endian_el0() -> Verdict {
+    need!(
+        mrs!("id_aa64mmfr0_el1") >> 8 & 0xf != 0 || mrs!("id_aa64mmfr0_el1") >> 16 & 0xf != 0,
+        "no big-endian data at EL0"
+    );
+    testdev::ready()?;
+    let value = 0x0123_4567_89ab_cdef_u64;
+    let sctlr = mrs!("sctlr_el1");
+    msr!("sctlr_el1", sctlr | 1 << 24);
+    plain!("isb");
+    let body = || -> Verdict {
+        let va = View::UserDevice.of(testdev::window());
+        for (width, code) in probe::LOADS {
+            testdev::set_value(value);
+            let result = probe::access_at(code, va, pstate::EL0);
+            equal!(result.loaded()?, swapped(value, width), "load of {width} bytes");
+        }
+        for (width, code) in probe::STORES {
+            probe::run(Machine::new(code).with(0, value).with(1, va).at(pstate::EL0))
+                .completed(&[])?;
+            equal!(testdev::stored(), swapped(value, width), "store of {width} bytes");
+        }
+        // The sign is that of the value as the program sees it.
+        snippet!(ldrsh, "ldrsh x0, [x1]");
+        testdev::set_value(0x0080);
+        let result = probe::access_at(ldrsh, va, pstate::EL0);
+        equal!(result.loaded()?, 0xffff_ffff_ffff_8000, "ldrsh of 80 00");
+        // RAM, for comparison: the hardware's own answer.
+        static WORD: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
+        WORD.store(value, core::sync::atomic::Ordering::Relaxed);
+        let result = probe::access_at(probe::ldr_x, mmu::user(&raw const WORD as u64), pstate::EL0);
+        equal!(result.loaded()?, value.swap_bytes(), "ldr of RAM");
+        Ok(())
+    };
+    let result = body();
+    msr!("sctlr_el1", sctlr);
+    plain!("isb");
+    result
+}
+
+snippet!(
+    el1_big_endian,
+    "mrs x4, sctlr_el1",
+    "orr x5, x4, #(1 << 25)",
+    "msr sctlr_el1, x5",
+    "isb",
+    "ldr w0, [x1]",
+    "ldrh w2, [x1]",
+    "str w3, [x1]",
+    "msr sctlr_el1, x4",
+    "isb",
+);
+
+/// The same at EL1, with the MMU off, as SCTLR_EL1.EE turns table walks around as well.
+fn big_endian_el1() -> Verdict {
+    need!(mrs!("id_aa64mmfr0_el1") >> 8 & 0xf != 0, "no big-endian data at EL1");
+    testdev::ready()?;
+    testdev::set_value(0x1122_3344);
+    mmu::disable();
+    let result =
+        probe::run(Machine::new(el1_big_endian).with(1, testdev::window()).with(3, 0xaabb_ccdd));
+    mmu::enable();
+    result.completed(&[0, 2, 4, 5])?;
+    equal!(result.after.x[0], 0x4433_2211, "ldr");
+    equal!(result.after.x[2], 0x4433, "ldrh");
+    equal!(testdev::stored(), 0xddcc_bbaa, "str");
+    Ok(())
+}
+
+/// Register 31 of a load or store is zero, never SP.
+fn zero_register() -> Verdict {
+    testdev::ready()?;
+    snippet!(str_xzr, "str xzr, [x1]");
+    snippet!(str_wzr, "str wzr, [x1]");
+    snippet!(strb_wzr, "strb wzr, [x1]");
+    snippet!(ldr_xzr, "ldr xzr, [x1]");
+    snippet!(ldrsw_xzr, "ldrsw xzr, [x1]");
+    snippet!(ldrb_wzr, "ldrb wzr, [x1]");
+    everywhere(|situation| {
+        let va = situation.device(testdev::window());
+        for (code, width) in [(str_xzr, 8), (str_wzr, 4), (strb_wzr, 1)] {
+            // Something else is stored first.
+            mmio::write64(testdev::window(), u64::MAX);
+            probe::access_at(code, va, situation.pstate).completed(&[])?;
+            equal!(testdev::stored(), 0, "{width} bytes stored");
+            equal!(testdev::last(), (0x800, width, true), "the store");
+        }
+        testdev::set_value(u64::MAX);
+        for code in [ldr_xzr, ldrsw_xzr, ldrb_wzr] {
+            let before = testdev::counts();
+            // Nothing at all changes, SP included.
+            probe::access_at(code, va, situation.pstate).completed(&[])?;
+            equal!(testdev::counts().loads, before.loads + 1, "loads");
+        }
+        Ok(())
+    })
+}
+
+/// SP as the base register.
+fn stack_pointer_base() -> Verdict {
+    testdev::ready()?;
+    snippet!(load, "ldr x0, [sp]");
+    snippet!(load_offset, "ldr w0, [sp, #8]");
+    snippet!(store, "str x0, [sp, #16]");
+    testdev::set_value(0x1234_5678_9abc_def0);
+    everywhere(|situation| {
+        for (code, offset, width, stores) in
+            [(load, 0, 8, false), (load_offset, 8, 4, false), (store, 16, 8, true)]
+        {
+            let mut machine = Machine::new(code).at(situation.pstate);
+            machine.sp = situation.device(testdev::window());
+            let result = probe::run(machine);
+            result.completed(if stores { &[] } else { &[0] })?;
+            equal!(testdev::last(), (0x800 + offset, width, stores), "what the device saw");
+            let expected = if stores { canary(0) } else { 0x1234_5678_9abc_def0 & mask(width) };
+            equal!(result.after.x[0], expected, "x0");
+        }
+        // And refused, it is still exact, although SP is no stack.
+        let mut machine = Machine::new(load).at(situation.pstate);
+        let va = situation.device(hole(70));
+        machine.sp = va;
+        probe::run(machine).refused(va)
+    })
+}
+
+/// Acquire and release forms have a syndrome, so they are emulated.
+fn acquire_release() -> Verdict {
+    testdev::ready()?;
+    snippet!(ldarb, "ldarb w0, [x1]");
+    snippet!(ldarh, "ldarh w0, [x1]");
+    snippet!(ldar_w, "ldar w0, [x1]");
+    snippet!(ldar_x, "ldar x0, [x1]");
+    snippet!(stlrb, "stlrb w0, [x1]");
+    snippet!(stlrh, "stlrh w0, [x1]");
+    snippet!(stlr_w, "stlr w0, [x1]");
+    snippet!(stlr_x, "stlr x0, [x1]");
+    const LDAPR_X: u32 = 0xf8bf_c020;
+    let ldapr = crate::scratch::code(&[LDAPR_X]);
+    testdev::set_value(0xfedc_ba98_7654_3210);
+    let rcpc = features::rcpc();
+    everywhere(|situation: &Situation| {
+        let va = situation.device(testdev::window());
+        let mut loads = [(ldarb, 1), (ldarh, 2), (ldar_w, 4), (ldar_x, 8), (ldapr, 8)].into_iter();
+        if !rcpc {
+            loads.next_back();
+        }
+        for (code, width) in loads {
+            let result = probe::access_at(code, va, situation.pstate);
+            equal!(result.loaded()?, 0xfedc_ba98_7654_3210 & mask(width), "load of {width}");
+            equal!(testdev::last(), (0x800, width, false), "load");
+        }
+        for (code, width) in [(stlrb, 1), (stlrh, 2), (stlr_w, 4), (stlr_x, 8)] {
+            probe::access_at(code, va, situation.pstate).completed(&[])?;
+            equal!(testdev::stored(), canary(0) & mask(width), "store of {width}");
+            equal!(testdev::last(), (0x800, width, true), "store");
+        }
+        let bad = situation.device(hole(70));
+        probe::access_at(ldar_w, bad, situation.pstate).refused(bad)?;
+        probe::access_at(stlr_x, bad, situation.pstate).refused(bad)
+    })
+}
+
+/// LDTR and STTR: EL1 with the rights of EL0.
+fn unprivileged() -> Verdict {
+    testdev::ready()?;
+    snippet!(ldtr, "ldtr x0, [x1]");
+    snippet!(ldtrb, "ldtrb w0, [x1]");
+    snippet!(ldtrsw, "ldtrsw x0, [x1]");
+    snippet!(sttr, "sttr w0, [x1]");
+    let va = View::UserDevice.of(testdev::window());
+    testdev::set_value(0x8765_4321_8765_4321);
+    for (state, bad) in [
+        (pstate::EL1H, View::UserDevice.of(hole(70))),
+        (pstate::EL1T, View::UserDevice.of(hole(70))),
+        (pstate::EL0, View::UserDevice.of(hole(70))),
+    ] {
+        for (code, expected) in
+            [(ldtr, 0x8765_4321_8765_4321), (ldtrb, 0x21), (ldtrsw, 0xffff_ffff_8765_4321)]
+        {
+            equal!(probe::access_at(code, va, state).loaded()?, expected, "x0");
+        }
+        probe::access_at(sttr, va, state).completed(&[])?;
+        equal!(testdev::stored(), canary(0) & 0xffff_ffff, "store");
+        // An abort at EL1 with EL0's rights is still one from EL1.
+        probe::access_at(ldtr, bad, state).refused(bad)?;
+        probe::access_at(sttr, bad, state).refused(bad)?;
+    }
+    Ok(())
+}
+
+/// The first byte is in a declared page, the last is not: neither is touched.
+fn crossing_into_undeclared() -> Verdict {
+    testdev::ready()?;
+    let end = testdev::base() + 0x1000;
+    guard::unmap(end);
+    let before = testdev::counts();
+    let refused = guard::counters().refused;
+    let mut tried = 0;
+    for (width, loads, stores) in [
+        (2, probe::ldrh, probe::strh),
+        (4, probe::ldr_w, probe::str_w),
+        (8, probe::ldr_x, probe::str_x),
+    ] {
+        for back in 1..width {
+            for (view, state) in [(View::Normal, pstate::EL1H), (View::UserNormal, pstate::EL0)] {
+                let va = view.of(end - back);
+                probe::access_at(loads, va, state).refused(va)?;
+                probe::access_at(stores, va, state).refused(va)?;
+                tried += 2;
+            }
+        }
+    }
+    equal!(guard::counters().refused, refused + tried, "refusals");
+    equal!(testdev::counts(), before, "what reached the device");
+    Ok(())
+}
+
+/// The other way round.
+fn crossing_from_undeclared() -> Verdict {
+    testdev::ready()?;
+    let start = testdev::base();
+    guard::unmap(start - 0x1000);
+    let before = testdev::counts();
+    let refused = guard::counters().refused;
+    for (width, code) in probe::LOADS.into_iter().chain(probe::STORES) {
+        if width > 1 {
+            let va = View::Normal.of(start - width / 2);
+            probe::access(code, va).refused(va)?;
+        }
+    }
+    equal!(guard::counters().refused, refused + 6, "refusals");
+    equal!(testdev::counts(), before, "what reached the device");
+    Ok(())
+}
+
+/// Both pages are declared: still not served, but not counted as a refusal.
+fn crossing_declared() -> Verdict {
+    testdev::ready()?;
+    let start = testdev::base();
+    equal!(guard::map(start - 0x1000), guard::done(), "MAP of the page before");
+    equal!(guard::map(start + 0x1000), guard::done(), "MAP of the page behind");
+    let before = testdev::counts();
+    let refused = guard::counters().refused;
+    for place in [start - 1, start + 0xfff] {
+        for (width, code) in probe::LOADS.into_iter().chain(probe::STORES) {
+            if width > 1 {
+                let va = View::Normal.of(place);
+                probe::access(code, va).refused(va)?;
+            }
+        }
+    }
+    equal!(guard::counters().refused, refused, "refusals");
+    equal!(testdev::counts(), before, "what reached the device");
+    guard::unmap(start - 0x1000);
+    guard::unmap(start + 0x1000);
+    Ok(())
+}
+
+/// Begins in RAM and ends in an undeclared page: aborts there, and RAM is as it was.
+fn crossing_from_ram() -> Verdict {
+    guard::activate()?;
+    #[repr(align(4096))]
+    struct Page([u8; 4096]);
+    static PAGE: crate::scratch::Shared<Page> = crate::scratch::Shared::new(Page([0x5a; 4096]));
+    let attributes = mmu::attribute::NORMAL | mmu::attribute::SHARED | mmu::attribute::XN;
+    let first = mmu::window(2, PAGE.address(), attributes);
+    let second = mmu::window(3, hole(71), attributes);
+    for (width, code) in probe::LOADS.into_iter().chain(probe::STORES) {
+        if width > 1 {
+            let va = second - width / 2;
+            let result = probe::access(code, va);
+            equal!(result.exit.esr, 0x9600_0010, "ESR_EL1");
+            equal!(result.exit.elr, result.before.pc, "ELR_EL1");
+            // The CPU may report the first byte of the access or the first of the page that failed.
+            check!(
+                result.exit.far == va || result.exit.far == second,
+                "FAR_EL1 {:#x} for {va:#x}",
+                result.exit.far
+            );
+            result.unchanged(&[])?;
+        }
+    }
+    let last = probe::access(probe::ldr_x, first + 4088).loaded()?;
+    equal!(last, 0x5a5a_5a5a_5a5a_5a5a, "the last word of RAM");
+    Ok(())
+}
+
+/// Not aligned, but within a page: the device sees it as it is, or says no by its nature.
+fn misaligned() -> Verdict {
+    testdev::ready()?;
+    testdev::set_value(0x8899_aabb_ccdd_eeff);
+    for offset in [0x801, 0x803, 0x8f7, 0xff1] {
+        let va = View::Normal.of(testdev::base() + offset);
+        for (width, code) in probe::LOADS {
+            let value = probe::access(code, va).loaded()?;
+            equal!(testdev::last(), (offset, width, false), "load");
+            equal!(value, 0x8899_aabb_ccdd_eeff & mask(width), "value");
+        }
+        for (width, code) in probe::STORES {
+            probe::access(code, va).completed(&[])?;
+            equal!(testdev::last(), (offset, width, true), "store");
+            equal!(testdev::stored(), canary(0) & mask(width), "value");
+        }
+    }
+    // A PL011 sits behind a bus of aligned words.
+    let va = View::Normal.of(tree::get().uart + 0x19);
+    probe::access(probe::ldr_w, va).refused(va)?;
+    // Device memory: the CPU itself objects, before anybody else is asked.
+    let result = probe::load(testdev::window() + 1);
+    equal!(result.exit.esr & !0x40, 0x9600_0021, "ESR_EL1 of an unaligned device access");
+    Ok(())
+}
+
+/// The last bytes of a declared page, whose neighbour is not declared.
+fn last_bytes() -> Verdict {
+    testdev::ready()?;
+    let end = testdev::base() + 0x1000;
+    guard::unmap(end);
+    testdev::set_value(0x1122_3344_5566_7788);
+    everywhere(|situation| {
+        for (width, code) in probe::LOADS {
+            let va = situation.device(end - width);
+            let value = probe::access_at(code, va, situation.pstate).loaded()?;
+            equal!(value, 0x1122_3344_5566_7788 & mask(width), "load of {width} bytes");
+            equal!(testdev::last(), (0x1000 - width, width, false), "load");
+        }
+        for (width, code) in probe::STORES {
+            let va = situation.device(end - width);
+            probe::access_at(code, va, situation.pstate).completed(&[])?;
+            equal!(testdev::last(), (0x1000 - width, width, true), "store");
+        }
+        let va = situation.device(end);
+        probe::access_at(probe::ldrb, va, situation.pstate).refused(va)
+    })
+}
+
+/// With TBI the top byte of an address is the program's: the access is decoded without it.
+fn tagged_pointer() -> Verdict {
+    testdev::ready()?;
+    testdev::set_value(0x77);
+    msr!("tcr_el1", mmu::tcr() | 1 << 37);
+    plain!("isb");
+    mmu::flush_all();
+    let body = || -> Verdict {
+        for tag in [0x01_u64, 0x7f, 0x80, 0xff] {
+            for (state, base) in [
+                (pstate::EL1H, testdev::window()),
+                (pstate::EL0, View::UserDevice.of(testdev::window())),
+            ] {
+                let value = probe::access_at(probe::ldr_w, base | tag << 56, state).loaded()?;
+                equal!(value, 0x77, "load with tag {tag:#x}");
+                equal!(testdev::last(), (0x800, 4, false), "load with tag {tag:#x}");
+            }
+            let va = hole(72) | tag << 56;
+            let result = probe::load(va);
+            equal!(result.exit.esr, 0x9600_0010, "ESR_EL1");
+            // Whether FAR_EL1 keeps the tag is the CPU's affair.
+            equal!(result.exit.far & 0xff_ffff_ffff_ffff, hole(72), "FAR_EL1");
+            equal!(result.exit.elr, result.before.pc, "ELR_EL1");
+        }
+        Ok(())
+    };
+    let result = body();
+    msr!("tcr_el1", mmu::tcr());
+    plain!("isb");
+    mmu::flush_all();
+    result
+}
+
+/// A device that says no: the abort is at this instruction, not at the next, and nothing is loaded.
+fn device_error() -> Verdict {
+    testdev::ready()?;
+    let refused = guard::counters().refused;
+    everywhere(|situation| {
+        let va = situation.device(testdev::base() + testdev::ERROR);
+        for (_, code) in probe::LOADS.into_iter().chain(probe::STORES) {
+            let before = testdev::counts();
+            probe::access_at(code, va, situation.pstate).refused(va)?;
+            let after = testdev::counts();
+            equal!(after.errors, before.errors + 1, "errors");
+            equal!((after.loads, after.stores), (before.loads, before.stores), "accesses");
+        }
+        Ok(())
+    })?;
+    equal!(guard::counters().refused, refused, "refusals: the device said no, not the guard");
+    Ok(())
+}
