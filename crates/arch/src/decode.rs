@@ -155,7 +155,7 @@ const fn access(esr: u64) -> Option<Access> {
     })
 }
 
-/// DFSC or IFSC, ISS[5:0].
+/// DFSC or IFSC, `ISS[5:0]`.
 #[inline(always)]
 const fn fault(esr: u64) -> Fault {
     let code = (esr & 0x3f) as u8;

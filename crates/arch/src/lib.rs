@@ -6,10 +6,22 @@
 //! # Key types
 //! - [`Ipa`], [`Pa`], [`Va`], [`Vmid`], [`Mpidr`]: numbers that must not be mixed up.
 //! - [`GuestRegs`]: what the exception vectors save and restore.
-//! - [`ExitInfo`]: the three registers read once per exit; [`Exit`]: what they mean.
+//! - [`ExitInfo`]: the three registers read once per exit; [`Exit`]: what they mean ([`decode`]).
+//! - [`Access`]: the load or store of an abort; [`advance`] steps over what EL2 has done for it.
+//! - [`El1Entry`]: what an exception given to the guest writes ([`external_abort`], [`undefined`]).
+//! - [`Stage1`]: the guest's own tables; [`Stage2Geometry`]: shape of ours, VTCR_EL2.
+//! - [`Errata`]: workarounds by MIDR_EL1; [`visible_id_register`]: what guests see of the ID registers.
+//! - [`VcpuSet`]: some vCPUs of a VM.
+//!
+//! # Invariants
+//! - Every function is total: no register value, and no memory a guest wrote, makes one panic or loop.
+//! - An [`Access`] is only handed out for what can be emulated: never for a walk, never for maintenance.
+//! - An IPA is only handed out where the architecture says that HPFAR_EL2 holds one.
+//! - An ID field that this crate does not name is not visible to guests.
 //!
 //! # Sources
 //! Arm Architecture Reference Manual for A-profile, DDI 0487; sections are cited where they are used.
+//! docs/trap-path.md tells how the parts play together.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -41,7 +53,7 @@ pub use exit::{
     Access, DataAbort, Exit, ExitInfo, Fault, FaultKind, InstructionAbort, SysRegAccess, Width,
 };
 pub use geometry::{GeometryError, Stage2Geometry, physical_bits};
-pub use idregs::{IdRegisters, VisibleCpu, visible_id_register};
+pub use idregs::{VisibleCpu, visible_id_register};
 pub use inject::{AbortKind, El1Entry, El1State, PstateFeatures, external_abort, undefined};
 pub use regs::GuestRegs;
 pub use stage1::Stage1;

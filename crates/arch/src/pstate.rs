@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Fields of SPSR_ELx, for exceptions taken from AArch64 and from AArch32 (DDI 0487 C5.2.18).
 
-/// M[3:0] of EL0 in AArch64.
+/// `M[3:0]` of EL0 in AArch64.
 pub const EL0T: u64 = 0b0000;
-/// M[3:0] of EL1 on SP_EL0.
+/// `M[3:0]` of EL1 on SP_EL0.
 pub const EL1T: u64 = 0b0100;
-/// M[3:0] of EL1 on SP_EL1.
+/// `M[3:0]` of EL1 on SP_EL1.
 pub const EL1H: u64 = 0b0101;
-/// M[3:2], the exception level in AArch64.
+/// `M[3:2]`, the exception level in AArch64.
 pub const M_EL: u64 = 0b1100;
-/// M[0], SPSel in AArch64.
+/// `M[0]`, SPSel in AArch64.
 pub const M_SPSEL: u64 = 1 << 0;
-/// M[4]: taken from AArch32.
+/// `M[4]`: taken from AArch32.
 pub const M_AARCH32: u64 = 1 << 4;
 /// FIQ mask.
 pub const F: u64 = 1 << 6;
@@ -21,7 +21,7 @@ pub const I: u64 = 1 << 7;
 pub const A: u64 = 1 << 8;
 /// Debug mask (AArch64; bit 9 is E in AArch32).
 pub const D: u64 = 1 << 9;
-/// Branch type (AArch64; IT[3:2] in AArch32).
+/// Branch type (AArch64; `IT[3:2]` in AArch32).
 pub const BTYPE: u64 = 0b11 << 10;
 /// Speculative store bypass safe (AArch64; IT in AArch32, whose SSBS is bit 23).
 pub const SSBS: u64 = 1 << 12;
@@ -37,7 +37,7 @@ pub const PAN: u64 = 1 << 22;
 pub const UAO: u64 = 1 << 23;
 /// Data independent timing; bit 24 in both layouts.
 pub const DIT: u64 = 1 << 24;
-/// Tag check override (AArch64; IT[0] in AArch32).
+/// Tag check override (AArch64; `IT[0]` in AArch32).
 pub const TCO: u64 = 1 << 25;
 /// N, Z, C and V; bits 31:28 in both layouts.
 pub const NZCV: u64 = 0xf << 28;
@@ -48,11 +48,11 @@ pub const PM: u64 = 1 << 32;
 pub mod aarch32 {
     /// T32 state.
     pub const T: u64 = 1 << 5;
-    /// M[3:0] of User mode.
+    /// `M[3:0]` of User mode.
     pub const USER: u64 = 0b0000;
-    /// IT[7:2], in bits 15:10.
+    /// `IT[7:2]`, in bits 15:10.
     pub const IT_HIGH: u64 = 0x3f << 10;
-    /// IT[1:0], in bits 26:25.
+    /// `IT[1:0]`, in bits 26:25.
     pub const IT_LOW: u64 = 0b11 << 25;
 
     /// The IT block's state, 8 bits: base condition in 7:5, mask in 4:0.
