@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The first instructions: Image header, checks, relocation, stack, first translation tables.
+//!
+//! Boot protocol: Linux Documentation/arch/arm64/booting.rst. x0 holds the device tree's address, MMU and
+//! D-cache are off, the image has been cleaned to PoC by whoever loaded it.
+
+use core::arch::global_asm;
+
+// Why the image would not start, for a debugger where there is no console: a NUL-terminated text.
+global_asm!(
+    r#"
+    .section .text.header, "ax"
+    .global _start
+_start:
+    b       primary_entry                   // code0
+    .long   0                           // code1
+    .quad   0                           // text_offset
+    .quad   image_end - _start          // image_size, bss included
+    .quad   0b1010                      // flags: little endian, 4 KiB pages, anywhere in memory
+    .quad   0, 0, 0                     // reserved
+    .ascii  "ARM\x64"                   // magic
+    .long   0                           // no PE header
+
+    .section .text.entry, "ax"
+primary_entry:
+    mov     x19, x0                     // device tree
+    mrs     x20, CurrentEL
+    // Zero .bss (the MMU is off: whatever lies in a cache there is of no interest any more).
+    adrp    x0, bss_start
+    adrp    x1, bss_end
+1:  cmp     x0, x1
+    b.hs    2f
+    stp     xzr, xzr, [x0], #16
+    b       1b
+2:  // Apply the R_AARCH64_RELATIVE relocations (offset, info, addend); the image is linked at 0.
+    adrp    x0, rela_start
+    add     x0, x0, :lo12:rela_start
+    adrp    x1, rela_end
+    add     x1, x1, :lo12:rela_end
+    adrp    x2, _start
+3:  cmp     x0, x1
+    b.hs    4f
+    ldp     x3, x4, [x0], #16
+    ldr     x5, [x0], #8
+    cmp     w4, #1027                   // R_AARCH64_RELATIVE
+    b.ne    3b
+    add     x5, x5, x2
+    str     x5, [x3, x2]
+    b       3b
+4:  // Boot CPU's stack; its Cpu structure is right above it.
+    adrp    x0, {cpus}
+    add     x0, x0, :lo12:{cpus}
+    ldr     x1, ={cpu_offset}
+    add     x0, x0, x1
+    mov     sp, x0
+    mov     x29, xzr
+    mov     x30, xzr
+    cmp     x20, #(2 << 2)
+    b.ne    6f
+    msr     tpidr_el2, x0
+    adr     x1, vectors
+    msr     vbar_el2, x1
+    isb
+    cbz     x19, 5f
+    mov     x0, x19
+    bl      {map_early}
+    bl      enable_mmu
+    mov     x0, x19
+    b       {main}
+5:  bl      {no_tree}
+6:  mov     x0, x19
+    mov     x1, x20
+    b       {wrong_el}
+
+    // A CPU that firmware has just started (PSCI CPU_ON): x0 is the address of its Cpu structure, which
+    // was cleaned to PoC for it.
+    .global secondary_entry
+secondary_entry:
+    mrs     x1, CurrentEL
+    cmp     x1, #(2 << 2)
+    b.ne    7f
+    mov     x19, x0
+    mov     sp, x0
+    msr     tpidr_el2, x0
+    adr     x1, vectors
+    msr     vbar_el2, x1
+    isb
+    adrp    x0, {secondary_root}
+    ldr     x0, [x0, :lo12:{secondary_root}]
+    bl      enable_mmu
+    mov     x29, xzr
+    mov     x30, xzr
+    mov     x0, x19
+    b       {secondary}
+7:  wfe
+    b       7b
+
+    // x0: root of EL2's translation tables. Every register of the regime is set; no memory is touched
+    // between turning an old regime off and the new one on, so that this also switches tables.
+    .global enable_mmu
+enable_mmu:
+    mrs     x1, sctlr_el2
+    bic     x2, x1, #1
+    msr     sctlr_el2, x2
+    isb
+    msr     ttbr0_el2, x0
+    ldr     x1, ={mair}
+    msr     mair_el2, x1
+    ldr     x1, ={tcr}
+    mrs     x2, id_aa64mmfr0_el1
+    and     x2, x2, #0xf
+    cmp     x2, #5                      // at most 48 bits of PA with this format
+    mov     x3, #5
+    csel    x2, x2, x3, lo
+    orr     x1, x1, x2, lsl #16         // TCR_EL2.PS
+    msr     tcr_el2, x1
+    isb
+    tlbi    alle2
+    ic      iallu
+    dsb     nsh
+    isb
+    ldr     x1, ={sctlr}
+    msr     sctlr_el2, x1
+    isb
+    ret
+"#,
+    cpus = sym crate::cpu::CPUS,
+    cpu_offset = const crate::cpu::CPU_OFFSET,
+    map_early = sym crate::mmu::map_early,
+    main = sym crate::main,
+    no_tree = sym crate::refuse::no_tree,
+    wrong_el = sym crate::refuse::wrong_el,
+    secondary = sym crate::smp::secondary_main,
+    secondary_root = sym crate::mmu::ROOT,
+    mair = const crate::mmu::MAIR,
+    tcr = const crate::mmu::TCR,
+    sctlr = const crate::mmu::SCTLR,
+);

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The physical interrupt controller, and the hypervisor interface that shows virtual interrupts to a guest.
+//!
+//! Acknowledging drops the priority only (EOImode 1): an interrupt that is handed to a guest stays active until the
+//! guest deactivates it through its list register (IHI 0069 4.1.1).
+
+mod v2;
+mod v3;
+
+use platform::Gic as Described;
+use spin::Once;
+use vgic::{Interface, ListRegister};
+
+/// Asks a CPU to leave its guest and look at what it has been asked for.
+pub const SGI_KICK: u32 = 0;
+/// Tells a CPU that EL2 has panicked.
+pub const SGI_PANIC: u32 = 1;
+/// Interrupt ids from here on are none at all (1020..1023).
+pub const SPECIAL: u32 = 1020;
+/// List registers that the architecture allows at most.
+pub const MAX_LIST_REGISTERS: usize = 16;
+
+/// The machine's interrupt controller.
+pub enum Gic {
+    /// GICv2 or GIC-400.
+    V2(v2::GicV2),
+    /// GICv3 or GICv4, by system registers.
+    V3(v3::GicV3),
+}
+
+static GIC: Once<Gic> = Once::new();
+
+macro_rules! both {
+    ($self:expr, $gic:ident => $do:expr) => {
+        match $self {
+            Gic::V2($gic) => $do,
+            Gic::V3($gic) => $do,
+        }
+    };
+}
+
+/// Finds the controller that the tree describes and sets up its distributor. Boot CPU, once.
+///
+/// # Errors
+/// What is wrong with the controller, as a text.
+#[inline(never)]
+pub fn init(described: &Described) -> Result<&'static Gic, &'static str> {
+    let gic = match described {
+        Described::V2 { gicd, gicc, gich, .. } => {
+            Gic::V2(v2::GicV2::new(gicd.start(), gicc.start(), gich.start())?)
+        }
+        Described::V3 { gicd, redistributors, stride, .. } => {
+            Gic::V3(v3::GicV3::new(gicd.start(), redistributors, *stride)?)
+        }
+    };
+    Ok(GIC.call_once(|| gic))
+}
+
+/// The controller, once it has been set up.
+#[inline(always)]
+pub fn get() -> Option<&'static Gic> {
+    GIC.get()
+}
+
+impl Gic {
+    /// Sets up what belongs to this CPU.
+    pub fn init_cpu(&self, cpu: usize) -> Result<(), &'static str> {
+        both!(self, g => g.init_cpu(cpu))
+    }
+    /// Enables a private peripheral interrupt of this CPU.
+    pub fn enable_ppi(&self, cpu: usize, intid: u32) {
+        both!(self, g => g.enable_ppi(cpu, intid))
+    }
+    /// Makes a private peripheral interrupt of this CPU neither pending nor active.
+    pub fn clear_ppi(&self, cpu: usize, intid: u32) {
+        both!(self, g => g.clear_ppi(cpu, intid))
+    }
+    /// Takes the most urgent interrupt; `SPECIAL` and up is none.
+    #[inline(always)]
+    pub fn acknowledge(&self) -> u32 {
+        both!(self, g => g.acknowledge())
+    }
+    /// Drops the running priority; the interrupt stays active.
+    #[inline(always)]
+    pub fn drop_priority(&self, iar: u32) {
+        both!(self, g => g.drop_priority(iar))
+    }
+    /// Deactivates an interrupt that EL2 has handled itself.
+    #[inline(always)]
+    pub fn deactivate(&self, iar: u32) {
+        both!(self, g => g.deactivate(iar))
+    }
+    /// Sends an SGI to a CPU.
+    pub fn send_sgi(&self, cpu: usize, sgi: u32) {
+        both!(self, g => g.send_sgi(cpu, sgi))
+    }
+    /// How many list registers there are.
+    pub fn list_registers(&self) -> usize {
+        both!(self, g => g.list_registers())
+    }
+    /// What the virtual interface says besides the list registers.
+    pub fn interface(&self) -> Interface {
+        both!(self, g => g.interface())
+    }
+    /// A bit for each list register that is empty (ICH_ELRSR_EL2, GICH_ELRSR0).
+    #[inline(always)]
+    pub fn empty_list_registers(&self) -> u16 {
+        both!(self, g => g.empty_list_registers())
+    }
+    /// Reads a list register.
+    #[inline(always)]
+    pub fn read_list_register(&self, n: usize) -> ListRegister {
+        both!(self, g => g.read_list_register(n))
+    }
+    /// Writes a list register.
+    #[inline(always)]
+    pub fn write_list_register(&self, n: usize, lr: ListRegister) {
+        both!(self, g => g.write_list_register(n, lr))
+    }
+    /// Writes ICH_HCR_EL2 or GICH_HCR.
+    #[inline(always)]
+    pub fn write_hcr(&self, hcr: u32) {
+        both!(self, g => g.write_hcr(hcr))
+    }
+    /// Puts this CPU's virtual interface into the state of a reset CPU.
+    pub fn reset_virtual(&self) {
+        both!(self, g => g.reset_virtual())
+    }
+}

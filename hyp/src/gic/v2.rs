@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! GICv2: everything by memory-mapped registers; each CPU sees its own bank.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use arch::Pa;
+use arm_gic::gicv2::registers::{Gicc, Gicd};
+use vgic::{Interface, ListRegister};
+
+use crate::cpu::MAX_CPUS;
+
+// Distributor (IHI 0048 4.3).
+const GICD_CTLR: u64 = 0x0;
+const GICD_TYPER: u64 = 0x4;
+const GICD_IGROUPR: u64 = 0x80;
+const GICD_ISENABLER: u64 = 0x100;
+const GICD_ICENABLER: u64 = 0x180;
+const GICD_ICPENDR: u64 = 0x280;
+const GICD_ICACTIVER: u64 = 0x380;
+const GICD_IPRIORITYR: u64 = 0x400;
+const GICD_ITARGETSR: u64 = 0x800;
+const GICD_SGIR: u64 = 0xf00;
+// CPU interface (4.4).
+const GICC_CTLR: u64 = 0x0;
+const GICC_PMR: u64 = 0x4;
+const GICC_BPR: u64 = 0x8;
+const GICC_IAR: u64 = 0xc;
+const GICC_EOIR: u64 = 0x10;
+const GICC_DIR: u64 = 0x1000;
+// Hypervisor interface (5.3).
+const GICH_HCR: u64 = 0x0;
+const GICH_VTR: u64 = 0x4;
+const GICH_VMCR: u64 = 0x8;
+const GICH_ELRSR: u64 = 0x30;
+const GICH_APR: u64 = 0xf0;
+const GICH_LR: u64 = 0x100;
+
+/// A GICv2.
+pub struct GicV2 {
+    gicd: u64,
+    gicc: u64,
+    gich: u64,
+    list_registers: usize,
+    /// GICv2's number of each CPU as a mask bit: not the affinity, so each CPU reads its own.
+    targets: [AtomicU32; MAX_CPUS],
+}
+
+fn read(address: u64) -> u32 {
+    // SAFETY: only called with registers of the frames that the tree describes, which are mapped as devices.
+    unsafe { (address as *const u32).read_volatile() }
+}
+
+fn write(address: u64, value: u32) {
+    // SAFETY: as for `read`; the writes below are those that the GIC architecture asks for.
+    unsafe { (address as *mut u32).write_volatile(value) }
+}
+
+impl GicV2 {
+    /// Sets up the distributor.
+    pub fn new(gicd: Pa, gicc: Pa, gich: Pa) -> Result<Self, &'static str> {
+        let (gicd, gicc, gich) = (gicd.raw(), gicc.raw(), gich.raw());
+        if gicd == 0 || gicc == 0 || gich == 0 {
+            return Err("the GICv2 has no hypervisor interface");
+        }
+        // SAFETY: the tree says that these frames stand there, they are mapped as devices, and the driver is dropped
+        // at the end of this function.
+        let mut driver =
+            unsafe { arm_gic::gicv2::GicV2::new(gicd as *mut Gicd, gicc as *mut Gicc) };
+        driver.setup();
+        driver.enable_all_interrupts(false);
+        Ok(Self {
+            gicd,
+            gicc,
+            gich,
+            list_registers: (read(gich + GICH_VTR) & 0x3f) as usize + 1,
+            targets: [const { AtomicU32::new(0) }; MAX_CPUS],
+        })
+    }
+
+    pub fn init_cpu(&self, cpu: usize) -> Result<(), &'static str> {
+        // The banked ITARGETSR0 reads as the CPU's own bit.
+        let mut target = read(self.gicd + GICD_ITARGETSR) & 0xff;
+        if target == 0 {
+            target = 1; // a uniprocessor implementation is RAZ
+        }
+        self.targets.get(cpu).ok_or("too many CPUs")?.store(target, Ordering::Release);
+        write(self.gicd + GICD_ICENABLER, 0xffff_ffff);
+        write(self.gicd + GICD_ICACTIVER, 0xffff_ffff);
+        // The group that this CPU can use: 1 where the GIC has the Security Extensions, else 0.
+        if read(self.gicd + GICD_TYPER) & 1 << 10 != 0 {
+            write(self.gicd + GICD_IGROUPR, 0xffff_ffff);
+        }
+        for n in 0..8 {
+            write(self.gicd + GICD_IPRIORITYR + 4 * n, 0x8080_8080);
+        }
+        write(self.gicd + GICD_ISENABLER, 1 << super::SGI_KICK | 1 << super::SGI_PANIC);
+        write(self.gicd + GICD_CTLR, read(self.gicd + GICD_CTLR) | 1);
+        write(self.gicc + GICC_PMR, 0xff);
+        write(self.gicc + GICC_BPR, 0);
+        write(self.gicc + GICC_CTLR, 1 | 1 << 9); // enable, EOImodeNS
+        Ok(())
+    }
+
+    pub fn enable_ppi(&self, _cpu: usize, intid: u32) {
+        write(self.gicd + GICD_ISENABLER, 1 << (intid & 31));
+    }
+
+    pub fn clear_ppi(&self, _cpu: usize, intid: u32) {
+        write(self.gicd + GICD_ICACTIVER, 1 << (intid & 31));
+        write(self.gicd + GICD_ICPENDR, 1 << (intid & 31));
+    }
+
+    #[inline(always)]
+    pub fn acknowledge(&self) -> u32 {
+        read(self.gicc + GICC_IAR)
+    }
+
+    #[inline(always)]
+    pub fn drop_priority(&self, iar: u32) {
+        write(self.gicc + GICC_EOIR, iar);
+    }
+
+    #[inline(always)]
+    pub fn deactivate(&self, iar: u32) {
+        write(self.gicc + GICC_DIR, iar);
+    }
+
+    pub fn send_sgi(&self, cpu: usize, sgi: u32) {
+        let Some(target) = self.targets.get(cpu) else { return };
+        crate::barrier::dsb_ish();
+        // NSATT (bit 15) is only writable, and only meant, from Secure state.
+        write(self.gicd + GICD_SGIR, target.load(Ordering::Acquire) << 16 | sgi & 15);
+    }
+
+    pub fn list_registers(&self) -> usize {
+        self.list_registers
+    }
+
+    pub fn interface(&self) -> Interface {
+        Interface::new(read(self.gich + GICH_HCR), read(self.gich + GICH_VMCR))
+    }
+
+    pub fn empty_list_registers(&self) -> u16 {
+        read(self.gich + GICH_ELRSR) as u16
+    }
+
+    pub fn read_list_register(&self, n: usize) -> ListRegister {
+        ListRegister::from_v2(read(self.gich + GICH_LR + 4 * n as u64))
+    }
+
+    pub fn write_list_register(&self, n: usize, lr: ListRegister) {
+        write(self.gich + GICH_LR + 4 * n as u64, lr.to_v2());
+    }
+
+    pub fn write_hcr(&self, hcr: u32) {
+        write(self.gich + GICH_HCR, hcr);
+    }
+
+    pub fn reset_virtual(&self) {
+        for n in 0..self.list_registers as u64 {
+            write(self.gich + GICH_LR + 4 * n, 0);
+        }
+        write(self.gich + GICH_APR, 0);
+        write(self.gich + GICH_VMCR, 0);
+        write(self.gich + GICH_HCR, 1);
+    }
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! GICv3: distributor and redistributors through arm-gic, CPU and hypervisor interface by system registers.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use arch::{Mpidr, Pa, Range};
+use arm_gic::IntId;
+use arm_gic::gicv3::registers::{Gicd, GicrSgi};
+use arm_gic::gicv3::{GicDistributor, GicRedistributor};
+use safe_mmio::UniqueMmioPointer;
+use vgic::{Interface, ListRegister};
+
+use crate::barrier::isb;
+use crate::cpu::{self, MAX_CPUS};
+use crate::sysreg::*;
+
+const RD_FRAMES: u64 = 0x2_0000;
+const GICR_TYPER: u64 = 0x8;
+const GICR_ICPENDR0: u64 = 0x1_0280;
+const GICR_ICACTIVER0: u64 = 0x1_0380;
+const TYPER_LAST: u64 = 1 << 4;
+const TYPER_VLPIS: u64 = 1 << 1;
+
+/// A GICv3 or GICv4.
+pub struct GicV3 {
+    list_registers: usize,
+    /// Redistributor of each CPU, by CPU number; 0 where not found.
+    redistributors: [AtomicUsize; MAX_CPUS],
+    regions: [Option<(u64, u64)>; 8],
+    stride: u64,
+}
+
+fn ppi(intid: u32) -> IntId {
+    IntId::ppi(intid.wrapping_sub(16) & 15)
+}
+
+impl GicV3 {
+    /// Sets up the distributor at `gicd`.
+    pub fn new(gicd: Pa, regions: &[Range<Pa>], stride: Option<u64>) -> Result<Self, &'static str> {
+        icc_sre_el2::write(0xf);
+        isb();
+        if icc_sre_el2::read() & 1 == 0 {
+            return Err("the GIC's system registers cannot be enabled at EL2");
+        }
+        let base = NonNull::new(gicd.raw() as *mut Gicd).ok_or("the distributor stands at 0")?;
+        // SAFETY: the tree says that a distributor stands there, EL2's tables map it as a device, and nobody else in
+        // the image holds a pointer to it.
+        let mut distributor = GicDistributor::new(unsafe { UniqueMmioPointer::new(base) });
+        distributor.configure_default_settings();
+        let mut kept = [None; 8];
+        for (slot, region) in kept.iter_mut().zip(regions) {
+            *slot = Some((region.start().raw(), region.size()));
+        }
+        Ok(Self {
+            list_registers: (ich_vtr_el2::read() & 0x1f) as usize + 1,
+            redistributors: [const { AtomicUsize::new(0) }; MAX_CPUS],
+            regions: kept,
+            stride: stride.unwrap_or(0),
+        })
+    }
+
+    /// Finds the redistributor whose GICR_TYPER carries this CPU's affinity: regions need not be contiguous, and
+    /// their order need not be the CPUs'.
+    fn find_redistributor(&self, mpidr: Mpidr) -> Option<u64> {
+        let m = mpidr.raw();
+        let affinity = (m >> 32 & 0xff) << 24 | m & 0xff_ffff;
+        for (start, size) in self.regions.iter().flatten().copied() {
+            let mut frame = start;
+            while frame.saturating_add(RD_FRAMES) <= start.saturating_add(size) {
+                // SAFETY: the tree says that redistributors fill this region, and it is mapped as a device.
+                let typer = unsafe { ((frame + GICR_TYPER) as *const u64).read_volatile() };
+                if typer >> 32 == affinity {
+                    return Some(frame);
+                }
+                if typer & TYPER_LAST != 0 {
+                    break;
+                }
+                frame += match self.stride {
+                    0 if typer & TYPER_VLPIS != 0 => 2 * RD_FRAMES,
+                    0 => RD_FRAMES,
+                    stride => stride,
+                };
+            }
+        }
+        None
+    }
+
+    fn redistributor(&self, cpu: usize) -> Option<GicRedistributor<'_>> {
+        let base = self.redistributors.get(cpu)?.load(Ordering::Acquire);
+        let base = NonNull::new(base as *mut GicrSgi)?;
+        // SAFETY: `find_redistributor` found it; only its own CPU uses it.
+        Some(GicRedistributor::new(unsafe { UniqueMmioPointer::new(base) }))
+    }
+
+    pub fn init_cpu(&self, cpu: usize) -> Result<(), &'static str> {
+        icc_sre_el2::write(0xf);
+        isb();
+        icc_sre_el1::write(7);
+        let mpidr = Mpidr::new(cpu::current().mpidr.load(Ordering::Relaxed));
+        let base = self.find_redistributor(mpidr).ok_or("no redistributor for this CPU")?;
+        self.redistributors
+            .get(cpu)
+            .ok_or("too many CPUs")?
+            .store(base as usize, Ordering::Release);
+        let mut redistributor = self.redistributor(cpu).ok_or("redistributor at 0")?;
+        // An error says that the CPU is awake already.
+        let _ = redistributor.mark_core_awake();
+        redistributor.configure_default_settings();
+        for sgi in [super::SGI_KICK, super::SGI_PANIC] {
+            let _ = redistributor.enable_interrupt(IntId::sgi(sgi), true);
+        }
+        icc_pmr_el1::write(0xff);
+        icc_bpr1_el1::write(0);
+        icc_ctlr_el1::write(2); // EOImode
+        icc_igrpen1_el1::write(1);
+        isb();
+        Ok(())
+    }
+
+    pub fn enable_ppi(&self, cpu: usize, intid: u32) {
+        if let Some(mut redistributor) = self.redistributor(cpu) {
+            let _ = redistributor.enable_interrupt(ppi(intid), true);
+        }
+    }
+
+    pub fn clear_ppi(&self, cpu: usize, intid: u32) {
+        let Some(base) = self.redistributors.get(cpu).map(|b| b.load(Ordering::Acquire) as u64)
+        else {
+            return;
+        };
+        if base == 0 {
+            return;
+        }
+        for register in [GICR_ICACTIVER0, GICR_ICPENDR0] {
+            // SAFETY: a register of this CPU's redistributor; writing 1 to a bit clears one interrupt's state.
+            unsafe { ((base + register) as *mut u32).write_volatile(1 << (intid & 31)) };
+        }
+    }
+
+    #[inline(always)]
+    pub fn acknowledge(&self) -> u32 {
+        let iar = icc_iar1_el1::read() as u32;
+        crate::barrier::dsb_sy();
+        iar
+    }
+
+    #[inline(always)]
+    pub fn drop_priority(&self, iar: u32) {
+        icc_eoir1_el1::write(u64::from(iar));
+    }
+
+    #[inline(always)]
+    pub fn deactivate(&self, iar: u32) {
+        icc_dir_el1::write(u64::from(iar));
+    }
+
+    pub fn send_sgi(&self, cpu: usize, sgi: u32) {
+        let Some(area) = cpu::CPUS.get(cpu) else { return };
+        let m = area.cpu.mpidr.load(Ordering::Relaxed);
+        let (aff0, aff1, aff2, aff3) = (m & 0xff, m >> 8 & 0xff, m >> 16 & 0xff, m >> 32 & 0xff);
+        crate::barrier::dsb_ish();
+        icc_sgi1r_el1::write(
+            aff3 << 48
+                | (aff0 >> 4) << 44
+                | aff2 << 32
+                | u64::from(sgi & 15) << 24
+                | aff1 << 16
+                | 1 << (aff0 & 15),
+        );
+        isb();
+    }
+
+    pub fn list_registers(&self) -> usize {
+        self.list_registers
+    }
+
+    pub fn interface(&self) -> Interface {
+        Interface::new(ich_hcr_el2::read() as u32, ich_vmcr_el2::read() as u32)
+    }
+
+    #[inline(always)]
+    pub fn empty_list_registers(&self) -> u16 {
+        ich_elrsr_el2::read() as u16
+    }
+
+    #[inline(always)]
+    pub fn read_list_register(&self, n: usize) -> ListRegister {
+        ListRegister::from_v3(read_lr(n))
+    }
+
+    #[inline(always)]
+    pub fn write_list_register(&self, n: usize, lr: ListRegister) {
+        write_lr(n, lr.to_v3());
+    }
+
+    #[inline(always)]
+    pub fn write_hcr(&self, hcr: u32) {
+        ich_hcr_el2::write(u64::from(hcr));
+    }
+
+    pub fn reset_virtual(&self) {
+        for n in 0..self.list_registers {
+            write_lr(n, 0);
+        }
+        // Active priorities: how many registers exist follows from the preemption bits (IHI 0069 12.4.4).
+        let preemption = (ich_vtr_el2::read() >> 26 & 7) + 1;
+        ich_ap0r0_el2::write(0);
+        ich_ap1r0_el2::write(0);
+        if preemption >= 6 {
+            ich_ap0r1_el2::write(0);
+            ich_ap1r1_el2::write(0);
+        }
+        if preemption >= 7 {
+            ich_ap0r2_el2::write(0);
+            ich_ap1r2_el2::write(0);
+            ich_ap0r3_el2::write(0);
+            ich_ap1r3_el2::write(0);
+        }
+        ich_vmcr_el2::write(0);
+        icc_sre_el1::write(7);
+        ich_hcr_el2::write(1);
+        isb();
+    }
+}
+
+macro_rules! lr_table {
+    ($($n:literal => $reg:ident),*) => {
+        fn read_lr(n: usize) -> u64 {
+            match n {
+                $($n => $reg::read(),)*
+                _ => 0,
+            }
+        }
+        fn write_lr(n: usize, value: u64) {
+            match n {
+                $($n => $reg::write(value),)*
+                _ => {}
+            }
+        }
+    };
+}
+lr_table!(0 => ich_lr0_el2, 1 => ich_lr1_el2, 2 => ich_lr2_el2, 3 => ich_lr3_el2, 4 => ich_lr4_el2,
+    5 => ich_lr5_el2, 6 => ich_lr6_el2, 7 => ich_lr7_el2, 8 => ich_lr8_el2, 9 => ich_lr9_el2,
+    10 => ich_lr10_el2, 11 => ich_lr11_el2, 12 => ich_lr12_el2, 13 => ich_lr13_el2,
+    14 => ich_lr14_el2, 15 => ich_lr15_el2);

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A VM with its memory: made at boot, loaded before each of its lives.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use arch::{Ipa, Pa, Range, Stage2Geometry, VisibleCpu};
+use lock::Order;
+use platform::{Board, GuestHardware, VmConfig, guest_tree};
+use spin::Once;
+use stage2::{Attr, Pool, Stage2, tables_for};
+
+use crate::host::GuestHost;
+use crate::vcpu::VcpuContext;
+use crate::{frames, memory};
+
+const PAGE: u64 = arch::PAGE_SIZE;
+
+/// A piece of a guest's memory.
+struct Piece {
+    ipa: Ipa,
+    pa: Pa,
+    size: u64,
+}
+
+/// A VM, its memory and its vCPUs.
+pub struct Guest {
+    /// Number, in the order of the modules.
+    pub index: usize,
+    /// What it was made from.
+    pub config: VmConfig,
+    /// The VM itself.
+    pub vm: vm::Vm<GuestHost>,
+    /// VTCR_EL2.
+    pub vtcr: u64,
+    ram: Vec<Piece>,
+    roms: Vec<Piece>,
+    seeds: platform::Seeds,
+    hardware: GuestHardware,
+    /// Lives so far; the first is 0.
+    life: AtomicU64,
+    /// CNTPCT_EL0 at the start of this life.
+    pub epoch: AtomicU64,
+}
+
+static GUESTS: Once<Vec<&'static Guest>> = Once::new();
+
+/// All VMs.
+pub fn all() -> &'static [&'static Guest] {
+    GUESTS.get().map_or(&[], Vec::as_slice)
+}
+
+/// Makes every VM, loads it and gives its vCPUs their CPUs.
+///
+/// # Errors
+/// What is missing, for one line. Nothing runs then.
+#[inline(never)]
+pub fn make_all(board: &Board, configs: Vec<VmConfig>, cpus: usize) -> Result<(), String> {
+    let wanted: usize = configs.iter().map(|c| c.vcpus).sum();
+    if wanted > cpus {
+        return Err(format!(
+            "{wanted} vCPUs are asked for and {cpus} CPUs are up: give each vCPU a CPU (vm.cpus=, \
+             or QEMU's -smp {wanted})"
+        ));
+    }
+    let mut guests: Vec<&'static Guest> = Vec::new();
+    let mut cpu = 0;
+    for (index, config) in configs.into_iter().enumerate() {
+        let guest = Guest::make(board, index, config)?;
+        guest.begin()?;
+        for vcpu in 0..guest.config.vcpus {
+            guest.vm.host().place(vcpu, cpu);
+            VcpuContext::assign(guest, vcpu, cpu);
+            cpu += 1;
+        }
+        guest.announce();
+        guests.push(guest);
+    }
+    GUESTS.call_once(|| guests);
+    Ok(())
+}
+
+impl Guest {
+    #[inline(never)]
+    fn make(board: &Board, index: usize, config: VmConfig) -> Result<&'static Self, String> {
+        let short = |what: &str| {
+            format!("VM '{}': not enough memory for its {what}: give it less vm.mem=", config.name)
+        };
+        let order = Order::new();
+        let pa_range = crate::ids::pa_range();
+        let geometry = Stage2Geometry::new(config.ipa_bits, pa_range)
+            .map_err(|e| format!("VM '{}': vm.ipa={}: {e}", config.name, config.ipa_bits))?;
+        let owner = index as u16 + 1;
+        let vmid = index as u64 + 1;
+
+        let root_bytes = u64::from(geometry.root_pages) * PAGE;
+        let root = memory::take(root_bytes, root_bytes).ok_or_else(|| short("stage-2 root"))?;
+        memory::wipe(root, root_bytes);
+
+        let mut tables = tables_for(&geometry, config.ram, 2);
+        for rom in &config.roms {
+            tables += tables_for(&geometry, *rom, 3);
+        }
+        let pool_bytes = (tables + config.pool_pages as u64) * PAGE;
+        let pool_start = memory::take(pool_bytes, PAGE).ok_or_else(|| short("stage-2 tables"))?;
+        let host = GuestHost::new(index, root.raw() | vmid << 48, crate::ids::errata());
+        let pool_range = Range::<Pa>::new(pool_start, pool_bytes).ok_or_else(|| short("tables"))?;
+        let pool = Pool::of(&host, pool_range);
+        let stage2 = Stage2::new(host, geometry, root, pool);
+
+        let ram = gather(config.ram, memory::PIECE).ok_or_else(|| short("RAM"))?;
+        let mut roms = Vec::new();
+        for rom in &config.roms {
+            roms.extend(gather(*rom, PAGE).ok_or_else(|| short("ROM"))?);
+        }
+        for (piece, attr) in
+            ram.iter().map(|p| (p, Attr::Ram)).chain(roms.iter().map(|p| (p, Attr::Rom)))
+        {
+            frames::claim(piece.pa, piece.size, owner)?;
+            stage2
+                .map(&order, piece.ipa, piece.pa, piece.size, attr)
+                .map_err(|e| format!("VM '{}': memory at {}: {e:?}", config.name, piece.ipa))?;
+        }
+        let visible =
+            VisibleCpu { ipa_bits: config.ipa_bits, gicv3: config.gic == platform::GicVersion::V3 };
+        let vm = crate::setup::vm(board, index, &config, stage2, visible)?;
+        let compatible = board.cpus.first().map_or_else(String::new, |cpu| cpu.compatible.clone());
+        Ok(Box::leak(Box::new(Self {
+            index,
+            vtcr: geometry.vtcr(false),
+            vm,
+            ram,
+            roms,
+            seeds: board.seeds.clone(),
+            hardware: GuestHardware { cpu_compatible: compatible },
+            life: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
+            config,
+        })))
+    }
+
+    /// Begins a life: nothing of a former one is left, memory is as the boot loader's images say, vCPU 0 is to start.
+    ///
+    /// # Errors
+    /// What went wrong, for one line. The VM does not run then.
+    #[inline(never)]
+    pub fn begin(&self) -> Result<(), String> {
+        let order = Order::new();
+        self.vm.reset(&order).map_err(|e| format!("VM '{}': {e}", self.config.name))?;
+        self.load()?;
+        let place = &self.config.placement;
+        if !self.vm.start(&order, place.entry, place.tree.start().raw()) {
+            return Err(format!("VM '{}' is running already", self.config.name));
+        }
+        Ok(())
+    }
+
+    /// Zeroes all memory and copies the pristine images in, cleaned to the point of coherency: the guest starts with
+    /// its caches off.
+    ///
+    /// # Errors
+    /// What went wrong, for one line.
+    #[inline(never)]
+    fn load(&self) -> Result<(), String> {
+        for piece in &self.ram {
+            memory::wipe(piece.pa, piece.size);
+        }
+        for piece in &self.roms {
+            memory::fill(piece.pa, piece.size, 0xff);
+        }
+        let life = self.life.fetch_add(1, Ordering::Relaxed);
+        let seeds = self.seeds.for_guest(self.index, &self.config.name, life);
+        let tree =
+            guest_tree(&self.config, &self.hardware, seeds.as_ref()).map_err(|e| format!("{e}"))?;
+        let place = &self.config.placement;
+        // SAFETY: modules were checked against everything else in memory, are never given to anybody and never
+        // written: pristine for each life.
+        let kernel = unsafe { memory::slice(self.config.kernel) };
+        self.write(place.image.start(), kernel)?;
+        if let (Some(module), Some(at)) = (self.config.ramdisk, place.ramdisk) {
+            // SAFETY: as for the kernel.
+            self.write(at.start(), unsafe { memory::slice(module) })?;
+        }
+        self.write(place.tree.start(), &tree)?;
+        crate::cache::invalidate_instructions();
+        self.epoch.store(crate::time::now(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Copies `bytes` to the guest's memory at `ipa`.
+    fn write(&self, ipa: Ipa, mut bytes: &[u8]) -> Result<(), String> {
+        let mut at = ipa.raw();
+        while !bytes.is_empty() {
+            let piece = self
+                .ram
+                .iter()
+                .chain(&self.roms)
+                .find(|p| at.wrapping_sub(p.ipa.raw()) < p.size)
+                .ok_or_else(|| format!("VM '{}' has no memory at {at:#x}", self.config.name))?;
+            let offset = at - piece.ipa.raw();
+            let room = (piece.size - offset).min(bytes.len() as u64) as usize;
+            let (now, rest) = bytes.split_at(room);
+            memory::copy(Pa::new(piece.pa.raw() + offset), now);
+            bytes = rest;
+            at += room as u64;
+        }
+        Ok(())
+    }
+
+    /// What the boot log says of the VM: its memory, its guard, its tables.
+    #[inline(never)]
+    fn announce(&self) {
+        let c = &self.config;
+        log::info!(
+            "{}: {} MiB of RAM in {} pieces, {} vCPU{}, IPA {} bits; guard {:?}, dialect {:?}, features {:#x}; \
+             {} table pages free",
+            c.name,
+            c.ram.size() >> 20,
+            self.ram.len(),
+            c.vcpus,
+            if c.vcpus == 1 { "" } else { "s" },
+            c.ipa_bits,
+            c.policy,
+            c.dialect,
+            mmio_guard::feature_map(c.dialect, c.policy),
+            self.vm.stage2().pool_free(&Order::new()),
+        );
+    }
+
+    /// Lives so far.
+    pub fn life(&self) -> u64 {
+        self.life.load(Ordering::Relaxed)
+    }
+}
+
+/// Gathers memory for `range` from free pieces: 1 GiB where range and machine allow, then 2 MiB, then single pages.
+fn gather(range: Range<Ipa>, smallest: u64) -> Option<Vec<Piece>> {
+    let mut pieces: Vec<Piece> = Vec::new();
+    let mut ipa = range.start();
+    while ipa < range.end() {
+        let left = range.end().raw() - ipa.raw();
+        let fits = |size: u64| ipa.is_aligned(size) && left >= size && size >= smallest;
+        let sizes = [memory::LARGE_PIECE, memory::PIECE, PAGE];
+        let (pa, size) = sizes
+            .into_iter()
+            .filter(|size| fits(*size))
+            .find_map(|size| Some((memory::take(size, size)?, size)))?;
+        match pieces.last_mut() {
+            Some(last) if last.pa.raw() + last.size == pa.raw() => last.size += size,
+            _ => pieces.push(Piece { ipa, pa, size }),
+        }
+        ipa = Ipa::new(ipa.raw() + size);
+    }
+    Some(pieces)
+}

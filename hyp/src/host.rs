@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a VM needs of the machine: its table memory, its TLB entries, its neighbours' CPUs, the console.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use aarch64_cpu::registers::{MAIR_EL1, Readable, TCR_EL1, VTTBR_EL2, Writeable};
+use arch::{Errata, Ipa, MAX_VCPUS, Pa, VcpuSet};
+use stage2::{TableMemory, Tlb};
+use vgic::{ListRegister, Quick, Vgic};
+use vm::Host;
+
+use crate::barrier;
+use crate::gic::{self, Gic, MAX_LIST_REGISTERS, SGI_KICK};
+
+/// The machine, as one VM sees it.
+pub struct GuestHost {
+    /// VTTBR_EL2 of the VM: its VMID, and later its root.
+    vttbr: u64,
+    /// What the CPUs that run it need.
+    errata: Errata,
+    /// CPU of each vCPU.
+    cpus: [AtomicUsize; MAX_VCPUS],
+    /// Which VM it is, for the console.
+    index: usize,
+}
+
+impl GuestHost {
+    /// For the VM with this number, VTTBR_EL2 and CPUs.
+    pub fn new(index: usize, vttbr: u64, errata: Errata) -> Self {
+        Self { vttbr, errata, cpus: [const { AtomicUsize::new(usize::MAX) }; MAX_VCPUS], index }
+    }
+
+    /// Says where a vCPU runs.
+    pub fn place(&self, vcpu: usize, cpu: usize) {
+        if let Some(slot) = self.cpus.get(vcpu) {
+            slot.store(cpu, Ordering::Release);
+        }
+    }
+
+    /// VTTBR_EL2 of the VM.
+    pub fn vttbr(&self) -> u64 {
+        self.vttbr
+    }
+
+    /// Runs a TLB instruction for this VM's VMID, whichever is loaded.
+    #[inline(always)]
+    fn with_vmid(&self, tlbi: impl FnOnce()) {
+        let loaded = VTTBR_EL2.get();
+        if loaded == self.vttbr {
+            tlbi();
+        } else {
+            // A speculative walk between the two writes of VTTBR_EL2 must not mix one VM's stage 1 with another's
+            // stage 2 (Cortex-A57 1319537, A72 1319367 and others): no stage-1 walks meanwhile.
+            let tcr = TCR_EL1.get();
+            if self.errata.speculative_at {
+                TCR_EL1.set(tcr | 1 << 7 | 1 << 23);
+                barrier::isb();
+            }
+            VTTBR_EL2.set(self.vttbr);
+            barrier::isb();
+            tlbi();
+            // Complete before the VMID changes again.
+            barrier::dsb_ish();
+            VTTBR_EL2.set(loaded);
+            barrier::isb();
+            if self.errata.speculative_at {
+                TCR_EL1.set(tcr);
+                barrier::isb();
+            }
+        }
+    }
+}
+
+impl TableMemory for GuestHost {
+    #[inline(always)]
+    fn load(&self, table: Pa, index: usize) -> u64 {
+        // SAFETY: `Stage2` only passes table pages of its root and pool and indices within them; EL2 maps all RAM one to
+        // one; the descriptor is 8-byte aligned and only accessed atomically while others can see it.
+        unsafe { (*(table.raw() as *const AtomicU64).add(index)).load(Ordering::Acquire) }
+    }
+
+    #[inline(always)]
+    fn store(&self, table: Pa, index: usize, raw: u64) {
+        // SAFETY: as for `load`; the pages belong to this VM's tables alone.
+        unsafe { (*(table.raw() as *const AtomicU64).add(index)).store(raw, Ordering::Release) }
+    }
+
+    fn fill(&self, table: Pa, raw: u64) {
+        for index in 0..512 {
+            // SAFETY: as for `store`; nobody sees the page yet, so that order does not matter.
+            unsafe {
+                (*(table.raw() as *const AtomicU64).add(index)).store(raw, Ordering::Relaxed)
+            };
+        }
+    }
+}
+
+impl Tlb for GuestHost {
+    #[inline(always)]
+    fn dsb_ishst(&self) {
+        barrier::dsb_ishst();
+    }
+    #[inline(always)]
+    fn dsb_ish(&self) {
+        barrier::dsb_ish();
+    }
+    #[inline(always)]
+    fn isb(&self) {
+        barrier::isb();
+    }
+    fn tlbi_ipas2e1is(&self, ipa: Ipa, _level: Option<u8>) {
+        // No TTL hint: FEAT_TTL is not looked for; without a hint the instruction is always right.
+        let argument = ipa.raw() >> 12 & 0xf_ffff_ffff;
+        // SAFETY: TLB maintenance of a guest's translation; EL2's own is another regime.
+        self.with_vmid(|| unsafe {
+            asm!("tlbi ipas2e1is, {}", in(reg) argument, options(nostack, preserves_flags));
+        });
+    }
+    fn tlbi_vmalle1is(&self) {
+        // SAFETY: as above.
+        self.with_vmid(|| unsafe { asm!("tlbi vmalle1is", options(nostack, preserves_flags)) });
+    }
+    fn tlbi_vmalls12e1is(&self) {
+        // SAFETY: as above.
+        self.with_vmid(|| unsafe { asm!("tlbi vmalls12e1is", options(nostack, preserves_flags)) });
+    }
+    fn repeat(&self) -> bool {
+        self.errata.repeat_tlbi
+    }
+    fn clean_invalidate_to_poc(&self, pa: Pa, bytes: u64) {
+        crate::cache::clean_invalidate_to_poc(pa.raw() as usize, bytes as usize);
+    }
+}
+
+impl Host for GuestHost {
+    fn kick(&self, vcpus: VcpuSet) {
+        let Some(gic) = gic::get() else { return };
+        for vcpu in vcpus.iter() {
+            let cpu = self.cpus.get(vcpu).map_or(usize::MAX, |c| c.load(Ordering::Acquire));
+            if cpu != usize::MAX {
+                gic.send_sgi(cpu, SGI_KICK);
+            }
+        }
+    }
+
+    fn fold_interrupts(&self, vcpu: usize, vgic: &mut Vgic) {
+        let Some(gic) = gic::get() else { return };
+        let others = vgic.fold_with(vcpu, gic.interface(), |n| gic.read_list_register(n));
+        if !others.is_empty() {
+            self.kick(others);
+        }
+    }
+
+    #[inline]
+    fn plan_interrupts(&self, vcpu: usize, vgic: &mut Vgic) {
+        let Some(gic) = gic::get() else { return };
+        match vgic.quick(vcpu, gic.empty_list_registers()) {
+            Quick::Nothing => {}
+            Quick::One(n, lr) => {
+                gic.write_list_register(n, lr);
+                // A later look at which ones are empty must see it.
+                barrier::isb();
+            }
+            Quick::Full => self.plan_fully(gic, vcpu, vgic),
+        }
+    }
+
+    #[inline(always)]
+    fn console_put(&self, byte: u8) {
+        crate::output::put(self.index, byte);
+    }
+
+    #[inline(always)]
+    fn console_has_room(&self) -> bool {
+        crate::console::guest_room()
+    }
+
+    fn console_ready(&self) -> bool {
+        crate::output::ready(self.index)
+    }
+
+    fn console_take(&self) -> Option<u8> {
+        crate::output::take(self.index)
+    }
+
+    fn random(&self, bits: u32) -> Option<[u64; 3]> {
+        crate::firmware::random(bits)
+    }
+
+    fn wipe(&self, pa: Pa, bytes: u64) {
+        crate::memory::wipe(pa, bytes);
+    }
+
+    fn mair_el1(&self) -> u64 {
+        MAIR_EL1.get()
+    }
+
+    fn workaround(&self, number: u8) {
+        crate::firmware::workaround(number);
+    }
+}
+
+impl GuestHost {
+    #[inline(never)]
+    fn plan_fully(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
+        self.fold_interrupts(vcpu, vgic);
+        let mut lrs = [ListRegister::FREE; MAX_LIST_REGISTERS];
+        let plan = vgic.plan(vcpu, &mut lrs);
+        for (n, lr) in lrs.iter().enumerate().take(gic.list_registers()) {
+            gic.write_list_register(n, *lr);
+        }
+        gic.write_hcr(plan.hcr);
+        if plan.release {
+            while let Some(intid) = vgic.take_released(vcpu) {
+                gic.deactivate(intid);
+            }
+        }
+        barrier::isb();
+    }
+}

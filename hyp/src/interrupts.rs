@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Physical interrupts: each is EL2's own, or becomes a virtual one of the loaded vCPU.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use crate::gic::{self, Gic, SGI_KICK, SGI_PANIC, SPECIAL};
+use crate::vcpu::VcpuContext;
+use crate::{console, time};
+
+/// Maintenance interrupt of the GIC; 0 is none.
+static MAINTENANCE: AtomicU32 = AtomicU32::new(0);
+/// The guest's virtual timer, whatever its physical number.
+const GUEST_VIRTUAL_TIMER: u32 = 27;
+
+/// Keeps the maintenance interrupt and enables it on the boot CPU.
+pub fn init(gic: &platform::Gic) {
+    MAINTENANCE.store(gic.maintenance().unwrap_or(0), Ordering::Relaxed);
+    init_cpu(0);
+}
+
+/// Enables it on this CPU.
+pub fn init_cpu(cpu: usize) {
+    let maintenance = MAINTENANCE.load(Ordering::Relaxed);
+    if let (Some(gic), 16..32) = (gic::get(), maintenance) {
+        gic.enable_ppi(cpu, maintenance);
+    }
+}
+
+/// Handles all that is pending on this CPU. `loaded` is the vCPU whose registers are in the CPU, if any.
+pub fn handle(gic: &Gic, mut loaded: Option<&mut VcpuContext>) {
+    loop {
+        let iar = gic.acknowledge();
+        // GICv2 keeps the sender of an SGI in bits 12:10.
+        let intid = iar & 0x3ff;
+        if intid >= SPECIAL {
+            return;
+        }
+        gic.drop_priority(iar);
+        if intid == time::virtual_timer() {
+            if let Some(ctx) = loaded.as_deref_mut() {
+                // Stays active until the guest deactivates it.
+                ctx.forward(GUEST_VIRTUAL_TIMER, intid);
+            } else {
+                gic.deactivate(iar);
+            }
+            continue;
+        }
+        if intid == MAINTENANCE.load(Ordering::Relaxed) {
+            // Level: goes away when the list registers are planned again, which must come first.
+            if let Some(ctx) = loaded.as_deref_mut() {
+                ctx.plan();
+            }
+        } else if intid == time::hypervisor_timer() {
+            time::disarm();
+            console::pump();
+            if console::backlog() {
+                time::wake_after(1);
+            }
+        } else if intid == SGI_PANIC {
+            crate::panic::park();
+        } else if intid != SGI_KICK {
+            log::warn!("interrupt {intid} belongs to nobody");
+        }
+        gic.deactivate(iar);
+    }
+}

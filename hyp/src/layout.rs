@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where the linker put things.
+
+unsafe extern "C" {
+    static image_start: u8;
+    static text_end: u8;
+    static rodata_start: u8;
+    static rodata_end: u8;
+    static image_end: u8;
+}
+
+/// A half-open range of addresses; EL2 maps its image one to one, so they are physical as well.
+pub type Span = core::ops::Range<usize>;
+
+/// The whole image, .bss included.
+pub fn image() -> Span {
+    (&raw const image_start) as usize..(&raw const image_end) as usize
+}
+
+/// Code.
+pub fn text() -> Span {
+    (&raw const image_start) as usize..(&raw const text_end) as usize
+}
+
+/// Constants.
+pub fn rodata() -> Span {
+    (&raw const rodata_start) as usize..(&raw const rodata_end) as usize
+}
+
+/// Data, .bss, stacks.
+pub fn data() -> Span {
+    (&raw const rodata_end) as usize..(&raw const image_end) as usize
+}

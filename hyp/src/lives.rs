@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Ends and beginnings of VMs, and what is said of them.
+
+use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, Readable};
+use lock::Order;
+use vm::trace::Event;
+use vm::{Parked, StopReason};
+
+use crate::cpu;
+use crate::guest::{self, Guest};
+use crate::vcpu::VcpuContext;
+
+/// Parks the vCPU where its VM is stopping; the last one to park decides what comes next, alone.
+pub fn tend(ctx: &mut VcpuContext) {
+    let guest = ctx.guest;
+    if guest.vm.lifecycle().stopping().is_none() {
+        return;
+    }
+    if let Parked::Last(reason) = guest.vm.park(&ctx.vcpu) {
+        end(guest, reason);
+    }
+}
+
+/// The end of a life: said in one line, followed by a new one or none.
+fn end(guest: &'static Guest, reason: StopReason) {
+    crate::output::finish_line(guest.index);
+    log::info!("{}", guest.vm.stop_line(reason));
+    if reason == StopReason::Reset {
+        match guest.begin() {
+            Ok(()) => {
+                log::info!(
+                    "{}: life {} begins: {} declared, {}",
+                    guest.config.name,
+                    guest.life(),
+                    guest.vm.declared_pages(),
+                    if guest.vm.guard().active() { "enforced" } else { "not enrolled" },
+                );
+                return;
+            }
+            Err(why) => log::error!("{why}"),
+        }
+    }
+    let order = Order::new();
+    guest.vm.lifecycle().finish(&order);
+    if guest::all().iter().all(|g| g.vm.lifecycle().finished(&order)) {
+        log::info!("all VMs have stopped");
+        crate::firmware::power_off();
+    }
+}
+
+/// An access that is being aborted: one event in the CPU's ring, and a line where the VM's limit admits one.
+#[inline]
+pub fn refused(ctx: &VcpuContext) {
+    let vm = &ctx.guest.vm;
+    let now = CNTPCT_EL0.get();
+    let event =
+        Event { time: now, vm: vm.id(), vcpu: ctx.vcpu.index as u8, refusal: ctx.vcpu.refusal };
+    cpu::current().trace.push(&event);
+    if let Some(left_out) = vm.log_limit().admit(now, CNTFRQ_EL0.get()) {
+        say(ctx, left_out);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn say(ctx: &VcpuContext, left_out: u64) {
+    crate::output::finish_line(ctx.guest.index);
+    log::warn!("{}", ctx.guest.vm.refusal_line(ctx.vcpu.index, ctx.vcpu.refusal, left_out));
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Words of EL2's own command line (/chosen bootargs). Those of a VM are in its module's.
+
+/// Acts on the words that begin with `hyp.`; an unknown one is refused by name before any guest runs.
+pub fn apply(bootargs: &str) {
+    for word in bootargs.split_ascii_whitespace() {
+        match word {
+            // For tests of the panic path.
+            "hyp.panic" => panic!("asked for by hyp.panic"),
+            "hyp.overflow" => {
+                overflow(0);
+            }
+            "hyp.debug" => log::set_max_level(log::LevelFilter::Debug),
+            _ if word.starts_with("hyp.") => crate::refuse::with(format_args!(
+                "unknown word '{word}' on the command line; known are hyp.panic, hyp.overflow, hyp.debug"
+            )),
+            _ => {}
+        }
+    }
+}
+
+/// Runs into the guard page below the stack.
+#[inline(never)]
+fn overflow(depth: u64) -> u64 {
+    let mut frame = [depth; 64];
+    core::hint::black_box(&mut frame);
+    if depth == u64::MAX { 0 } else { overflow(depth + 1) + frame[3] }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Guests' consoles on the machine's one: unchanged with one VM, line by line with a name in front with several.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use lock::{Lock, Order, Rank};
+use platform::VmConfig;
+use spin::Once;
+use vm::mux::Mux;
+
+use crate::console;
+
+static MUXES: Once<Vec<Lock<Mux<'static>>>> = Once::new();
+/// With one VM nothing is put together in lines, and no lock is needed.
+static ALONE: AtomicBool = AtomicBool::new(true);
+/// Whose input the console's is.
+static FOCUS: AtomicUsize = AtomicUsize::new(0);
+
+/// Makes a line for each VM.
+pub fn init(configs: &[VmConfig]) {
+    let alone = configs.len() == 1;
+    ALONE.store(alone, Ordering::Release);
+    MUXES.call_once(|| {
+        configs
+            .iter()
+            .map(|c| {
+                let name: &'static str = Box::leak(c.name.clone().into_boxed_str());
+                Lock::new(Rank::Console, Mux::new(name, alone))
+            })
+            .collect()
+    });
+}
+
+/// A byte that VM `index` writes.
+pub fn put(index: usize, byte: u8) {
+    if ALONE.load(Ordering::Relaxed) {
+        console::guest_bytes(&[byte]);
+    } else {
+        with(index, |mux| mux.put(byte, console::guest_bytes));
+    }
+}
+
+/// Ends what VM `index` has begun to write: its last words.
+pub fn finish_line(index: usize) {
+    with(index, |mux| mux.flush(console::guest_bytes));
+}
+
+fn with(index: usize, f: impl FnOnce(&mut Mux<'static>)) {
+    // The console's own lock is taken inside, with the same rank: a line is a lock of its own kind, always outermost.
+    let order = Order::new();
+    if let Some(mux) = MUXES.get().and_then(|m| m.get(index)) {
+        f(&mut mux.lock(&order));
+    }
+}
+
+/// Whether input waits for VM `index`.
+pub fn ready(index: usize) -> bool {
+    index == FOCUS.load(Ordering::Relaxed) && console::input_ready()
+}
+
+/// A byte of input for VM `index`.
+pub fn take(index: usize) -> Option<u8> {
+    if index == FOCUS.load(Ordering::Relaxed) { console::take() } else { None }
+}

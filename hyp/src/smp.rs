@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Starting the other CPUs, and what they do first.
+
+use core::sync::atomic::Ordering;
+
+use platform::{Board, StartMethod};
+
+use crate::cpu::{self, CPUS, Cpu, MAX_CPUS};
+
+/// Starts every CPU of the tree but this one; returns how many are up, this one included.
+#[inline(never)]
+pub fn start_all(board: &Board) -> usize {
+    unsafe extern "C" {
+        fn secondary_entry();
+    }
+    let me = cpu::current().mpidr.load(Ordering::Relaxed);
+    let mut next = 1;
+    for description in &board.cpus {
+        let mpidr = description.mpidr.raw();
+        if mpidr == me {
+            continue;
+        }
+        let Some(area) = CPUS.get(next) else {
+            log::warn!("CPU {mpidr:#x} is not used: the image is built for {MAX_CPUS} CPUs");
+            continue;
+        };
+        let cpu = &area.cpu;
+        cpu.index.set(next);
+        cpu.mpidr.store(mpidr, Ordering::Release);
+        // The new CPU reads its structure and the tables with its caches off at first.
+        crate::cache::clean_to_poc((&raw const *cpu) as usize, cpu::CPU_SIZE);
+        let entry = secondary_entry as *const () as u64;
+        let started = match description.start {
+            StartMethod::Psci if crate::firmware::present() => {
+                crate::firmware::cpu_on(mpidr, entry, (&raw const *cpu) as u64)
+                    .map_err(|e| alloc::format!("{e:?}"))
+            }
+            _ => Err("its enable-method is not PSCI".into()),
+        };
+        match started {
+            Ok(()) => {
+                if wait_until_online(cpu) {
+                    next += 1;
+                } else {
+                    log::warn!("CPU {mpidr:#x} does not answer");
+                }
+            }
+            Err(why) => log::warn!("CPU {mpidr:#x} cannot be started: {why}"),
+        }
+    }
+    next
+}
+
+/// Gives a started CPU two seconds.
+fn wait_until_online(cpu: &Cpu) -> bool {
+    let deadline = crate::time::now().saturating_add(crate::time::frequency().saturating_mul(2));
+    while !cpu.online.load(Ordering::Acquire) {
+        if crate::time::now() > deadline {
+            return false;
+        }
+        core::hint::spin_loop();
+    }
+    true
+}
+
+/// A CPU that has been started, on EL2's tables, on its own stack.
+pub extern "C" fn secondary_main(cpu: &'static Cpu) -> ! {
+    crate::mmu::forbid_writable_code();
+    crate::trap::init_cpu();
+    let index = cpu.index.get();
+    if let Some(gic) = crate::gic::get()
+        && let Err(why) = gic.init_cpu(index)
+    {
+        log::error!("CPU {index}: {why}; it is not used");
+        crate::panic::park();
+    }
+    crate::time::init_cpu(index);
+    crate::interrupts::init_cpu(index);
+    cpu.online.store(true, Ordering::Release);
+    crate::run::first_entry()
+}

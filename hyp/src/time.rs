@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The counter, and EL2's own timer.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use aarch64_cpu::registers::{
+    CNTFRQ_EL0, CNTHCTL_EL2, CNTPCT_EL0, CNTVOFF_EL2, Readable, Writeable,
+};
+
+use crate::sysreg::{cnthp_ctl_el2, cnthp_cval_el2};
+
+/// Interrupt of the virtual timer (PPI 27 unless the tree says otherwise).
+static VIRTUAL: AtomicU32 = AtomicU32::new(27);
+/// Interrupt of EL2's physical timer.
+static HYPERVISOR: AtomicU32 = AtomicU32::new(26);
+
+/// Keeps the interrupts that the tree names.
+pub fn init(timer: &platform::Timer) {
+    VIRTUAL.store(timer.virt, Ordering::Relaxed);
+    HYPERVISOR.store(timer.hypervisor, Ordering::Relaxed);
+    if CNTFRQ_EL0.get() == 0
+        && let Some(frequency) = timer.frequency
+    {
+        // Firmware should have; only the highest level may, which is EL2 where there is no EL3.
+        log::warn!("firmware left CNTFRQ_EL0 at 0; the tree says {frequency} Hz");
+    }
+}
+
+/// Sets this CPU's timers up: EL1 reads the counters, its physical timer traps, EL2's is off.
+pub fn init_cpu(cpu: usize) {
+    // EL1PCTEN: CNTPCT readable. EL1PCEN clear: the physical timer traps (DDI 0487 D17.5 CNTHCTL_EL2).
+    CNTHCTL_EL2.set(1);
+    CNTVOFF_EL2.set(0);
+    cnthp_ctl_el2::write(0);
+    if let Some(gic) = crate::gic::get() {
+        gic.enable_ppi(cpu, virtual_timer());
+        gic.enable_ppi(cpu, hypervisor_timer());
+    }
+}
+
+/// The virtual timer's interrupt id.
+#[inline(always)]
+pub fn virtual_timer() -> u32 {
+    VIRTUAL.load(Ordering::Relaxed)
+}
+
+/// EL2's timer's interrupt id.
+#[inline(always)]
+pub fn hypervisor_timer() -> u32 {
+    HYPERVISOR.load(Ordering::Relaxed)
+}
+
+/// CNTPCT_EL0.
+#[inline]
+pub fn now() -> u64 {
+    crate::barrier::isb();
+    CNTPCT_EL0.get()
+}
+
+/// CNTFRQ_EL0, in Hz; never 0.
+pub fn frequency() -> u64 {
+    CNTFRQ_EL0.get().max(1)
+}
+
+/// Interrupts this CPU in `milliseconds`.
+pub fn wake_after(milliseconds: u64) {
+    cnthp_cval_el2::write(now().saturating_add(frequency() / 1000 * milliseconds));
+    cnthp_ctl_el2::write(1);
+}
+
+/// Turns EL2's timer off.
+pub fn disarm() {
+    cnthp_ctl_el2::write(0);
+}

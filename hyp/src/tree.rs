@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The device tree that the boot loader left, and what EL2 makes of it.
+
+use alloc::vec::Vec;
+
+use aarch64_paging::MapError;
+use arch::{Pa, Range};
+use platform::{Board, Error, Gic, Machine, Occupied, Uart, VmConfig};
+
+use crate::layout;
+use crate::mmu::Builder;
+
+/// The boot protocol bounds a tree to 2 MiB.
+const MAX_TREE: usize = 2 << 20;
+
+/// The tree at `address`, which the early tables map; empty where nothing there looks like one.
+pub fn find(address: usize) -> &'static [u8] {
+    if address % 8 != 0 {
+        return &[];
+    }
+    // SAFETY: `map_early` mapped 2 MiB from here; nobody writes to it while EL2 runs: it is kept out of free RAM.
+    let all = unsafe { core::slice::from_raw_parts(address as *const u8, MAX_TREE) };
+    let size = platform::tree_size(all).unwrap_or(0);
+    all.get(..size).unwrap_or(&[])
+}
+
+/// What EL2 itself occupies.
+pub fn own(tree: &[u8]) -> [Occupied<'static>; 2] {
+    let image = layout::image();
+    let range = |start: usize, size: usize| {
+        // Neither wraps: both are mapped memory.
+        Range::<Pa>::new(Pa::new(start as u64), size as u64)
+            .unwrap_or_else(|| crate::refuse::with(format_args!("memory at {start:#x} wraps")))
+    };
+    [
+        Occupied { name: "Portcullis's image", range: range(image.start, image.end - image.start) },
+        Occupied { name: "the device tree", range: range(tree.as_ptr() as usize, tree.len()) },
+    ]
+}
+
+/// The VMs that the tree's modules describe.
+///
+/// # Errors
+/// What is wrong, in one line.
+#[inline(never)]
+pub fn vms(board: &Board, own: &[Occupied<'_>]) -> Result<Vec<VmConfig>, Error> {
+    let read = |range: Range<Pa>| {
+        board.ram.iter().any(|bank| bank.encloses(&range)).then(|| {
+            // SAFETY: RAM, mapped by EL2's tables; modules are written by nobody.
+            unsafe { crate::memory::slice(range) }
+        })
+    };
+    let cpus = board.usable_cpus(crate::ids::mpidr()).min(crate::cpu::MAX_CPUS);
+    let pa_bits = arch::physical_bits(crate::ids::pa_range());
+    platform::vms(&Machine { board, own, cpus, pa_bits, read: &read })
+}
+
+/// Makes EL2's final tables and switches to them.
+#[inline(never)]
+pub fn map(tree: &[u8], uart: Option<&Uart>, board: Option<&Board>) {
+    if build(tree, uart, board).is_err() {
+        // Without tables there is no console to say it on.
+        crate::refuse::silently("EL2's own translation tables cannot be made from this tree");
+    }
+}
+
+#[inline(never)]
+fn build(tree: &[u8], uart: Option<&Uart>, board: Option<&Board>) -> Result<(), MapError> {
+    let mut tables = Builder::new()?;
+    let page = |address: u64| address & !0xfff;
+    let device = |tables: &mut Builder, range: &Range<Pa>| {
+        let start = page(range.start().raw());
+        let end = range.end().raw().saturating_add(0xfff) & !0xfff;
+        tables.device(Pa::new(start), end.saturating_sub(start))
+    };
+    if let Some(uart) = uart {
+        device(&mut tables, &uart.registers)?;
+    }
+    if let Some(board) = board {
+        match &board.gic {
+            Gic::V2 { gicd, gicc, gich, .. } => {
+                for range in [gicd, gicc, gich] {
+                    device(&mut tables, range)?;
+                }
+            }
+            Gic::V3 { gicd, redistributors, .. } => {
+                device(&mut tables, gicd)?;
+                for range in redistributors {
+                    device(&mut tables, range)?;
+                }
+            }
+        }
+        for bank in &board.ram {
+            tables.memory(bank.start().raw() as usize..bank.end().raw() as usize)?;
+        }
+        for reserved in &board.reserved {
+            tables.unmap(
+                reserved.range.start().raw() as usize..reserved.range.end().raw() as usize,
+            )?;
+        }
+    }
+    let start = tree.as_ptr() as usize & !0xfff;
+    let end = (tree.as_ptr() as usize + tree.len() + 0xfff) & !0xfff;
+    if start < end {
+        tables.memory(start..end)?;
+    }
+    tables.image()?;
+    tables.activate();
+    Ok(())
+}
