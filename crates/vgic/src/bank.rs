@@ -162,8 +162,8 @@ impl Bank {
         (latch, active)
     }
 
-    /// Moves interrupt `n` of this bank, INTID `intid`, into list register `slot`. `sgi` is of a GICv2 SGI: the sources that wait,
-    /// and the source of the active one.
+    /// Moves interrupt `n` of this bank, INTID `intid`, into list register `slot`. `both`: it may be pending and active there.
+    /// `sgi` is of a GICv2 SGI: the sources that wait, and the source of the active one.
     #[inline(always)]
     pub fn place(
         &mut self,
@@ -171,6 +171,7 @@ impl Bank {
         intid: u32,
         slot: u8,
         groups: Groups,
+        both: bool,
         sgi: Option<(u8, u8)>,
     ) -> Placed {
         let mask = bit(n);
@@ -189,7 +190,7 @@ impl Bank {
             // One register per SGI, so one source at a time; the others follow its deactivation.
             lr.source = if active { active_source } else { waiting.trailing_zeros() as u8 & 7 };
             let own = bit(u32::from(lr.source)) as u8;
-            pending = wants && waiting & own != 0;
+            pending = wants && waiting & own != 0 && (both || !active);
             sources = if pending { waiting & !own } else { waiting };
             lr.eoi = sources != 0;
             if pending {
@@ -202,13 +203,14 @@ impl Bank {
             let forwarded = self.forwarded & mask != 0;
             // A level must be looked at again when the guest is through: active and pending would deliver a line
             // that has dropped. With HW=1 the architecture has no pending and active.
-            pending = wants && !(active && (self.edge & mask == 0 || forwarded));
-            // HW=1 has no EOI maintenance: where more will be pending afterwards, software deactivates.
+            let level_sensitive = self.edge & mask == 0;
+            pending = wants && !(active && (level_sensitive || forwarded || !both));
+            // Pending still when this is through. HW=1 has no EOI maintenance: software deactivates then.
             let more = level || active && self.latch & mask != 0;
             if forwarded && !more {
                 lr.hw = Some(u32::from(self.physical_of(n)));
             } else {
-                lr.eoi = forwarded || self.edge & mask == 0;
+                lr.eoi = forwarded || level_sensitive || more && !pending;
             }
             if pending {
                 self.lr_latch |= self.latch & mask;

@@ -260,7 +260,8 @@ impl Vgic {
                 changed
             }
             Word::SetActive => {
-                let changed = value & !bank.acknowledged();
+                // What a list register has as active may be deactivated without our knowing.
+                let changed = value & !bank.active;
                 bank.active |= changed;
                 changed
             }

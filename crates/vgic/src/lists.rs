@@ -127,8 +127,10 @@ impl Vgic {
         mut lr: impl FnMut(usize) -> ListRegister,
     ) -> VcpuSet {
         let mut set = VcpuSet::EMPTY;
-        // First: these deactivations are of what was left out of the list registers.
-        for _ in 0..interface.eoi_count {
+        let Some(cpu) = self.cpus.get_mut(vcpu) else { return set };
+        // First: these deactivations are of what the plan left out. Others are of nothing.
+        let left = core::mem::take(&mut cpu.left_active);
+        for _ in 0..left.min(interface.eoi_count.into()) {
             match self.highest_active(vcpu) {
                 Some(intid) => set = set.union(self.deactivate(vcpu, intid)),
                 None => break,
@@ -209,13 +211,15 @@ impl Vgic {
         let reserved = usize::from(pending_taken != 0);
         let actives = active.offered.min(room.saturating_sub(reserved));
         let pendings = pending.offered.min(room.saturating_sub(actives));
+        // Pending and active becomes pending by itself, maybe before what is left out: not then.
+        let both = pendings == pending.offered;
         let mut plan = Plan { hcr: EN, ..Plan::default() };
         let mut keys = active.take(actives).chain(pending.take(pendings));
         for (s, out) in out.iter_mut().enumerate() {
             *out = match keys.next() {
                 Some(key) => {
                     plan.used |= bit(s as u32) as u16;
-                    self.place(vcpu, intid_of_key(key), s)
+                    self.place(vcpu, intid_of_key(key), s, both)
                 }
                 None => ListRegister::FREE,
             };
@@ -236,6 +240,7 @@ impl Vgic {
             plan.hcr |= if takes0 { VGRP0DIE } else { VGRP0EIE };
             plan.hcr |= if takes1 { VGRP1DIE } else { VGRP1EIE };
         }
+        cpu.left_active = active.offered.saturating_sub(actives) as u16;
         cpu.overflow = actives < active.offered || pendings < pending.offered;
         cpu.stale = false;
         cpu.waiting = cpu.private.again();
@@ -300,9 +305,9 @@ impl Vgic {
         taken
     }
 
-    /// Moves an interrupt into slot `s`.
+    /// Moves an interrupt into slot `s`, pending and active there if `both` and it is.
     #[inline(always)]
-    fn place(&mut self, vcpu: usize, intid: u32, s: usize) -> ListRegister {
+    fn place(&mut self, vcpu: usize, intid: u32, s: usize, both: bool) -> ListRegister {
         let groups = self.groups;
         let v2_sgi = self.is_v2_sgi(intid);
         let mask = bit(s as u32) as u16;
@@ -315,7 +320,7 @@ impl Vgic {
             } else {
                 None
             };
-            let placed = cpu.private.place(n, intid, s as u8, groups, sgi);
+            let placed = cpu.private.place(n, intid, s as u8, groups, both, sgi);
             if v2_sgi && let Some(waiting) = cpu.sources.get_mut(intid as usize) {
                 *waiting = placed.sources;
             }
@@ -323,7 +328,7 @@ impl Vgic {
         } else {
             let k = (intid as usize >> 5).wrapping_sub(1);
             let Some(bank) = self.shared.banks.get_mut(k) else { return ListRegister::FREE };
-            let placed = bank.place(n, intid, s as u8, groups, None);
+            let placed = bank.place(n, intid, s as u8, groups, both, None);
             if let Some(holder) = self.shared.holder.get_mut(intid.wrapping_sub(PRIVATE) as usize) {
                 *holder = vcpu as u8;
             }
@@ -508,7 +513,7 @@ impl Vgic {
             return Quick::Full;
         }
         let s = free.trailing_zeros() as usize;
-        Quick::One(s, self.place(vcpu, intid, s))
+        Quick::One(s, self.place(vcpu, intid, s, true))
     }
 
     /// Which list registers are filled: what a fold reads.

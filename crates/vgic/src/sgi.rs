@@ -77,6 +77,8 @@ impl Vgic {
         let groups = self.groups;
         let mask = bit(intid);
         let Some(cpu) = self.cpus.get_mut(target) else { return VcpuSet::EMPTY };
+        // Whether it is the same one still, or one more after an acknowledge, only a fold tells.
+        cpu.stale |= cpu.source_in_lr(intid) & sources != 0;
         let Some(waiting) = cpu.sources.get_mut(intid as usize & 15) else {
             return VcpuSet::EMPTY;
         };
@@ -85,10 +87,11 @@ impl Vgic {
             return VcpuSet::EMPTY;
         }
         cpu.private.latch |= mask;
-        if (cpu.private.ready(groups) | cpu.again()) & mask == 0 {
+        if (cpu.private.ready(groups) | cpu.again()) & mask != 0 {
+            cpu.stale |= cpu.overflow;
+        } else if !cpu.stale {
             return VcpuSet::EMPTY;
         }
-        cpu.stale |= cpu.overflow;
         VcpuSet::single(target)
     }
 }

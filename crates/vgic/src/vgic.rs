@@ -37,6 +37,8 @@ pub(crate) struct Cpu {
     pub stale: bool,
     /// The last plan left something out.
     pub overflow: bool,
+    /// How many active ones the last plan left out: as many deactivations can EOIcount mean.
+    pub left_active: u16,
     /// Groups that the guest's CPU interface takes, as last folded.
     pub takes: [bool; 2],
     /// GICR_WAKER.ProcessorSleep.
@@ -63,6 +65,7 @@ impl Cpu {
             pending: 0,
             stale: false,
             overflow: false,
+            left_active: 0,
             takes: [true; 2],
             asleep: false,
             ready_banks: 0,
