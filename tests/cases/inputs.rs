@@ -107,7 +107,7 @@ fn named_hyp(lab: &Lab) -> Checked {
 // scenario: J2
 fn same_name_twice(lab: &Lab) -> Checked {
     let machine = lab.machine_with(&["demo vm.name=twin", "demo vm.name=twin"]);
-    lab.refused(&machine, &["twin", "module@50000000"])
+    lab.refused(&machine, &["twin", "module@0x50000000"])
 }
 
 // scenario: F5
@@ -163,7 +163,7 @@ fn image_header_without_size(lab: &Lab) -> Checked {
 fn module_beyond_ram(lab: &Lab) -> Checked {
     let guest = Module { address: Some(0x9000_0000), ..lab.guest("demo") };
     let machine = Machine { modules: vec![guest], ..lab.machine() };
-    lab.refused(&machine, &["module@90000000", "not inside RAM"])
+    lab.refused(&machine, &["module@0x90000000", "not inside RAM"])
 }
 
 // scenario: J4
@@ -171,7 +171,7 @@ fn module_over_the_tree(lab: &Lab) -> Checked {
     // QEMU puts its tree here, and drops the module's bytes without a word.
     let guest = Module { address: Some(0x4800_0000), ..lab.guest("demo") };
     let machine = Machine { modules: vec![guest], ..lab.machine() };
-    lab.refused(&machine, &["module@48000000", "overlaps the device tree"])
+    lab.refused(&machine, &["module@0x48000000", "overlaps the device tree"])
 }
 
 // scenario: J2

@@ -6,7 +6,7 @@ use xtask::symbolize::Symbolizer;
 
 use crate::lab::{Checked, Lab, ensure, one, powered_off};
 
-cases![panic_says_why_once, panic_while_others_run, stack_overflow_hits_the_guard_page];
+cases![panic_says_why_once, panic_among_eight, stack_overflow_hits_the_guard_page];
 
 fn boot(lab: &Lab, word: &str, cpus: u32) -> Result<Run, String> {
     let machine = Machine { append: Some(word.into()), cpus, ..lab.machine_with(&["demo"]) };
@@ -41,7 +41,7 @@ fn panic_says_why_once(lab: &Lab) -> Checked {
 }
 
 // scenario: J8
-fn panic_while_others_run(lab: &Lab) -> Checked {
+fn panic_among_eight(lab: &Lab) -> Checked {
     boot(lab, "hyp.panic", 8).map(drop)
 }
 

@@ -77,19 +77,17 @@ fn refused(lab: &Lab, tree: &[u8], x0: u64, said: bool, word: &str) -> Checked {
     let session = lab.boot(&machine)?;
     let mut monitor = Monitor::connect(&socket).map_err(|error| error.to_string())?;
     let until = Instant::now() + Duration::from_secs(60);
-    let kept = loop {
+    let mut read = || -> Result<String, String> {
         let words = monitor.words(IMAGE + symbol, 16).map_err(|error| error.to_string())?;
-        let bytes: Vec<u8> = words
-            .iter()
-            .flat_map(|word| word.to_le_bytes())
-            .take_while(|byte| *byte != 0)
-            .collect();
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        if !text.is_empty() || Instant::now() > until {
-            break text;
-        }
-        std::thread::sleep(Duration::from_millis(50));
+        let bytes = words.iter().flat_map(|word| word.to_le_bytes()).take_while(|byte| *byte != 0);
+        Ok(String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).into_owned())
     };
+    while read()?.is_empty() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // It is written letter by letter, and said only after that.
+    std::thread::sleep(Duration::from_millis(500));
+    let kept = read()?;
     let run = session.stop_after(Duration::from_secs(1));
     ensure(kept.contains(word), &format!("boot_refusal is `{kept}`, without `{word}`"), &run)?;
     if said {
@@ -243,5 +241,5 @@ fn module_that_wraps(lab: &Lab) -> Checked {
     let mut tree = tree(lab)?;
     let size = stub_size(lab)?;
     replace(&mut tree, &reg(0x5000_0000, size), &reg(0u64.wrapping_sub(size) + 1, size))?;
-    refused(lab, &tree, TREE, true, "module@50000000")
+    refused(lab, &tree, TREE, true, "module@0x50000000")
 }

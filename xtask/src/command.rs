@@ -10,7 +10,7 @@ use xtask::error::{Context, Error, Result};
 use xtask::qemu::{Gic, Limits, Machine, Module, Session, Start};
 use xtask::scenarios::Registry;
 use xtask::symbolize::Symbolizer;
-use xtask::{demo, esr, paths, stub};
+use xtask::{demo, esr, paths, stub, testing};
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -19,6 +19,8 @@ cargo xtask COMMAND
       build target/portcullis.{bin,elf} and target/guest-stub.{bin,elf}
   run [demo] [MACHINE OPTIONS]
       boot the demonstration guest in QEMU and judge what it says; --help shows the options
+  test [--quick] [FILTER]
+      run all tests (with FILTER, only the QEMU cases whose names contain it); see ./scripts/test
   symbolize [--elf FILE] [LOG]
       resolve the `image+0xOFFSET` of a backtrace, from LOG or standard input
   esr VALUE
@@ -48,6 +50,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     match arguments.split_first().map(|(command, rest)| (command.as_str(), rest)) {
         Some(("build", rest)) => build_images(rest),
         Some(("run", rest)) => run_demo(rest),
+        Some(("test", rest)) => run_tests(rest),
         Some(("symbolize", rest)) => symbolize(rest),
         Some(("esr", [value])) => {
             print!("{}", esr::explain(value)?);
@@ -128,6 +131,9 @@ fn run_demo(arguments: &[String]) -> Result<()> {
         }
     }
     let images = Artifacts::existing()?;
+    if machine.extra.iter().any(|word| word == "-S") {
+        println!("run: waiting for a debugger; in another shell: ./scripts/gdb, then `continue`");
+    }
     machine.kernel = Some(images.hypervisor);
     machine.modules.push(Module { kernel: images.guest_stub, bootargs, ..Module::default() });
     let run = Session::start(&machine, "run-demo", limits, true)?.finish();
@@ -138,6 +144,20 @@ fn run_demo(arguments: &[String]) -> Result<()> {
         run.log.display()
     );
     Ok(())
+}
+
+fn run_tests(arguments: &[String]) -> Result<()> {
+    let mut options = testing::Options::default();
+    for argument in arguments {
+        match argument.as_str() {
+            "--quick" => options.quick = true,
+            other if other.starts_with('-') => {
+                return Err(format!("test: no option `{other}`").into());
+            }
+            filter => options.filter = Some(filter.to_owned()),
+        }
+    }
+    testing::run(&options)
 }
 
 fn symbolize(arguments: &[String]) -> Result<()> {
@@ -207,6 +227,7 @@ mod tests {
             (vec!["run", "--smp"], "--smp"),
             (vec!["build", "--fast"], "--fast"),
             (vec!["symbolize", "--elv"], "--elv"),
+            (vec!["test", "--slow"], "--slow"),
             (vec!["esr"], "0x96000010"),
         ] {
             let words: Vec<String> = words.into_iter().map(str::to_owned).collect();

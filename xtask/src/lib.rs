@@ -30,4 +30,5 @@ pub mod qemu;
 pub mod scenarios;
 pub mod stub;
 pub mod symbolize;
+pub mod testing;
 pub mod toolchain;
