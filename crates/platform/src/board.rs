@@ -192,7 +192,7 @@ pub enum ModuleKind {
     Kernel,
     /// The ramdisk of the kernel below it in memory.
     Ramdisk,
-    /// Neither: what `compatible` says.
+    /// Neither: what `compatible` says beside `multiboot,module`; may be empty.
     Other(String),
 }
 

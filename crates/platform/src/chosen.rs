@@ -8,22 +8,21 @@
 use crate::board::{Module, ModuleKind};
 use crate::bus::{self, Cells};
 use crate::error::{Error, err};
-use crate::fdt::{Node, Tree};
+use crate::fdt::{self, Node, Tree};
 use crate::seed::Seeds;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use arch::{Pa, Range};
 
 /// As much of a seed is taken.
 const MAX_SEED_BYTES: usize = 512;
 /// Most modules.
-const MAX_MODULES: usize = 64;
+const MAX_MODULES: usize = 32;
 
 /// A name for the machine.
 pub(crate) fn model(tree: &Tree<'_>) -> String {
-    let root = tree.root();
-    let name = root.strings("model").next().or_else(|| root.strings("compatible").next());
-    String::from(name.unwrap_or_default())
+    let model = tree.root().first("model");
+    if model.is_empty() { tree.root().first("compatible") } else { model }
 }
 
 /// /chosen's own bootargs.
@@ -99,8 +98,9 @@ fn module(chosen: &Node<'_>, node: &Node<'_>) -> Result<Module, Error> {
     } else if node.is_compatible(&["multiboot,ramdisk"]) {
         ModuleKind::Ramdisk
     } else {
-        let names: Vec<&str> = node.strings("compatible").collect();
-        ModuleKind::Other(names.join(" ").to_string())
+        // Its first is known to be there, or not.
+        let own = node.strings("compatible").find(|name| *name != "multiboot,module");
+        ModuleKind::Other(fdt::short(own.unwrap_or_default()))
     };
     Ok(Module {
         name: node.path(),

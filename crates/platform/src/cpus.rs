@@ -6,8 +6,7 @@
 use crate::board::{Conduit, Cpu, Psci, StartMethod};
 use crate::bus::{self, Cells};
 use crate::error::{Error, err};
-use crate::fdt::{Node, Tree};
-use alloc::string::String;
+use crate::fdt::{self, Node, Tree};
 use alloc::vec::Vec;
 use arch::{Mpidr, Pa};
 
@@ -52,7 +51,7 @@ pub(crate) fn cpus(tree: &Tree<'_>, has_psci: bool) -> Result<Vec<Cpu>, Error> {
         found.push(Cpu {
             mpidr,
             start: start_method(&node, has_psci)?,
-            compatible: String::from(node.strings("compatible").next().unwrap_or_default()),
+            compatible: node.first("compatible"),
         });
     }
     if found.is_empty() {
@@ -78,7 +77,7 @@ fn start_method(node: &Node<'_>, has_psci: bool) -> Result<StartMethod, Error> {
             bus::physical(node, "cpu-release-addr", release, 8)?;
             StartMethod::SpinTable(Pa::new(release))
         }
-        other => StartMethod::Unknown(String::from(other)),
+        other => StartMethod::Unknown(fdt::short(other)),
     })
 }
 

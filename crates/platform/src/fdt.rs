@@ -33,8 +33,12 @@ pub const MAX_NODES: usize = 32 * 1024;
 pub const MAX_DEPTH: usize = 32;
 /// Longest name of a node or property, the terminator not counted.
 const MAX_NAME: usize = 255;
+/// Longest string that is taken over from a property: no command line is longer.
+pub const MAX_STRING: usize = 4096;
+/// Longest name that is taken over from a property, such as a `compatible`.
+const MAX_SHORT: usize = 64;
 /// Most entries of the memory reservation block.
-const MAX_RESERVATIONS: usize = 256;
+const MAX_RESERVATIONS: usize = 128;
 
 /// A whole and well-formed tree.
 pub(crate) struct Tree<'a> {
@@ -373,6 +377,11 @@ impl<'a> Tree<'a> {
     }
 }
 
+/// The beginning of a text, of at most [`MAX_SHORT`] bytes.
+pub(crate) fn short(text: &str) -> String {
+    String::from(text.get(..text.floor_char_boundary(MAX_SHORT)).unwrap_or_default())
+}
+
 enum Event {
     Begin(Entry),
     End,
@@ -531,13 +540,27 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// A property that is a string.
+    /// A property that is a string of at most [`MAX_STRING`] bytes.
     pub(crate) fn string(&self, name: &str) -> Result<Option<&'t str>, Error> {
         let Some(value) = self.property(name) else { return Ok(None) };
+        // Its terminator is not counted.
+        if value.len() > MAX_STRING.saturating_add(1) {
+            return Err(err!(
+                Board,
+                "{}: {name} has {} bytes, at most {MAX_STRING} are possible; shorten it",
+                self.path(),
+                value.len()
+            ));
+        }
         match <&str>::from_property_value(value) {
             Ok(string) => Ok(Some(string)),
             Err(_) => Err(err!(Board, "{}: {name} is not a string", self.path())),
         }
+    }
+
+    /// The first string of a property, cut to what a name can have; empty where there is none.
+    pub(crate) fn first(&self, name: &str) -> String {
+        short(self.strings(name).next().unwrap_or_default())
     }
 
     /// A property that is a list of strings, as far as it is one.

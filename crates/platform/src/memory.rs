@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use arch::{Pa, Range};
 
 /// Most banks of RAM before they are joined, and most reservations.
-const MAX_RANGES: usize = 256;
+const MAX_RANGES: usize = 128;
 
 /// The RAM of the machine: sorted, joined where banks touch or overlap, none empty.
 pub(crate) fn ram(tree: &Tree<'_>) -> Result<Vec<Range<Pa>>, Error> {
@@ -94,9 +94,21 @@ pub(crate) fn without(ranges: &[Range<Pa>], holes: Vec<Range<Pa>>) -> Vec<Range<
 /// have an address.
 pub(crate) fn reserved(tree: &Tree<'_>) -> Result<Vec<Reserved>, Error> {
     let mut found = Vec::new();
+    let mut add = |name: String, range: Range<Pa>| {
+        if found.len() >= MAX_RANGES {
+            return Err(err!(
+                Board,
+                "{name}: more than {MAX_RANGES} reservations of memory; join them"
+            ));
+        }
+        if range.size() != 0 {
+            found.push(Reserved { name, range });
+        }
+        Ok(())
+    };
     for (address, size) in tree.reservations() {
         let range = bus::physical(&tree.root(), "/memreserve/", *address, *size)?;
-        found.push(Reserved { name: String::from("/memreserve/"), range });
+        add(String::from("/memreserve/"), range)?;
     }
     if let Some(parent) = tree.find("/reserved-memory") {
         for node in parent.children() {
@@ -106,16 +118,9 @@ pub(crate) fn reserved(tree: &Tree<'_>) -> Result<Vec<Reserved>, Error> {
             }
             for (address, size) in bus::raw_reg(&node, Cells::of(&parent)?)? {
                 let range = bus::physical(&node, "reg", address, size)?;
-                found.push(Reserved { name: node.path(), range });
+                add(node.path(), range)?;
             }
         }
-    }
-    found.retain(|reserved| reserved.range.size() != 0);
-    if found.len() > MAX_RANGES {
-        return Err(err!(
-            Board,
-            "device tree: more than {MAX_RANGES} reservations of memory; join them"
-        ));
     }
     Ok(found)
 }

@@ -9,13 +9,16 @@ use crate::fdt::Tree;
 use crate::interrupt;
 use alloc::vec::Vec;
 
+/// Most names that are looked at.
+const MAX_NAMES: usize = 8;
+
 /// The timer node.
 pub(crate) fn timer(tree: &Tree<'_>) -> Result<Timer, Error> {
     let Some(node) = tree.compatible(&["arm,armv8-timer"]).next() else {
         return Err(err!(Board, "device tree: no arm,armv8-timer; name the generic timer's PPIs"));
     };
     let intids = interrupt::intids(tree, &node)?;
-    let names: Vec<&str> = node.strings("interrupt-names").collect();
+    let names: Vec<&str> = node.strings("interrupt-names").take(MAX_NAMES).collect();
     let find = |name: &str, place: usize| {
         let place = if names.is_empty() {
             Some(place)

@@ -7,7 +7,7 @@
 use crate::board::{Uart, UartKind};
 use crate::bus;
 use crate::error::{Error, err};
-use crate::fdt::{Node, Tree};
+use crate::fdt::{self, Node, Tree};
 use crate::interrupt;
 use alloc::string::String;
 
@@ -49,7 +49,7 @@ pub(crate) fn console(tree: &Tree<'_>) -> Result<Option<Uart>, Error> {
         // A console is used without its interrupt too: a wrong one is none.
         intid: interrupt::intids(tree, &node).ok().and_then(|all| all.first().copied().flatten()),
         path: node.path(),
-        options: String::from(options),
+        options: fdt::short(options),
         clock: node.word("clock-frequency"),
     }))
 }
@@ -76,8 +76,7 @@ fn kind(node: &Node<'_>) -> Result<UartKind, Error> {
         return Ok(UartKind::Pl011);
     }
     if !node.is_compatible(&NS16550) {
-        let name = node.strings("compatible").next().unwrap_or_default();
-        return Ok(UartKind::Unknown(String::from(name)));
+        return Ok(UartKind::Unknown(node.first("compatible")));
     }
     let shift = node.checked_word("reg-shift")?.unwrap_or(0);
     let width = node.checked_word("reg-io-width")?.unwrap_or(1);

@@ -3,6 +3,7 @@
 
 use crate::board::{Board, Gic, Module, ModuleKind};
 use crate::error::{Error, err};
+use crate::fdt;
 use crate::image::{self, ImageHeader};
 use crate::layout::{self, Parts, Placement};
 use crate::map::{self, GicVersion, MemoryMap, RAM_BASE};
@@ -24,7 +25,7 @@ const MIN_IPA_BITS: u8 = 32;
 /// Table pages, beyond what RAM needs, of a VM without `vm.pool`.
 pub const DEFAULT_POOL_PAGES: usize = 160;
 /// Longest bootargs of a guest, in bytes.
-pub const MAX_BOOTARGS: usize = 16 * 1024;
+pub const MAX_BOOTARGS: usize = fdt::MAX_STRING;
 
 /// Memory that Portcullis itself uses, with a name for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

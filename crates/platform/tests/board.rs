@@ -296,3 +296,43 @@ fn debug_output_keeps_the_seeds() {
     let board = Board::from_tree(VIRT_G2).unwrap();
     assert!(format!("{board:?}").contains("Seeds(32 + 8 bytes)"));
 }
+
+#[test]
+fn an_interrupt_that_no_gic_has_is_none() {
+    let maintenance = |cells: &[u32]| {
+        let blob = with_cells(VIRT_G2, "/intc@8000000", "interrupts", cells);
+        Board::from_tree(&blob).unwrap().gic.maintenance()
+    };
+    assert_eq!(maintenance(&[1, 9, 4]), Some(25));
+    assert_eq!(maintenance(&[1, 15, 4]), Some(31));
+    assert_eq!(maintenance(&[1, 16, 4]), None);
+    assert_eq!(maintenance(&[0, 0, 4]), Some(32));
+    assert_eq!(maintenance(&[0, 987, 4]), Some(1019));
+    assert_eq!(maintenance(&[0, 988, 4]), None);
+    // Those of GICv3.1.
+    assert_eq!(maintenance(&[2, 1023, 4]), Some(5119));
+    assert_eq!(maintenance(&[2, 1024, 4]), None);
+    assert_eq!(maintenance(&[3, 63, 4]), Some(1119));
+    assert_eq!(maintenance(&[3, 64, 4]), None);
+    assert_eq!(maintenance(&[4, 0, 4]), None);
+    assert_eq!(maintenance(&[]), None);
+}
+
+#[test]
+fn a_16550_has_bytes_side_by_side_unless_it_says_otherwise() {
+    let kinds = [
+        (&b"ns16550a\0"[..], &[][..], 0, 1),
+        (b"vendor,x\0snps,dw-apb-uart\0", &[("reg-shift", 2)], 2, 1),
+        (b"ns16550\0", &[("reg-io-width", 2)], 0, 2),
+        (b"ns8250\0", &[("reg-shift", 4), ("reg-io-width", 4)], 4, 4),
+    ];
+    for (compatible, properties, reg_shift, io_width) in kinds {
+        let uart = "/pl011@9000000";
+        let mut blob = with_bytes(VIRT_G2, uart, "compatible", compatible.to_vec());
+        for (name, value) in properties {
+            blob = with_cells(&blob, uart, name, &[*value]);
+        }
+        let kind = Board::from_tree(&blob).unwrap().uart.unwrap().kind;
+        assert_eq!(kind, UartKind::Ns16550 { reg_shift, io_width });
+    }
+}

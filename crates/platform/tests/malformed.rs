@@ -107,7 +107,7 @@ fn a_flood_of_reservations_is_refused() {
     for index in 0..1000 {
         raw = raw.reserve(0x1000 * (index + 1), 0x1000);
     }
-    assert_says(&refusal(&raw.blob()), &["more than 256 memory reservations"]);
+    assert_says(&refusal(&raw.blob()), &["more than 128 memory reservations"]);
 }
 
 #[test]
@@ -356,6 +356,9 @@ fn a_gic_that_cannot_serve_guests_is_refused_by_name() {
     let v2 = |cells: &[u32]| with_cells(VIRT_G2, gic, "reg", cells);
     let two = v2(&[0, 0x800_0000, 0, 0x1_0000, 0, 0x801_0000, 0, 0x1_0000]);
     assert_says(&refusal(&two), &[gic, "without GICH and GICV", "virtualization=on"]);
+    let three =
+        v2(&[0, 0x800_0000, 0, 0x1_0000, 0, 0x801_0000, 0, 0x1_0000, 0, 0x803_0000, 0, 0x1_0000]);
+    assert_says(&refusal(&three), &[gic, "without GICH and GICV"]);
     let odd = v2(&[
         0, 0x800_0000, 0, 0x1_0000, 0, 0x801_0000, 0, 0x1_0000, 0, 0x803_0000, 0, 0x1_0000, 0,
         0x804_0800, 0, 0x1_0000,
@@ -384,6 +387,10 @@ fn a_timer_without_its_interrupts_is_refused_by_name() {
     assert_says(&refusal(&blob), &["/timer: the PPI of timer 'virt' is missing"]);
     let blob = with_cells(VIRT_G2, "/timer", "interrupts", &[1, 13, 4, 1, 14, 4, 1, 11]);
     assert_says(&refusal(&blob), &["/timer: its interrupts end inside one of 3 cells"]);
+    // A controller with too few cells for a GIC's interrupts has none that are known.
+    let blob = with_cells(VIRT_G2, "/intc@8000000", "#interrupt-cells", &[2]);
+    let blob = with_cells(&blob, "/timer", "interrupts", &[1, 13, 1, 14, 1, 11, 1, 10]);
+    assert_says(&refusal(&blob), &["/timer: the PPI of timer 'phys' is missing"]);
     // SPIs and what no GIC has are no PPIs.
     for kind in [0, 7, u32::MAX] {
         let cells = [1, 13, 4, 1, 14, 4, kind, 11, 4, 1, 10, 4];
@@ -495,6 +502,10 @@ fn modules_that_cannot_be_are_refused_by_name() {
     assert_says(&refusal(&blob), &[module, "2 entries instead of one"]);
     let blob = with_bytes(VIRT_G2, module, "bootargs", b"vm.name=\xff\0".to_vec());
     assert_says(&refusal(&blob), &[module, "bootargs is not a string"]);
+    let long = with_bytes(VIRT_G2, module, "bootargs", [&[b'x'; 4097][..], &[0]].concat());
+    assert_says(&refusal(&long), &[module, "bootargs has 4098 bytes", "shorten"]);
+    let most = with_bytes(VIRT_G2, module, "bootargs", [&[b'x'; 4096][..], &[0]].concat());
+    assert_eq!(Board::from_tree(&most).unwrap().modules[0].bootargs.len(), 4096);
     let blob = edited(VIRT_G2, |tree| {
         let chosen = tree.find_node_mut("/chosen").unwrap();
         for index in 0..100_u32 {
@@ -504,7 +515,7 @@ fn modules_that_cannot_be_are_refused_by_name() {
             chosen.add_child(module);
         }
     });
-    assert_says(&refusal(&blob), &["more than 64 modules"]);
+    assert_says(&refusal(&blob), &["more than 32 modules"]);
 }
 
 #[test]
@@ -517,4 +528,76 @@ fn control_characters_of_a_tree_do_not_reach_the_console() {
     let message = refusal(&blob);
     assert_says(&message, &["/memory@\\n[hyp] fine\\u{1b}[2J: it has no reg"]);
     assert!(!message.contains('\n') && !message.contains('\x1b'));
+}
+
+#[test]
+fn a_flood_of_reserved_memory_is_refused() {
+    let with = |count: u32| {
+        edited(VIRT_G2, |tree| {
+            let mut reserved =
+                node("reserved-memory", &[("#address-cells", &[2]), ("#size-cells", &[2])]);
+            for index in 0..count {
+                let reg = [0, index << 12, 0, 0x1000];
+                reserved.add_child(node(&format!("r@{index:x}"), &[("reg", &reg)]));
+            }
+            tree.root.add_child(reserved);
+        })
+    };
+    assert_eq!(Board::from_tree(&with(128)).unwrap().reserved.len(), 128);
+    assert_says(&refusal(&with(129)), &["/reserved-memory/r@80", "more than 128 reservations"]);
+}
+
+#[test]
+fn a_flood_of_banks_is_refused() {
+    let cells: Vec<u32> = (0..129).flat_map(|index| [0, index << 13, 0, 0x1000]).collect();
+    let blob = with_cells(VIRT_G2, "/memory@40000000", "reg", &cells);
+    assert_says(&refusal(&blob), &["/memory@40000000", "more than 128 banks"]);
+    let blob = with_cells(VIRT_G2, "/memory@40000000", "reg", &cells[..128 * 4]);
+    assert_eq!(Board::from_tree(&blob).unwrap().ram.len(), 128);
+}
+
+#[test]
+fn empty_reservations_reserve_nothing() {
+    use dtoolkit::memreserve::MemoryReservation;
+    let blob = edited(VIRT_G2, |tree| {
+        tree.memory_reservations.push(MemoryReservation::new(0x4000_0000, 0));
+        tree.memory_reservations.push(MemoryReservation::new(0x4100_0000, 0x1000));
+    });
+    let reserved = Board::from_tree(&blob).unwrap().reserved;
+    assert_eq!(reserved.len(), 1, "{reserved:?}");
+    assert_eq!(reserved[0].range, pa(0x4100_0000, 0x1000));
+}
+
+#[test]
+fn a_module_of_no_kind_says_what_it_is() {
+    let module = "/chosen/module@0x50000000";
+    let as_kind = |compatible: &[u8]| {
+        let blob = with_bytes(VIRT_G2, module, "compatible", compatible.to_vec());
+        Board::from_tree(&blob).unwrap().modules[0].kind.clone()
+    };
+    let other = |name: &str| platform::ModuleKind::Other(name.into());
+    assert_eq!(as_kind(b"multiboot,module\0"), other(""));
+    assert_eq!(as_kind(b"multiboot,module\0xen,flask\0"), other("xen,flask"));
+    assert_eq!(as_kind(b"multiboot,kernel\0multiboot,module\0"), platform::ModuleKind::Kernel);
+    // A megabyte of names is not taken over.
+    let long = [&b"multiboot,module\0"[..], &vec![b'x'; 1 << 20], &[0]].concat();
+    assert_eq!(as_kind(&long), other(&"x".repeat(64)));
+}
+
+#[test]
+fn floods_of_names_are_survived() {
+    // Each would be a large list if it were read whole.
+    let names = vec![0; 1 << 20];
+    for (path, name) in [
+        ("/timer", "interrupt-names"),
+        ("/timer", "compatible"),
+        ("/cpus/cpu@0", "enable-method"),
+        ("/intc@8000000", "compatible"),
+        ("/", "model"),
+    ] {
+        let _ = Board::from_tree(&with_bytes(VIRT_G2, path, name, names.clone()));
+    }
+    let long = [&[b'\xc3', b'\xa9'].repeat(1000)[..], &[0]].concat();
+    let blob = with_bytes(VIRT_G2, "/", "model", long);
+    assert_eq!(Board::from_tree(&blob).unwrap().model, "\u{e9}".repeat(32));
 }
