@@ -70,9 +70,6 @@ pub fn reset(features: &Features) {
             "S3_0_C2_C3_1",
         );
     }
-    if features.scxtnum {
-        write_zero!("S3_3_C13_C0_7", "S3_0_C13_C0_7");
-    }
     reset_debug(features);
     reset_fp();
 }
@@ -158,8 +155,6 @@ pub struct Features {
     pub aarch32: bool,
     /// PAuth keys.
     pub pauth: bool,
-    /// SCXTNUM_ELx (CSV2_2).
-    pub scxtnum: bool,
     /// Breakpoint pairs.
     pub breakpoints: u64,
     /// Watchpoint pairs.
@@ -169,21 +164,18 @@ pub struct Features {
 impl Features {
     /// Reads the ID registers of this CPU.
     pub fn read() -> Self {
-        let (pfr0, pfr1, dfr0, isar1, isar2): (u64, u64, u64, u64, u64);
+        let (pfr0, dfr0, isar1, isar2): (u64, u64, u64, u64);
         // SAFETY: reads identification registers.
         unsafe {
-            asm!("mrs {}, id_aa64pfr0_el1", "mrs {}, id_aa64pfr1_el1", "mrs {}, id_aa64dfr0_el1",
+            asm!("mrs {}, id_aa64pfr0_el1", "mrs {}, id_aa64dfr0_el1",
                 "mrs {}, id_aa64isar1_el1", "mrs {}, S3_0_C0_C6_2",
-                out(reg) pfr0, out(reg) pfr1, out(reg) dfr0, out(reg) isar1, out(reg) isar2,
+                out(reg) pfr0, out(reg) dfr0, out(reg) isar1, out(reg) isar2,
                 options(nomem, nostack, preserves_flags));
         }
-        let csv2 = pfr0 >> 56 & 15;
-        let csv2_frac = pfr1 >> 32 & 15;
         Self {
             aarch32: pfr0 & 15 == 2,
             // APA, API, GPA, GPI; APA3, GPA3.
             pauth: isar1 & 0xff00_0ff0 != 0 || isar2 & 0xff00 != 0,
-            scxtnum: csv2 >= 2 || csv2 == 1 && csv2_frac >= 2,
             breakpoints: (dfr0 >> 12 & 15) + 1,
             watchpoints: (dfr0 >> 20 & 15) + 1,
         }

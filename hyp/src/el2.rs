@@ -10,7 +10,7 @@ use crate::sysreg::{hcrx_el2, hstr_el2, vpidr_el2};
 /// HCR_EL2 of every guest (DDI 0487 D17.2.48).
 ///
 /// VM, SWIO; PTW: a stage-1 walk never touches device memory; FMO, IMO, AMO: physical interrupts and SErrors come to
-/// EL2; TID3, TSC, TIDCP, TACR, TSW, TLOR, TERR, and with EnSCXT clear SCXTNUM_ELx, trap; RW: EL1 is AArch64; APK,
+/// EL2; TID3, TID5, TSC, TIDCP, TACR, TSW, TLOR, TERR, and with EnSCXT clear SCXTNUM_ELx, trap; RW: EL1 is AArch64; APK,
 /// API: PAuth runs natively.
 const HCR: u64 = 1
     | 1 << 1
@@ -27,7 +27,8 @@ const HCR: u64 = 1
     | 1 << 35
     | 1 << 36
     | 1 << 40
-    | 1 << 41;
+    | 1 << 41
+    | 1 << 58;
 
 /// CPTR_EL2 with E2H clear: RES1 bits; TSM and TZ: SME and SVE trap; TTA: trace traps; TAM: AMU traps; FP is native.
 const CPTR: u64 = 0x33ff | 1 << 20 | 1 << 30;

@@ -4,7 +4,7 @@
 
 use core::arch::asm;
 
-use arch::{DataAbort, El1Entry, Exit, ExitInfo, Stage1};
+use arch::{DataAbort, El1Entry, Exit, ExitInfo, InstructionAbort, Stage1};
 use vm::{Abort, Outcome, StopReason};
 
 use crate::vcpu::VcpuContext;
@@ -29,6 +29,11 @@ fn exit_info() -> ExitInfo {
     ExitInfo { esr, far, hpfar }
 }
 
+/// ESR_EL2 of the exit being handled: nothing at EL2 has faulted since.
+fn esr() -> u64 {
+    exit_info().esr
+}
+
 /// Synchronous exit.
 pub extern "C" fn sync_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let exit = arch::decode(exit_info(), &ctx.errata);
@@ -50,6 +55,11 @@ fn rare(ctx: &mut VcpuContext, exit: Exit, outcome: Outcome) -> *mut VcpuContext
     match outcome {
         Outcome::Resume | Outcome::Advance { .. } | Outcome::Abort(_) => ctx,
         Outcome::Undefined => {
+            // An AArch32 instruction whose condition fails may trap all the same, and would not have run.
+            if arch::condition_failed(esr(), ctx.vcpu.regs.spsr) {
+                arch::advance(&mut ctx.vcpu.regs, esr() & 1 << 25 != 0);
+                return ctx;
+            }
             let entry = arch::undefined(&ctx.vcpu.regs, &el1::entry_state(), &ctx.pstate);
             enter_el1(ctx, &entry);
             ctx
@@ -106,7 +116,12 @@ fn walk_level(ctx: &VcpuContext) -> Option<i8> {
     }
     let stage1 = Stage1 { sctlr, tcr, ttbr0, ttbr1 };
     let vm = &ctx.guest.vm;
+    let refused = ctx.vcpu.refusal.ipa.map(arch::Ipa::page);
     stage1.walk_level(ctx.vcpu.refusal.va, |ipa| {
+        // The walk ended at this page, memory (a rom that hardware wanted to write to) or not.
+        if Some(ipa.page()) == refused {
+            return None;
+        }
         let pa = vm.ram_pa(ipa)?;
         // SAFETY: RAM of this guest, which EL2 maps, aligned to 8 by the walk; read once, as a walker would.
         Some(unsafe { (pa.raw() as *const u64).read_volatile() })
@@ -120,20 +135,30 @@ fn enter_el1(ctx: &mut VcpuContext, entry: &El1Entry) {
     ctx.vcpu.regs.spsr = entry.pstate;
 }
 
-/// HPFAR_EL2 does not say the IPA: ask the MMU for it, and judge again.
+/// HPFAR_EL2 does not say the IPA: ask the MMU for it, and judge again. Where it has no answer either, the guest has
+/// changed its tables meanwhile and tries again.
 fn find_ipa(ctx: &mut VcpuContext, exit: Exit) -> *mut VcpuContext {
-    let Exit::DataAbort(abort) = exit else { return ctx };
     let from_el0 = ctx.vcpu.regs.spsr & 0xf == 0;
-    let Some(ipa) = at::stage1(abort.va, from_el0) else { return ctx };
-    let exit = Exit::DataAbort(DataAbort { ipa: Some(ipa), ..abort });
+    let exit = match exit {
+        Exit::DataAbort(abort) => match at::stage1(abort.va, from_el0) {
+            Some(ipa) => Exit::DataAbort(DataAbort { ipa: Some(ipa), ..abort }),
+            None => return ctx,
+        },
+        Exit::InstructionAbort(abort) => match at::stage1(abort.va, from_el0) {
+            Some(ipa) => Exit::InstructionAbort(InstructionAbort { ipa: Some(ipa), ..abort }),
+            None => return ctx,
+        },
+        _ => return ctx,
+    };
     match vm::on_exit(exit, &mut ctx.vcpu, &ctx.guest.vm) {
-        Outcome::FindIpa => ctx,
+        // It has its IPA now, so that nothing asks for it again.
+        Outcome::Resume | Outcome::FindIpa => ctx,
         Outcome::Abort(abort) => inject_abort(ctx, abort),
         Outcome::Advance { il } => {
             arch::advance(&mut ctx.vcpu.regs, il);
             ctx
         }
-        _ => ctx,
+        other => rare(ctx, exit, other),
     }
 }
 
