@@ -49,14 +49,14 @@ macro_rules! check {
     };
 }
 
-/// Fails the test unless the two are equal. Numbers are shown in hexadecimal.
+/// Fails the test unless the two are equal. Numbers are hexadecimal.
 macro_rules! equal {
     ($left:expr, $right:expr, $($arguments:tt)+) => {
         match (&$left, &$right) {
             (left, right) => {
                 if *left != *right {
                     return Err($crate::harness::failed(format_args!(
-                        "{}: {:#x?}, expected {:#x?}",
+                        "{}: {:x?}, expected {:x?}",
                         format_args!($($arguments)+), left, right
                     )));
                 }

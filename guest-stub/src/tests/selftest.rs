@@ -6,8 +6,8 @@ use crate::harness::Verdict;
 use crate::machine::{self, Machine, canary, pstate};
 
 tests! {
-    boot_entry: "BOOT", "", "" => entry;
-    self_machine: "SELF", "", "" => machine_round_trip;
+    boot_entry: "J5", "", "" => entry;
+    self_machine: "", "", "" => machine_round_trip;
 }
 
 /// The boot protocol: EL1h, MMU off, everything masked, x1 to x3 zero.
