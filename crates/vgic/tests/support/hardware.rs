@@ -117,6 +117,10 @@ impl Interface {
             assert!(!(self.hw(i) && self.state(i) == 3), "HW=1 and pending and active");
         }
     }
+    /// INTIDs of the list registers that are not free.
+    pub fn valid(&self) -> impl Iterator<Item = u32> {
+        (0..self.lr.len()).filter(|&i| self.state(i) != 0).map(|i| self.intid(i))
+    }
     /// Free in the sense of ICH_ELRSR_EL2.
     pub fn empty(&self) -> u16 {
         (0..self.lr.len())
