@@ -146,7 +146,7 @@ impl Mode {
     /// Does it.
     pub fn run(self) {
         match self {
-            Self::Demo => say!("stub: nothing to show yet"),
+            Self::Demo => crate::demo::run(),
             Self::List => {
                 guard::declare_own();
                 list();

@@ -35,6 +35,7 @@ mod harness;
 
 mod boot;
 mod cpu;
+mod demo;
 mod exception;
 mod features;
 mod gic;
