@@ -31,6 +31,8 @@ pub(crate) struct Bank {
     pub lr_latch: u32,
     /// In a list register as active, as far as known here.
     pub lr_active: u32,
+    /// In a list register that asks for EOI maintenance.
+    pub lr_eoi: u32,
     /// In a list register, whose active state the guest has cleared since (ICACTIVER).
     pub lr_inactive: u32,
     /// Stands for a physical interrupt, which is active.
@@ -65,6 +67,7 @@ impl Bank {
             in_lr: 0,
             lr_latch: 0,
             lr_active: 0,
+            lr_eoi: 0,
             lr_inactive: 0,
             forwarded: 0,
             released: 0,
@@ -137,6 +140,7 @@ impl Bank {
         self.in_lr &= !mask;
         self.lr_latch &= !mask;
         self.lr_active &= !mask;
+        self.lr_eoi &= !mask;
         self.lr_inactive &= !mask;
         if was_hw {
             // The guest's deactivation has deactivated the physical interrupt.
@@ -201,16 +205,14 @@ impl Bank {
             }
         } else {
             let forwarded = self.forwarded & mask != 0;
-            // A level must be looked at again when the guest is through: active and pending would deliver a line
-            // that has dropped. With HW=1 the architecture has no pending and active.
-            let level_sensitive = self.edge & mask == 0;
-            pending = wants && !(active && (level_sensitive || forwarded || !both));
-            // Pending still when this is through. HW=1 has no EOI maintenance: software deactivates then.
-            let more = level || active && self.latch & mask != 0;
-            if forwarded && !more {
+            // Pending and active would deliver a line that has fallen; and HW=1 has no such state.
+            let both = both && !forwarded && self.edge & mask != 0;
+            pending = wants && (both || !active);
+            // Maybe pending still when the guest is through: a line is looked at again then. HW=1 has no EOI maintenance,
+            // so that software deactivates the physical interrupt.
+            lr.eoi = level || active && !pending && self.latch & mask != 0;
+            if forwarded && !lr.eoi {
                 lr.hw = Some(u32::from(self.physical_of(n)));
-            } else {
-                lr.eoi = forwarded || level_sensitive || more && !pending;
             }
             if pending {
                 self.lr_latch |= self.latch & mask;
@@ -218,6 +220,9 @@ impl Bank {
             }
         }
         lr.state = State::of(pending, active);
+        if lr.eoi {
+            self.lr_eoi |= mask;
+        }
         self.in_lr |= mask;
         if active {
             self.lr_active |= mask;

@@ -181,8 +181,8 @@ impl Vgic {
             bank.line |= mask;
             if edge {
                 bank.latch |= mask;
-            } else if bank.in_lr & mask != 0 && !forwarded {
-                // Its list register asks for EOI maintenance, and the fold then finds the line.
+            } else if bank.lr_eoi & mask != 0 {
+                // The fold after its deactivation finds the line.
                 return VcpuSet::EMPTY;
             }
         } else {
