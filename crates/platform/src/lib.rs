@@ -8,6 +8,26 @@
 //! - [`MemoryMap`]: what stands where in a VM; [`ImageHeader`]: what a kernel image asks for.
 //! - [`Error`]: one line that names what is wrong and what to do.
 //!
+//! ```
+//! use arch::{Pa, Range};
+//! use platform::{Board, GuestHardware, Machine, guest_tree, vms};
+//!
+//! # fn main() -> Result<(), platform::Error> {
+//! // A machine with one kernel module and its ramdisk, as QEMU describes it.
+//! let blob = include_bytes!("../tests/fixtures/virt-g2.dtb");
+//! let board = Board::from_tree(blob)?;
+//! let memory = [0_u8; 64];
+//! let read = |range: Range<Pa>| memory.get(..range.size() as usize);
+//! let machine = Machine { board: &board, own: &[], cpus: 2, pa_bits: 40, read: &read };
+//! for (index, vm) in vms(&machine)?.iter().enumerate() {
+//!     let seeds = board.seeds.for_guest(index, &vm.name, 0);
+//!     let tree = guest_tree(vm, &GuestHardware::of(&board), seeds.as_ref())?;
+//!     assert!(tree.len() as u64 <= vm.placement.tree.size());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Invariants
 //! - Nothing here panics or allocates without bound, whatever the tree, the bootargs and the images
 //!   hold: they are not trusted until they are validated.

@@ -53,6 +53,11 @@ fn drive(blob: &[u8], head: &[u8; 64]) {
     }
 }
 
+/// Cases of each test: few enough for every run, or as many as FUZZ_CASES says.
+fn cases() -> u32 {
+    std::env::var("FUZZ_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(200)
+}
+
 /// Words that numbers in a tree like to be mistaken about.
 fn wild() -> impl Strategy<Value = u32> {
     prop_oneof![
@@ -68,7 +73,7 @@ fn wild() -> impl Strategy<Value = u32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn damaged_bytes_are_survived(
