@@ -97,7 +97,7 @@ impl Bus {
 
 /// The redistributor frame at `offset`, and the offset in it.
 #[inline(always)]
-const fn redistributor(offset: u64) -> (Frame, u64) {
+pub(crate) const fn redistributor(offset: u64) -> (Frame, u64) {
     let frame = offset >> GICR_FRAME_SHIFT;
     (Frame::Redist(frame as usize), offset & ((1 << GICR_FRAME_SHIFT) - 1))
 }
@@ -145,7 +145,13 @@ pub(crate) fn write<H: Host>(
 }
 
 #[inline(always)]
-fn gic_read<H: Host>(frame: Frame, offset: u64, width: Width, vcpu: &Vcpu, vm: &Vm<H>) -> u64 {
+pub(crate) fn gic_read<H: Host>(
+    frame: Frame,
+    offset: u64,
+    width: Width,
+    vcpu: &Vcpu,
+    vm: &Vm<H>,
+) -> u64 {
     match vm.gic.constant(frame, offset, width) {
         Some(value) => value,
         None => gic_read_state(frame, offset, width, vcpu, vm),
@@ -175,7 +181,7 @@ fn gic_read_state<H: Host>(
 }
 
 #[inline(never)]
-fn gic_write<H: Host>(
+pub(crate) fn gic_write<H: Host>(
     frame: Frame,
     offset: u64,
     width: Width,
@@ -185,6 +191,15 @@ fn gic_write<H: Host>(
 ) {
     vm.interrupts(&vcpu.order, Some(vcpu.index), |vgic| {
         vgic.write(vcpu.index, frame, offset, width, value)
+    });
+}
+
+/// A write of ICC_SGI1R_EL1 from general register `reg`.
+#[inline(always)]
+pub(crate) fn send_sgi<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) {
+    let value = vcpu.regs.get(reg);
+    vm.interrupts(&vcpu.order, Some(vcpu.index), |vgic| {
+        vm.host().send_sgi(vcpu.index, value, vgic)
     });
 }
 

@@ -21,7 +21,7 @@ pub(crate) const FEATURES: u32 = 0x8400_000a;
 pub(crate) const SYSTEM_RESET2_32: u32 = 0x8400_0012;
 pub(crate) const SYSTEM_RESET2_64: u32 = 0xc400_0012;
 
-const VERSION_1_1: u64 = 0x1_0001;
+pub(crate) const VERSION_1_1: u64 = 0x1_0001;
 /// No trusted OS, so nothing that cannot migrate.
 const TRUSTED_OS_ABSENT: u64 = 2;
 /// SYSTEM_RESET2's only architected type.

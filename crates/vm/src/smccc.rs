@@ -15,7 +15,7 @@ pub(crate) const ARCH_FEATURES: u32 = 0x8000_0001;
 pub(crate) const WORKAROUNDS: [u32; 3] = [0x8000_8000, 0x8000_7fff, 0x8000_3fff];
 
 /// 1.1: no SVE hint, no SOC_ID.
-const VERSION_1_1: u64 = 0x1_0001;
+pub(crate) const VERSION_1_1: u64 = 0x1_0001;
 
 impl Vcpu {
     /// The results of a call.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Trapped system registers. What is not in a table here is UNDEFINED to the guest.
 
-use crate::{Host, Outcome, Vcpu, Vm};
+use crate::{Host, Outcome, Vcpu, Vm, bus};
 use arch::SysRegAccess;
 use arch::sysreg::*;
 use vgic::Version;
@@ -23,10 +23,7 @@ pub(crate) fn access<H: Host>(access: SysRegAccess, vcpu: &mut Vcpu, vm: &Vm<H>)
         return Outcome::Advance { il: true };
     }
     if access.reg == ICC_SGI1R_EL1 && access.write && vm.gic.version() == Version::V3 {
-        let value = vcpu.regs.get(access.rt);
-        vm.interrupts(&vcpu.order, Some(vcpu.index), |vgic| {
-            vm.host().send_sgi(vcpu.index, value, vgic)
-        });
+        bus::send_sgi(access.rt, vcpu, vm);
         return Outcome::Advance { il: true };
     }
     rare(access, vcpu, vm)

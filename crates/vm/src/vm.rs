@@ -10,12 +10,12 @@ use crate::{
     Counts, Features, Host, ID_REGISTERS, Lifecycle, MemoryMap, Parked, RateLimit, Setup,
     SetupError, StopLine, StopReason, Vcpu, Workarounds,
 };
-use arch::{Ipa, MAX_VCPUS, Mpidr, PAGE_SIZE, Pa, Range};
+use arch::{Ipa, MAX_VCPUS, Mpidr, PAGE_SIZE, Pa, Range, Width};
 use arrayvec::{ArrayString, ArrayVec};
 use lock::{Lock, Order, Rank};
-use mmio_guard::{Dialect, Policy};
+use mmio_guard::{Dialect, Policy, abi};
 use stage2::{Attr, DeclareError, Entry, MapError, Note, Stage2};
-use vgic::{Version, Vgic};
+use vgic::{Frame, Version, Vgic};
 
 /// Most regions of [`Direct`](crate::Direct) pages.
 pub(crate) const MAX_DIRECT: usize = 8;
@@ -28,11 +28,15 @@ pub struct Vm<H: Host> {
     /// The guard need look at nothing but RAM: no allow list, no rom, no direct pages.
     pub(crate) plain: bool,
     pub(crate) direct: ArrayVec<DirectPages, MAX_DIRECT>,
+    /// Ids that are looked for first.
+    pub(crate) ids: FastIds,
     /// Serialises what changes direct pages: a page's bit, its leaf and the guard's state go together.
     pub(crate) direct_changes: Lock<()>,
     pub(crate) counters: [Counters; MAX_VCPUS],
     pub(crate) bus: Bus,
     pub(crate) gic: vgic::Config,
+    /// The words at the start of the distributor, where they never change.
+    pub(crate) gicd_head: [Option<u32>; 4],
     pub(crate) vgic: Lock<Vgic>,
     pub(crate) shares: Shares,
     pub(crate) id_registers: [u64; ID_REGISTERS],
@@ -43,6 +47,31 @@ pub struct Vm<H: Host> {
     name: ArrayString<32>,
     id: u16,
     vcpus: usize,
+}
+
+/// The ids of MAP and UNMAP where they can be served the short way, else that of a call nobody makes.
+pub(crate) struct FastIds {
+    pub(crate) map: u32,
+    pub(crate) unmap: u32,
+    /// x1 of their success.
+    pub(crate) pages: u64,
+    /// They fail while the guard is not active.
+    pub(crate) only_active: bool,
+}
+
+impl FastIds {
+    /// A slow call of the architecture's: looked for in vain.
+    const NONE: u32 = 0;
+
+    const fn new(policy: Policy, dialect: Dialect, plain: bool) -> Self {
+        let series = matches!(dialect, Dialect::Series);
+        let (map, unmap) = match dialect {
+            _ if !plain || matches!(policy, Policy::Off) => (Self::NONE, Self::NONE),
+            Dialect::Pkvm => (abi::pkvm::MAP, abi::pkvm::UNMAP),
+            Dialect::Series => (abi::series::MAP, abi::series::UNMAP),
+        };
+        Self { map, unmap, pages: if series { 0 } else { 1 }, only_active: series }
+    }
 }
 
 /// Why a VM could not be brought back to its beginning. It must not run.
@@ -94,10 +123,15 @@ impl<H: Host> Vm<H> {
             memory: MemoryMap::new(setup.ram, setup.roms)?,
             plain,
             direct,
+            ids: FastIds::new(setup.policy, setup.dialect, plain),
             direct_changes: Lock::new(Rank::Lifecycle, ()),
             counters: Default::default(),
             bus: Bus::new(setup),
             gic: setup.gic,
+            gicd_head: [0, 4, 8, 12].map(|offset| {
+                let value = setup.gic.constant(Frame::Dist, offset, Width::B4)?;
+                Some(value as u32)
+            }),
             vgic: Lock::new(Rank::Vgic, Vgic::new(setup.gic)),
             shares: Shares::new(setup.shares),
             id_registers: *setup.id_registers,

@@ -41,8 +41,8 @@ impl Uart {
     }
 
     /// Takes no lock: a guest that polls reads little else.
-    #[inline]
-    fn flags<H: Host>(&self, host: &H) -> u32 {
+    #[inline(always)]
+    pub(crate) fn flags<H: Host>(&self, host: &H) -> u32 {
         let receiver = self.receiver.load(Ordering::Relaxed);
         let output = if host.console_has_room() { FR_TXFE } else { FR_TXFF | FR_BUSY };
         let empty = receiver & HOLDS_BYTES == 0 && !host.console_ready();

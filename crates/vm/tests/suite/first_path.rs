@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The thinnest path: ask, touch, declare, use.
-#![allow(clippy::unwrap_used)]
 
-mod common;
 
 use arch::{AbortKind, Width};
-use common::{OK_1, TEST, rig};
+use crate::common::{OK_1, TEST, rig};
 use mmio_guard::{Dialect, Policy};
 use vm::{Abort, Outcome, Reason};
 

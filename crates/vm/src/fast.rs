@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The exits that guests make most, judged from the raw syndrome by code that calls nothing.
+//!
+//! Whatever is not exactly one of them is left to [`on_exit`](crate::on_exit), untouched, which
+//! comes to the same outcome where both can judge: tests hold the two against each other.
+
+use crate::bus::{self, Device};
+use crate::{Abort, Host, Outcome, Reason, Refusal, Vcpu, Vm, guard_calls, psci, smccc};
+use arch::{AbortKind, Errata, ExitInfo, Ipa, PAGE_SIZE, Va, Width, pstate};
+use stage2::Entry;
+use vgic::Version;
+
+/// What [`fast_exit`] made of an exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fast {
+    /// As [`Outcome::Resume`].
+    Resume,
+    /// As [`Outcome::Advance`], for AArch64 state.
+    Advance,
+    /// As [`Outcome::Abort`].
+    Abort(Abort),
+    /// Known, but not done yet: call [`finish`], best at the end of a function of its own, so that the other
+    /// cases need no stack frame.
+    Later(Later),
+    /// Nothing was done: decode the exit and call [`on_exit`](crate::on_exit).
+    Slow,
+}
+
+/// What [`finish`] is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Later {
+    /// The guard's MAP of one page.
+    Map,
+    /// The guard's UNMAP of one page.
+    Unmap,
+    /// Another vendor-specific call.
+    Call,
+    /// A write of ICC_SGI1R_EL1 from this general register.
+    Sgi(u8),
+    /// A load or store of the interrupt controller that the guard let pass.
+    Gic(GicAccess),
+}
+
+/// A load or store of the interrupt controller: bits 19:0 offset, 20 redistributors (offset from their
+/// first) rather than distributor, 25:21 general register, 27:26 log2 of the bytes, 28 store. One word, so
+/// that [`Later`] fits a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GicAccess(u32);
+
+const OFFSET: u32 = 0xf_ffff;
+const REDISTRIBUTOR: u32 = 1 << 20;
+const REG_SHIFT: u32 = 21;
+const WIDTH_SHIFT: u32 = 26;
+const STORE_SHIFT: u32 = 28;
+
+/// ESR_EL2 of HVC #0.
+const HVC_0: u32 = 0x16 << 26 | 1 << 25;
+/// Fields of ESR_EL2 (DDI 0487 D17.2.37).
+const EC: u64 = 0x3f << 26;
+const EC_DATA_ABORT: u64 = 0x24 << 26;
+const EC_SYSTEM: u64 = 0x18 << 26;
+const ISV: u64 = 1 << 24;
+const SSE: u64 = 1 << 21;
+const SF: u64 = 1 << 15;
+const VNCR: u64 = 1 << 13;
+const LST: u64 = 0b11 << 11;
+const CM: u64 = 1 << 8;
+const S1PTW: u64 = 1 << 7;
+const WNR: u64 = 1 << 6;
+/// DFSC but for the level, and of a translation fault.
+const DFSC: u64 = 0x3c;
+const TRANSLATION: u64 = 0x04;
+
+/// A translation fault of a plain load or store: nothing to extend, no walk, no maintenance.
+const PLAIN_MASK: u64 = EC | ISV | SSE | VNCR | LST | CM | S1PTW | DFSC;
+const PLAIN: u64 = EC_DATA_ABORT | ISV | TRANSLATION;
+/// MSR ICC_SGI1R_EL1 but for its general register, ISS[9:5].
+const SGI1R_MASK: u32 = !(0x1f << 5);
+const SGI1R: u32 = 0x18 << 26 | 1 << 25 | 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1;
+/// MRS of op0 = 3, op1 = 0, CRn = 0.
+const MRS_ID_MASK: u64 = EC | 0b11 << 20 | 0b111 << 14 | 0xf << 10 | 1;
+const MRS_ID: u64 = EC_SYSTEM | 0b11 << 20 | 1;
+
+/// Judges an exit of `vcpu`, if it is one of the frequent ones.
+#[inline(always)]
+pub fn fast_exit<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
+    if info.esr as u32 == HVC_0 {
+        return call(vcpu, vm);
+    }
+    if info.esr & PLAIN_MASK == PLAIN {
+        return access(info, errata, vcpu, vm);
+    }
+    if info.esr & MRS_ID_MASK == MRS_ID {
+        return id_register(info.esr, vcpu, vm);
+    }
+    if info.esr as u32 & SGI1R_MASK == SGI1R && vm.gic.version() == Version::V3 {
+        return Fast::Later(Later::Sgi((info.esr >> 5) as u8 & 0x1f));
+    }
+    Fast::Slow
+}
+
+#[inline(always)]
+const fn answered(_: Outcome) -> Fast {
+    Fast::Resume
+}
+
+#[inline(always)]
+fn call<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
+    let id = vcpu.regs.get(0) as u32;
+    if id == smccc::VERSION {
+        vm.counters(vcpu).hypercall();
+        return answered(vcpu.answer0(smccc::VERSION_1_1));
+    }
+    if id == psci::VERSION {
+        vm.counters(vcpu).hypercall();
+        return answered(vcpu.answer0(psci::VERSION_1_1));
+    }
+    if id == vm.ids.map {
+        return Fast::Later(Later::Map);
+    }
+    if id == vm.ids.unmap {
+        return Fast::Later(Later::Unmap);
+    }
+    if id >> 16 == 0xc600 {
+        return Fast::Later(Later::Call);
+    }
+    Fast::Slow
+}
+
+#[inline(always)]
+fn id_register<H: Host>(esr: u64, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
+    let crm = (esr >> 1) as usize & 0xf;
+    if crm.wrapping_sub(1) >= 7 {
+        return Fast::Slow;
+    }
+    let index = (crm << 3) | ((esr >> 17) as usize & 7);
+    let Some(value) = vm.id_registers.get(index) else { return Fast::Slow };
+    vcpu.regs.set((esr >> 5) as u8 & 0x1f, *value);
+    Fast::Advance
+}
+
+#[inline(always)]
+fn access<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
+    let esr = info.esr;
+    let offset = info.far & (PAGE_SIZE - 1);
+    let width = width((esr >> 22) as u32);
+    if vcpu.regs.spsr & pstate::M_AARCH32 != 0
+        || offset.wrapping_add(width.bytes()) > PAGE_SIZE
+        || errata.hpfar_unknown_on_translation && (offset == 0 && esr & WNR == 0)
+    {
+        // The erratum is about loads that cross a page: one that lies behind the first byte of its page,
+        // and ends in it, is none, and no second part of one.
+        return Fast::Slow;
+    }
+    let ipa = Ipa::new((info.hpfar & 0x0000_ffff_ffff_fff0) << 8 | offset);
+    let declared = match vm.stage2.lookup(ipa).map(|found| found.entry) {
+        Some(Entry::Guard(_)) => true,
+        Some(Entry::Empty) if !vm.memory.is_memory(ipa) => false,
+        _ => return Fast::Slow,
+    };
+    if !declared && vm.guard.active() {
+        let counters = vm.counters(vcpu);
+        counters.mmio();
+        counters.refused();
+        vcpu.refusal = Refusal {
+            pc: vcpu.regs.elr,
+            va: Va::new(info.far),
+            ipa: Some(ipa),
+            reason: Reason::Undeclared,
+            kind: AbortKind::Data,
+            width: Some(width),
+            write: esr & WNR != 0,
+        };
+        return Fast::Abort(Abort { kind: AbortKind::Data, walk: false });
+    }
+    let reg = (esr >> 16) as u8 & 0x1f;
+    let (device, offset) = match vm.bus.at(ipa) {
+        Some((Device::Uart, offset)) => {
+            if offset != 0x18 || esr & WNR != 0 || matches!(width, Width::B8) {
+                return Fast::Slow;
+            }
+            vm.counters(vcpu).mmio();
+            let flags = u64::from(vm.bus.uart.flags(vm.host()));
+            vcpu.regs.set(reg, flags & width.mask());
+            return Fast::Advance;
+        }
+        Some((Device::Distributor, offset)) => {
+            if esr & WNR == 0
+                && matches!(width, Width::B4)
+                && let Some(Some(value)) = vm.gicd_head.get((offset >> 2) as usize)
+                && offset & 3 == 0
+            {
+                vm.counters(vcpu).mmio();
+                vcpu.regs.set(reg, u64::from(*value));
+                return Fast::Advance;
+            }
+            (0, offset)
+        }
+        Some((Device::Redistributor, offset)) => (REDISTRIBUTOR, offset),
+        _ => return Fast::Slow,
+    };
+    if matches!(width, Width::B8) && esr & SF == 0 {
+        return Fast::Slow;
+    }
+    vm.counters(vcpu).mmio();
+    let what = u32::from(reg) << REG_SHIFT
+        | (width as u32) << WIDTH_SHIFT
+        | u32::from(esr & WNR != 0) << STORE_SHIFT;
+    Fast::Later(Later::Gic(GicAccess(device | offset as u32 | what)))
+}
+
+#[inline(always)]
+const fn width(sas: u32) -> Width {
+    match sas & 0b11 {
+        0 => Width::B1,
+        1 => Width::B2,
+        2 => Width::B4,
+        _ => Width::B8,
+    }
+}
+
+/// Does what [`Fast::Later`] asks for; answers no [`Fast::Later`].
+#[inline(always)]
+pub fn finish<H: Host>(later: Later, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
+    match later {
+        Later::Map => guard_calls::fast_map(vcpu, vm),
+        Later::Unmap => guard_calls::fast_unmap(vcpu, vm),
+        Later::Call => vendor_call(vcpu, vm),
+        Later::Sgi(reg) => send_sgi(reg, vcpu, vm),
+        Later::Gic(access) => gic_access(access, vcpu, vm),
+    }
+}
+
+#[inline(never)]
+fn vendor_call<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
+    vm.counters(vcpu).hypercall();
+    let id = vcpu.regs.get(0) as u32;
+    // No vendor-specific call does anything but answer.
+    let _ = guard_calls::call(id, vcpu, vm);
+    Fast::Resume
+}
+
+#[inline(never)]
+fn send_sgi<H: Host>(reg: u8, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
+    bus::send_sgi(reg, vcpu, vm);
+    Fast::Advance
+}
+
+#[inline(never)]
+fn gic_access<H: Host>(access: GicAccess, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
+    let GicAccess(access) = access;
+    let width = width(access >> WIDTH_SHIFT);
+    let reg = (access >> REG_SHIFT) as u8 & 0x1f;
+    let offset = u64::from(access & OFFSET);
+    let (frame, offset) = if access & REDISTRIBUTOR != 0 {
+        bus::redistributor(offset)
+    } else {
+        (vgic::Frame::Dist, offset)
+    };
+    if access >> STORE_SHIFT != 0 {
+        let value = vcpu.regs.get(reg) & width.mask();
+        bus::gic_write(frame, offset, width, value, vcpu, vm);
+    } else {
+        let value = bus::gic_read(frame, offset, width, vcpu, vm);
+        vcpu.regs.set(reg, value & width.mask());
+    }
+    Fast::Advance
+}
