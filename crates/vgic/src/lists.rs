@@ -140,6 +140,7 @@ impl Vgic {
         let (used, hw) = (cpu.used, cpu.hw);
         cpu.used = 0;
         cpu.hw = 0;
+        cpu.eoi = 0;
         cpu.pending = 0;
         cpu.waiting = 0;
         cpu.takes = [interface.group0, interface.group1];
@@ -202,7 +203,9 @@ impl Vgic {
     /// What is active comes first, then what is pending, each by priority; but if anything is pending, its first has a place. What is left out
     /// comes in through the maintenance interrupts that the plan asks for.
     pub fn plan(&mut self, vcpu: usize, out: &mut [ListRegister]) -> Plan {
-        self.unplace(vcpu);
+        if self.used(vcpu) != 0 {
+            self.unplace(vcpu);
+        }
         let room = out.len().min(self.config.list_registers());
         let mut active = Lowest::new();
         let mut pending = Lowest::new();
@@ -252,11 +255,10 @@ impl Vgic {
     }
 
     /// Where nobody folded before a plan: takes everything back as it was placed, as if the guest had not run.
+    #[cold]
+    #[inline(never)]
     fn unplace(&mut self, vcpu: usize) {
         let Some(cpu) = self.cpus.get(vcpu) else { return };
-        if cpu.used == 0 {
-            return;
-        }
         let [group0, group1] = cpu.takes;
         let mut lrs = [ListRegister::FREE; MAX_LIST_REGISTERS];
         for (s, (lr, slot)) in (0u32..).zip(lrs.iter_mut().zip(&cpu.slots)) {
@@ -339,6 +341,7 @@ impl Vgic {
         }
         cpu.used |= mask;
         cpu.hw = cpu.hw & !mask | if placed.lr.hw.is_some() { mask } else { 0 };
+        cpu.eoi = cpu.eoi & !mask | if placed.lr.eoi { mask } else { 0 };
         cpu.pending = cpu.pending & !mask | if placed.lr.state.pending() { mask } else { 0 };
         if placed.waits && intid < PRIVATE {
             cpu.waiting |= bit(n);
@@ -429,6 +432,7 @@ impl Vgic {
             *bank.slot.get_mut(intid as usize & 31)? = s as u8;
             cpu.used |= slot;
             cpu.pending |= slot;
+            cpu.eoi &= !slot;
             cpu.hw = cpu.hw & !slot | if hw.is_some() { slot } else { 0 };
             bank.in_lr |= mask;
             bank.latch &= !mask;
@@ -452,13 +456,14 @@ impl Vgic {
     }
 
     /// The short way to deliver one new interrupt, without a fold: `empty` is ICH_ELRSR_EL2 (or GICH_ELRSR), the list registers that
-    /// are free in hardware. To be called when a [`VcpuSet`] names the vCPU that has just exited and will go on here.
+    /// are free in hardware. For a vCPU that is to go on here, when a [`VcpuSet`] has named it, after a kick, and after a maintenance
+    /// interrupt: what may have caused one makes it [`Quick::Full`].
     #[inline]
     pub fn quick(&mut self, vcpu: usize, empty: u16) -> Quick {
         let groups = self.groups;
         let slots = self.config.all_slots();
         let Some(cpu) = self.cpus.get_mut(vcpu) else { return Quick::Nothing };
-        if cpu.stale || cpu.overflow {
+        if cpu.stale || cpu.overflow || cpu.eoi & cpu.used != 0 {
             return Quick::Full;
         }
         // What the guest is through with. State that changed meanwhile would have made it stale.

@@ -78,7 +78,7 @@ impl Vgic {
         let mask = bit(intid);
         let Some(cpu) = self.cpus.get_mut(target) else { return VcpuSet::EMPTY };
         // Whether it is the same one still, or one more after an acknowledge, only a fold tells.
-        cpu.stale |= cpu.source_in_lr(intid) & sources != 0;
+        cpu.stale |= cpu.waiting & mask != 0 && cpu.source_in_lr(intid) & sources != 0;
         let Some(waiting) = cpu.sources.get_mut(intid as usize & 15) else {
             return VcpuSet::EMPTY;
         };

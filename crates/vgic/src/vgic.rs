@@ -31,6 +31,8 @@ pub(crate) struct Cpu {
     pub used: u16,
     /// A bit per slot that was placed with HW=1.
     pub hw: u16,
+    /// A bit per slot that asks for EOI maintenance: ICH_ELRSR_EL2 does not tell when its interrupt is through.
+    pub eoi: u16,
     /// A bit per slot that was placed as pending.
     pub pending: u16,
     /// Something in the list registers has changed since, or not all was planned: fold and plan.
@@ -62,6 +64,7 @@ impl Cpu {
             waiting: 0,
             used: 0,
             hw: 0,
+            eoi: 0,
             pending: 0,
             stale: false,
             overflow: false,

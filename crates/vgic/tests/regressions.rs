@@ -974,6 +974,7 @@ fn the_short_way_writes_one_list_register() {
     gic.write(0, Frame::Dist, 0, Width::B4, 2);
     gic.write(0, Frame::Dist, 0x104, Width::B4, 0xff);
     gic.write(0, Frame::Dist, 0x424, Width::B4, 0x4000);
+    gic.write(0, Frame::Dist, 0xc08, Width::B4, 0x800);
     assert_eq!(gic.quick(0, 0xf), Quick::Nothing);
     assert_eq!(gic.set_level(1, 37, true), VcpuSet::single(0));
     let lr = ListRegister {
@@ -982,7 +983,7 @@ fn the_short_way_writes_one_list_register() {
         priority: 0x40,
         group1: true,
         hw: None,
-        eoi: true,
+        eoi: false,
         source: 0,
     };
     assert_eq!(gic.quick(0, 0xe), Quick::One(1, lr), "the first that is free in hardware");
@@ -991,6 +992,29 @@ fn the_short_way_writes_one_list_register() {
     gic.sgi1r(1, 1 << 24 | 1);
     gic.sgi1r(1, 2 << 24 | 1);
     assert_eq!(gic.quick(0, 0xd), Quick::Full, "two at once");
+}
+
+#[test]
+fn after_a_maintenance_interrupt_the_short_way_is_not_taken() {
+    let mut gic = Vgic::new(Config::new(Version::V3, 1, 4, 32));
+    gic.write(0, Frame::Dist, 0, Width::B4, 2);
+    gic.write(0, Frame::Dist, 0x104, Width::B4, 0xff);
+    gic.set_level(0, 33, true);
+    assert!(matches!(gic.quick(0, 0xf), Quick::One(0, lr) if lr.eoi));
+    // Ended by the guest: ICH_EISR_EL2 has it, ICH_ELRSR_EL2 does not.
+    assert_eq!(gic.quick(0, 0xe), Quick::Full);
+}
+
+#[test]
+fn gicv2_self_sgis_take_the_short_way() {
+    let mut m = machine(Version::V2, 2, 4);
+    let before = m.full_plans;
+    for _ in 0..10 {
+        self_sgi(&mut m, 0, 3);
+        assert_eq!(m.ack(0).unwrap().intid, 3);
+        m.eoi(0);
+    }
+    assert_eq!(m.full_plans, before);
 }
 
 #[test]

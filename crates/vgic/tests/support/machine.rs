@@ -140,6 +140,7 @@ impl Machine {
         self.settle();
     }
 
+    /// What EL2 does for `v` after a kick or a maintenance interrupt.
     fn serve(&mut self, v: usize) {
         self.kicked.remove(v);
         if !self.short {
@@ -164,7 +165,7 @@ impl Machine {
             while self.cpus[v].maintenance() != 0 {
                 rounds += 1;
                 assert!(rounds < 3, "maintenance {:#x} does not cease", self.cpus[v].maintenance());
-                self.resync(v);
+                self.serve(v);
             }
         }
         if self.prompt && !self.kicked.is_empty() {
