@@ -27,7 +27,9 @@ pub fn start(index: usize) -> Verdict {
         return Ok(());
     }
     let answer = power_on(index);
-    if answer != psci::result::SUCCESS {
+    // It may be on its way already.
+    let (on, pending) = (psci::result::ALREADY_ON, psci::result::ON_PENDING);
+    if ![psci::result::SUCCESS, on, pending].contains(&answer) {
         return Err(failed(format_args!("CPU_ON of vCPU {index}: {answer}")));
     }
     check!(
@@ -82,6 +84,17 @@ pub fn stop(index: usize) -> Verdict {
         "vCPU {index} did not go off"
     );
     Ok(())
+}
+
+/// Tells vCPU `index` to switch itself off, and does not wait.
+pub fn leave(index: usize) {
+    cpu::of(index).state.store(LEAVE, Release);
+    plain!("dsb ish", "sev");
+}
+
+/// Whether vCPU `index` waits for work.
+pub fn idle(index: usize) -> bool {
+    cpu::of(index).state.load(Acquire) == IDLE
 }
 
 /// What a vCPU that PSCI started does: jobs, until it shall leave.

@@ -8,4 +8,6 @@ mod d_aarch32;
 mod d_access;
 mod d_refuse;
 mod d_state;
+mod e_races;
+mod f_exhaustion;
 mod selftest;
