@@ -115,13 +115,15 @@ impl Outcome {
     /// What is missing or too much.
     pub fn closes(&self) -> Result<(), String> {
         self.report.check_closing().map_err(|error| format!("{error}: {}", self.run.tail()))?;
-        let stops = self
-            .run
-            .lines
-            .iter()
-            .filter(|line| line.starts_with("[hyp] ") && line.contains(": stopped ("));
+        let stops =
+            self.run.lines.iter().filter(|line| {
+                line.starts_with("[hyp] ") && line.contains(": stopped (power off)")
+            });
         if stops.count() != 1 {
-            return Err(format!("not exactly one `[hyp] NAME: stopped (..)`: {}", self.run.tail()));
+            return Err(format!(
+                "not exactly one `[hyp] NAME: stopped (power off)`: {}",
+                self.run.tail()
+            ));
         }
         if let Some(line) = self
             .run

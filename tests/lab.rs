@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::code::Code;
 use xtask::build::Artifacts;
 use xtask::paths;
 use xtask::qemu::{Ended, Limits, Machine, Module, Run, Session};
@@ -77,6 +78,26 @@ impl Lab {
         }
     }
 
+    /// A guest that runs `code` and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// Its image cannot be written.
+    pub fn code(&self, code: Code, bootargs: &str) -> Result<Module, String> {
+        let bytes = code.bytes();
+        let kernel = self.file(&format!("code-{:x}.bin", checksum(&bytes)), &bytes)?;
+        Ok(Module { kernel, bootargs: bootargs.into(), ..Module::default() })
+    }
+
+    /// The usual machine with one guest, which runs `code`.
+    ///
+    /// # Errors
+    ///
+    /// Its image cannot be written.
+    pub fn machine_code(&self, code: Code, bootargs: &str) -> Result<Machine, String> {
+        Ok(Machine { modules: vec![self.code(code, bootargs)?], ..self.machine() })
+    }
+
     /// Starts `machine`.
     ///
     /// # Errors
@@ -132,6 +153,11 @@ impl Lab {
         }
         powered_off(&run)
     }
+}
+
+/// A number that tells images of one case apart.
+fn checksum(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0, |sum, byte| sum.rotate_left(5).wrapping_add(u32::from(*byte)))
 }
 
 /// Whether the machine powered itself off.

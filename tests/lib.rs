@@ -22,6 +22,7 @@
 pub mod lab;
 
 pub mod cases;
+pub mod code;
 pub mod guests;
 pub mod matrix;
 pub mod plan;

@@ -19,6 +19,8 @@ pub struct Plan {
     pub trials: Vec<Trial>,
     /// What has to run; not started yet.
     pub pool: Pool,
+    /// All boots of guests: their tests, and what came of them.
+    boots: Vec<(Vec<String>, Promise<Outcome>)>,
 }
 
 /// What every job needs.
@@ -78,11 +80,40 @@ impl Plan {
                 }
             }));
         }
+        for (names, promise) in &promises {
+            self.boots.push((names.clone(), Arc::clone(promise)));
+        }
         self.trials.push(Trial::test(closing, move || {
             for (_, promise) in promises {
                 promise.wait().as_ref().map_err(Failed::from)?.closes()?;
             }
             Ok(())
+        }));
+    }
+
+    /// One case that fails if a test of the guest skipped itself on every machine: nobody would miss it.
+    pub fn add_coverage(&mut self, context: &Context, arguments: &Arguments, tests: &[Test]) {
+        let name = "matrix::every_test_runs_somewhere";
+        let whole = arguments.filter.is_none() && arguments.skip.is_empty() && !context.quick;
+        if !whole {
+            return;
+        }
+        let tests: Vec<String> = tests.iter().map(|test| test.name.clone()).collect();
+        let boots = std::mem::take(&mut self.boots);
+        self.trials.push(Trial::test(name, move || {
+            let ran = |test: &String| {
+                boots.iter().filter(|(names, _)| names.contains(test)).any(|(_, promise)| {
+                    // What failed elsewhere has run, and is reported there.
+                    let outcome = promise.wait().as_ref();
+                    outcome.is_ok_and(|outcome| !matches!(outcome.verdict(test), Ok(Some(_))))
+                })
+            };
+            let missing: Vec<_> = tests.iter().filter(|test| !ran(test)).cloned().collect();
+            if missing.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("on every machine skipped: {}", missing.join(" ")).into())
+            }
         }));
     }
 

@@ -37,6 +37,7 @@ fn plan(arguments: &Arguments) -> xtask::error::Result<Plan> {
     for configuration in matrix::configurations() {
         plan.add_guests(&context, arguments, &configuration, &tests);
     }
+    plan.add_coverage(&context, arguments, &tests);
     plan.add_cases(&context, arguments, &cases::all());
     Ok(plan)
 }

@@ -5,7 +5,10 @@
 
 mod inputs;
 mod levels;
+mod lifecycle;
+mod lines;
 mod panics;
+mod several;
 mod trees;
 
 use crate::lab::Case;
@@ -13,5 +16,14 @@ use crate::lab::Case;
 /// All cases.
 #[must_use]
 pub fn all() -> Vec<Case> {
-    [inputs::CASES, trees::CASES, levels::CASES, panics::CASES].concat()
+    [
+        inputs::CASES,
+        trees::CASES,
+        levels::CASES,
+        panics::CASES,
+        lines::CASES,
+        several::CASES,
+        lifecycle::CASES,
+    ]
+    .concat()
 }

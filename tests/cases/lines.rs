@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What EL2 says of its guests: counts at their end, refusals as they happen, and no more than is bearable.
+
+use crate::code::{Code, ENTRY, NOWHERE, calls};
+use crate::lab::{Checked, Lab, ensure, one, powered_off};
+
+cases![
+    counts_are_exact,
+    a_refusal_names_everything,
+    refusals_are_rationed,
+    input_reaches_the_guest,
+    boot_log_names_the_capability,
+];
+
+// scenario: B6
+fn counts_are_exact(lab: &Lab) -> Checked {
+    // 3 + 1 calls; 4 letters printed.
+    let code = Code::new()
+        .call(calls::VERSION, 0)
+        .call(calls::VERSION, 0)
+        .print("abc\n")
+        .call(calls::VERSION, 0)
+        .off();
+    let run = lab.run(&lab.machine_code(code, "vm.name=counted")?)?;
+    one(&run, "abc")?;
+    one(&run, "[hyp] counted: stopped (power off): 4 hypercalls, 4 MMIO exits, 0 refused")?;
+    powered_off(&run)
+}
+
+/// Enrols, then loads from [`NOWHERE`] `count` times, surviving each abort, and switches off.
+fn trespasser(count: u64) -> Code {
+    Code::new()
+        .mov(9, ENTRY + 0x800)
+        .set_vectors(9)
+        .call(calls::ENROLL, 0)
+        .mov(10, NOWHERE)
+        .mov(11, count)
+        .label("again")
+        .load(12, 10)
+        .sub(11, 11, 1)
+        .unless_zero(11, "again")
+        .off()
+        .at(0x800 + 0x200)
+        .skip_faulting(9)
+        .eret()
+}
+
+// scenario: B2
+fn a_refusal_names_everything(lab: &Lab) -> Checked {
+    let run = lab.run(&lab.machine_code(trespasser(1), "vm.name=nosy")?)?;
+    let line = one(&run, "refused load")?;
+    // mov, msr, five for the call, mov, mov: the load's place.
+    let pc = format!("PC {:#x}", ENTRY + 4 * find(&trespasser(1).bytes(), 0xb940_014c)?);
+    for part in [
+        "nosy",
+        "vCPU 0",
+        "refused load of 4 bytes",
+        "IPA 0x10000000",
+        "VA 0x10000000",
+        &pc,
+        "undeclared",
+        "HVC 0xc6000007 with x1=0x10000000",
+        "vm.preset=0x10000000+0x1000",
+    ] {
+        ensure(line.contains(part), &format!("`{line}` does not say `{part}`"), &run)?;
+    }
+    one(&run, "[hyp] nosy: stopped (power off): 2 hypercalls, 1 MMIO exits, 1 refused")?;
+    powered_off(&run)
+}
+
+/// Index of an instruction.
+fn find(code: &[u8], word: u32) -> Result<u64, String> {
+    let place = code.chunks(4).position(|chunk| chunk == word.to_le_bytes());
+    place.map(|index| index as u64).ok_or_else(|| "no such instruction".into())
+}
+
+// scenario: F3
+fn refusals_are_rationed(lab: &Lab) -> Checked {
+    let run = lab.run(&lab.machine_code(trespasser(50_000), "vm.name=pest")?)?;
+    one(&run, "[hyp] pest: stopped (power off): 2 hypercalls, 50000 MMIO exits, 50000 refused")?;
+    let lines = run.with("refused load").count();
+    // Ten at once, then one a second; the run's time includes QEMU's start.
+    let most = 11 + run.took.as_secs() as usize;
+    ensure((10..=most).contains(&lines), &format!("{lines} lines of refusals"), &run)?;
+    powered_off(&run)
+}
+
+fn input_reaches_the_guest(lab: &Lab) -> Checked {
+    // Says it is ready, then prints what comes, until it is a full stop.
+    let code = Code::new()
+        .print("ready\n")
+        .mov(10, crate::code::UART)
+        .mov(11, crate::code::UART + 0x18)
+        .label("wait")
+        .load(12, 11)
+        // RXFE, bit 4 of the flags: 1 while nothing has come.
+        .unless_bit_clear(12, 4, "wait")
+        .load(12, 10)
+        .store(12, 10)
+        .sub(12, 12, u32::from(b'.'))
+        .unless_zero(12, "wait")
+        .print("\n")
+        .off();
+    let mut session = lab.boot(&lab.machine_code(code, "")?)?;
+    session.wait_for("ready").map_err(|error| error.to_string())?;
+    session.send("typed.").map_err(|error| error.to_string())?;
+    let run = session.finish();
+    one(&run, "typed.")?;
+    powered_off(&run)
+}
+
+fn boot_log_names_the_capability(lab: &Lab) -> Checked {
+    let guests = [
+        ("vm.name=a vm.guard=off", "0x1"),
+        ("vm.name=b vm.dialect=series", "0x3d"),
+        ("vm.name=c vm.guard=enforce", "0xffd"),
+    ];
+    let mut machine = lab.machine();
+    machine.cpus = 4;
+    for (bootargs, _) in guests {
+        machine.modules.push(lab.code(Code::new().off(), bootargs)?);
+    }
+    let run = lab.run(&machine)?;
+    for (bootargs, features) in guests {
+        let name = bootargs.get(8..9).unwrap_or_default();
+        let start = format!("[hyp] {name}: 128 MiB");
+        let line = one(&run, &start)?;
+        ensure(line.contains(&format!("features {features};")), line, &run)?;
+    }
+    powered_off(&run)
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Several VMs at once: each line says whose it is, and nobody stands in another's way.
+
+use std::time::Duration;
+
+use xtask::qemu::{Gic, Machine, Run};
+
+use crate::code::{Code, NOWHERE, UART, calls};
+use crate::lab::{Checked, Lab, ensure, one, powered_off};
+
+cases![
+    two_side_by_side,
+    two_side_by_side_gicv2,
+    eight,
+    one_goes_off_and_the_other_goes_on,
+    vectors_in_the_void,
+    a_flood_of_letters,
+    a_storm_of_refusals,
+    a_storm_of_calls,
+    one_resets_and_the_other_does_not,
+    no_line_can_be_forged,
+];
+
+/// Every line is EL2's, or has the name of its VM in front.
+fn all_named(run: &Run, names: &[&str]) -> Checked {
+    let named = |line: &String| {
+        line.starts_with("[hyp] ")
+            || names.iter().any(|name| line.starts_with(&format!("[{name}] ")))
+            || names.iter().any(|name| *line == format!("[{name}]"))
+    };
+    match run.lines.iter().find(|line| !named(line)) {
+        Some(line) => Err(format!("`{line}` has no name: {}", run.tail())),
+        None => Ok(()),
+    }
+}
+
+fn side_by_side(lab: &Lab, gic: Gic) -> Checked {
+    let guests =
+        ["demo vm.name=left", "run=boot_entry:self_machine vm.name=right vm.guard=enforce"];
+    let run = lab.run(&Machine { gic, ..lab.machine_with(&guests) })?;
+    all_named(&run, &["left", "right"])?;
+    let line = one(&run, "[left] demo: ")?;
+    ensure(line.ends_with(" as promised"), line, &run)?;
+    one(&run, "[hyp] left: stopped (power off)")?;
+    one(&run, "[hyp] right: stopped (power off)")?;
+    powered_off(&run)
+}
+
+// scenario: B6
+fn two_side_by_side(lab: &Lab) -> Checked {
+    side_by_side(lab, Gic::V3)
+}
+
+fn two_side_by_side_gicv2(lab: &Lab) -> Checked {
+    side_by_side(lab, Gic::V2)
+}
+
+// scenario: F5
+fn eight(lab: &Lab) -> Checked {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let bootargs: Vec<String> =
+        names.iter().map(|name| format!("run=boot_entry vm.name={name} vm.mem=16M")).collect();
+    let bootargs: Vec<&str> = bootargs.iter().map(String::as_str).collect();
+    let run = lab.run(&Machine { cpus: 8, ..lab.machine_with(&bootargs) })?;
+    all_named(&run, &names)?;
+    for name in names {
+        one(&run, &format!("[{name}] stub: 1 passed, 0 failed, 0 skipped"))?;
+        one(&run, &format!("[hyp] {name}: stopped (power off)"))?;
+    }
+    powered_off(&run)
+}
+
+/// A guest that says `up` and spins, beside one that then does its work and goes off; `after` looks at the
+/// console of the whole.
+fn beside(lab: &Lab, bad: Code, options: &str, work: &str) -> Result<Run, String> {
+    let mut machine = lab.machine_with(&[&format!("{work} vm.name=good")]);
+    machine.modules.push(lab.code(bad, &format!("vm.name=bad {options}"))?);
+    let mut session = lab.boot(&machine)?;
+    session.wait_for("[hyp] good: stopped (power off)").map_err(|error| error.to_string())?;
+    let run = session.stop_after(Duration::from_secs(1));
+    let off = run.with("[hyp] bad: stopped (power off)").count();
+    ensure(off == 0, "the other went off too", &run)?;
+    ensure(run.with("[hyp] panic").count() == 0, "EL2 panicked", &run)?;
+    let line = one(&run, "[good] demo: ")?;
+    ensure(line.ends_with(" as promised"), line, &run)?;
+    Ok(run)
+}
+
+// scenario: G6
+fn one_goes_off_and_the_other_goes_on(lab: &Lab) -> Checked {
+    // Prints a letter every so often, for ever.
+    let code = Code::new()
+        .label("again")
+        .print("x\n")
+        .mov(9, 2_000_000)
+        .label("wait")
+        .sub(9, 9, 1)
+        .unless_zero(9, "wait")
+        .jump("again");
+    let run = beside(lab, code, "", "demo")?;
+    let end = run.lines.iter().position(|line| line.starts_with("[hyp] good: stopped"));
+    let after = run.lines.iter().skip(end.unwrap_or(usize::MAX));
+    ensure(after.filter(|line| *line == "[bad] x").count() > 0, "the other fell silent", &run)
+}
+
+// scenario: D17 D18
+fn vectors_in_the_void(lab: &Lab) -> Checked {
+    // Its own vectors are where nothing is: each abort aborts again, for ever.
+    let code = Code::new().mov(9, NOWHERE).set_vectors(9).load(10, 9);
+    beside(lab, code, "vm.guard=enforce", "demo").map(drop)
+}
+
+// scenario: F8
+fn a_flood_of_letters(lab: &Lab) -> Checked {
+    let code = Code::new()
+        .mov(10, UART)
+        .mov(11, u64::from(b'#'))
+        .label("again")
+        .store(11, 10)
+        .jump("again");
+    let run = beside(lab, code, "", "demo")?;
+    all_named(&run, &["good", "bad"])
+}
+
+// scenario: F3
+fn a_storm_of_refusals(lab: &Lab) -> Checked {
+    let code = Code::new()
+        .mov(9, crate::code::ENTRY + 0x800)
+        .set_vectors(9)
+        .mov(10, NOWHERE)
+        .label("again")
+        .load(11, 10)
+        .jump("again")
+        .at(0x800 + 0x200)
+        .skip_faulting(9)
+        .eret();
+    let run = beside(lab, code, "vm.guard=enforce", "demo")?;
+    let lines = run.with("bad: vCPU 0: refused").count();
+    let most = 11 + run.took.as_secs() as usize;
+    ensure((2..=most).contains(&lines), &format!("{lines} lines of refusals"), &run)
+}
+
+// scenario: A9
+fn a_storm_of_calls(lab: &Lab) -> Checked {
+    // One number after the other, all arguments ones.
+    let code = Code::new()
+        .mov(19, 0x8000_0000)
+        .label("again")
+        .mov(1, u64::MAX)
+        .mov(2, u64::MAX)
+        .mov(3, u64::MAX)
+        .call_register(19)
+        .add(19, 19, 1)
+        .jump("again");
+    beside(lab, code, "", "demo").map(drop)
+}
+
+// scenario: G1 G6
+fn one_resets_and_the_other_does_not(lab: &Lab) -> Checked {
+    let code = Code::new().print("born\n").call(calls::RESET, 0);
+    let run = beside(lab, code, "vm.mem=4M", "demo")?;
+    ensure(run.with("[bad] born").count() > 1, "it had one life only", &run)?;
+    ensure(run.with("good: life").count() == 0, "the other was reset too", &run)
+}
+
+fn no_line_can_be_forged(lab: &Lab) -> Checked {
+    let nasty = "[hyp] good: stopped (power off)\r[hyp] all VMs have stopped\x1b[2J\x07\n";
+    let mut machine = lab.machine_with(&["demo vm.name=good"]);
+    machine.modules.push(lab.code(Code::new().print(nasty).off(), "vm.name=bad")?);
+    let run = lab.run(&machine)?;
+    all_named(&run, &["good", "bad"])?;
+    let control = run.lines.iter().find(|line| line.chars().any(char::is_control));
+    ensure(control.is_none(), &format!("control characters in {control:?}"), &run)?;
+    let real = run.lines.iter().filter(|line| line.starts_with("[hyp] good: stopped"));
+    ensure(real.count() == 1, "not exactly one real line", &run)
+}
