@@ -132,7 +132,8 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         }
         let writer = &mut *self.writer.lock(order);
         let slot = self.walk(ipa.raw());
-        if slot.level == 3 && !writer.released {
+        // No need to ask whether the tables were released: then there are none of level 3.
+        if slot.level == 3 {
             let fresh = slot.raw == EMPTY;
             if !fresh && !codec::is_guard(slot.raw) {
                 return Err(DeclareError::Occupied);

@@ -460,6 +460,12 @@ mod tests {
     }
 
     #[test]
+    fn an_index_that_is_none_does_not_spill_into_its_neighbours() {
+        let note = Note { hint: 0xff, mair: 0, preset: false };
+        assert_eq!(guard(note), guard(Note { hint: 7, ..note }));
+    }
+
+    #[test]
     fn sizes_of_levels() {
         assert_eq!([0, 1, 2, 3].map(level_size), [512 << 30, 1 << 30, 2 << 20, 4096]);
     }

@@ -216,11 +216,11 @@ macro_rules! machines {
 }
 
 machines! {
-    calls_agree_with_the_model_at_32_bits: 32, 40;
-    calls_agree_with_the_model_at_36_bits: 36, 40;
-    calls_agree_with_the_model_at_39_bits: 39, 40;
-    calls_agree_with_the_model_at_40_bits: 40, 40;
+    calls_agree_with_the_model_at_32_bits: 32, 28;
+    calls_agree_with_the_model_at_36_bits: 36, 28;
+    calls_agree_with_the_model_at_39_bits: 39, 28;
+    calls_agree_with_the_model_at_40_bits: 40, 28;
     calls_agree_with_the_model_at_43_bits: 43, 12;
-    calls_agree_with_the_model_at_44_bits: 44, 40;
-    calls_agree_with_the_model_at_48_bits: 48, 40;
+    calls_agree_with_the_model_at_44_bits: 44, 28;
+    calls_agree_with_the_model_at_48_bits: 48, 28;
 }
