@@ -331,6 +331,19 @@ fn memory_is_counted_in_free_pieces() {
 }
 
 #[test]
+fn pieces_begin_where_they_are_aligned() {
+    // 64 MiB that begin and end in the middle of a piece hold 31 pieces.
+    let with = |args| {
+        let mut bench = one(args);
+        bench.own.clear();
+        bench.board.ram = vec![pa(KERNEL, MIB), pa(0x6010_0000, 64 * MIB)];
+        bench
+    };
+    assert!(with("vm.mem=62M").vms().is_ok());
+    assert_says(&with("vm.mem=64M").refusal(), &["want 64 MiB", "62 MiB are free"]);
+}
+
+#[test]
 fn the_ipa_space_is_bounded_by_the_cpu() {
     let with = |bits, args| {
         let mut bench = one(args);
