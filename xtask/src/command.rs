@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use xtask::build::{self, Artifacts, Options};
 use xtask::error::{Context, Error, Result};
+use xtask::guests::{self, Guest};
 use xtask::qemu::{Gic, Limits, Machine, Module, Session, Start};
 use xtask::scenarios::Registry;
 use xtask::symbolize::Symbolizer;
@@ -21,6 +22,8 @@ cargo xtask COMMAND
       boot the demonstration guest in QEMU and judge what it says; --help shows the options
   test [--quick] [FILTER]
       run all tests (with FILTER, only the QEMU cases whose names contain it); see ./scripts/test
+  guests [--update | --list | --tools] [NAME..]
+      fetch or build the real guests (all, or those named) into target/guests; see docs/guests.md
   symbolize [--elf FILE] [LOG]
       resolve the `image+0xOFFSET` of a backtrace, from LOG or standard input
   esr VALUE
@@ -45,6 +48,15 @@ cargo xtask run [demo] [OPTIONS]        (or ./scripts/run, which sets up and bui
   -- ...           further arguments for QEMU
 ";
 
+const GUESTS_HELP: &str = "\
+cargo xtask guests [OPTIONS] [NAME..]        (or ./scripts/guests, which installs what a build needs)
+
+  NAME             linux, initramfs, linux-guarded, u-boot or edk2; all without one
+  --update         from the newest packages, even what is there
+  --list           what is there, and from which package
+  --tools          the Debian packages that a build needs and that are not installed
+";
+
 /// Runs the command in `arguments`.
 pub fn run(arguments: &[String]) -> Result<()> {
     match arguments.split_first().map(|(command, rest)| (command.as_str(), rest)) {
@@ -52,6 +64,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         Some(("run", rest)) => run_demo(rest),
         Some(("test", rest)) => run_tests(rest),
         Some(("symbolize", rest)) => symbolize(rest),
+        Some(("guests", rest)) => make_guests(rest),
         Some(("esr", [value])) => {
             print!("{}", esr::explain(value)?);
             Ok(())
@@ -160,6 +173,38 @@ fn run_tests(arguments: &[String]) -> Result<()> {
     testing::run(&options)
 }
 
+fn make_guests(arguments: &[String]) -> Result<()> {
+    let mut wanted = Vec::new();
+    let (mut update, mut list, mut tools) = (false, false, false);
+    for argument in arguments {
+        match argument.as_str() {
+            "--update" => update = true,
+            "--list" => list = true,
+            "--tools" => tools = true,
+            "--help" | "-h" => {
+                print!("{GUESTS_HELP}");
+                return Ok(());
+            }
+            name => wanted.push(Guest::called(name).ok_or_else(|| {
+                let names = Guest::ALL.map(Guest::name).join(", ");
+                Error(format!("no guest `{name}`; there are {names}"))
+            })?),
+        }
+    }
+    if wanted.is_empty() {
+        wanted.extend(Guest::ALL);
+    }
+    if list {
+        print!("{}", guests::table());
+        return Ok(());
+    }
+    if tools {
+        println!("{}", guests::missing_tools(&wanted).join(" "));
+        return Ok(());
+    }
+    guests::make(&wanted, update)
+}
+
 fn symbolize(arguments: &[String]) -> Result<()> {
     let mut elf = Artifacts::expected().hypervisor_elf;
     let mut log = None;
@@ -228,6 +273,7 @@ mod tests {
             (vec!["build", "--fast"], "--fast"),
             (vec!["symbolize", "--elv"], "--elv"),
             (vec!["test", "--slow"], "--slow"),
+            (vec!["guests", "windows"], "linux-guarded"),
             (vec!["esr"], "0x96000010"),
         ] {
             let words: Vec<String> = words.into_iter().map(str::to_owned).collect();

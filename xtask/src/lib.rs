@@ -10,12 +10,13 @@
 //! - [`flat::flatten`]: an ELF file as the bytes a boot loader puts into memory.
 //! - [`qemu::Machine`], [`qemu::Session`]: a machine to boot, and its console.
 //! - [`stub::Test`], [`stub::Report`]: the test guest's list, and what it reports.
+//! - [`guests::Guest`]: guests that nobody here wrote.
 //! - [`scenarios::Registry`]: which scenarios have a test.
 //! - [`symbolize::Symbolizer`]: backtraces of EL2 with functions and lines.
 //!
 //! # Invariants
 //!
-//! - Nothing here needs the network once the crates in `Cargo.lock` have been fetched.
+//! - Nothing here needs the network once the crates in `Cargo.lock` have been fetched, but [`guests`], once.
 //! - No verdict rests on QEMU's exit status: it is 0 whatever happened inside.
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,7 @@ pub mod elf;
 pub mod error;
 pub mod esr;
 pub mod flat;
+pub mod guests;
 pub mod paths;
 pub mod qemu;
 pub mod scenarios;

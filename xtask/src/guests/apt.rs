@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Debian packages for arm64, through the machine's own apt sources but with lists and cache of our own: nothing
+//! of the machine changes, and root is not needed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::error::{Context, Error, Result};
+
+/// A folder with apt's lists and the packages fetched so far.
+#[derive(Debug, Clone)]
+pub struct Apt {
+    folder: PathBuf,
+}
+
+/// A package file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Package {
+    /// `NAME_VERSION_ARCHITECTURE.deb`.
+    pub file: PathBuf,
+}
+
+impl Apt {
+    /// Keeps everything below `folder`.
+    #[must_use]
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    fn packages(&self) -> PathBuf {
+        self.folder.join("packages")
+    }
+
+    /// A package that is there already, of several the one whose name sorts last.
+    #[must_use]
+    pub fn cached(&self, name: &str) -> Option<Package> {
+        let prefix = format!("{name}_");
+        let entries = fs::read_dir(self.packages()).ok()?.flatten();
+        let files = entries.map(|entry| entry.path()).filter(|file| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(&prefix) && name.ends_with(".deb")
+        });
+        files.max().map(|file| Package { file })
+    }
+
+    /// A package, from the cache or fetched.
+    ///
+    /// # Errors
+    ///
+    /// There is no apt, no network, or no such package.
+    pub fn package(&self, name: &str) -> Result<Package> {
+        if let Some(package) = self.cached(name) {
+            return Ok(package);
+        }
+        eprintln!("guests: fetching {name}");
+        self.lists()?;
+        let folder = self.packages();
+        fs::create_dir_all(&folder).context(|| folder.display().to_string())?;
+        // In a folder of its own, so that a download that breaks off leaves no half a package behind.
+        let arriving = self.folder.join("arriving");
+        let _ = fs::remove_dir_all(&arriving);
+        fs::create_dir_all(&arriving).context(|| arriving.display().to_string())?;
+        let mut command = self.command("apt-get");
+        command.args(["download", name]).current_dir(&arriving);
+        run(&mut command).map_err(|error| {
+            Error(format!(
+                "{name} cannot be fetched: {error}\n  without a network, put its .deb into {}",
+                folder.display()
+            ))
+        })?;
+        for entry in fs::read_dir(&arriving).context(|| arriving.display().to_string())?.flatten() {
+            let to = folder.join(entry.file_name());
+            fs::rename(entry.path(), &to).context(|| to.display().to_string())?;
+        }
+        let _ = fs::remove_dir(&arriving);
+        self.cached(name).ok_or_else(|| Error(format!("apt-get download {name} left no package")))
+    }
+
+    /// The first package that `name` depends on and that begins with `prefix`: what a metapackage stands for.
+    ///
+    /// # Errors
+    ///
+    /// There is no apt, no network, or no such package.
+    pub fn stands_for(&self, name: &str, prefix: &str) -> Result<String> {
+        self.lists()?;
+        let output = run(self.command("apt-cache").args(["depends", name]))?;
+        output
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("Depends: "))
+            .find(|other| other.starts_with(prefix))
+            .map(str::to_owned)
+            .ok_or_else(|| Error(format!("Debian's {name} depends on no {prefix}...")))
+    }
+
+    /// Fetches the lists, unless they are there.
+    fn lists(&self) -> Result<()> {
+        let done = self.folder.join("apt").join("updated");
+        if done.is_file() {
+            return Ok(());
+        }
+        for folder in ["apt/lists/partial", "apt/cache/archives/partial"] {
+            let folder = self.folder.join(folder);
+            fs::create_dir_all(&folder).context(|| folder.display().to_string())?;
+        }
+        eprintln!("guests: reading Debian's lists of packages for arm64");
+        run(self.command("apt-get").args(["update", "--error-on=any"])).or_else(|_| {
+            // Some source may have no arm64; what is missing shows when a package is asked for.
+            run(self.command("apt-get").arg("update"))
+        })?;
+        fs::write(&done, "").context(|| done.display().to_string())
+    }
+
+    /// Forgets the lists: the next package that is not cached is looked up afresh.
+    ///
+    /// # Errors
+    ///
+    /// The file system's.
+    pub fn forget(&self) -> Result<()> {
+        match fs::remove_dir_all(self.folder.join("apt")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).context(|| self.folder.display().to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let apt = self.folder.join("apt");
+        command.args(["-q", "-oAPT::Architecture=arm64", "-oAPT::Architectures=arm64"]);
+        command.arg(format!("-oDir::State::Lists={}", apt.join("lists").display()));
+        command.arg(format!("-oDir::Cache={}", apt.join("cache").display()));
+        // The user that apt would drop to may not write here.
+        command.arg("-oAPT::Sandbox::User=root");
+        command.env("LC_ALL", "C");
+        command
+    }
+}
+
+impl Package {
+    /// Name and version, for people: `busybox-static 1:1.35.0-4`.
+    #[must_use]
+    pub fn version(&self) -> String {
+        let file = self.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut parts = file.split('_');
+        let name = parts.next().unwrap_or_default();
+        format!("{name} {}", parts.next().unwrap_or_default().replace("%3a", ":"))
+    }
+
+    /// The content of the one file that matches `pattern`, as tar's wildcards have it.
+    ///
+    /// # Errors
+    ///
+    /// The package is damaged, or has no such file.
+    pub fn read(&self, pattern: &str) -> Result<Vec<u8>> {
+        let mut unpack = dpkg_deb(&self.file)?;
+        let archive = unpack.stdout.take().ok_or("dpkg-deb has no output")?;
+        let output = Command::new("tar")
+            .args(["-x", "--to-stdout", "--wildcards", pattern])
+            .stdin(archive)
+            .output()
+            .context(|| "cannot run tar".into())?;
+        let unpacked = unpack.wait().context(|| "dpkg-deb".into())?;
+        if unpacked.success() && output.status.success() && !output.stdout.is_empty() {
+            Ok(output.stdout)
+        } else {
+            let why = String::from_utf8_lossy(&output.stderr);
+            Err(Error(format!("{} holds no {pattern}: {}", self.file.display(), why.trim())))
+        }
+    }
+
+    /// Pipes the one file that matches `pattern` into `command`.
+    ///
+    /// # Errors
+    ///
+    /// The package is damaged, has no such file, or the command fails.
+    pub fn pipe(&self, pattern: &str, command: &mut Command) -> Result<()> {
+        let mut unpack = dpkg_deb(&self.file)?;
+        let archive = unpack.stdout.take().ok_or("dpkg-deb has no output")?;
+        let mut pick = Command::new("tar")
+            .args(["-x", "--to-stdout", "--wildcards", pattern])
+            .stdin(archive)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context(|| "cannot run tar".into())?;
+        let file = pick.stdout.take().ok_or("tar has no output")?;
+        let status = command.stdin(file).status().context(|| "cannot run tar".into())?;
+        let picked = pick.wait().context(|| "tar".into())?;
+        let _ = unpack.wait();
+        if status.success() && picked.success() {
+            Ok(())
+        } else {
+            Err(Error(format!("{} cannot be unpacked", self.file.display())))
+        }
+    }
+}
+
+fn dpkg_deb(file: &Path) -> Result<std::process::Child> {
+    Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .context(|| "cannot run dpkg-deb".into())
+}
+
+/// Output of `command`; if it fails, its last words.
+fn run(command: &mut Command) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().map_err(|_| {
+        Error(format!("there is no {program} here: the guests come as Debian packages"))
+    })?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(said);
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let last = errors.lines().rfind(|line| !line.trim().is_empty());
+    let last = last.or_else(|| said.lines().last()).unwrap_or("it failed");
+    Err(Error(format!("{program}: {last}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("xtask-apt-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(path.join("packages")).unwrap();
+        path
+    }
+
+    #[test]
+    fn cached_packages_are_found_by_whole_name_and_the_last_one_wins() {
+        let folder = folder("cached");
+        for name in
+            ["a_1%3a2.0_arm64.deb", "a_1%3a1.0_arm64.deb", "a-b_9_all.deb", "a_2_arm64.part"]
+        {
+            fs::write(folder.join("packages").join(name), "").unwrap();
+        }
+        let apt = Apt::new(&folder);
+        assert_eq!(apt.cached("a").unwrap().version(), "a 1:2.0");
+        assert_eq!(apt.cached("a-b").unwrap().version(), "a-b 9");
+        assert_eq!(apt.cached("b"), None);
+        // What is cached needs neither lists nor network.
+        assert!(apt.package("a").is_ok());
+    }
+
+    #[test]
+    fn a_damaged_package_is_named() {
+        let folder = folder("damaged");
+        let file = folder.join("packages").join("bad_1_arm64.deb");
+        fs::write(&file, "no archive").unwrap();
+        let error = Package { file }.read("./boot/*").unwrap_err().0;
+        assert!(error.contains("bad_1_arm64.deb holds no ./boot/*"), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_named() {
+        let error = run(&mut Command::new("no-such-program")).unwrap_err().0;
+        assert!(error.contains("no-such-program") && error.contains("Debian"), "{error}");
+        let error = run(Command::new("sh").args(["-c", "echo first >&2; echo why >&2; exit 1"]));
+        assert_eq!(error.unwrap_err().0, "sh: why");
+    }
+}

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Guests that nobody here wrote, in `target/guests/`: Debian's arm64 kernel, U-Boot and EDK2 as their packages
+//! hold them, a busybox root for Linux, and a kernel with CONFIG_ARM_PKVM_GUEST built from Debian's source.
+//!
+//! # Key types
+//!
+//! - [`Guest`]: one file that can be made; [`make`] makes it, unless it is there.
+//!
+//! # Invariants
+//!
+//! - A file that is there and was made from what `guests/` holds now is not made again, and needs no network.
+//! - A file appears in one step: nobody finds half of one.
+//! - The same packages give the same bytes.
+
+pub mod apt;
+pub mod cpio;
+pub mod kernel;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use self::apt::Apt;
+use self::cpio::Cpio;
+use crate::error::{Context, Error, Result};
+use crate::paths;
+
+/// A file in `target/guests/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guest {
+    /// Debian's stock kernel, the cloud flavour: its PL011 is built in, and it is the smallest.
+    Linux,
+    /// A busybox root for both kernels.
+    Initramfs,
+    /// The small kernel that is a client of the MMIO guard.
+    LinuxGuarded,
+    /// Debian's U-Boot for QEMU's virt machine.
+    UBoot,
+    /// Debian's UEFI firmware for QEMU's virt machine.
+    Edk2,
+}
+
+/// Debian's source package of the guarded kernel: the first version that has the driver.
+const SOURCE: &str = "linux-source-6.12";
+
+impl Guest {
+    /// All of them, those that take longest last.
+    pub const ALL: [Self; 5] =
+        [Self::Initramfs, Self::Linux, Self::UBoot, Self::Edk2, Self::LinuxGuarded];
+
+    /// The word for it at a shell.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Linux => "linux",
+            Self::Initramfs => "initramfs",
+            Self::LinuxGuarded => "linux-guarded",
+            Self::UBoot => "u-boot",
+            Self::Edk2 => "edk2",
+        }
+    }
+
+    /// The guest called `name`.
+    #[must_use]
+    pub fn called(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|guest| guest.name() == name)
+    }
+
+    /// Its file, made or not.
+    #[must_use]
+    pub fn file(self) -> PathBuf {
+        folder().join(match self {
+            Self::Linux => "linux.img",
+            Self::Initramfs => "initramfs.cpio.gz",
+            Self::LinuxGuarded => "linux-guarded.img",
+            Self::UBoot => "u-boot.bin",
+            Self::Edk2 => "edk2.fd",
+        })
+    }
+
+    /// Its file, if it was made.
+    ///
+    /// # Errors
+    ///
+    /// It was not.
+    pub fn existing(self) -> Result<PathBuf> {
+        let file = self.file();
+        if file.is_file() {
+            Ok(file)
+        } else {
+            let name = self.name();
+            Err(Error(format!("{} is missing: run ./scripts/guests {name}", file.display())))
+        }
+    }
+
+    /// The Debian packages it was made from, if it was.
+    #[must_use]
+    pub fn origin(self) -> Option<String> {
+        let text = fs::read_to_string(self.stamp()).ok()?;
+        text.lines().next().map(str::to_owned)
+    }
+
+    /// What it was made from: the package in the first line, then the files of `guests/` as they were.
+    fn stamp(self) -> PathBuf {
+        folder().join(format!("{}.from", self.name()))
+    }
+
+    /// The files of `guests/` that go into it.
+    const fn sources(self) -> &'static [&'static str] {
+        match self {
+            Self::Initramfs => &["init", "inittab", "profile"],
+            Self::LinuxGuarded => &["linux-guarded.config"],
+            Self::Linux | Self::UBoot | Self::Edk2 => &[],
+        }
+    }
+
+    fn source_text(self) -> Result<String> {
+        let mut text = String::new();
+        for name in self.sources() {
+            let file = sources().join(name);
+            text += &fs::read_to_string(&file).context(|| file.display().to_string())?;
+        }
+        Ok(text)
+    }
+
+    /// Whether its file is there and `guests/` has not changed since.
+    fn fresh(self) -> Result<bool> {
+        let text = self.source_text()?;
+        let stamp = fs::read_to_string(self.stamp()).unwrap_or_default();
+        let before = stamp.split_once('\n').map(|(_, text)| text);
+        Ok(self.file().is_file() && before == Some(text.as_str()))
+    }
+
+    /// Its bytes, and the package they come from.
+    fn produce(self, apt: &Apt) -> Result<(Vec<u8>, String)> {
+        let (package, bytes) = match self {
+            Self::Linux => {
+                let name = apt.stands_for("linux-image-cloud-arm64", "linux-image-")?;
+                let package = apt.package(&name)?;
+                let bytes = package.read("./boot/vmlinuz-*")?;
+                (package, bytes)
+            }
+            Self::UBoot => {
+                let package = apt.package("u-boot-qemu")?;
+                let bytes = package.read("./usr/lib/u-boot/qemu_arm64/u-boot.bin")?;
+                (package, bytes)
+            }
+            Self::Edk2 => {
+                let package = apt.package("qemu-efi-aarch64")?;
+                let bytes = package.read("./usr/share/qemu-efi-aarch64/QEMU_EFI.fd")?;
+                (package, bytes)
+            }
+            Self::Initramfs => {
+                let package = apt.package("busybox-static")?;
+                // It moved when Debian merged /bin into /usr/bin.
+                let busybox = package.read("./bin/busybox");
+                let busybox = busybox.or_else(|_| package.read("./usr/bin/busybox"))?;
+                (package, gzip(&initramfs(&busybox)?)?)
+            }
+            Self::LinuxGuarded => {
+                let package = apt.package(SOURCE)?;
+                let fragment = sources().join("linux-guarded.config");
+                let bytes =
+                    kernel::build(&package, SOURCE, &fragment, &folder().join("linux-guarded"))?;
+                (package, bytes)
+            }
+        };
+        if matches!(self, Self::Linux | Self::LinuxGuarded) && bytes.get(56..60) != Some(b"ARM\x64")
+        {
+            return Err(Error(format!("{}: it holds no arm64 Image", package.file.display())));
+        }
+        Ok((bytes, package.version()))
+    }
+
+    fn make(self, apt: &Apt) -> Result<()> {
+        if self.fresh()? {
+            return Ok(());
+        }
+        let text = self.source_text()?;
+        let (bytes, version) = self.produce(apt)?;
+        let file = self.file();
+        replace(&file, &bytes)?;
+        replace(&self.stamp(), format!("{version}\n{text}").as_bytes())?;
+        eprintln!("guests: {} from {version}", file.display());
+        Ok(())
+    }
+}
+
+/// Makes what is missing of `wanted`; with `update`, all of it, from the newest packages.
+///
+/// # Errors
+///
+/// The first that cannot be made, and why; the others are made all the same.
+pub fn make(wanted: &[Guest], update: bool) -> Result<()> {
+    let folder = folder();
+    fs::create_dir_all(&folder).context(|| folder.display().to_string())?;
+    let _one_at_a_time = lock(&folder.join("lock"))?;
+    let apt = Apt::new(&folder);
+    if update {
+        apt.forget()?;
+        let _ = fs::remove_dir_all(folder.join("packages"));
+        for guest in wanted {
+            let _ = fs::remove_file(guest.stamp());
+        }
+    }
+    let mut result = Ok(());
+    for guest in wanted {
+        result = result.and(guest.make(&apt).context(|| guest.name().to_owned()));
+    }
+    result
+}
+
+/// Debian packages that making `wanted` needs and that are not installed.
+#[must_use]
+pub fn missing_tools(wanted: &[Guest]) -> Vec<&'static str> {
+    let built = wanted
+        .iter()
+        .any(|guest| *guest == Guest::LinuxGuarded && !guest.fresh().is_ok_and(|fresh| fresh));
+    if built { kernel::missing_tools() } else { Vec::new() }
+}
+
+/// For people: each guest with its file and where it comes from.
+#[must_use]
+pub fn table() -> String {
+    let line = |guest: Guest| {
+        let state = match (guest.file().is_file(), guest.origin()) {
+            (true, Some(origin)) => format!("{} from {origin}", guest.file().display()),
+            _ => format!("not made: ./scripts/guests {}", guest.name()),
+        };
+        format!("{:<14} {state}\n", guest.name())
+    };
+    Guest::ALL.into_iter().map(line).collect()
+}
+
+/// `target/guests`.
+fn folder() -> PathBuf {
+    paths::target().join("guests")
+}
+
+/// What the project itself has of its guests.
+fn sources() -> PathBuf {
+    paths::root().join("guests")
+}
+
+/// The root of the Linux guests: busybox and the three files that start it.
+fn initramfs(busybox: &[u8]) -> Result<Vec<u8>> {
+    let mut cpio = Cpio::default();
+    for path in ["/bin", "/dev", "/etc", "/proc", "/root", "/sys", "/tmp"] {
+        cpio.folder(path);
+    }
+    // Linux opens it for the first process, before anything is mounted.
+    cpio.device("/dev/console", 0o600, 5, 1);
+    cpio.device("/dev/null", 0o666, 1, 3);
+    cpio.file("/bin/busybox", 0o755, busybox);
+    for (path, name, permissions) in [
+        ("/init", "init", 0o755),
+        ("/etc/inittab", "inittab", 0o644),
+        ("/etc/profile", "profile", 0o644),
+    ] {
+        let file = sources().join(name);
+        let content = fs::read(&file).context(|| file.display().to_string())?;
+        cpio.file(path, permissions, &content);
+    }
+    Ok(cpio.finish())
+}
+
+/// `bytes` compressed, without a time in them.
+fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut child = Command::new("gzip")
+        .args(["-9", "-n", "-c"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context(|| "cannot run gzip".into())?;
+    let mut input = child.stdin.take().ok_or("gzip has no input")?;
+    let bytes = bytes.to_vec();
+    let writer = std::thread::spawn(move || input.write_all(&bytes));
+    let output = child.wait_with_output().context(|| "gzip".into())?;
+    let written = writer.join().is_ok_and(|written| written.is_ok());
+    if written && output.status.success() { Ok(output.stdout) } else { Err("gzip failed".into()) }
+}
+
+/// Held until dropped: kernels are built one at a time.
+fn lock(path: &Path) -> Result<fs::File> {
+    let file = fs::File::create(path).context(|| path.display().to_string())?;
+    if file.try_lock().is_err() {
+        eprintln!("guests: waiting for another run that makes them");
+        file.lock().context(|| path.display().to_string())?;
+    }
+    Ok(file)
+}
+
+/// Writes `file` in one step.
+fn replace(file: &Path, bytes: &[u8]) -> Result<()> {
+    let new = file.with_extension(format!("new.{}", std::process::id()));
+    fs::write(&new, bytes).context(|| new.display().to_string())?;
+    fs::rename(&new, file).context(|| file.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found() {
+        for guest in Guest::ALL {
+            assert_eq!(Guest::called(guest.name()), Some(guest));
+        }
+        assert_eq!(Guest::called("windows"), None);
+    }
+
+    #[test]
+    fn the_root_is_the_same_each_time_and_starts_its_own_init() {
+        let archive = initramfs(b"not really busybox").unwrap();
+        assert_eq!(archive, initramfs(b"not really busybox").unwrap());
+        let text = String::from_utf8_lossy(&archive);
+        for path in ["dev/console", "init", "etc/inittab", "etc/profile", "bin/busybox"] {
+            assert!(text.contains(&format!("{path}\0")), "{path}");
+        }
+        assert!(text.contains("#!/bin/busybox sh"));
+        assert_eq!(gzip(&archive).unwrap(), gzip(&archive).unwrap());
+    }
+
+    #[test]
+    fn what_gzip_makes_it_undoes() {
+        // More than a pipe holds, both ways.
+        let bytes: Vec<u8> =
+            (0..1_u32 << 18).flat_map(|n| (n.wrapping_mul(0x9e37_79b9)).to_le_bytes()).collect();
+        let packed = gzip(&bytes).unwrap();
+        let mut child = Command::new("gzip")
+            .args(["-d", "-c"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        std::thread::spawn(move || input.write_all(&packed));
+        assert!(child.wait_with_output().unwrap().stdout == bytes);
+    }
+
+    #[test]
+    fn a_guest_that_was_not_made_says_how() {
+        // Independent of what this machine has made: the message alone.
+        let error = match Guest::Edk2.existing() {
+            Err(error) => error.0,
+            Ok(_) => return,
+        };
+        assert!(error.contains("./scripts/guests edk2"), "{error}");
+    }
+}
