@@ -24,3 +24,17 @@ impl Iterator for Bits {
         Some(n)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn bits_come_lowest_first() {
+        assert_eq!(Bits(0).count(), 0);
+        assert_eq!(Bits(0x8000_0011).collect::<Vec<_>>(), [0, 4, 31]);
+        assert_eq!(Bits(u32::MAX).count(), 32);
+        assert_eq!((0..64).map(bit).fold(0u32, |a, b| a ^ b), 0, "numbers wrap at 32");
+    }
+}

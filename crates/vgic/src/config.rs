@@ -137,3 +137,40 @@ impl Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_brought_into_range() {
+        let sizes = |vcpus, lrs, spis| {
+            let config = Config::new(Version::V3, vcpus, lrs, spis);
+            (config.vcpus(), config.list_registers(), config.spis())
+        };
+        assert_eq!(sizes(0, 0, 0), (1, 1, 0));
+        assert_eq!(sizes(1, 1, 1), (1, 1, 32));
+        assert_eq!(sizes(4, 4, 64), (4, 4, 64));
+        assert_eq!(sizes(8, 16, 256), (8, 16, 256));
+        assert_eq!(sizes(9, 17, 257), (8, 16, 256));
+        assert_eq!(sizes(usize::MAX, usize::MAX, usize::MAX), (8, 16, 256));
+    }
+
+    #[test]
+    fn masks_have_a_bit_for_each() {
+        for n in 1..=8 {
+            let config = Config::new(Version::V2, n, n, 32);
+            assert_eq!(usize::from(config.all_vcpus()), (1 << n) - 1);
+            assert_eq!(usize::from(config.all_slots()), (1 << n) - 1);
+        }
+        assert_eq!(Config::new(Version::V2, 1, 16, 32).all_slots(), 0xffff);
+    }
+
+    #[test]
+    fn affinities_are_what_one_sgi_target_list_reaches() {
+        for vcpu in 0..MAX_VCPUS {
+            assert_eq!(Config::affinity(vcpu) as usize, vcpu);
+            assert!(Config::affinity(vcpu) < 16);
+        }
+    }
+}

@@ -32,11 +32,13 @@ mod lists;
 mod lr;
 mod regs;
 mod sgi;
+mod short;
 mod vgic;
 
 pub use config::{
     Config, Frame, MAX_LIST_REGISTERS, MAX_SPIS, PRIORITY_MASK, PRIVATE, SGIS, Version,
 };
-pub use lists::{Interface, Plan, Quick};
+pub use lists::{Interface, Plan};
 pub use lr::{ListRegister, State};
+pub use short::Quick;
 pub use vgic::Vgic;

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Between the state here and the list registers: fold, plan, and the short way for one interrupt.
+//! Between the state here and the list registers: fold and plan.
 
 use crate::bits::{Bits, bit};
 use crate::dist::intid_of;
-use crate::sgi::{ELSEWHERE, IRM};
 use crate::vgic::{At, NOBODY, Slot};
 use crate::{ListRegister, MAX_LIST_REGISTERS, PRIVATE, SGIS, State, Version, Vgic};
 use arch::VcpuSet;
@@ -49,17 +48,6 @@ pub struct Plan {
     pub release: bool,
 }
 
-/// What [`Vgic::quick`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quick {
-    /// The list registers are right as they are.
-    Nothing,
-    /// Write this list register; all else, ICH_HCR_EL2 included, is right as it is.
-    One(usize, ListRegister),
-    /// Fold and plan.
-    Full,
-}
-
 /// The lowest keys of those offered, in order, and how many were offered.
 struct Lowest {
     keys: [u32; MAX_LIST_REGISTERS],
@@ -85,8 +73,8 @@ impl Lowest {
         }
     }
 
-    fn take(&self, count: usize) -> impl Iterator<Item = u32> {
-        self.keys.iter().copied().take(count.min(self.kept))
+    fn first(&self, count: usize) -> &[u32] {
+        self.keys.get(..count.min(self.kept)).unwrap_or(&[])
     }
 }
 
@@ -217,15 +205,14 @@ impl Vgic {
         // Pending and active becomes pending by itself, maybe before what is left out: not then.
         let both = pendings == pending.offered;
         let mut plan = Plan { hcr: EN, ..Plan::default() };
-        let mut keys = active.take(actives).chain(pending.take(pendings));
-        for (s, out) in out.iter_mut().enumerate() {
-            *out = match keys.next() {
-                Some(key) => {
-                    plan.used |= bit(s as u32) as u16;
-                    self.place(vcpu, intid_of_key(key), s, both)
-                }
-                None => ListRegister::FREE,
-            };
+        let mut slots = (0usize..).zip(out.iter_mut());
+        for key in active.first(actives).iter().chain(pending.first(pendings)) {
+            let Some((s, out)) = slots.next() else { break };
+            plan.used |= bit(s as u32) as u16;
+            *out = self.place(vcpu, intid_of_key(*key), s, both);
+        }
+        for (_, out) in slots {
+            *out = ListRegister::FREE;
         }
 
         let v3 = matches!(self.config.version(), Version::V3);
@@ -309,7 +296,7 @@ impl Vgic {
 
     /// Moves an interrupt into slot `s`, pending and active there if `both` and it is.
     #[inline(always)]
-    fn place(&mut self, vcpu: usize, intid: u32, s: usize, both: bool) -> ListRegister {
+    pub(crate) fn place(&mut self, vcpu: usize, intid: u32, s: usize, both: bool) -> ListRegister {
         let groups = self.groups;
         let v2_sgi = self.is_v2_sgi(intid);
         let mask = bit(s as u32) as u16;
@@ -347,178 +334,6 @@ impl Vgic {
             cpu.waiting |= bit(n);
         }
         placed.lr
-    }
-
-    /// [`Vgic::sgi1r`] and, where it is an SGI of the vCPU to itself alone, its list register at once: the shortest way.
-    /// `empty` is ICH_ELRSR_EL2. Returns the list register to write (nothing else is to be done then), or whom to plan again.
-    #[inline]
-    pub fn sgi1r_now(
-        &mut self,
-        vcpu: usize,
-        value: u64,
-        empty: u16,
-    ) -> Result<(usize, ListRegister), VcpuSet> {
-        let itself = u64::from(VcpuSet::single(vcpu).bits());
-        let intid = (value >> 24) as u32 & 0xf;
-        if value & (ELSEWHERE | IRM | 0xffff) == itself
-            && matches!(self.config.version(), Version::V3)
-            && let Some(placed) = self.place_now(vcpu, intid, empty, None)
-        {
-            return Ok(placed);
-        }
-        Err(self.sgi1r(vcpu, value))
-    }
-
-    /// [`Vgic::forward`] of a PPI and, where that is possible, its list register at once; as [`Vgic::sgi1r_now`].
-    #[inline]
-    pub fn forward_now(
-        &mut self,
-        vcpu: usize,
-        intid: u32,
-        pintid: u32,
-        empty: u16,
-    ) -> Result<(usize, ListRegister), VcpuSet> {
-        if intid.wrapping_sub(SGIS) < PRIVATE - SGIS
-            && let Some(placed) = self.place_now(vcpu, intid, empty, Some(pintid & 0x1fff))
-        {
-            return Ok(placed);
-        }
-        Err(self.forward(vcpu, intid, pintid))
-    }
-
-    /// Places a private interrupt that has just become pending: an SGI, or a forwarded PPI. `None`, and nothing changed,
-    /// where that needs more thought.
-    #[inline(always)]
-    fn place_now(
-        &mut self,
-        vcpu: usize,
-        intid: u32,
-        empty: u16,
-        hw: Option<u32>,
-    ) -> Option<(usize, ListRegister)> {
-        let groups = self.groups;
-        let slots = self.config.all_slots();
-        let mask = bit(intid);
-        let cpu = self.cpus.get_mut(vcpu)?;
-        let bank = &mut cpu.private;
-        if cpu.stale || cpu.overflow || bank.allowed(groups) & mask == 0 {
-            return None;
-        }
-        if let Some(pintid) = hw {
-            if (bank.line & !bank.edge | bank.released) & mask != 0 {
-                return None;
-            }
-            *bank.physical.get_mut(intid as usize & 31)? = pintid as u16;
-        }
-        let s;
-        if bank.in_lr & mask != 0 {
-            // Where it stood last, if the guest is through with it there.
-            s = u32::from(bank.slot.get(intid as usize & 31).copied()?);
-            let slot = bit(s) as u16;
-            if empty & slot == 0 || hw.is_some() != (cpu.hw & slot != 0) {
-                return None;
-            }
-            cpu.pending |= slot;
-            // It may have become pending again before this.
-            bank.latch &= !mask;
-        } else {
-            let free = empty & slots & !cpu.used;
-            if free == 0 || bank.active & mask != 0 {
-                return None;
-            }
-            s = free.trailing_zeros();
-            let slot = bit(s) as u16;
-            *cpu.slots.get_mut(s as usize)? = Slot { intid: intid as u16, source: 0 };
-            *bank.slot.get_mut(intid as usize & 31)? = s as u8;
-            cpu.used |= slot;
-            cpu.pending |= slot;
-            cpu.eoi &= !slot;
-            cpu.hw = cpu.hw & !slot | if hw.is_some() { slot } else { 0 };
-            bank.in_lr |= mask;
-            bank.latch &= !mask;
-        }
-        bank.lr_latch |= mask;
-        bank.lr_active &= !mask;
-        bank.lr_inactive &= !mask;
-        if hw.is_some() {
-            bank.forwarded |= mask;
-        }
-        let lr = ListRegister {
-            intid,
-            state: State::Pending,
-            priority: bank.priority_of(intid & 31),
-            group1: bank.group1 & mask != 0,
-            hw,
-            eoi: false,
-            source: 0,
-        };
-        Some((s as usize, lr))
-    }
-
-    /// The short way to deliver one new interrupt, without a fold: `empty` is ICH_ELRSR_EL2 (or GICH_ELRSR), the list registers that
-    /// are free in hardware. For a vCPU that is to go on here, when a [`VcpuSet`] has named it, after a kick, and after a maintenance
-    /// interrupt: what may have caused one makes it [`Quick::Full`].
-    #[inline]
-    pub fn quick(&mut self, vcpu: usize, empty: u16) -> Quick {
-        let groups = self.groups;
-        let slots = self.config.all_slots();
-        let Some(cpu) = self.cpus.get_mut(vcpu) else { return Quick::Nothing };
-        if cpu.stale || cpu.overflow || cpu.eoi & cpu.used != 0 {
-            return Quick::Full;
-        }
-        // What the guest is through with. State that changed meanwhile would have made it stale.
-        for s in Bits(u32::from(cpu.used & empty)) {
-            let slot = cpu.slots.get(s as usize).copied().unwrap_or_default();
-            let intid = u32::from(slot.intid);
-            let was_hw = u32::from(cpu.hw) & bit(s) != 0;
-            if intid < PRIVATE {
-                cpu.private.retire(bit(intid), was_hw);
-            } else if let Some(bank) =
-                self.shared.banks.get_mut((intid as usize >> 5).wrapping_sub(1))
-            {
-                bank.retire(bit(intid), was_hw);
-                if let Some(holder) =
-                    self.shared.holder.get_mut(intid.wrapping_sub(PRIVATE) as usize)
-                {
-                    *holder = NOBODY;
-                }
-            }
-        }
-        cpu.used &= !empty;
-        cpu.pending &= cpu.used;
-        if cpu.again() != 0 {
-            return Quick::Full;
-        }
-        let private = cpu.private.ready(groups);
-        let mut ready = private;
-        let mut intid = private.trailing_zeros();
-        let mut count = private.count_ones();
-        if cpu.ready_banks != 0 {
-            for k in Bits(cpu.ready_banks) {
-                let Some(bank) = self.shared.banks.get(k as usize) else { continue };
-                let targeted = cpu.targeted.get(k as usize).copied().unwrap_or(0);
-                let word = bank.ready(groups) & targeted;
-                if word == 0 {
-                    cpu.ready_banks &= !bit(k);
-                    continue;
-                }
-                ready |= word;
-                intid = intid_of(k as usize, word.trailing_zeros());
-                count = count.saturating_add(word.count_ones());
-            }
-        }
-        if ready == 0 {
-            return Quick::Nothing;
-        }
-        if count != 1 {
-            return Quick::Full;
-        }
-        let free = empty & slots & !cpu.used;
-        if free == 0 {
-            return Quick::Full;
-        }
-        let s = free.trailing_zeros() as usize;
-        Quick::One(s, self.place(vcpu, intid, s, true))
     }
 
     /// Which list registers are filled: what a fold reads.

@@ -128,3 +128,120 @@ impl ListRegister {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn state() -> impl Strategy<Value = State> {
+        (any::<bool>(), any::<bool>()).prop_map(|(pending, active)| State::of(pending, active))
+    }
+
+    #[test]
+    fn states_are_pending_and_active_bits() {
+        for (bits, state) in
+            [State::Invalid, State::Pending, State::Active, State::PendingActive].iter().enumerate()
+        {
+            assert_eq!(*state as usize, bits);
+            assert_eq!(state.pending(), bits & 1 != 0);
+            assert_eq!(state.active(), bits & 2 != 0);
+            assert_eq!(State::of(state.pending(), state.active()), *state);
+        }
+    }
+
+    #[test]
+    fn a_free_list_register_is_zero() {
+        assert_eq!(ListRegister::FREE.to_v3(), 0);
+        assert_eq!(ListRegister::FREE.to_v2(), 0);
+        assert_eq!(ListRegister::FREE, ListRegister::default());
+        assert_eq!(ListRegister::from_v3(0), ListRegister::FREE);
+        assert_eq!(ListRegister::from_v2(0), ListRegister::FREE);
+    }
+
+    #[test]
+    fn v3_fields_stand_where_the_architecture_has_them() {
+        // State 63:62, HW 61, Group 60, Priority 55:48, pINTID 44:32, vINTID 31:0.
+        let timer = ListRegister {
+            intid: 27,
+            state: State::Pending,
+            priority: 0xa0,
+            group1: true,
+            hw: Some(27),
+            eoi: false,
+            source: 0,
+        };
+        assert_eq!(timer.to_v3(), 0x70a0_001b_0000_001b);
+        let uart = ListRegister { intid: 33, hw: None, eoi: true, ..timer };
+        assert_eq!(uart.to_v3(), 0x50a0_0200_0000_0021);
+        let sgi = ListRegister { intid: 7, eoi: false, state: State::PendingActive, ..uart };
+        assert_eq!(sgi.to_v3(), 0xd0a0_0000_0000_0007);
+        let group0 = ListRegister { group1: false, state: State::Active, ..sgi };
+        assert_eq!(group0.to_v3(), 0x80a0_0000_0000_0007);
+    }
+
+    #[test]
+    fn v2_fields_stand_where_the_architecture_has_them() {
+        // HW 31, Grp1 30, State 29:28, Priority 27:23, PhysicalID 19:10 (EOI 19, CPUID 12:10), VirtualID 9:0.
+        let timer = ListRegister {
+            intid: 27,
+            state: State::Pending,
+            priority: 0xa0,
+            group1: false,
+            hw: Some(27),
+            eoi: false,
+            source: 0,
+        };
+        assert_eq!(timer.to_v2(), 1 << 31 | 1 << 28 | 20 << 23 | 27 << 10 | 27);
+        let sgi = ListRegister { intid: 5, hw: None, source: 6, group1: true, ..timer };
+        assert_eq!(sgi.to_v2(), 1 << 30 | 1 << 28 | 20 << 23 | 6 << 10 | 5);
+        let uart = ListRegister { intid: 1019, eoi: true, source: 0, ..sgi };
+        assert_eq!(uart.to_v2(), 1 << 30 | 1 << 28 | 20 << 23 | 1 << 19 | 1019);
+    }
+
+    #[test]
+    fn physical_and_eoi_exclude_each_other_in_what_is_written() {
+        let both =
+            ListRegister { intid: 40, hw: Some(0), eoi: true, source: 7, ..ListRegister::FREE };
+        assert_eq!(both.to_v3(), 1 << 61 | 40);
+        assert_eq!(both.to_v2(), 1 << 31 | 40);
+    }
+
+    proptest! {
+        #[test]
+        fn v3_round_trips(
+            intid in 0u32..1020, state in state(), priority: u8, group1: bool, physical in 0u32..0x2000, kind in 0..3,
+        ) {
+            let lr = ListRegister {
+                intid, state, priority, group1,
+                hw: if kind == 0 { Some(physical) } else { None },
+                eoi: kind == 1,
+                source: 0,
+            };
+            prop_assert_eq!(ListRegister::from_v3(lr.to_v3()), lr);
+        }
+
+        #[test]
+        fn v2_round_trips(
+            intid in 0u32..1020, state in state(), priority: u8, group1: bool, physical in 0u32..0x400, kind in 0..3,
+            source in 0u8..8,
+        ) {
+            let lr = ListRegister {
+                intid, state, group1,
+                priority: priority & 0xf8,
+                hw: if kind == 0 { Some(physical) } else { None },
+                eoi: kind == 1,
+                source: if kind == 0 { 0 } else { source },
+            };
+            prop_assert_eq!(ListRegister::from_v2(lr.to_v2()), lr);
+        }
+
+        #[test]
+        fn every_value_decodes_and_what_it_means_survives(raw: u64) {
+            let v3 = ListRegister::from_v3(raw);
+            prop_assert_eq!(ListRegister::from_v3(v3.to_v3()), v3);
+            let v2 = ListRegister::from_v2(raw as u32);
+            prop_assert_eq!(ListRegister::from_v2(v2.to_v2()), v2);
+        }
+    }
+}

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Named cases: bugs that other hypervisors had, and the rules of the architecture that guests rely on.
-#![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 
 mod support;
 
@@ -167,7 +172,7 @@ fn list_registers_beyond_those_there_are_stay_unused() {
         gic.write(0, Frame::Dist, 0, Width::B4, 2);
         for n in 0..16 {
             gic.sgi1r(0, n << 24 | 1);
-            if let Quick::One(slot, _) = gic.quick(0, 0xffff & !gic.used(0)) {
+            if let Quick::One(slot, _) = gic.quick(0, !gic.used(0)) {
                 assert!(slot < lrs);
             } else {
                 assert!(n as usize >= lrs);
@@ -781,6 +786,24 @@ fn icactiver_and_icpendr_release_a_forwarded_interrupt() {
         m.write(1, None, 0x384, 4, 1 << 8);
         assert!(m.physical.is_empty(), "ICACTIVER of an SPI, by another vCPU");
     }
+}
+
+#[test]
+fn whether_an_interrupt_is_forwarded_is_known_after_a_fold() {
+    let mut m = machine(Version::V3, 2, 4);
+    let forwarded = |m: &mut Machine| {
+        m.resync(0);
+        (m.gic.is_forwarded(0, 27), m.gic.is_forwarded(1, 27), m.gic.is_forwarded(0, 40))
+    };
+    assert_eq!(forwarded(&mut m), (false, false, false));
+    m.forward(0, 27);
+    m.forward(1, 40);
+    assert_eq!(forwarded(&mut m), (true, false, true));
+    m.ack(0).unwrap();
+    assert_eq!(forwarded(&mut m), (true, false, true), "active");
+    m.eoi(0);
+    assert_eq!(forwarded(&mut m), (false, false, true));
+    assert!(!m.gic.is_forwarded(9, 27) && !m.gic.is_forwarded(0, 2000));
 }
 
 #[test]

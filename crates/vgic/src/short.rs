@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The short way for one interrupt: a list register at once, without folding the others.
+
+use crate::bits::{Bits, bit};
+use crate::dist::intid_of;
+use crate::sgi::{ELSEWHERE, IRM};
+use crate::vgic::{NOBODY, Slot};
+use crate::{ListRegister, PRIVATE, SGIS, State, Version, Vgic};
+use arch::VcpuSet;
+
+/// What [`Vgic::quick`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quick {
+    /// The list registers are right as they are.
+    Nothing,
+    /// Write this list register; all else, ICH_HCR_EL2 included, is right as it is.
+    One(usize, ListRegister),
+    /// Fold and plan.
+    Full,
+}
+
+impl Vgic {
+    /// [`Vgic::sgi1r`] and, where it is an SGI of the vCPU to itself alone, its list register at once: the shortest way.
+    /// `empty` is ICH_ELRSR_EL2. Returns the list register to write (nothing else is to be done then), or whom to plan again.
+    #[inline]
+    pub fn sgi1r_now(
+        &mut self,
+        vcpu: usize,
+        value: u64,
+        empty: u16,
+    ) -> Result<(usize, ListRegister), VcpuSet> {
+        let itself = u64::from(VcpuSet::single(vcpu).bits());
+        let intid = (value >> 24) as u32 & 0xf;
+        if value & (ELSEWHERE | IRM | 0xffff) == itself
+            && matches!(self.config.version(), Version::V3)
+            && let Some(placed) = self.place_now(vcpu, intid, empty, None)
+        {
+            return Ok(placed);
+        }
+        Err(self.sgi1r(vcpu, value))
+    }
+
+    /// [`Vgic::forward`] of a PPI and, where that is possible, its list register at once; as [`Vgic::sgi1r_now`].
+    #[inline]
+    pub fn forward_now(
+        &mut self,
+        vcpu: usize,
+        intid: u32,
+        pintid: u32,
+        empty: u16,
+    ) -> Result<(usize, ListRegister), VcpuSet> {
+        if intid.wrapping_sub(SGIS) < PRIVATE - SGIS
+            && let Some(placed) = self.place_now(vcpu, intid, empty, Some(pintid & 0x1fff))
+        {
+            return Ok(placed);
+        }
+        Err(self.forward(vcpu, intid, pintid))
+    }
+
+    /// Places a private interrupt that has just become pending: an SGI, or a forwarded PPI. `None`, and nothing changed,
+    /// where that needs more thought.
+    #[inline(always)]
+    fn place_now(
+        &mut self,
+        vcpu: usize,
+        intid: u32,
+        empty: u16,
+        hw: Option<u32>,
+    ) -> Option<(usize, ListRegister)> {
+        let groups = self.groups;
+        let slots = self.config.all_slots();
+        let mask = bit(intid);
+        let cpu = self.cpus.get_mut(vcpu)?;
+        let bank = &mut cpu.private;
+        if cpu.stale || cpu.overflow || bank.allowed(groups) & mask == 0 {
+            return None;
+        }
+        if let Some(pintid) = hw {
+            if (bank.line & !bank.edge | bank.released) & mask != 0 {
+                return None;
+            }
+            *bank.physical.get_mut(intid as usize & 31)? = pintid as u16;
+        }
+        let s;
+        if bank.in_lr & mask != 0 {
+            // Where it stood last, if the guest is through with it there.
+            s = u32::from(bank.slot.get(intid as usize & 31).copied()?);
+            let slot = bit(s) as u16;
+            if empty & slot == 0 || hw.is_some() != (cpu.hw & slot != 0) {
+                return None;
+            }
+            cpu.pending |= slot;
+            // It may have become pending again before this.
+            bank.latch &= !mask;
+        } else {
+            let free = empty & slots & !cpu.used;
+            if free == 0 || bank.active & mask != 0 {
+                return None;
+            }
+            s = free.trailing_zeros();
+            let slot = bit(s) as u16;
+            *cpu.slots.get_mut(s as usize)? = Slot { intid: intid as u16, source: 0 };
+            *bank.slot.get_mut(intid as usize & 31)? = s as u8;
+            cpu.used |= slot;
+            cpu.pending |= slot;
+            cpu.eoi &= !slot;
+            cpu.hw = cpu.hw & !slot | if hw.is_some() { slot } else { 0 };
+            bank.in_lr |= mask;
+            bank.latch &= !mask;
+        }
+        bank.lr_latch |= mask;
+        bank.lr_active &= !mask;
+        bank.lr_inactive &= !mask;
+        if hw.is_some() {
+            bank.forwarded |= mask;
+        }
+        let lr = ListRegister {
+            intid,
+            state: State::Pending,
+            priority: bank.priority_of(intid & 31),
+            group1: bank.group1 & mask != 0,
+            hw,
+            eoi: false,
+            source: 0,
+        };
+        Some((s as usize, lr))
+    }
+
+    /// The short way to deliver one new interrupt, without a fold: `empty` is ICH_ELRSR_EL2 (or GICH_ELRSR), the list registers that
+    /// are free in hardware. For a vCPU that is to go on here, when a [`VcpuSet`] has named it, after a kick, and after a maintenance
+    /// interrupt: what may have caused one makes it [`Quick::Full`].
+    #[inline]
+    pub fn quick(&mut self, vcpu: usize, empty: u16) -> Quick {
+        let groups = self.groups;
+        let slots = self.config.all_slots();
+        let Some(cpu) = self.cpus.get_mut(vcpu) else { return Quick::Nothing };
+        if cpu.stale || cpu.overflow || cpu.eoi & cpu.used != 0 {
+            return Quick::Full;
+        }
+        // Mostly it is one private interrupt.
+        let bank = &cpu.private;
+        let allowed = bank.allowed(groups) & !bank.active;
+        let latched = bank.latch & allowed;
+        if cpu.ready_banks == 0
+            && latched & latched.wrapping_sub(1) == 0
+            && latched != 0
+            && bank.line & !(bank.edge | bank.in_lr) & allowed == 0
+            && matches!(self.config.version(), Version::V3)
+        {
+            let n = latched.trailing_zeros();
+            let forwarded = bank.forwarded & latched != 0;
+            let hw = if forwarded { Some(u32::from(bank.physical_of(n))) } else { None };
+            if let Some((s, lr)) = self.place_now(vcpu, n, empty, hw) {
+                return Quick::One(s, lr);
+            }
+        }
+        let Some(cpu) = self.cpus.get_mut(vcpu) else { return Quick::Nothing };
+        // What the guest is through with. State that changed meanwhile would have made it stale.
+        for s in Bits(u32::from(cpu.used & empty)) {
+            let slot = cpu.slots.get(s as usize).copied().unwrap_or_default();
+            let intid = u32::from(slot.intid);
+            let was_hw = u32::from(cpu.hw) & bit(s) != 0;
+            if intid < PRIVATE {
+                cpu.private.retire(bit(intid), was_hw);
+            } else if let Some(bank) =
+                self.shared.banks.get_mut((intid as usize >> 5).wrapping_sub(1))
+            {
+                bank.retire(bit(intid), was_hw);
+                if let Some(holder) =
+                    self.shared.holder.get_mut(intid.wrapping_sub(PRIVATE) as usize)
+                {
+                    *holder = NOBODY;
+                }
+            }
+        }
+        cpu.used &= !empty;
+        cpu.pending &= cpu.used;
+        if cpu.again() != 0 {
+            return Quick::Full;
+        }
+        let private = cpu.private.ready(groups);
+        let mut more = private & private.wrapping_sub(1) != 0;
+        let mut next = if private == 0 { None } else { Some(private.trailing_zeros()) };
+        for k in Bits(cpu.ready_banks) {
+            let Some(bank) = self.shared.banks.get(k as usize) else { continue };
+            let word = bank.ready(groups) & cpu.targeted.get(k as usize).copied().unwrap_or(0);
+            if word == 0 {
+                cpu.ready_banks &= !bit(k);
+                continue;
+            }
+            more |= next.is_some() || word & word.wrapping_sub(1) != 0;
+            next = Some(intid_of(k as usize, word.trailing_zeros()));
+        }
+        let Some(intid) = next else { return Quick::Nothing };
+        if more {
+            return Quick::Full;
+        }
+        let free = empty & slots & !cpu.used;
+        if free == 0 {
+            return Quick::Full;
+        }
+        let s = free.trailing_zeros() as usize;
+        Quick::One(s, self.place(vcpu, intid, s, true))
+    }
+}
