@@ -118,6 +118,9 @@ fn finish(ring: &mut Ring) {
         ring.drain(uart, WAIT.load(Ordering::Relaxed));
     }
     USED.store(ring.used, Ordering::Relaxed);
+    if ring.used != 0 && !WAIT.load(Ordering::Relaxed) {
+        crate::time::wake_soon();
+    }
 }
 
 /// Starts to log to `uart`; without one, lines stay in the ring, where a debugger finds them.

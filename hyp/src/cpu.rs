@@ -4,11 +4,12 @@
 use core::arch::asm;
 use core::cell::{Cell, UnsafeCell};
 use core::mem::size_of;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use lock::Order;
 use vm::trace::Ring;
 
+use crate::queue::Queue;
 use crate::vcpu::VcpuContext;
 
 /// Physical CPUs that the image can use.
@@ -28,13 +29,13 @@ pub struct Cpu {
     pub order: Order,
     /// The vCPU that is loaded, or null.
     pub loaded: Cell<*mut VcpuContext>,
-    /// The vCPU that this CPU is to run, given by the boot CPU before the CPU starts to look for work.
-    pub assigned: AtomicPtr<VcpuContext>,
+    /// The vCPUs of this CPU.
+    pub queue: Queue,
     /// Set by the CPU itself once it is up.
     pub online: AtomicBool,
     /// MPIDR_EL1 affinity.
     pub mpidr: AtomicU64,
-    /// ELR at which a recoverable fault of EL2 itself went on (see `crate::at`); 0 is none.
+    /// A fault of EL2 itself that it expected has been survived (see `crate::at`).
     pub fault_seen: Cell<bool>,
     /// The last refusals on this CPU.
     pub trace: Ring<TRACE_EVENTS>,
@@ -76,7 +77,7 @@ impl CpuArea {
                 index: Cell::new(0),
                 order: Order::new(),
                 loaded: Cell::new(core::ptr::null_mut()),
-                assigned: AtomicPtr::new(core::ptr::null_mut()),
+                queue: Queue::new(),
                 online: AtomicBool::new(false),
                 mpidr: AtomicU64::new(0),
                 fault_seen: Cell::new(false),

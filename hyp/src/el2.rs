@@ -30,6 +30,11 @@ const HCR: u64 = 1
     | 1 << 41
     | 1 << 58;
 
+/// HCR_EL2 while a guest is loaded: where vCPUs share the CPU, WFI (TWI) and WFE (TWE) are reasons to switch.
+pub fn hcr(shared: bool) -> u64 {
+    if shared { HCR | 1 << 13 | 1 << 14 } else { HCR }
+}
+
 /// CPTR_EL2 with E2H clear: RES1 bits; TSM and TZ: SME and SVE trap; TTA: trace traps; TAM: AMU traps; FP is native.
 const CPTR: u64 = 0x33ff | 1 << 20 | 1 << 30;
 

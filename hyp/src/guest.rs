@@ -59,22 +59,14 @@ pub fn all() -> &'static [&'static Guest] {
 /// What is missing, for one line. Nothing runs then.
 #[inline(never)]
 pub fn make_all(board: &Board, configs: Vec<VmConfig>, cpus: usize) -> Result<(), String> {
-    let wanted: usize = configs.iter().map(|c| c.vcpus).sum();
-    if wanted > cpus {
-        return Err(format!(
-            "{wanted} vCPUs are asked for and {cpus} CPUs are up: give each vCPU a CPU (vm.cpus=, \
-             or QEMU's -smp {wanted})"
-        ));
-    }
     let mut guests: Vec<&'static Guest> = Vec::new();
     let mut cpu = 0;
     for (index, config) in configs.into_iter().enumerate() {
         let guest = Guest::make(board, index, config)?;
         guest.begin()?;
         for vcpu in 0..guest.config.vcpus {
-            guest.vm.host().place(vcpu, cpu);
-            VcpuContext::assign(guest, vcpu, cpu);
-            cpu += 1;
+            VcpuContext::assign(guest, vcpu, cpu)?;
+            cpu = (cpu + 1) % cpus;
         }
         guest.announce();
         guests.push(guest);
@@ -150,6 +142,12 @@ impl Guest {
     pub fn begin(&self) -> Result<(), String> {
         let order = Order::new();
         self.vm.reset(&order).map_err(|e| format!("VM '{}': {e}", self.config.name))?;
+        // Physical interrupts that the former life held: each vCPU's CPU has let go of them when it left.
+        let mut vgic = self.vm.vgic().lock(&order);
+        for vcpu in 0..self.config.vcpus {
+            while vgic.take_released(vcpu).is_some() {}
+        }
+        drop(vgic);
         self.load()?;
         let place = &self.config.placement;
         if !self.vm.start(&order, place.entry, place.tree.start().raw()) {

@@ -146,7 +146,12 @@ impl Host for GuestHost {
 
     fn fold_interrupts(&self, vcpu: usize, vgic: &mut Vgic) {
         let Some(gic) = gic::get() else { return };
-        let others = vgic.fold_with(vcpu, gic.interface(), |n| gic.read_list_register(n));
+        let interface = gic.interface();
+        let others = vgic.fold_with(vcpu, interface, |n| gic.read_list_register(n));
+        if interface.eoi_count != 0 {
+            // Counted now; not to be counted again.
+            gic.clear_eoi_count();
+        }
         if !others.is_empty() {
             self.kick(others);
         }
@@ -163,6 +168,19 @@ impl Host for GuestHost {
                 barrier::isb();
             }
             Quick::Full => self.plan_fully(gic, vcpu, vgic),
+        }
+    }
+
+    #[inline]
+    fn send_sgi(&self, vcpu: usize, value: u64, vgic: &mut Vgic) -> VcpuSet {
+        let Some(gic) = gic::get() else { return VcpuSet::EMPTY };
+        match vgic.sgi1r_now(vcpu, value, gic.empty_list_registers()) {
+            Ok((n, lr)) => {
+                gic.write_list_register(n, lr);
+                barrier::isb();
+                VcpuSet::EMPTY
+            }
+            Err(others) => others,
         }
     }
 
@@ -202,9 +220,34 @@ impl Host for GuestHost {
 }
 
 impl GuestHost {
+    /// A physical interrupt, acknowledged and left active, becomes `vcpu`'s, whose CPU this is.
+    #[inline]
+    pub fn forward(&self, vcpu: usize, intid: u32, pintid: u32, vgic: &mut Vgic) {
+        let Some(gic) = gic::get() else { return };
+        match vgic.forward_now(vcpu, intid, pintid, gic.empty_list_registers()) {
+            Ok((n, lr)) => {
+                gic.write_list_register(n, lr);
+                barrier::isb();
+            }
+            // A private interrupt: nobody else is to be planned.
+            Err(_) => self.plan_interrupts(vcpu, vgic),
+        }
+    }
+
+    /// Fills the list registers of a vCPU that has just been loaded.
+    pub fn refill(&self, vcpu: usize, vgic: &mut Vgic) {
+        if let Some(gic) = gic::get() {
+            self.plan(gic, vcpu, vgic);
+        }
+    }
+
     #[inline(never)]
     fn plan_fully(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
         self.fold_interrupts(vcpu, vgic);
+        self.plan(gic, vcpu, vgic);
+    }
+
+    fn plan(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
         let mut lrs = [ListRegister::FREE; MAX_LIST_REGISTERS];
         let plan = vgic.plan(vcpu, &mut lrs);
         for (n, lr) in lrs.iter().enumerate().take(gic.list_registers()) {

@@ -5,12 +5,10 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::gic::{self, Gic, SGI_KICK, SGI_PANIC, SPECIAL};
 use crate::vcpu::VcpuContext;
-use crate::{console, time};
+use crate::{console, cpu, time};
 
 /// Maintenance interrupt of the GIC; 0 is none.
 static MAINTENANCE: AtomicU32 = AtomicU32::new(0);
-/// The guest's virtual timer, whatever its physical number.
-const GUEST_VIRTUAL_TIMER: u32 = 27;
 
 /// Keeps the maintenance interrupt and enables it on the boot CPU.
 pub fn init(gic: &platform::Gic) {
@@ -39,7 +37,7 @@ pub fn handle(gic: &Gic, mut loaded: Option<&mut VcpuContext>) {
         if intid == time::virtual_timer() {
             if let Some(ctx) = loaded.as_deref_mut() {
                 // Stays active until the guest deactivates it.
-                ctx.forward(GUEST_VIRTUAL_TIMER, intid);
+                ctx.forward(time::GUEST_VIRTUAL, intid);
             } else {
                 gic.deactivate(iar);
             }
@@ -53,12 +51,12 @@ pub fn handle(gic: &Gic, mut loaded: Option<&mut VcpuContext>) {
         } else if intid == time::hypervisor_timer() {
             time::disarm();
             console::pump();
-            if console::backlog() {
-                time::wake_after(1);
-            }
+            cpu::current().queue.stir();
         } else if intid == SGI_PANIC {
             crate::panic::park();
-        } else if intid != SGI_KICK {
+        } else if intid == SGI_KICK {
+            cpu::current().queue.stir();
+        } else {
             log::warn!("interrupt {intid} belongs to nobody");
         }
         gic.deactivate(iar);

@@ -8,7 +8,7 @@ use vm::{Parked, StopReason};
 
 use crate::cpu;
 use crate::guest::{self, Guest};
-use crate::vcpu::VcpuContext;
+use crate::vcpu::{State, VcpuContext};
 
 /// Parks the vCPU where its VM is stopping; the last one to park decides what comes next, alone.
 pub fn tend(ctx: &mut VcpuContext) {
@@ -16,6 +16,7 @@ pub fn tend(ctx: &mut VcpuContext) {
     if guest.vm.lifecycle().stopping().is_none() {
         return;
     }
+    ctx.state = State::Off;
     if let Parked::Last(reason) = guest.vm.park(&ctx.vcpu) {
         end(guest, reason);
     }

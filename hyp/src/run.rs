@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a CPU does when it has no vCPU to run, and how it gets one.
+//! Which vCPU a CPU runs: each in turn, for a slice of time where several want it. A vCPU alone on its CPU is never
+//! interrupted for this, and its WFI is the CPU's own.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use aarch64_cpu::registers::{CNTV_CTL_EL0, Writeable};
-
 use arch::GuestRegs;
 
-use crate::vcpu::VcpuContext;
-use crate::{barrier, console, cpu, gic, interrupts, lives};
+use crate::cpu::{self, Cpu};
+use crate::vcpu::{State, VcpuContext};
+use crate::{barrier, console, gic, interrupts, lives, time};
 
-/// Set when all VMs are ready: before that no CPU touches its vCPU.
+/// Set when all VMs are ready: before that no CPU touches its vCPUs.
 static RELEASED: AtomicBool = AtomicBool::new(false);
 
 /// Lets the CPUs look for work.
@@ -29,28 +30,66 @@ pub fn first_entry() -> ! {
         barrier::wfe();
     }
     let ctx = next();
-    // SAFETY: `next` returns this CPU's own vCPU, started; the vectors expect SP_EL2 to point to it.
+    // SAFETY: `next` returns one of this CPU's own vCPUs, loaded; the vectors expect SP_EL2 to point to it.
     unsafe { enter_guest(ctx.cast()) }
 }
 
-/// The vCPU has stopped running, by its own wish or its VM's: waits until this CPU has something to run.
-pub fn leave(_ctx: &mut VcpuContext) -> *mut VcpuContext {
-    // Its timer and its list registers go on otherwise.
+/// Interrupts have been handled while `ctx` was loaded, and one of them was a reason to look around: goes on with it, or
+/// with another vCPU.
+#[inline(never)]
+pub fn look_around(ctx: &mut VcpuContext) -> *mut VcpuContext {
+    let cpu = cpu::current();
+    if is_stopping(ctx) {
+        return leave(ctx);
+    }
+    if cpu.queue.shared() {
+        let now = time::now();
+        if another_ready(cpu, ctx, now) {
+            if now >= cpu.queue.slice_end.get() {
+                ctx.unload(State::Ready);
+                return next();
+            }
+            // Whoever has just woken does not wait for a whole slice.
+            let soon = now.saturating_add(time::slice() / 4);
+            cpu.queue.slice_end.set(cpu.queue.slice_end.get().min(soon));
+            arm(cpu, Some(ctx), cpu.queue.slice_end.get());
+        } else {
+            arm(cpu, Some(ctx), u64::MAX);
+        }
+    } else {
+        arm(cpu, Some(ctx), u64::MAX);
+    }
+    ctx.plan();
+    ctx
+}
+
+/// The vCPU has stopped running, by its own wish or its VM's, and its registers are of no use: waits until this CPU has
+/// something to run.
+pub fn leave(ctx: &mut VcpuContext) -> *mut VcpuContext {
+    // Its timer and its list registers would go on otherwise.
     CNTV_CTL_EL0.set(0);
     if let Some(gic) = gic::get() {
         gic.write_hcr(0);
+        gic.set_ppi_active(ctx.cpu, time::virtual_timer(), false);
     }
+    // Still on where its VM is stopping: `lives::tend` parks it.
+    ctx.state = State::Off;
     cpu::current().loaded.set(core::ptr::null_mut());
     next()
 }
 
-/// The vCPU waits for an interrupt (CPU_SUSPEND; WFI is not trapped while a vCPU owns its CPU).
+/// The vCPU waits for an interrupt (CPU_SUSPEND, or WFI where it shares its CPU).
 pub fn wait_for_interrupt(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let Some(gic) = gic::get() else { return ctx };
+    let cpu = cpu::current();
     loop {
         interrupts::handle(gic, Some(ctx));
-        if ctx.guest.vm.lifecycle().stopping().is_some() {
+        if is_stopping(ctx) {
             return leave(ctx);
+        }
+        if cpu.queue.shared() {
+            ctx.unload(State::Waiting);
+            return next();
         }
         ctx.plan();
         if ctx.guest.vm.vgic().lock(&ctx.vcpu.order).deliverable(ctx.vcpu.index) {
@@ -60,25 +99,93 @@ pub fn wait_for_interrupt(ctx: &mut VcpuContext) -> *mut VcpuContext {
     }
 }
 
-/// Waits for a vCPU of this CPU to be runnable, and loads it.
+/// The vCPU has nothing to do right now (WFE): another one may go first.
+pub fn yield_now(ctx: &mut VcpuContext) -> *mut VcpuContext {
+    let cpu = cpu::current();
+    if cpu.queue.shared() && another_ready(cpu, ctx, time::now()) {
+        ctx.unload(State::Ready);
+        return next();
+    }
+    ctx
+}
+
+fn is_stopping(ctx: &VcpuContext) -> bool {
+    ctx.guest.vm.lifecycle().stopping().is_some()
+}
+
+/// Whether a vCPU other than the loaded one wants the CPU. Those of stopping VMs are parked on the way.
+fn another_ready(cpu: &Cpu, loaded: *const VcpuContext, now: u64) -> bool {
+    let mut ready = false;
+    for (_, other) in cpu.queue.in_turn() {
+        if core::ptr::eq(other, loaded) {
+            continue;
+        }
+        // SAFETY: one of this CPU's own vCPUs, used by no other CPU; the caller holds a reference to `loaded` only.
+        if let Some(other) = unsafe { other.as_mut() } {
+            lives::tend(other);
+            other.take_start();
+            ready |= other.is_ready(now);
+        }
+    }
+    ready
+}
+
+/// Waits for a vCPU of this CPU to be ready, and loads it.
 fn next() -> *mut VcpuContext {
     let cpu = cpu::current();
-    let assigned = cpu.assigned.load(Ordering::Acquire);
     loop {
         if let Some(gic) = gic::get() {
             interrupts::handle(gic, None);
         }
+        cpu.queue.take_stirred();
         console::pump();
-        // SAFETY: this CPU's own vCPU, made before RELEASED was set, and used by no other CPU; no other reference to it
-        // lives here.
-        if let Some(ctx) = unsafe { assigned.as_mut() } {
-            lives::tend(ctx);
-            if ctx.guest.vm.take_start(&mut ctx.vcpu) {
-                ctx.load();
-                cpu.loaded.set(ctx);
-                return ctx;
+        let now = time::now();
+        let mut found = None;
+        for (place, vcpu) in cpu.queue.in_turn() {
+            // SAFETY: as in `another_ready`; nothing is loaded.
+            let Some(vcpu) = (unsafe { vcpu.as_mut() }) else { continue };
+            lives::tend(vcpu);
+            vcpu.take_start();
+            if vcpu.is_ready(now) {
+                if found.is_none() {
+                    found = Some((place, vcpu));
+                } else {
+                    // Somebody else wants the CPU after this one.
+                    cpu.queue.stir();
+                }
             }
         }
+        if let Some((place, vcpu)) = found {
+            cpu.queue.chose(place);
+            vcpu.load();
+            let end = if cpu.queue.take_stirred() { cpu.queue.slice_end.get() } else { u64::MAX };
+            arm(cpu, Some(vcpu), end);
+            return vcpu;
+        }
+        arm(cpu, None, u64::MAX);
         barrier::wfi();
     }
+}
+
+/// Sets EL2's timer to the next thing that needs this CPU: the end of a slice, a timer of an unloaded vCPU, the console.
+fn arm(cpu: &Cpu, loaded: Option<&VcpuContext>, slice_end: u64) {
+    let mut at = slice_end;
+    if cpu.queue.shared() || loaded.is_none() {
+        for (_, vcpu) in cpu.queue.in_turn() {
+            if loaded.is_some_and(|l| core::ptr::eq(l, vcpu)) {
+                continue;
+            }
+            // SAFETY: as in `another_ready`; read only.
+            if let Some(vcpu) = unsafe { vcpu.as_ref() }
+                && vcpu.state == State::Waiting
+                && let Some(deadline) = vcpu.deadline()
+            {
+                at = at.min(deadline);
+            }
+        }
+    }
+    if console::backlog() {
+        at = at.min(time::now().saturating_add(time::frequency() / 1000));
+    }
+    time::wake_at(at);
 }

@@ -9,6 +9,8 @@ use aarch64_cpu::registers::{
 
 use crate::sysreg::{cnthp_ctl_el2, cnthp_cval_el2};
 
+/// The virtual timer's interrupt as guests know it, whatever the machine's.
+pub const GUEST_VIRTUAL: u32 = 27;
 /// Interrupt of the virtual timer (PPI 27 unless the tree says otherwise).
 static VIRTUAL: AtomicU32 = AtomicU32::new(27);
 /// Interrupt of EL2's physical timer.
@@ -62,10 +64,27 @@ pub fn frequency() -> u64 {
     CNTFRQ_EL0.get().max(1)
 }
 
-/// Interrupts this CPU in `milliseconds`.
-pub fn wake_after(milliseconds: u64) {
-    cnthp_cval_el2::write(now().saturating_add(frequency() / 1000 * milliseconds));
-    cnthp_ctl_el2::write(1);
+/// A vCPU's share of a CPU that others want too: 4 ms.
+pub fn slice() -> u64 {
+    frequency() / 250
+}
+
+/// Interrupts this CPU when CNTPCT_EL0 reaches `at`; never, for `u64::MAX`.
+pub fn wake_at(at: u64) {
+    if at == u64::MAX {
+        disarm();
+    } else {
+        cnthp_cval_el2::write(at);
+        cnthp_ctl_el2::write(1);
+    }
+}
+
+/// Interrupts this CPU in a millisecond, or earlier where that was asked for before.
+pub fn wake_soon() {
+    let soon = now().saturating_add(frequency() / 1000);
+    if cnthp_ctl_el2::read() & 1 == 0 || cnthp_cval_el2::read() > soon {
+        wake_at(soon);
+    }
 }
 
 /// Turns EL2's timer off.

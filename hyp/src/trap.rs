@@ -5,7 +5,7 @@
 use core::arch::asm;
 
 use arch::{DataAbort, El1Entry, Exit, ExitInfo, InstructionAbort, Stage1};
-use vm::{Abort, Outcome, StopReason};
+use vm::{Abort, Fast, Later, Outcome, StopReason};
 
 use crate::vcpu::VcpuContext;
 use crate::{at, cpu, el1, gic, interrupts, lives, run};
@@ -34,8 +34,39 @@ fn esr() -> u64 {
     exit_info().esr
 }
 
-/// Synchronous exit.
+/// Synchronous exit. What guests do most is done here without a stack frame; the rest is called last, so that its frame
+/// is its own.
 pub extern "C" fn sync_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
+    let info = exit_info();
+    match vm::fast_exit(&info, &ctx.errata, &mut ctx.vcpu, &ctx.guest.vm) {
+        Fast::Resume => ctx,
+        Fast::Advance => step_over(ctx),
+        Fast::Abort(abort) => inject_abort(ctx, abort),
+        Fast::Later(later) => finish(ctx, later),
+        Fast::Slow => slow(ctx),
+    }
+}
+
+#[inline(never)]
+fn finish(ctx: &mut VcpuContext, later: Later) -> *mut VcpuContext {
+    match vm::finish(later, &mut ctx.vcpu, &ctx.guest.vm) {
+        Fast::Advance => step_over(ctx),
+        Fast::Abort(abort) => inject_abort(ctx, abort),
+        Fast::Resume | Fast::Later(_) => ctx,
+        Fast::Slow => slow(ctx),
+    }
+}
+
+/// `arch::advance` for an instruction of AArch64.
+#[inline(always)]
+fn step_over(ctx: &mut VcpuContext) -> *mut VcpuContext {
+    arch::advance(&mut ctx.vcpu.regs, true);
+    ctx
+}
+
+/// Every other exit.
+#[inline(never)]
+fn slow(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let exit = arch::decode(exit_info(), &ctx.errata);
     match vm::on_exit(exit, &mut ctx.vcpu, &ctx.guest.vm) {
         Outcome::Resume => ctx,
@@ -73,13 +104,14 @@ fn rare(ctx: &mut VcpuContext, exit: Exit, outcome: Outcome) -> *mut VcpuContext
         }
         Outcome::Yield { il } => {
             arch::advance(&mut ctx.vcpu.regs, il);
-            ctx
+            run::yield_now(ctx)
         }
         Outcome::Off | Outcome::Stop(_) => run::leave(ctx),
     }
 }
 
 /// Injects a synchronous external abort, and says why to whoever watches.
+#[inline(never)]
 fn inject_abort(ctx: &mut VcpuContext, abort: Abort) -> *mut VcpuContext {
     let level = if abort.walk {
         match walk_level(ctx) {
@@ -167,11 +199,7 @@ pub extern "C" fn irq_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
     if let Some(gic) = gic::get() {
         interrupts::handle(gic, Some(ctx));
     }
-    if ctx.guest.vm.lifecycle().stopping().is_some() {
-        return run::leave(ctx);
-    }
-    ctx.plan();
-    ctx
+    if cpu::current().queue.take_stirred() { run::look_around(ctx) } else { ctx }
 }
 
 /// FIQs are group 0: none is configured for EL2.

@@ -2,16 +2,29 @@
 //! A vCPU with what EL2 needs to run it.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 
 use arch::{Errata, PstateFeatures};
 use vm::{Host, Vcpu, Vm};
 
+use crate::context::{Context, Features};
 use crate::cpu::CPUS;
 use crate::guest::Guest;
 use crate::host::GuestHost;
-use crate::{el1, gic};
+use crate::{el2, gic, time};
+
+/// What a vCPU is up to while its CPU does not run it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not turned on (`vm::Lifecycle` knows).
+    Off,
+    /// Wants the CPU.
+    Ready,
+    /// Sleeps until an interrupt is deliverable.
+    Waiting,
+}
 
 /// A vCPU. Only its CPU touches it, but for the boot CPU before that CPU looks for work.
 #[repr(C)]
@@ -26,55 +39,139 @@ pub struct VcpuContext {
     pub pstate: PstateFeatures,
     /// Number of its CPU.
     pub cpu: usize,
+    /// While it is not loaded.
+    pub state: State,
+    /// Its first entry of this life is still to come.
+    fresh: bool,
+    context: Context,
+    features: Features,
 }
 
 impl VcpuContext {
     /// Makes vCPU `index` of `guest` and gives it to `cpu`.
+    ///
+    /// # Errors
+    /// Where the CPU has no room for it.
     #[inline(never)]
-    pub fn assign(guest: &'static Guest, index: usize, cpu: usize) {
+    pub fn assign(guest: &'static Guest, index: usize, cpu: usize) -> Result<(), String> {
         let context = Box::leak(Box::new(Self {
             vcpu: Vcpu::new(index),
             guest,
             errata: crate::ids::errata(),
             pstate: crate::ids::pstate_features(),
             cpu,
+            state: State::Off,
+            fresh: true,
+            context: Context::reset(),
+            features: Features::default(),
         }));
-        if let Some(area) = CPUS.get(cpu) {
-            area.cpu.assigned.store(context, Ordering::Release);
+        guest.vm.host().place(index, cpu);
+        match CPUS.get(cpu) {
+            Some(area) if area.cpu.queue.add(context) => Ok(()),
+            _ => Err(alloc::format!("VM '{}': CPU {cpu} has no room for it", guest.config.name)),
         }
     }
 
-    /// Puts the vCPU into this CPU, as after a reset; its general registers are set already (`Vm::take_start`).
+    /// Becomes ready if it was turned on meanwhile, with the registers of a CPU out of reset.
+    pub fn take_start(&mut self) {
+        if self.state == State::Off && self.guest.vm.take_start(&mut self.vcpu) {
+            self.context = Context::reset();
+            self.fresh = true;
+            self.state = State::Ready;
+        }
+    }
+
+    /// Puts the vCPU into this CPU.
     pub fn load(&mut self) {
         let guest = self.guest;
         let host = guest.vm.host();
+        let cpu = crate::cpu::current();
+        self.features = Features::read();
         let vmpidr = 1 << 31 | Vm::<GuestHost>::mpidr(self.vcpu.index).raw();
         let epoch = guest.epoch.load(Ordering::Relaxed);
+        let hcr = el2::hcr(cpu.queue.shared());
         // SAFETY: registers that decide what EL1 and EL0 see; EL2's own translation does not depend on them. The VMID
-        // is this VM's alone, its root and tables live as long as the machine runs.
+        // is this VM's alone, its root and tables live as long as the machine runs. No stage-1 walk may mix the former
+        // guest's stage 1 with this one's stage 2 (Cortex-A57 1319537 and others): walks are off until TCR_EL1 is
+        // restored with the rest.
         unsafe {
-            asm!("msr vmpidr_el2, {}", "msr vtcr_el2, {}", "msr vttbr_el2, {}", "msr cntvoff_el2, {}", "isb",
-                in(reg) vmpidr, in(reg) guest.vtcr, in(reg) host.vttbr(), in(reg) epoch,
+            if self.errata.speculative_at {
+                asm!("msr tcr_el1, {}", "isb", in(reg) 1_u64 << 7 | 1 << 23, options(nostack));
+            }
+            asm!("msr vmpidr_el2, {}", "msr vtcr_el2, {}", "msr vttbr_el2, {}", "msr cntvoff_el2, {}",
+                "msr hcr_el2, {}", "isb",
+                in(reg) vmpidr, in(reg) guest.vtcr, in(reg) host.vttbr(), in(reg) epoch, in(reg) hcr,
                 options(nostack));
         }
-        el1::reset(&el1::Features::read());
-        if let Some(gic) = gic::get() {
-            gic.clear_ppi(self.cpu, crate::time::virtual_timer());
-            gic.reset_virtual();
+        if cpu.queue.take_residence(guest.index, self.vcpu.index, self.fresh) {
+            // Another vCPU of this VMID has run here, with other tables under the same ASIDs perhaps.
+            // SAFETY: drops copies only.
+            unsafe { asm!("tlbi vmalle1", "ic iallu", "dsb nsh", "isb", options(nostack)) };
         }
-        // Instructions and translations of a former life.
-        // SAFETY: drops copies only.
-        unsafe { asm!("ic iallu", "tlbi vmalle1", "dsb nsh", "isb", options(nostack)) };
-        self.plan();
+        self.fresh = false;
+        self.context.restore(&self.features);
+        let mut vgic = guest.vm.vgic().lock(&self.vcpu.order);
+        if let Some(gic) = gic::get() {
+            // The timer's interrupt is active as long as the guest has not deactivated its own.
+            let active = vgic.is_forwarded(self.vcpu.index, time::GUEST_VIRTUAL);
+            gic.set_ppi_active(self.cpu, time::virtual_timer(), active);
+        }
+        host.refill(self.vcpu.index, &mut vgic);
+        drop(vgic);
+        cpu.loaded.set(self);
+        cpu.queue.slice_end.set(time::now().saturating_add(time::slice()));
+    }
+
+    /// Takes the vCPU out of this CPU; it goes on later.
+    pub fn unload(&mut self, state: State) {
+        {
+            let vm = &self.guest.vm;
+            let mut vgic = vm.vgic().lock(&self.vcpu.order);
+            vm.host().fold_interrupts(self.vcpu.index, &mut vgic);
+        }
+        self.context.save(&self.features);
+        if let Some(gic) = gic::get() {
+            gic.set_ppi_active(self.cpu, time::virtual_timer(), false);
+        }
+        self.state = state;
+        crate::cpu::current().loaded.set(core::ptr::null_mut());
+    }
+
+    /// CNTPCT_EL0 at which the virtual timer of an unloaded vCPU expires, unless its interrupt is on its way already.
+    pub fn deadline(&self) -> Option<u64> {
+        let deadline = self.context.deadline()?;
+        let vgic = self.guest.vm.vgic().lock(&self.vcpu.order);
+        if vgic.is_forwarded(self.vcpu.index, time::GUEST_VIRTUAL) {
+            return None;
+        }
+        Some(deadline.wrapping_add(self.guest.epoch.load(Ordering::Relaxed)))
+    }
+
+    /// Whether an unloaded vCPU wants the CPU now. Its timer counts.
+    pub fn is_ready(&mut self, now: u64) -> bool {
+        if self.state == State::Off {
+            return false;
+        }
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            let mut vgic = self.guest.vm.vgic().lock(&self.vcpu.order);
+            vgic.forward(self.vcpu.index, time::GUEST_VIRTUAL, time::virtual_timer());
+        }
+        if self.state == State::Waiting {
+            let vgic = self.guest.vm.vgic().lock(&self.vcpu.order);
+            if !vgic.deliverable(self.vcpu.index) {
+                return false;
+            }
+            self.state = State::Ready;
+        }
+        true
     }
 
     /// A physical interrupt, acknowledged and left active, becomes the guest's.
+    #[inline]
     pub fn forward(&mut self, intid: u32, pintid: u32) {
         let vm = &self.guest.vm;
         let mut vgic = vm.vgic().lock(&self.vcpu.order);
-        // It is this vCPU's alone, so that nobody else must be planned.
-        vgic.forward(self.vcpu.index, intid, pintid);
-        vm.host().plan_interrupts(self.vcpu.index, &mut vgic);
+        vm.host().forward(self.vcpu.index, intid, pintid, &mut vgic);
     }
 
     /// Takes the list registers' state back and fills them again, where that is due.

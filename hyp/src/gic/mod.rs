@@ -20,6 +20,16 @@ pub const SPECIAL: u32 = 1020;
 /// List registers that the architecture allows at most.
 pub const MAX_LIST_REGISTERS: usize = 16;
 
+/// What a vCPU's virtual CPU interface holds besides the list registers. The default is that of a reset CPU.
+#[derive(Clone, Copy, Default)]
+pub struct VirtualInterface {
+    vmcr: u64,
+    /// Active priorities of group 0 (or, GICv2, of both).
+    ap0: [u64; 4],
+    /// Active priorities of group 1.
+    ap1: [u64; 4],
+}
+
 /// The machine's interrupt controller.
 pub enum Gic {
     /// GICv2 or GIC-400.
@@ -71,10 +81,6 @@ impl Gic {
     pub fn enable_ppi(&self, cpu: usize, intid: u32) {
         both!(self, g => g.enable_ppi(cpu, intid))
     }
-    /// Makes a private peripheral interrupt of this CPU neither pending nor active.
-    pub fn clear_ppi(&self, cpu: usize, intid: u32) {
-        both!(self, g => g.clear_ppi(cpu, intid))
-    }
     /// Takes the most urgent interrupt; `SPECIAL` and up is none.
     #[inline(always)]
     pub fn acknowledge(&self) -> u32 {
@@ -117,13 +123,25 @@ impl Gic {
     pub fn write_list_register(&self, n: usize, lr: ListRegister) {
         both!(self, g => g.write_list_register(n, lr))
     }
+    /// Zeroes EOIcount.
+    pub fn clear_eoi_count(&self) {
+        both!(self, g => g.clear_eoi_count())
+    }
     /// Writes ICH_HCR_EL2 or GICH_HCR.
     #[inline(always)]
     pub fn write_hcr(&self, hcr: u32) {
         both!(self, g => g.write_hcr(hcr))
     }
-    /// Puts this CPU's virtual interface into the state of a reset CPU.
-    pub fn reset_virtual(&self) {
-        both!(self, g => g.reset_virtual())
+    /// Whether a private peripheral interrupt of this CPU is active: then it does not arrive again.
+    pub fn set_ppi_active(&self, cpu: usize, intid: u32, active: bool) {
+        both!(self, g => g.set_ppi_active(cpu, intid, active))
+    }
+    /// Keeps what the loaded vCPU's interface holds besides the list registers, and turns it off.
+    pub fn save_virtual(&self) -> VirtualInterface {
+        both!(self, g => g.save_virtual())
+    }
+    /// Puts a vCPU's interface into this CPU, with empty list registers.
+    pub fn restore_virtual(&self, kept: &VirtualInterface) {
+        both!(self, g => g.restore_virtual(kept))
     }
 }

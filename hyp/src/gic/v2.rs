@@ -7,6 +7,8 @@ use arch::Pa;
 use arm_gic::gicv2::registers::{Gicc, Gicd};
 use vgic::{Interface, ListRegister};
 
+use super::VirtualInterface;
+
 use crate::cpu::MAX_CPUS;
 
 // Distributor (IHI 0048 4.3).
@@ -15,7 +17,7 @@ const GICD_TYPER: u64 = 0x4;
 const GICD_IGROUPR: u64 = 0x80;
 const GICD_ISENABLER: u64 = 0x100;
 const GICD_ICENABLER: u64 = 0x180;
-const GICD_ICPENDR: u64 = 0x280;
+const GICD_ISACTIVER: u64 = 0x300;
 const GICD_ICACTIVER: u64 = 0x380;
 const GICD_IPRIORITYR: u64 = 0x400;
 const GICD_ITARGETSR: u64 = 0x800;
@@ -105,9 +107,9 @@ impl GicV2 {
         write(self.gicd + GICD_ISENABLER, 1 << (intid & 31));
     }
 
-    pub fn clear_ppi(&self, _cpu: usize, intid: u32) {
-        write(self.gicd + GICD_ICACTIVER, 1 << (intid & 31));
-        write(self.gicd + GICD_ICPENDR, 1 << (intid & 31));
+    pub fn set_ppi_active(&self, _cpu: usize, intid: u32, active: bool) {
+        let register = if active { GICD_ISACTIVER } else { GICD_ICACTIVER };
+        write(self.gicd + register, 1 << (intid & 31));
     }
 
     #[inline(always)]
@@ -152,16 +154,28 @@ impl GicV2 {
         write(self.gich + GICH_LR + 4 * n as u64, lr.to_v2());
     }
 
+    pub fn clear_eoi_count(&self) {
+        write(self.gich + GICH_HCR, read(self.gich + GICH_HCR) & 0x7ff_ffff);
+    }
+
     pub fn write_hcr(&self, hcr: u32) {
         write(self.gich + GICH_HCR, hcr);
     }
 
-    pub fn reset_virtual(&self) {
+    pub fn save_virtual(&self) -> VirtualInterface {
+        let mut kept = VirtualInterface::default();
+        kept.vmcr = u64::from(read(self.gich + GICH_VMCR));
+        kept.ap0[0] = u64::from(read(self.gich + GICH_APR));
+        write(self.gich + GICH_HCR, 0);
+        kept
+    }
+
+    pub fn restore_virtual(&self, kept: &VirtualInterface) {
         for n in 0..self.list_registers as u64 {
             write(self.gich + GICH_LR + 4 * n, 0);
         }
-        write(self.gich + GICH_APR, 0);
-        write(self.gich + GICH_VMCR, 0);
+        write(self.gich + GICH_APR, kept.ap0[0] as u32);
+        write(self.gich + GICH_VMCR, kept.vmcr as u32);
         write(self.gich + GICH_HCR, 1);
     }
 }

@@ -11,13 +11,15 @@ use arm_gic::gicv3::{GicDistributor, GicRedistributor};
 use safe_mmio::UniqueMmioPointer;
 use vgic::{Interface, ListRegister};
 
+use super::VirtualInterface;
+
 use crate::barrier::isb;
 use crate::cpu::{self, MAX_CPUS};
 use crate::sysreg::*;
 
 const RD_FRAMES: u64 = 0x2_0000;
 const GICR_TYPER: u64 = 0x8;
-const GICR_ICPENDR0: u64 = 0x1_0280;
+const GICR_ISACTIVER0: u64 = 0x1_0300;
 const GICR_ICACTIVER0: u64 = 0x1_0380;
 const TYPER_LAST: u64 = 1 << 4;
 const TYPER_VLPIS: u64 = 1 << 1;
@@ -124,16 +126,14 @@ impl GicV3 {
         }
     }
 
-    pub fn clear_ppi(&self, cpu: usize, intid: u32) {
+    pub fn set_ppi_active(&self, cpu: usize, intid: u32, active: bool) {
         let Some(base) = self.redistributors.get(cpu).map(|b| b.load(Ordering::Acquire) as u64)
         else {
             return;
         };
-        if base == 0 {
-            return;
-        }
-        for register in [GICR_ICACTIVER0, GICR_ICPENDR0] {
-            // SAFETY: a register of this CPU's redistributor; writing 1 to a bit clears one interrupt's state.
+        if base != 0 {
+            let register = if active { GICR_ISACTIVER0 } else { GICR_ICACTIVER0 };
+            // SAFETY: a register of this CPU's redistributor; writing 1 to a bit sets or clears one interrupt's state.
             unsafe { ((base + register) as *mut u32).write_volatile(1 << (intid & 31)) };
         }
     }
@@ -194,30 +194,61 @@ impl GicV3 {
         write_lr(n, lr.to_v3());
     }
 
+    pub fn clear_eoi_count(&self) {
+        ich_hcr_el2::write(ich_hcr_el2::read() & 0x7ff_ffff);
+    }
+
     #[inline(always)]
     pub fn write_hcr(&self, hcr: u32) {
         ich_hcr_el2::write(u64::from(hcr));
     }
 
-    pub fn reset_virtual(&self) {
+    /// How many registers of active priorities each group has: follows from the preemption bits (IHI 0069 12.4.4).
+    fn active_priority_registers() -> usize {
+        match (ich_vtr_el2::read() >> 26 & 7) + 1 {
+            7.. => 4,
+            6 => 2,
+            _ => 1,
+        }
+    }
+
+    pub fn save_virtual(&self) -> VirtualInterface {
+        let mut kept = VirtualInterface { vmcr: ich_vmcr_el2::read(), ..Default::default() };
+        kept.ap0[0] = ich_ap0r0_el2::read();
+        kept.ap1[0] = ich_ap1r0_el2::read();
+        let count = Self::active_priority_registers();
+        if count > 1 {
+            kept.ap0[1] = ich_ap0r1_el2::read();
+            kept.ap1[1] = ich_ap1r1_el2::read();
+        }
+        if count > 2 {
+            kept.ap0[2] = ich_ap0r2_el2::read();
+            kept.ap1[2] = ich_ap1r2_el2::read();
+            kept.ap0[3] = ich_ap0r3_el2::read();
+            kept.ap1[3] = ich_ap1r3_el2::read();
+        }
+        ich_hcr_el2::write(0);
+        kept
+    }
+
+    pub fn restore_virtual(&self, kept: &VirtualInterface) {
         for n in 0..self.list_registers {
             write_lr(n, 0);
         }
-        // Active priorities: how many registers exist follows from the preemption bits (IHI 0069 12.4.4).
-        let preemption = (ich_vtr_el2::read() >> 26 & 7) + 1;
-        ich_ap0r0_el2::write(0);
-        ich_ap1r0_el2::write(0);
-        if preemption >= 6 {
-            ich_ap0r1_el2::write(0);
-            ich_ap1r1_el2::write(0);
+        ich_ap0r0_el2::write(kept.ap0[0]);
+        ich_ap1r0_el2::write(kept.ap1[0]);
+        let count = Self::active_priority_registers();
+        if count > 1 {
+            ich_ap0r1_el2::write(kept.ap0[1]);
+            ich_ap1r1_el2::write(kept.ap1[1]);
         }
-        if preemption >= 7 {
-            ich_ap0r2_el2::write(0);
-            ich_ap1r2_el2::write(0);
-            ich_ap0r3_el2::write(0);
-            ich_ap1r3_el2::write(0);
+        if count > 2 {
+            ich_ap0r2_el2::write(kept.ap0[2]);
+            ich_ap1r2_el2::write(kept.ap1[2]);
+            ich_ap0r3_el2::write(kept.ap0[3]);
+            ich_ap1r3_el2::write(kept.ap1[3]);
         }
-        ich_vmcr_el2::write(0);
+        ich_vmcr_el2::write(kept.vmcr);
         icc_sre_el1::write(7);
         ich_hcr_el2::write(1);
         isb();

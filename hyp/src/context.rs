@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Everything of EL1 and EL0 that a guest can write, but for the general registers: saved when a vCPU gives up its CPU,
+//! restored when it gets one again. A vCPU begins with [`Context::reset`]: nothing of another's life is left in a
+//! register.
+//!
+//! SVE, SME, MTE, PMU, SPE, trace and what else is hidden traps, so that there is nothing of it to switch.
+
+use core::arch::asm;
+
+use crate::gic::VirtualInterface;
+
+macro_rules! registers {
+    ($(#[$doc:meta])* $name:ident { $($field:ident = $reg:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Default)]
+        struct $name {
+            $($field: u64,)*
+        }
+
+        impl $name {
+            #[inline(always)]
+            fn save(&mut self) {
+                // SAFETY: registers of EL1 and EL0, which EL2 does not use; they exist where this is called.
+                unsafe {
+                    $(asm!(concat!("mrs {}, ", $reg), out(reg) self.$field,
+                        options(nomem, nostack, preserves_flags));)*
+                }
+            }
+
+            #[inline(always)]
+            fn restore(&self) {
+                // SAFETY: as for `save`; they take effect for the guest at the ERET.
+                unsafe {
+                    $(asm!(concat!("msr ", $reg, ", {}"), in(reg) self.$field,
+                        options(nomem, nostack, preserves_flags));)*
+                }
+            }
+        }
+    };
+}
+
+registers!(
+    /// Registers that every CPU has.
+    System {
+        sctlr = "sctlr_el1",
+        cpacr = "cpacr_el1",
+        ttbr0 = "ttbr0_el1",
+        ttbr1 = "ttbr1_el1",
+        tcr = "tcr_el1",
+        mair = "mair_el1",
+        amair = "amair_el1",
+        vbar = "vbar_el1",
+        contextidr = "contextidr_el1",
+        tpidr_el0 = "tpidr_el0",
+        tpidrro_el0 = "tpidrro_el0",
+        tpidr_el1 = "tpidr_el1",
+        sp_el0 = "sp_el0",
+        sp_el1 = "sp_el1",
+        elr = "elr_el1",
+        spsr = "spsr_el1",
+        esr = "esr_el1",
+        far = "far_el1",
+        afsr0 = "afsr0_el1",
+        afsr1 = "afsr1_el1",
+        par = "par_el1",
+        csselr = "csselr_el1",
+        mdscr = "mdscr_el1",
+        cntkctl = "cntkctl_el1",
+        cntv_cval = "cntv_cval_el0",
+        cntv_ctl = "cntv_ctl_el0",
+    }
+);
+
+registers!(
+    /// Keys of pointer authentication, by encoding (APIA, APIB, APDA, APDB, APGA).
+    Keys {
+        apia_lo = "S3_0_C2_C1_0",
+        apia_hi = "S3_0_C2_C1_1",
+        apib_lo = "S3_0_C2_C1_2",
+        apib_hi = "S3_0_C2_C1_3",
+        apda_lo = "S3_0_C2_C2_0",
+        apda_hi = "S3_0_C2_C2_1",
+        apdb_lo = "S3_0_C2_C2_2",
+        apdb_hi = "S3_0_C2_C2_3",
+        apga_lo = "S3_0_C2_C3_0",
+        apga_hi = "S3_0_C2_C3_1",
+    }
+);
+
+/// SCTLR_EL1 at reset: RES1 bits, MMU and caches off (DDI 0487 D17.2.118; bits that a CPU lacks ignore the write).
+const SCTLR_RESET: u64 = 0x30d0_0980;
+/// CNTV_CTL_EL0: ENABLE, and IMASK clear.
+const TIMER_ON: u64 = 1;
+const TIMER_BITS: u64 = 0b11;
+
+/// Breakpoints and watchpoints: value and control of each.
+#[derive(Clone, Default)]
+struct Debug {
+    breakpoints: [[u64; 2]; 16],
+    watchpoints: [[u64; 2]; 16],
+}
+
+/// FP/SIMD registers. EL2 is built without FP: the instructions below are for the guest's.
+#[derive(Clone)]
+#[repr(C, align(16))]
+struct Fp {
+    v: [[u64; 2]; 32],
+    fpcr: u64,
+    fpsr: u64,
+}
+
+/// The registers of one vCPU that has no CPU at the moment.
+#[derive(Clone)]
+pub struct Context {
+    system: System,
+    keys: Keys,
+    debug: Debug,
+    fp: Fp,
+    gic: VirtualInterface,
+}
+
+/// What this CPU has of what must be switched.
+#[derive(Clone, Copy, Default)]
+pub struct Features {
+    pauth: bool,
+    breakpoints: usize,
+    watchpoints: usize,
+}
+
+impl Features {
+    /// Reads the ID registers of this CPU.
+    pub fn read() -> Self {
+        let (dfr0, isar1, isar2): (u64, u64, u64);
+        // SAFETY: reads identification registers.
+        unsafe {
+            asm!("mrs {}, id_aa64dfr0_el1", "mrs {}, id_aa64isar1_el1", "mrs {}, S3_0_C0_C6_2",
+                out(reg) dfr0, out(reg) isar1, out(reg) isar2,
+                options(nomem, nostack, preserves_flags));
+        }
+        Self {
+            // APA, API, GPA, GPI; APA3, GPA3.
+            pauth: isar1 & 0xff00_0ff0 != 0 || isar2 & 0xff00 != 0,
+            breakpoints: (dfr0 >> 12 & 15) as usize + 1,
+            watchpoints: (dfr0 >> 20 & 15) as usize + 1,
+        }
+    }
+}
+
+impl Context {
+    /// The registers of a CPU out of reset.
+    pub fn reset() -> Self {
+        Self {
+            system: System { sctlr: SCTLR_RESET, ..System::default() },
+            keys: Keys::default(),
+            debug: Debug::default(),
+            fp: Fp { v: [[0; 2]; 32], fpcr: 0, fpsr: 0 },
+            gic: VirtualInterface::default(),
+        }
+    }
+
+    /// Takes the registers out of this CPU. The virtual timer stops: see [`Context::deadline`].
+    pub fn save(&mut self, features: &Features) {
+        self.system.save();
+        // SAFETY: stops the guest's timer; its state has just been kept.
+        unsafe { asm!("msr cntv_ctl_el0, xzr", options(nomem, nostack, preserves_flags)) };
+        if features.pauth {
+            self.keys.save();
+        }
+        self.debug.save(features);
+        self.fp.save();
+        if let Some(gic) = crate::gic::get() {
+            self.gic = gic.save_virtual();
+        }
+    }
+
+    /// Puts the registers into this CPU.
+    pub fn restore(&self, features: &Features) {
+        self.system.restore();
+        if features.pauth {
+            self.keys.restore();
+        }
+        self.debug.restore(features);
+        self.fp.restore();
+        if let Some(gic) = crate::gic::get() {
+            gic.restore_virtual(&self.gic);
+        }
+    }
+
+    /// When the saved virtual timer expires, in its own count (CNTVCT_EL0); `None` where it is off or masked.
+    pub fn deadline(&self) -> Option<u64> {
+        (self.system.cntv_ctl & TIMER_BITS == TIMER_ON).then_some(self.system.cntv_cval)
+    }
+}
+
+/// Hands the names of all debug register pairs to another macro.
+macro_rules! debug_pairs {
+    ($each:ident, $self:expr, $features:expr) => {
+        $each!($self.breakpoints, $features.breakpoints,
+            0 "dbgbvr0_el1" "dbgbcr0_el1", 1 "dbgbvr1_el1" "dbgbcr1_el1", 2 "dbgbvr2_el1" "dbgbcr2_el1",
+            3 "dbgbvr3_el1" "dbgbcr3_el1", 4 "dbgbvr4_el1" "dbgbcr4_el1", 5 "dbgbvr5_el1" "dbgbcr5_el1",
+            6 "dbgbvr6_el1" "dbgbcr6_el1", 7 "dbgbvr7_el1" "dbgbcr7_el1", 8 "dbgbvr8_el1" "dbgbcr8_el1",
+            9 "dbgbvr9_el1" "dbgbcr9_el1", 10 "dbgbvr10_el1" "dbgbcr10_el1", 11 "dbgbvr11_el1" "dbgbcr11_el1",
+            12 "dbgbvr12_el1" "dbgbcr12_el1", 13 "dbgbvr13_el1" "dbgbcr13_el1", 14 "dbgbvr14_el1" "dbgbcr14_el1",
+            15 "dbgbvr15_el1" "dbgbcr15_el1");
+        $each!($self.watchpoints, $features.watchpoints,
+            0 "dbgwvr0_el1" "dbgwcr0_el1", 1 "dbgwvr1_el1" "dbgwcr1_el1", 2 "dbgwvr2_el1" "dbgwcr2_el1",
+            3 "dbgwvr3_el1" "dbgwcr3_el1", 4 "dbgwvr4_el1" "dbgwcr4_el1", 5 "dbgwvr5_el1" "dbgwcr5_el1",
+            6 "dbgwvr6_el1" "dbgwcr6_el1", 7 "dbgwvr7_el1" "dbgwcr7_el1", 8 "dbgwvr8_el1" "dbgwcr8_el1",
+            9 "dbgwvr9_el1" "dbgwcr9_el1", 10 "dbgwvr10_el1" "dbgwcr10_el1", 11 "dbgwvr11_el1" "dbgwcr11_el1",
+            12 "dbgwvr12_el1" "dbgwcr12_el1", 13 "dbgwvr13_el1" "dbgwcr13_el1", 14 "dbgwvr14_el1" "dbgwcr14_el1",
+            15 "dbgwvr15_el1" "dbgwcr15_el1");
+    };
+}
+
+macro_rules! save_pairs {
+    ($array:expr, $count:expr, $($n:literal $value:literal $control:literal),*) => {
+        $(
+            if $n < $count {
+                let [value, control] = &mut $array[$n];
+                // SAFETY: debug registers of EL1 that ID_AA64DFR0_EL1 counts; none matches anything at EL2, as
+                // MDCR_EL2.TDE is clear.
+                unsafe {
+                    asm!(concat!("mrs {}, ", $value), concat!("mrs {}, ", $control),
+                        out(reg) *value, out(reg) *control, options(nomem, nostack, preserves_flags));
+                }
+            }
+        )*
+    };
+}
+
+macro_rules! restore_pairs {
+    ($array:expr, $count:expr, $($n:literal $value:literal $control:literal),*) => {
+        $(
+            if $n < $count {
+                let [value, control] = $array[$n];
+                // SAFETY: as in `save_pairs`.
+                unsafe {
+                    asm!(concat!("msr ", $value, ", {}"), concat!("msr ", $control, ", {}"),
+                        in(reg) value, in(reg) control, options(nomem, nostack, preserves_flags));
+                }
+            }
+        )*
+    };
+}
+
+impl Debug {
+    fn save(&mut self, features: &Features) {
+        debug_pairs!(save_pairs, self, features);
+    }
+
+    fn restore(&self, features: &Features) {
+        debug_pairs!(restore_pairs, self, features);
+    }
+}
+
+impl Fp {
+    fn save(&mut self) {
+        // SAFETY: stores 512 bytes to `v`, which has them; FP/SIMD registers belong to the guest alone.
+        unsafe {
+            asm!(
+                ".arch_extension fp", ".arch_extension simd",
+                "stp q0, q1, [{p}]", "stp q2, q3, [{p}, #32]", "stp q4, q5, [{p}, #64]",
+                "stp q6, q7, [{p}, #96]", "stp q8, q9, [{p}, #128]", "stp q10, q11, [{p}, #160]",
+                "stp q12, q13, [{p}, #192]", "stp q14, q15, [{p}, #224]", "stp q16, q17, [{p}, #256]",
+                "stp q18, q19, [{p}, #288]", "stp q20, q21, [{p}, #320]", "stp q22, q23, [{p}, #352]",
+                "stp q24, q25, [{p}, #384]", "stp q26, q27, [{p}, #416]", "stp q28, q29, [{p}, #448]",
+                "stp q30, q31, [{p}, #480]", "mrs {c}, fpcr", "mrs {s}, fpsr",
+                p = in(reg) self.v.as_mut_ptr(), c = out(reg) self.fpcr, s = out(reg) self.fpsr,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+
+    fn restore(&self) {
+        // SAFETY: as for `save`, the other way round.
+        unsafe {
+            asm!(
+                ".arch_extension fp", ".arch_extension simd",
+                "ldp q0, q1, [{p}]", "ldp q2, q3, [{p}, #32]", "ldp q4, q5, [{p}, #64]",
+                "ldp q6, q7, [{p}, #96]", "ldp q8, q9, [{p}, #128]", "ldp q10, q11, [{p}, #160]",
+                "ldp q12, q13, [{p}, #192]", "ldp q14, q15, [{p}, #224]", "ldp q16, q17, [{p}, #256]",
+                "ldp q18, q19, [{p}, #288]", "ldp q20, q21, [{p}, #320]", "ldp q22, q23, [{p}, #352]",
+                "ldp q24, q25, [{p}, #384]", "ldp q26, q27, [{p}, #416]", "ldp q28, q29, [{p}, #448]",
+                "ldp q30, q31, [{p}, #480]", "msr fpcr, {c}", "msr fpsr, {s}",
+                p = in(reg) self.v.as_ptr(), c = in(reg) self.fpcr, s = in(reg) self.fpsr,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The vCPUs of one CPU. Which vCPU belongs to which CPU is decided once, at boot.
+
+use core::cell::Cell;
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+use platform::MAX_VMS;
+
+use crate::vcpu::VcpuContext;
+
+/// vCPUs that one CPU can have: all that 8 VMs of 8 can ask for, on two CPUs.
+const CAPACITY: usize = 32;
+
+/// The vCPUs of a CPU, taken in turn. Filled by the boot CPU before any CPU looks for work; used by its CPU alone then.
+pub struct Queue {
+    vcpus: [AtomicPtr<VcpuContext>; CAPACITY],
+    length: AtomicUsize,
+    /// Place of the vCPU that ran last.
+    last: Cell<usize>,
+    /// CNTPCT_EL0 at which the running vCPU has had its share, if others wait for the CPU.
+    pub slice_end: Cell<u64>,
+    /// An interrupt has said that there may be something new: a kick, a deadline.
+    stirred: Cell<bool>,
+    /// For each VM, the number of its vCPU that ran here last, plus 1; 0 is nobody.
+    resident: [Cell<u8>; MAX_VMS],
+}
+
+impl Queue {
+    /// All zero: the image keeps it in .bss.
+    pub const fn new() -> Self {
+        Self {
+            vcpus: [const { AtomicPtr::new(core::ptr::null_mut()) }; CAPACITY],
+            length: AtomicUsize::new(0),
+            last: Cell::new(0),
+            slice_end: Cell::new(0),
+            stirred: Cell::new(false),
+            resident: [const { Cell::new(0) }; MAX_VMS],
+        }
+    }
+
+    /// Adds a vCPU; `false` where there is no room.
+    pub fn add(&self, vcpu: *mut VcpuContext) -> bool {
+        let place = self.length.load(Ordering::Relaxed);
+        let Some(slot) = self.vcpus.get(place) else { return false };
+        slot.store(vcpu, Ordering::Relaxed);
+        self.length.store(place + 1, Ordering::Release);
+        true
+    }
+
+    /// Whether vCPUs share this CPU, so that it needs a tick and WFI is a reason to switch.
+    #[inline(always)]
+    pub fn shared(&self) -> bool {
+        self.length.load(Ordering::Relaxed) > 1
+    }
+
+    /// All vCPUs, beginning behind the one that ran last.
+    pub fn in_turn(&self) -> impl Iterator<Item = (usize, *mut VcpuContext)> + '_ {
+        let length = self.length.load(Ordering::Acquire);
+        let first = self.last.get() + 1;
+        (0..length).map(move |n| (first + n) % length).filter_map(|place| {
+            let vcpu = self.vcpus.get(place)?.load(Ordering::Relaxed);
+            (!vcpu.is_null()).then_some((place, vcpu))
+        })
+    }
+
+    /// The vCPU at `place` runs now.
+    pub fn chose(&self, place: usize) {
+        self.last.set(place);
+    }
+
+    /// There may be something new.
+    pub fn stir(&self) {
+        self.stirred.set(true);
+    }
+
+    /// Whether there may be something new, once.
+    #[inline(always)]
+    pub fn take_stirred(&self) -> bool {
+        self.stirred.replace(false)
+    }
+
+    /// Says that vCPU `index` of VM `vm` runs here now, with or without a `fresh` life. `true` where instructions and
+    /// translations of another vCPU of the same VMID may still be here.
+    pub fn take_residence(&self, vm: usize, index: usize, fresh: bool) -> bool {
+        let Some(resident) = self.resident.get(vm) else { return true };
+        let now = index as u8 + 1;
+        let before = resident.replace(now);
+        fresh || (before != now && before != 0)
+    }
+}
