@@ -234,7 +234,7 @@ pub fn enable() {
 
 /// Switches them off. Code and data are mapped by identity, so the next instruction is the next one.
 pub fn disable() {
-    clean_stack();
+    clean_image();
     msr!("sctlr_el1", SCTLR_OFF);
     plain!("isb", "tlbi vmalle1", "dsb sy", "isb");
 }
@@ -246,7 +246,7 @@ pub fn enabled() -> bool {
 
 /// Cleans the whole image with its data to the point of coherency, as accesses go past the caches from
 /// here on, and invalidates it, so that nothing old comes back.
-fn clean_stack() {
+pub fn clean_image() {
     let line = 4_u64 << (mrs!("ctr_el0") >> 16 & 0xf);
     let footprint = crate::boot::footprint();
     let mut at = footprint.start;

@@ -10,4 +10,8 @@ mod d_refuse;
 mod d_state;
 mod e_races;
 mod f_exhaustion;
+mod g_reset;
+mod i_interrupts;
+mod i_registers;
+mod psci;
 mod selftest;
