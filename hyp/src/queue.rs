@@ -4,16 +4,13 @@
 use core::cell::Cell;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-use platform::MAX_VMS;
+use platform::{MAX_VMS, VCPUS_PER_CPU};
 
 use crate::vcpu::VcpuContext;
 
-/// vCPUs that one CPU can have: all that 8 VMs of 8 can ask for, on two CPUs.
-const CAPACITY: usize = 32;
-
 /// The vCPUs of a CPU, taken in turn. Filled by the boot CPU before any CPU looks for work; used by its CPU alone then.
 pub struct Queue {
-    vcpus: [AtomicPtr<VcpuContext>; CAPACITY],
+    vcpus: [AtomicPtr<VcpuContext>; VCPUS_PER_CPU],
     length: AtomicUsize,
     /// Place of the vCPU that ran last.
     last: Cell<usize>,
@@ -29,7 +26,7 @@ impl Queue {
     /// All zero: the image keeps it in .bss.
     pub const fn new() -> Self {
         Self {
-            vcpus: [const { AtomicPtr::new(core::ptr::null_mut()) }; CAPACITY],
+            vcpus: [const { AtomicPtr::new(core::ptr::null_mut()) }; VCPUS_PER_CPU],
             length: AtomicUsize::new(0),
             last: Cell::new(0),
             slice_end: Cell::new(0),

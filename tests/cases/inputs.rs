@@ -75,12 +75,14 @@ fn no_vcpu(lab: &Lab) -> Checked {
 
 // scenario: J2 F5
 fn more_vcpus_than_cpus(lab: &Lab) -> Checked {
-    words(lab, "demo vm.name=wide vm.cpus=3", &["wide", "3"])
+    words(lab, "demo vm.name=wide vm.cpus=9", &["vm.cpus=9"])
 }
 
 // scenario: J2 F5
 fn more_vcpus_than_cpus_together(lab: &Lab) -> Checked {
-    lab.refused(&lab.machine_with(&["demo vm.cpus=2", "demo vm.name=last vm.cpus=1"]), &["3"])
+    let five = ["a", "b", "c", "d", "e"].map(|n| format!("demo vm.name={n} vm.mem=4M vm.cpus=8"));
+    let machine = lab.machine_with(&five.each_ref().map(String::as_str));
+    lab.refused(&Machine { cpus: 1, ..machine }, &["40 vCPUs", "e 8", "on 1 CPUs", "at most 32"])
 }
 
 // scenario: J2

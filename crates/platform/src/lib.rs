@@ -81,6 +81,6 @@ pub use map::{
 pub use seed::{GuestSeeds, Seeds};
 pub use vms::{
     DEFAULT_IPA_BITS, DEFAULT_MEM, DEFAULT_POOL_PAGES, MAX_BOOTARGS, MAX_VMS, Machine, Occupied,
-    VmConfig, vms,
+    VCPUS_PER_CPU, VmConfig, vms,
 };
 pub use words::{MAX_NAME, MAX_POOL_PAGES, MAX_RANGES, MAX_VCPUS, WORDS};

@@ -16,6 +16,8 @@ use mmio_guard::{Dialect, Policy};
 
 /// Most VMs.
 pub const MAX_VMS: usize = 8;
+/// Most vCPUs that share one CPU.
+pub const VCPUS_PER_CPU: usize = 32;
 /// RAM of a VM without `vm.mem`, in bytes.
 pub const DEFAULT_MEM: u64 = 128 << 20;
 /// IPA bits of a VM without `vm.ipa`, where the CPU has as many.
@@ -370,15 +372,17 @@ fn check_addresses(
 /// What all VMs want together, against what the machine has.
 fn check_totals(machine: &Machine<'_>, configs: &[VmConfig]) -> Result<(), Error> {
     let vcpus = configs.iter().fold(0_usize, |sum, config| sum.saturating_add(config.vcpus));
-    if vcpus > machine.cpus {
+    let most = machine.cpus.saturating_mul(VCPUS_PER_CPU);
+    if vcpus > most {
         let each: Vec<String> =
             configs.iter().map(|config| format!("{} {}", config.name, config.vcpus)).collect();
         return Err(err!(
             Vm,
-            "{vcpus} vCPUs ({}) on {} CPUs: each needs its own; lower vm.cpus or start with \
-             more CPUs (on QEMU -smp {vcpus})",
+            "{vcpus} vCPUs ({}) on {} CPUs: at most {VCPUS_PER_CPU} can share a CPU; lower \
+             vm.cpus or start with more CPUs (on QEMU -smp {})",
             each.join(", "),
-            machine.cpus
+            machine.cpus,
+            vcpus.div_ceil(VCPUS_PER_CPU)
         ));
     }
     let own: Vec<Range<Pa>> = machine.own.iter().map(|own| own.range).collect();

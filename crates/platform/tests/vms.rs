@@ -296,12 +296,18 @@ fn a_ramdisk_that_does_not_fit_is_refused() {
 }
 
 #[test]
-fn vcpus_beyond_the_cpus_are_refused_with_each_share() {
-    assert_eq!(one("vm.cpus=4").vm().vcpus, 4);
-    let message = one("vm.cpus=5").refusal();
-    assert_says(&message, &["5 vCPUs (vm0 5) on 4 CPUs", "vm.cpus", "-smp 5"]);
-    let two = one("vm.cpus=3 vm.name=a").kernel(0x5100_0000, 0x1000, "vm.cpus=2 vm.name=b");
-    assert_says(&two.refusal(), &["5 vCPUs (a 3, b 2) on 4 CPUs"]);
+fn vcpus_may_share_cpus_and_too_many_are_refused_with_each_share() {
+    let mut shared = one("vm.cpus=8");
+    shared.cpus = 1;
+    assert_eq!(shared.vm().vcpus, 8);
+    let mut five = one("vm.mem=4M vm.cpus=8 vm.name=a");
+    five.cpus = 1;
+    for (n, name) in ["b", "c", "d", "e"].into_iter().enumerate() {
+        let words = format!("vm.mem=4M vm.cpus=8 vm.name={name}");
+        five = five.kernel(0x5100_0000 + n as u64 * 0x10_0000, 0x1000, &words);
+    }
+    let says = ["40 vCPUs (a 8, b 8, c 8, d 8, e 8) on 1 CPUs", "at most 32", "vm.cpus", "-smp 2"];
+    assert_says(&five.refusal(), &says);
 }
 
 #[test]
@@ -514,7 +520,7 @@ proptest! {
         }
         let Ok(vms) = bench.vms() else { return Ok(()) };
         let vm = &vms[0];
-        prop_assert!(mem > 0 && mem % 2 == 0 && (1..=4).contains(&vm.vcpus));
+        prop_assert!(mem > 0 && mem % 2 == 0 && (1..=8).contains(&vm.vcpus));
         prop_assert!((32..=44).contains(&vm.ipa_bits));
         prop_assert!(vm.ram.end().raw() <= 1 << vm.ipa_bits);
         let home = vm.placement.image_rom.map_or(vm.ram, |rom| vm.roms[rom]);
