@@ -33,7 +33,7 @@ impl Vgic {
         let intid = (value >> 24) as u32 & 0xf;
         if value & (ELSEWHERE | IRM | 0xffff) == itself
             && matches!(self.config.version(), Version::V3)
-            && let Some(placed) = self.place_now(vcpu, intid, empty, None)
+            && let Some(placed) = self.place_now(vcpu, intid, empty, None, None)
         {
             return Ok(placed);
         }
@@ -50,14 +50,14 @@ impl Vgic {
         empty: u16,
     ) -> Result<(usize, ListRegister), VcpuSet> {
         if intid.wrapping_sub(SGIS) < PRIVATE - SGIS
-            && let Some(placed) = self.place_now(vcpu, intid, empty, Some(pintid & 0x1fff))
+            && let Some(placed) = self.place_now(vcpu, intid, empty, Some(pintid & 0x1fff), None)
         {
             return Ok(placed);
         }
         Err(self.forward(vcpu, intid, pintid))
     }
 
-    /// Places a private interrupt that has just become pending: an SGI, or a forwarded PPI. `None`, and nothing changed,
+    /// Places a private interrupt that has just become pending: an SGI (of GICv2: with its source), or a forwarded PPI. `None`, and nothing changed,
     /// where that needs more thought.
     #[inline(always)]
     fn place_now(
@@ -66,6 +66,7 @@ impl Vgic {
         intid: u32,
         empty: u16,
         hw: Option<u32>,
+        source: Option<u8>,
     ) -> Option<(usize, ListRegister)> {
         let groups = self.groups;
         let slots = self.config.all_slots();
@@ -89,6 +90,9 @@ impl Vgic {
             if empty & slot == 0 || hw.is_some() != (cpu.hw & slot != 0) {
                 return None;
             }
+            if let Some(source) = source {
+                cpu.slots.get_mut(s as usize)?.source = source;
+            }
             cpu.pending |= slot;
             // It may have become pending again before this.
             bank.latch &= !mask;
@@ -99,7 +103,8 @@ impl Vgic {
             }
             s = free.trailing_zeros();
             let slot = bit(s) as u16;
-            *cpu.slots.get_mut(s as usize)? = Slot { intid: intid as u16, source: 0 };
+            *cpu.slots.get_mut(s as usize)? =
+                Slot { intid: intid as u16, source: source.unwrap_or(0) };
             *bank.slot.get_mut(intid as usize & 31)? = s as u8;
             cpu.used |= slot;
             cpu.pending |= slot;
@@ -121,7 +126,7 @@ impl Vgic {
             group1: bank.group1 & mask != 0,
             hw,
             eoi: false,
-            source: 0,
+            source: source.unwrap_or(0),
         };
         Some((s as usize, lr))
     }
@@ -145,12 +150,23 @@ impl Vgic {
             && latched & latched.wrapping_sub(1) == 0
             && latched != 0
             && bank.line & !(bank.edge | bank.in_lr) & allowed == 0
-            && matches!(self.config.version(), Version::V3)
         {
             let n = latched.trailing_zeros();
             let forwarded = bank.forwarded & latched != 0;
             let hw = if forwarded { Some(u32::from(bank.physical_of(n))) } else { None };
-            if let Some((s, lr)) = self.place_now(vcpu, n, empty, hw) {
+            // None for all but GICv2 SGIs.
+            let sources = cpu.sources.get(n as usize).copied().unwrap_or(0);
+            if sources & sources.wrapping_sub(1) == 0
+                && let source =
+                    if sources == 0 { None } else { Some(sources.trailing_zeros() as u8) }
+                && let Some((s, lr)) = self.place_now(vcpu, n, empty, hw, source)
+            {
+                if sources != 0
+                    && let Some(cpu) = self.cpus.get_mut(vcpu)
+                    && let Some(sources) = cpu.sources.get_mut(n as usize)
+                {
+                    *sources = 0;
+                }
                 return Quick::One(s, lr);
             }
         }

@@ -248,13 +248,6 @@ impl Vgic {
             .unwrap_or(false)
     }
 
-    /// Whether a physical interrupt stands behind `intid`: it is active until the guest deactivates its own. As last folded.
-    pub fn is_forwarded(&self, vcpu: usize, intid: u32) -> bool {
-        self.input(vcpu, intid)
-            .and_then(|(at, mask)| Some(self.bank(at)?.forwarded & mask != 0))
-            .unwrap_or(false)
-    }
-
     /// A physical interrupt that must be deactivated by software; a PPI on the CPU of `vcpu`. Call it until it returns `None`.
     pub fn take_released(&mut self, vcpu: usize) -> Option<u32> {
         fn take(bank: &mut Bank) -> Option<u32> {
