@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use arch::{Ipa, Pa, Range, Stage2Geometry, VisibleCpu};
 use lock::Order;
-use platform::{Board, GuestHardware, VmConfig, guest_tree};
+use platform::{Board, GICC_BASE, GICC_SIZE, GuestHardware, VmConfig, guest_tree};
 use spin::Once;
 use stage2::{Attr, Pool, Stage2, tables_for};
 
@@ -95,6 +95,11 @@ impl Guest {
         let mut tables = tables_for(&geometry, config.ram, 2);
         for rom in &config.roms {
             tables += tables_for(&geometry, *rom, 3);
+        }
+        if config.gic == platform::GicVersion::V2 {
+            // The pages of GICV are leaves, while they are declared or the guard is not active.
+            let gicv = Range::<Ipa>::new(Ipa::new(GICC_BASE), GICC_SIZE);
+            tables += gicv.map_or(0, |gicv| tables_for(&geometry, gicv, 3));
         }
         let pool_bytes = (tables + config.pool_pages as u64) * PAGE;
         let pool_start = memory::take(pool_bytes, PAGE).ok_or_else(|| short("stage-2 tables"))?;
