@@ -10,6 +10,7 @@
 //! - [`Refusal`], [`Reason`]: why an access was aborted; [`Refusal::line`] says it to people.
 //! - [`Lifecycle`]: vCPUs on and off, and the way from a running VM to a stopped one or a new life.
 //! - [`trace::Ring`], [`RateLimit`], [`mux::Mux`]: how refusals and consoles reach the outside, bounded.
+//! - [`keys::Keys`]: whose the keyboard is.
 //!
 //! # Invariants
 //! - The guard is asked before any device is, the interrupt controller included.
@@ -37,6 +38,7 @@ mod features;
 mod guard;
 mod guard_calls;
 mod host;
+pub mod keys;
 mod lifecycle;
 mod line;
 mod memory;

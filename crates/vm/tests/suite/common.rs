@@ -1,17 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A machine for tests, and VMs on it.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
+#![allow(dead_code)]
 
 use arch::{
-    Access, DataAbort, Exit, Fault, FaultKind, InstructionAbort, Ipa, PAGE_SIZE, Pa, Range, Va,
-    VcpuSet, Width,
+    Access, DataAbort, Errata, Exit, ExitInfo, Fault, FaultKind, InstructionAbort, Ipa, PAGE_SIZE,
+    Pa, Range, Va, VcpuSet, Width,
 };
 use lock::Order;
 use mmio_guard::{Dialect, Policy};
@@ -21,7 +14,10 @@ use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use vgic::Vgic;
-use vm::{Direct, Host, ID_REGISTERS, Outcome, Setup, Vcpu, Vm, Workarounds, on_exit};
+use vm::{
+    Abort, Direct, Fast, Host, ID_REGISTERS, Outcome, Setup, Vcpu, Vm, Workarounds, fast_exit,
+    finish, on_exit,
+};
 
 /// Where a VM's RAM begins, and how much of it there is.
 pub const RAM: u64 = 0x4000_0000;
@@ -193,6 +189,10 @@ pub struct Rig {
     pub vm: Arc<Vm<Machine>>,
     pub vcpus: Vec<Vcpu>,
     pub order: Order,
+    /// Leave the short way out.
+    pub slow: bool,
+    /// Exits that the short way would not judge.
+    pub went_slow: u64,
 }
 
 impl Config {
@@ -238,7 +238,7 @@ impl Config {
             pa += 0x4000_0000;
         }
         let vcpus = (0..self.vcpus).map(Vcpu::new).collect();
-        Ok(Rig { machine, vm: Arc::new(vm), vcpus, order })
+        Ok(Rig { machine, vm: Arc::new(vm), vcpus, order, slow: false, went_slow: 0 })
     }
 
     /// A VM in its first life, vCPU 0 on.
@@ -280,8 +280,33 @@ impl Rig {
         assert!(self.vm.take_start(&mut self.vcpus[0]));
     }
 
+    /// An exit as EL2 handles it: the short way first, then the long one.
     pub fn exit(&mut self, vcpu: usize, exit: Exit) -> Outcome {
+        let info = encode(exit);
+        assert_eq!(arch::decode(info, &Errata::NONE), exit, "{info:x?}");
+        if self.slow { self.exit_slow(vcpu, exit) } else { self.exit_raw(vcpu, info) }
+    }
+
+    pub fn exit_slow(&mut self, vcpu: usize, exit: Exit) -> Outcome {
         on_exit(exit, &mut self.vcpus[vcpu], &self.vm)
+    }
+
+    pub fn exit_raw(&mut self, vcpu: usize, info: ExitInfo) -> Outcome {
+        let me = &mut self.vcpus[vcpu];
+        let mut fast = fast_exit(&info, &Errata::NONE, me, &self.vm);
+        if let Fast::Later(later) = fast {
+            fast = finish(later, me, &self.vm);
+        }
+        match fast {
+            Fast::Resume => Outcome::Resume,
+            Fast::Advance => Outcome::Advance { il: true },
+            Fast::Abort(abort) => Outcome::Abort(abort),
+            Fast::Later(_) => panic!("finish leaves nothing for later"),
+            Fast::Slow => {
+                self.went_slow += 1;
+                on_exit(arch::decode(info, &Errata::NONE), me, &self.vm)
+            }
+        }
     }
 
     /// A call by HVC #0 of vCPU 0: its results. x4 and up must survive.
@@ -346,7 +371,7 @@ impl Rig {
         self.vcpus[0].regs.x[5] = 0xdead_dead_dead_dead;
         match self.load(ipa, width) {
             Outcome::Advance { il: true } => Ok(self.vcpus[0].regs.x[5]),
-            Outcome::Abort(vm::Abort { walk: false, .. }) => {
+            Outcome::Abort(Abort { walk: false, .. }) => {
                 assert_eq!(self.vcpus[0].regs.x[5], 0xdead_dead_dead_dead, "target changed");
                 Err(self.vcpus[0].refusal.reason)
             }
@@ -358,7 +383,7 @@ impl Rig {
     pub fn write(&mut self, ipa: u64, width: Width, value: u64) -> Result<(), vm::Reason> {
         match self.store(ipa, width, value) {
             Outcome::Advance { il: true } => Ok(()),
-            Outcome::Abort(vm::Abort { walk: false, .. }) => Err(self.vcpus[0].refusal.reason),
+            Outcome::Abort(Abort { walk: false, .. }) => Err(self.vcpus[0].refusal.reason),
             other => panic!("{other:?}"),
         }
     }
@@ -413,3 +438,133 @@ pub fn fetch(ipa: u64) -> InstructionAbort {
 pub fn page(base: u64, n: u64) -> u64 {
     base + n * PAGE_SIZE
 }
+
+const POISON: u64 = 0x0000_0bad_0bad_0ba0;
+
+/// The syndrome registers of an exit; HPFAR_EL2 is poisoned where the architecture leaves it UNKNOWN.
+pub fn encode(exit: Exit) -> ExitInfo {
+    let ec = |ec: u64| ec << 26;
+    let il = |il: bool| u64::from(il) << 25;
+    match exit {
+        Exit::Hvc { imm } => info(ec(0x16) | il(true) | u64::from(imm)),
+        Exit::Smc { imm } => info(ec(0x17) | il(true) | u64::from(imm)),
+        Exit::Wfx { wfe, il: long } => info(ec(1) | il(long) | u64::from(wfe)),
+        Exit::Undefined { ec: class } => info(ec(class.into()) | il(true)),
+        Exit::SysReg(access) => {
+            let (op0, op1, crn, crm, op2) = arch::sysreg::fields(access.reg);
+            info(
+                ec(0x18)
+                    | il(true)
+                    | u64::from(op0) << 20
+                    | u64::from(op2) << 17
+                    | u64::from(op1) << 14
+                    | u64::from(crn) << 10
+                    | u64::from(access.rt) << 5
+                    | u64::from(crm) << 1
+                    | u64::from(!access.write),
+            )
+        }
+        Exit::DataAbort(abort) => {
+            let syndrome = abort.access.map_or(0, |access| {
+                1 << 24
+                    | (access.width as u64) << 22
+                    | u64::from(access.sign_extend) << 21
+                    | u64::from(access.reg) << 16
+                    | u64::from(access.sixty_four) << 15
+                    | u64::from(access.acquire_release) << 14
+            });
+            ExitInfo {
+                esr: ec(0x24)
+                    | il(abort.il)
+                    | syndrome
+                    | u64::from(abort.cm) << 8
+                    | u64::from(abort.s1ptw) << 7
+                    | u64::from(abort.write) << 6
+                    | status(abort.fault),
+                far: abort.va.raw(),
+                hpfar: hpfar(abort.ipa),
+            }
+        }
+        Exit::InstructionAbort(abort) => ExitInfo {
+            esr: ec(0x20) | il(true) | u64::from(abort.s1ptw) << 7 | status(abort.fault),
+            far: abort.va.raw(),
+            hpfar: hpfar(abort.ipa),
+        },
+    }
+}
+
+fn info(esr: u64) -> ExitInfo {
+    ExitInfo { esr, far: POISON, hpfar: POISON }
+}
+
+fn hpfar(ipa: Option<Ipa>) -> u64 {
+    ipa.map_or(POISON, |ipa| ipa.raw() >> 12 << 4)
+}
+
+fn status(fault: Fault) -> u64 {
+    let level = fault.level as u64 & 3;
+    match fault.kind {
+        FaultKind::AddressSize => level,
+        FaultKind::Translation => 0x04 | level,
+        FaultKind::AccessFlag => 0x08 | level,
+        FaultKind::Permission => 0x0c | level,
+        FaultKind::External => 0x10,
+        FaultKind::ExternalOnWalk => 0x14 | level,
+        FaultKind::Other => 0x21,
+    }
+}
+
+/// Runs `test` under both dialects and, of each, the policies.
+pub fn everywhere(policies: &[Policy], mut test: impl FnMut(&mut Rig, Policy, Dialect)) {
+    for dialect in [Dialect::Pkvm, Dialect::Series] {
+        for policy in policies {
+            for slow in [false, true] {
+                let mut rig = rig(*policy, dialect);
+                rig.slow = slow;
+                test(&mut rig, *policy, dialect);
+                rig.machine.fake.assert_quiet();
+            }
+        }
+    }
+}
+
+/// ids of the guard's calls in a dialect.
+pub struct Ids {
+    pub info: u32,
+    pub enroll: u32,
+    pub map: u32,
+    pub unmap: u32,
+}
+
+pub fn ids(dialect: Dialect) -> Ids {
+    match dialect {
+        Dialect::Pkvm => {
+            Ids { info: 0xc600_0005, enroll: 0xc600_0006, map: 0xc600_0007, unmap: 0xc600_0008 }
+        }
+        Dialect::Series => {
+            Ids { info: 0xc600_0002, enroll: 0xc600_0003, map: 0xc600_0004, unmap: 0xc600_0005 }
+        }
+    }
+}
+
+/// What a MAP or UNMAP that was granted answers.
+pub fn done(dialect: Dialect) -> [u64; 4] {
+    if dialect == Dialect::Pkvm { OK_1 } else { OK }
+}
+
+/// What one that was not answers.
+pub fn failed(dialect: Dialect) -> [u64; 4] {
+    if dialect == Dialect::Pkvm { INVALID } else { NOT_SUPPORTED }
+}
+
+pub const ENROL: Policy = Policy::Enrol;
+pub const ENFORCE: Policy = Policy::Enforce;
+pub const OFF: Policy = Policy::Off;
+pub const MEMINFO: u32 = 0xc600_0002;
+pub const MEM_SHARE: u32 = 0xc600_0003;
+pub const MEM_UNSHARE: u32 = 0xc600_0004;
+pub const RELINQUISH: u32 = 0xc600_0009;
+pub const RANGE_MAP: u32 = 0xc600_000a;
+pub const RANGE_UNMAP: u32 = 0xc600_000b;
+pub const QUERY: u32 = 0xc600_f001;
+pub const COUNTERS: u32 = 0xc600_f002;

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The thinnest path: ask, touch, declare, use.
 
-
-use arch::{AbortKind, Width};
 use crate::common::{OK_1, TEST, rig};
+use arch::{AbortKind, Width};
 use mmio_guard::{Dialect, Policy};
 use vm::{Abort, Outcome, Reason};
 

@@ -8,5 +8,10 @@
     clippy::arithmetic_side_effects
 )]
 
+mod accesses;
+mod calls;
 mod common;
 mod first_path;
+mod smccc;
+mod sysregs;
+mod threats;

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Trapped system registers.
+
+use crate::common::*;
+use arch::sysreg::*;
+use arch::{Exit, SysRegAccess, VcpuSet};
+use mmio_guard::Dialect;
+use vgic::Version;
+use vm::Outcome;
+
+const ADVANCE: Outcome = Outcome::Advance { il: true };
+
+fn mrs(reg: u16, rt: u8) -> Exit {
+    Exit::SysReg(SysRegAccess { reg, rt, write: false })
+}
+
+fn msr(reg: u16, rt: u8) -> Exit {
+    Exit::SysReg(SysRegAccess { reg, rt, write: true })
+}
+
+fn ids() -> [u64; vm::ID_REGISTERS] {
+    core::array::from_fn(|n| 0x1_0000 + n as u64)
+}
+
+#[test]
+fn id_registers_read_what_setup_says() {
+    let mut rig = Config { ids: ids(), ..Config::default() }.build();
+    for slow in [false, true] {
+        rig.slow = slow;
+        for crm in 1..8_u16 {
+            for op2 in 0..8 {
+                rig.vcpus[0].regs.x[9] = u64::MAX;
+                assert_eq!(rig.exit(0, mrs(sys(3, 0, 0, crm, op2), 9)), ADVANCE);
+                assert_eq!(rig.vcpus[0].regs.x[9], 0x1_0000 + u64::from(crm << 3 | op2));
+            }
+        }
+    }
+    assert_eq!(rig.went_slow, 0);
+}
+
+#[test]
+fn id_registers_into_xzr_change_nothing() {
+    let mut rig = Config { ids: ids(), ..Config::default() }.build();
+    for slow in [false, true] {
+        rig.slow = slow;
+        let before = rig.vcpus[0].regs.clone();
+        assert_eq!(rig.exit(0, mrs(ID_AA64PFR0_EL1, 31)), ADVANCE);
+        assert_eq!(rig.vcpus[0].regs, before);
+    }
+}
+
+#[test]
+fn id_registers_cannot_be_written() {
+    let mut rig = rig(OFF, Dialect::Pkvm);
+    for crm in 0..8 {
+        assert_eq!(rig.exit(0, msr(sys(3, 0, 0, crm, 1), 3)), Outcome::Undefined);
+    }
+}
+
+#[test]
+fn crm_0_and_8_are_no_id_registers_of_ours() {
+    let mut rig = Config { ids: ids(), ..Config::default() }.build();
+    for reg in [MIDR_EL1, REVIDR_EL1, MPIDR_EL1, sys(3, 0, 0, 8, 0), sys(3, 0, 0, 15, 7), AIDR_EL1]
+    {
+        assert_eq!(rig.exit(0, mrs(reg, 0)), Outcome::Undefined, "{reg:#x}");
+    }
+}
+
+#[test]
+fn sgi1r_sends_to_the_others_and_to_oneself() {
+    for slow in [false, true] {
+        let config = Config { policy: OFF, vcpus: 3, ..Config::default() };
+        let mut rig = config.build();
+        rig.slow = slow;
+        enable_sgis(&mut rig, 3);
+        rig.machine.log().kicked.clear();
+        rig.machine.log().planned.clear();
+        rig.vcpus[0].regs.x[4] = 2 << 24 | 0b110;
+        assert_eq!(rig.exit(0, msr(ICC_SGI1R_EL1, 4)), ADVANCE);
+        assert_eq!(rig.machine.log().kicked, [VcpuSet::from_bits(0b110)]);
+        assert!(rig.machine.log().planned.is_empty());
+        rig.vcpus[0].regs.x[4] = 3 << 24 | 0b001;
+        assert_eq!(rig.exit(0, msr(ICC_SGI1R_EL1, 4)), ADVANCE);
+        assert_eq!(rig.machine.log().planned, [0], "its own list registers, here and now");
+        assert_eq!(rig.machine.log().kicked.len(), 1);
+        let vgic = rig.vm.vgic().lock(&rig.order);
+        assert!(vgic.deliverable(0) && vgic.deliverable(1) && vgic.deliverable(2));
+    }
+}
+
+/// Group 1 on in the distributor, as a guest does it.
+fn enable_sgis(rig: &mut Rig, vcpus: u64) {
+    rig.write(GICD, arch::Width::B4, 0b10).unwrap();
+    for vcpu in 0..vcpus {
+        rig.write(GICR + vcpu * 0x2_0000 + 0x1_0100, arch::Width::B4, 0xffff).unwrap();
+    }
+}
+
+#[test]
+fn sgi_registers_are_write_only() {
+    let mut rig = rig(OFF, Dialect::Pkvm);
+    for reg in [ICC_SGI1R_EL1, ICC_SGI0R_EL1, ICC_ASGI1R_EL1, ICC_DIR_EL1] {
+        assert_eq!(rig.exit(0, mrs(reg, 0)), Outcome::Undefined);
+        assert_eq!(rig.exit(0, msr(reg, 31)), ADVANCE, "XZR: SGI 0 to nobody");
+    }
+}
+
+#[test]
+fn gicv3_registers_do_not_exist_under_gicv2() {
+    let mut rig = Config { version: Version::V2, ..Config::default() }.build();
+    for slow in [false, true] {
+        rig.slow = slow;
+        for reg in [ICC_SGI1R_EL1, ICC_SGI0R_EL1, ICC_ASGI1R_EL1, ICC_DIR_EL1, ICC_SRE_EL1] {
+            assert_eq!(rig.exit(0, msr(reg, 2)), Outcome::Undefined, "{reg:#x}");
+            assert_eq!(rig.exit(0, mrs(reg, 2)), Outcome::Undefined);
+        }
+    }
+}
+
+#[test]
+fn a_trapped_deactivation_folds_first_and_plans_after() {
+    let mut rig = rig(OFF, Dialect::Pkvm);
+    rig.vcpus[0].regs.x[1] = 27;
+    assert_eq!(rig.exit(0, msr(ICC_DIR_EL1, 1)), ADVANCE);
+    let log = rig.machine.log();
+    assert_eq!((&log.folded[..], &log.planned[..]), (&[0][..], &[0][..]));
+}
+
+#[test]
+fn sre_reads_as_one_and_stays() {
+    let mut rig = rig(OFF, Dialect::Pkvm);
+    rig.vcpus[0].regs.x[1] = 0;
+    assert_eq!(rig.exit(0, msr(ICC_SRE_EL1, 1)), ADVANCE);
+    assert_eq!(rig.exit(0, mrs(ICC_SRE_EL1, 1)), ADVANCE);
+    assert_eq!(rig.vcpus[0].regs.x[1], 7);
+}
+
+#[test]
+fn inert_registers_read_zero_and_ignore_writes() {
+    let mut rig = rig(OFF, Dialect::Pkvm);
+    let mut both = vec![
+        ACTLR_EL1,
+        MDSCR_EL1,
+        MDCCINT_EL1,
+        OSDLR_EL1,
+        DBGPRCR_EL1,
+        DBGCLAIMSET_EL1,
+        DBGCLAIMCLR_EL1,
+        sys(2, 0, 0, 0, 2),
+        sys(2, 0, 0, 3, 2),
+        sys(2, 0, 0, 6, 2),
+        sys(2, 3, 0, 4, 0),
+        sys(2, 3, 0, 5, 0),
+    ];
+    // All breakpoints and watchpoints: values and controls.
+    for n in 0..16 {
+        both.extend((4..8).map(|op2| sys(2, 0, 0, n, op2)));
+    }
+    for reg in both {
+        rig.vcpus[0].regs.x[8] = 0x77;
+        assert_eq!(rig.exit(0, msr(reg, 8)), ADVANCE, "{reg:#x}");
+        assert_eq!(rig.exit(0, mrs(reg, 8)), ADVANCE, "{reg:#x}");
+        assert_eq!(rig.vcpus[0].regs.x[8], 0);
+    }
+}
+
+#[test]
+fn registers_of_one_direction() {
+    let mut rig = rig(OFF, Dialect::Pkvm);
+    for reg in [MDRAR_EL1, OSLSR_EL1, DBGAUTHSTATUS_EL1, MDCCSR_EL0] {
+        assert_eq!(rig.exit(0, mrs(reg, 8)), ADVANCE);
+        assert_eq!(rig.exit(0, msr(reg, 8)), Outcome::Undefined, "read-only");
+    }
+    for reg in [OSLAR_EL1, DC_ISW, DC_CSW, DC_CISW] {
+        assert_eq!(rig.exit(0, msr(reg, 8)), ADVANCE);
+        assert_eq!(rig.exit(0, mrs(reg, 8)), Outcome::Undefined, "write-only");
+    }
+}
+
+#[test]
+fn every_other_encoding_is_undefined_in_both_directions() {
+    let mut rig = rig(OFF, Dialect::Pkvm);
+    let mut defined = 0;
+    for reg in 0..=u16::MAX {
+        for write in [false, true] {
+            let before = rig.vcpus[0].regs.clone();
+            let access = SysRegAccess { reg, rt: 31, write };
+            match rig.exit_slow(0, Exit::SysReg(access)) {
+                Outcome::Undefined => {}
+                Outcome::Advance { il: true } => defined += 1,
+                other => panic!("{reg:#x}: {other:?}"),
+            }
+            assert_eq!(rig.vcpus[0].regs, before, "XZR");
+        }
+    }
+    // 56 ID registers; 12 + 64 inert ones both ways; 4 read-only; 4 write-only; SRE; SGI1R, SGI0R, ASGI1R, DIR.
+    assert_eq!(defined, 56 + 2 * 76 + 4 + 4 + 2 + 4);
+}
+
+#[test]
+fn other_classes_are_undefined() {
+    let mut rig = rig(OFF, Dialect::Pkvm);
+    for ec in 0..64_u8 {
+        if ![0x01, 0x16, 0x17, 0x18, 0x20, 0x24].contains(&ec) {
+            assert_eq!(rig.exit(0, Exit::Undefined { ec }), Outcome::Undefined, "{ec:#x}");
+        }
+    }
+}
