@@ -7,11 +7,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use arch::{Ipa, Pa, Range, Stage2Geometry, VisibleCpu};
+use arch::{Ipa, Pa, Range, Stage2Geometry, VcpuSet, VisibleCpu};
 use lock::Order;
 use platform::{Board, GICC_BASE, GICC_SIZE, GuestHardware, VmConfig, guest_tree};
 use spin::Once;
 use stage2::{Attr, Pool, Stage2, tables_for};
+use vm::Host;
 
 use crate::host::GuestHost;
 use crate::vcpu::VcpuContext;
@@ -158,6 +159,8 @@ impl Guest {
         if !self.vm.start(&order, place.entry, place.tree.start().raw()) {
             return Err(format!("VM '{}' is running already", self.config.name));
         }
+        // Whoever parked last is here; vCPU 0 may belong to another CPU, which sleeps.
+        self.vm.host().kick(VcpuSet::single(0));
         Ok(())
     }
 
