@@ -29,7 +29,7 @@ tests! {
 
 fn ready() -> Verdict {
     need!(tree::get().gic != Gic::None, "no GIC");
-    guard::activate()?;
+    guard::activate_if_there()?;
     gic::init();
     gic::init_cpu();
     gic::clear();
@@ -364,8 +364,9 @@ fn timer() -> Verdict {
 fn timer_extremes() -> Verdict {
     ready()?;
     let before = gic::count(0, gic::VTIMER);
-    // The end of time does not come.
-    arm(u64::MAX);
+    // The end of time does not come. (Nearly: QEMU 7.2 goes into an endless loop of its own where this
+    // value and CNTVOFF_EL2 wrap.)
+    arm(1 << 62);
     take();
     equal!(gic::count(0, gic::VTIMER), before, "interrupts at the end of time");
     equal!(mrs!("cntv_ctl_el0") & 7, 1, "CNTV_CTL_EL0: enabled, not expired");
