@@ -115,6 +115,12 @@ impl Code {
         self.word(0xd69f_03e0)
     }
 
+    /// `wfi`
+    #[must_use]
+    pub fn wait(self) -> Self {
+        self.word(0xd503_207f)
+    }
+
     /// Prints `text`, byte by byte: one store each. X20 and X21 are lost.
     #[must_use]
     pub fn print(mut self, text: &str) -> Self {

@@ -84,15 +84,10 @@ impl Configuration {
             let digits = word.strip_prefix(key)?;
             digits.trim_end_matches(|letter: char| !letter.is_ascii_digit()).parse().ok()
         };
-        options.split_whitespace().all(|word| {
-            if let Some(cpus) = number(word, "vm.cpus=") {
-                cpus <= u64::from(self.machine.cpus)
-            } else if let Some(bits) = number(word, "vm.ipa=") {
-                bits <= u64::from(self.pa_bits)
-            } else {
-                true
-            }
-        })
+        options
+            .split_whitespace()
+            .filter_map(|word| number(word, "vm.ipa="))
+            .all(|bits| bits <= u64::from(self.pa_bits))
     }
 }
 

@@ -12,6 +12,10 @@ cases![
     two_side_by_side,
     two_side_by_side_gicv2,
     eight,
+    eight_on_one_cpu,
+    a_spinner_on_the_same_cpu,
+    a_sleeper_on_the_same_cpu,
+    vectors_in_the_void_on_the_same_cpu,
     one_goes_off_and_the_other_goes_on,
     vectors_in_the_void,
     a_flood_of_letters,
@@ -57,11 +61,15 @@ fn two_side_by_side_gicv2(lab: &Lab) -> Checked {
 
 // scenario: F5
 fn eight(lab: &Lab) -> Checked {
+    crowd(lab, 8)
+}
+
+fn crowd(lab: &Lab, cpus: u32) -> Checked {
     let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
     let bootargs: Vec<String> =
         names.iter().map(|name| format!("run=boot_entry vm.name={name} vm.mem=16M")).collect();
     let bootargs: Vec<&str> = bootargs.iter().map(String::as_str).collect();
-    let run = lab.run(&Machine { cpus: 8, ..lab.machine_with(&bootargs) })?;
+    let run = lab.run(&Machine { cpus, ..lab.machine_with(&bootargs) })?;
     all_named(&run, &names)?;
     for name in names {
         one(&run, &format!("[{name}] stub: 1 passed, 0 failed, 0 skipped"))?;
@@ -73,7 +81,12 @@ fn eight(lab: &Lab) -> Checked {
 /// A guest that says `up` and spins, beside one that then does its work and goes off; `after` looks at the
 /// console of the whole.
 fn beside(lab: &Lab, bad: Code, options: &str, work: &str) -> Result<Run, String> {
+    beside_on(lab, 2, bad, options, work)
+}
+
+fn beside_on(lab: &Lab, cpus: u32, bad: Code, options: &str, work: &str) -> Result<Run, String> {
     let mut machine = lab.machine_with(&[&format!("{work} vm.name=good")]);
+    machine.cpus = cpus;
     machine.modules.push(lab.code(bad, &format!("vm.name=bad {options}"))?);
     let mut session = lab.boot(&machine)?;
     session.wait_for("[hyp] good: stopped (power off)").map_err(|error| error.to_string())?;
@@ -101,6 +114,27 @@ fn one_goes_off_and_the_other_goes_on(lab: &Lab) -> Checked {
     let end = run.lines.iter().position(|line| line.starts_with("[hyp] good: stopped"));
     let after = run.lines.iter().skip(end.unwrap_or(usize::MAX));
     ensure(after.filter(|line| *line == "[bad] x").count() > 0, "the other fell silent", &run)
+}
+
+// scenario: I12
+fn a_spinner_on_the_same_cpu(lab: &Lab) -> Checked {
+    beside_on(lab, 1, Code::new().label("again").jump("again"), "", "demo").map(drop)
+}
+
+// scenario: I12
+fn a_sleeper_on_the_same_cpu(lab: &Lab) -> Checked {
+    beside_on(lab, 1, Code::new().label("again").wait().jump("again"), "", "demo").map(drop)
+}
+
+// scenario: F5
+fn eight_on_one_cpu(lab: &Lab) -> Checked {
+    crowd(lab, 1)
+}
+
+// scenario: D17 D18
+fn vectors_in_the_void_on_the_same_cpu(lab: &Lab) -> Checked {
+    let code = Code::new().mov(9, NOWHERE).set_vectors(9).load(10, 9);
+    beside_on(lab, 1, code, "vm.guard=enforce", "demo").map(drop)
 }
 
 // scenario: D17 D18
