@@ -183,9 +183,11 @@ pub fn take() -> Option<u8> {
     UART.get()?.get()
 }
 
-/// Whether a byte of input waits.
-pub fn input_ready() -> bool {
-    UART.get().is_some_and(Uart::has_input)
+/// Whether the UART interrupts for as long as input waits in it.
+pub fn interrupt_for_input(on: bool) {
+    if let Some(uart) = UART.get() {
+        uart.interrupt_for_input(on);
+    }
 }
 
 /// The UART without ring or lock, for a panic.

@@ -194,12 +194,13 @@ impl Host for GuestHost {
         crate::console::guest_room()
     }
 
+    #[inline(always)]
     fn console_ready(&self) -> bool {
-        crate::output::ready(self.index)
+        crate::input::ready(self.index)
     }
 
     fn console_take(&self) -> Option<u8> {
-        crate::output::take(self.index)
+        crate::input::take(self.index)
     }
 
     fn random(&self, bits: u32) -> Option<[u64; 3]> {

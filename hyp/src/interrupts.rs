@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::gic::{self, Gic, SGI_KICK, SGI_PANIC, SPECIAL};
 use crate::vcpu::VcpuContext;
-use crate::{console, cpu, time};
+use crate::{console, cpu, input, time};
 
 /// Maintenance interrupt of the GIC; 0 is none.
 static MAINTENANCE: AtomicU32 = AtomicU32::new(0);
@@ -51,7 +51,12 @@ pub fn handle(gic: &Gic, mut loaded: Option<&mut VcpuContext>) {
         } else if intid == time::hypervisor_timer() {
             time::disarm();
             console::pump();
+            if input::next_look().is_some() {
+                input::collect(loaded.as_deref());
+            }
             cpu::current().queue.stir();
+        } else if intid == input::intid() {
+            input::collect(loaded.as_deref());
         } else if intid == SGI_PANIC {
             crate::panic::park();
         } else if intid == SGI_KICK {

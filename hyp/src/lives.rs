@@ -26,6 +26,7 @@ pub fn tend(ctx: &mut VcpuContext) {
 fn end(guest: &'static Guest, reason: StopReason) {
     crate::output::finish_line(guest.index);
     log::info!("{}", guest.vm.stop_line(reason));
+    crate::input::forget(guest.index);
     if reason == StopReason::Reset {
         match guest.begin() {
             Ok(()) => {
@@ -47,6 +48,7 @@ fn end(guest: &'static Guest, reason: StopReason) {
         log::info!("all VMs have stopped");
         crate::firmware::power_off();
     }
+    crate::input::leave(guest.index);
 }
 
 /// An access that is being aborted: one event in the CPU's ring, and a line where the VM's limit admits one.

@@ -26,6 +26,7 @@ mod gic;
 mod guest;
 mod host;
 mod ids;
+mod input;
 mod interrupts;
 mod layout;
 mod lives;
@@ -54,7 +55,8 @@ extern "C" fn main(tree: usize) -> ! {
     // 2. EL2's own tables: all RAM, the devices EL2 drives, the image W^X.
     let board = platform::Board::from_tree(tree);
     tree::map(tree, described.as_ref().ok().and_then(Option::as_ref), board.as_ref().ok());
-    console::init(described.ok().flatten().as_ref().and_then(uart::Uart::new));
+    let described = described.ok().flatten();
+    console::init(described.as_ref().and_then(uart::Uart::new));
     let board = board.unwrap_or_else(|e| refuse::with(format_args!("{e}")));
     log::info!("Portcullis {} at EL2: {}", env!("CARGO_PKG_VERSION"), board.model);
     // 3. Firmware, traps, interrupts, time.
@@ -86,6 +88,7 @@ extern "C" fn main(tree: usize) -> ! {
     guest::make_all(&board, configs, cpus).unwrap_or_else(|e| refuse::with(format_args!("{e}")));
     options::apply(&board.bootargs);
     // 7. Guests run.
+    input::init(described.as_ref());
     console::stop_waiting();
     run::release_all();
     run::first_entry()

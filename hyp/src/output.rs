@@ -3,7 +3,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use lock::{Lock, Order, Rank};
 use platform::VmConfig;
@@ -15,8 +15,6 @@ use crate::console;
 static MUXES: Once<Vec<Lock<Mux<'static>>>> = Once::new();
 /// With one VM nothing is put together in lines, and no lock is needed.
 static ALONE: AtomicBool = AtomicBool::new(true);
-/// Whose input the console's is.
-static FOCUS: AtomicUsize = AtomicUsize::new(0);
 
 /// Makes a line for each VM.
 pub fn init(configs: &[VmConfig]) {
@@ -53,14 +51,4 @@ fn with(index: usize, f: impl FnOnce(&mut Mux<'static>)) {
     if let Some(mux) = MUXES.get().and_then(|m| m.get(index)) {
         f(&mut mux.lock(&order));
     }
-}
-
-/// Whether input waits for VM `index`.
-pub fn ready(index: usize) -> bool {
-    index == FOCUS.load(Ordering::Relaxed) && console::input_ready()
-}
-
-/// A byte of input for VM `index`.
-pub fn take(index: usize) -> Option<u8> {
-    if index == FOCUS.load(Ordering::Relaxed) { console::take() } else { None }
 }

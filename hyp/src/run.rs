@@ -187,5 +187,8 @@ fn arm(cpu: &Cpu, loaded: Option<&VcpuContext>, slice_end: u64) {
     if console::backlog() {
         at = at.min(time::now().saturating_add(time::frequency() / 1000));
     }
+    if let Some(look) = crate::input::next_look() {
+        at = at.min(look);
+    }
     time::wake_at(at);
 }

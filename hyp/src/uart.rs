@@ -16,6 +16,12 @@ const PL011_DR: u64 = 0x0;
 const PL011_FR: u64 = 0x18;
 const FR_RXFE: u32 = 1 << 4;
 const FR_TXFF: u32 = 1 << 5;
+const PL011_IMSC: u64 = 0x38;
+/// RXIM, RTIM: bytes have arrived.
+const IMSC_RX: u32 = 1 << 4 | 1 << 6;
+const IER: u64 = 1;
+/// ERBFI: a byte has arrived.
+const IER_RX: u32 = 1;
 const LSR: u64 = 5;
 const LSR_DR: u32 = 1;
 const LSR_THRE: u32 = 1 << 5;
@@ -50,6 +56,26 @@ impl Uart {
         } else {
             // SAFETY: as for `read32`, byte wide.
             u32::from(unsafe { (address as *const u8).read_volatile() })
+        }
+    }
+
+    fn ns_write(base: u64, shift: u8, wide: bool, register: u64, value: u32) {
+        let address = base + (register << shift);
+        if wide {
+            write32(address, value);
+        } else {
+            // SAFETY: as for `read32`, byte wide.
+            unsafe { (address as *mut u8).write_volatile(value as u8) }
+        }
+    }
+
+    /// Interrupts for as long as a byte that has arrived waits, or never: every other reason stays off.
+    pub fn interrupt_for_input(&self, on: bool) {
+        match *self {
+            Self::Pl011 { base } => write32(base + PL011_IMSC, if on { IMSC_RX } else { 0 }),
+            Self::Ns16550 { base, shift, wide } => {
+                Self::ns_write(base, shift, wide, IER, if on { IER_RX } else { 0 });
+            }
         }
     }
 

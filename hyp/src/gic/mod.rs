@@ -81,6 +81,10 @@ impl Gic {
     pub fn enable_ppi(&self, cpu: usize, intid: u32) {
         both!(self, g => g.enable_ppi(cpu, intid))
     }
+    /// Enables a shared peripheral interrupt, level-triggered, for this CPU alone.
+    pub fn enable_spi(&self, cpu: usize, intid: u32) {
+        both!(self, g => g.enable_spi(cpu, intid))
+    }
     /// Takes the most urgent interrupt; `SPECIAL` and up is none.
     #[inline(always)]
     pub fn acknowledge(&self) -> u32 {

@@ -21,6 +21,7 @@ const GICD_ISACTIVER: u64 = 0x300;
 const GICD_ICACTIVER: u64 = 0x380;
 const GICD_IPRIORITYR: u64 = 0x400;
 const GICD_ITARGETSR: u64 = 0x800;
+const GICD_ICFGR: u64 = 0xc00;
 const GICD_SGIR: u64 = 0xf00;
 // CPU interface (4.4).
 const GICC_CTLR: u64 = 0x0;
@@ -105,6 +106,24 @@ impl GicV2 {
 
     pub fn enable_ppi(&self, _cpu: usize, intid: u32) {
         write(self.gicd + GICD_ISENABLER, 1 << (intid & 31));
+    }
+
+    pub fn enable_spi(&self, cpu: usize, intid: u32) {
+        let Some(target) = self.targets.get(cpu) else { return };
+        let (n, bit) = (u64::from(intid), 1 << (intid & 31));
+        let group = self.gicd + GICD_IGROUPR + n / 32 * 4;
+        if read(self.gicd + GICD_TYPER) & 1 << 10 != 0 {
+            write(group, read(group) | bit);
+        }
+        let config = self.gicd + GICD_ICFGR + n / 16 * 4;
+        write(config, read(config) & !(2 << (2 * (intid & 15))));
+        for (bytes, value) in
+            [(GICD_IPRIORITYR, 0x80), (GICD_ITARGETSR, target.load(Ordering::Acquire))]
+        {
+            let (word, shift) = (self.gicd + bytes + (n & !3), 8 * (intid & 3));
+            write(word, read(word) & !(0xff << shift) | value << shift);
+        }
+        write(self.gicd + GICD_ISENABLER + n / 32 * 4, bit);
     }
 
     pub fn set_ppi_active(&self, _cpu: usize, intid: u32, active: bool) {

@@ -17,6 +17,11 @@ use crate::barrier::isb;
 use crate::cpu::{self, MAX_CPUS};
 use crate::sysreg::*;
 
+const GICD_IGROUPR: u64 = 0x80;
+const GICD_ISENABLER: u64 = 0x100;
+const GICD_IPRIORITYR: u64 = 0x400;
+const GICD_ICFGR: u64 = 0xc00;
+const GICD_IROUTER: u64 = 0x6000;
 const RD_FRAMES: u64 = 0x2_0000;
 const GICR_TYPER: u64 = 0x8;
 const GICR_ISACTIVER0: u64 = 0x1_0300;
@@ -26,6 +31,7 @@ const TYPER_VLPIS: u64 = 1 << 1;
 
 /// A GICv3 or GICv4.
 pub struct GicV3 {
+    gicd: u64,
     list_registers: usize,
     /// Redistributor of each CPU, by CPU number; 0 where not found.
     redistributors: [AtomicUsize; MAX_CPUS],
@@ -55,6 +61,7 @@ impl GicV3 {
             *slot = Some((region.start().raw(), region.size()));
         }
         Ok(Self {
+            gicd: gicd.raw(),
             list_registers: (ich_vtr_el2::read() & 0x1f) as usize + 1,
             redistributors: [const { AtomicUsize::new(0) }; MAX_CPUS],
             regions: kept,
@@ -123,6 +130,24 @@ impl GicV3 {
     pub fn enable_ppi(&self, cpu: usize, intid: u32) {
         if let Some(mut redistributor) = self.redistributor(cpu) {
             let _ = redistributor.enable_interrupt(ppi(intid), true);
+        }
+    }
+
+    pub fn enable_spi(&self, cpu: usize, intid: u32) {
+        let Some(area) = cpu::CPUS.get(cpu) else { return };
+        let (n, bit) = (u64::from(intid), 1_u32 << (intid & 31));
+        let word = |register: u64| (self.gicd + register) as *mut u32;
+        // SAFETY: registers of the distributor that the tree describes, mapped as a device; only this interrupt's bits
+        // change, and only the boot CPU does this.
+        unsafe {
+            let group = word(GICD_IGROUPR + n / 32 * 4);
+            group.write_volatile(group.read_volatile() | bit);
+            let config = word(GICD_ICFGR + n / 16 * 4);
+            config.write_volatile(config.read_volatile() & !(2 << (2 * (intid & 15))));
+            ((self.gicd + GICD_IPRIORITYR + n) as *mut u8).write_volatile(0x80);
+            let affinity = area.cpu.mpidr.load(Ordering::Relaxed) & 0xff_00ff_ffff;
+            ((self.gicd + GICD_IROUTER + 8 * n) as *mut u64).write_volatile(affinity);
+            word(GICD_ISENABLER + n / 32 * 4).write_volatile(bit);
         }
     }
 

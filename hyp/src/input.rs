@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is typed at the console: taken from the UART as it comes, kept until the VM that has the keyboard takes it.
+//!
+//! The UART's interrupt goes to the boot CPU, whichever guest runs there; where the tree names none, that CPU looks
+//! now and then. With several VMs `vm::keys` says whose the keyboard is.
+
+use alloc::string::String;
+use core::fmt::Write;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+
+use arrayvec::ArrayVec;
+use lock::{Lock, Order, Rank};
+use platform::MAX_VMS;
+use vm::keys::{Key, Keys};
+
+use crate::cpu;
+use crate::guest::{self, Guest};
+use crate::vcpu::VcpuContext;
+use crate::{console, gic, time};
+
+/// Bytes that wait for a VM at most.
+const ROOM: usize = 256;
+
+/// Of each VM, what it has not taken yet.
+static WAITING: [Lock<ArrayVec<u8, ROOM>>; MAX_VMS] =
+    [const { Lock::new(Rank::Console, ArrayVec::new_const()) }; MAX_VMS];
+/// How many those are, for a look without the lock.
+static COUNT: [AtomicUsize; MAX_VMS] = [const { AtomicUsize::new(0) }; MAX_VMS];
+static KEYS: Lock<Keys> = Lock::new(Rank::Console, Keys::new());
+/// The VM that has the keyboard.
+static FOCUS: AtomicUsize = AtomicUsize::new(0);
+/// The UART's interrupt; `u32::MAX` where it has none that the GIC knows.
+static INTID: AtomicU32 = AtomicU32::new(u32::MAX);
+/// The boot CPU looks for input now and then, as nothing tells it of any.
+static POLLED: AtomicBool = AtomicBool::new(false);
+/// There was no room: the UART keeps what comes, and whoever types waits.
+static HELD_BACK: AtomicBool = AtomicBool::new(false);
+
+/// Begins to listen to `uart`. Boot CPU, once.
+pub fn init(uart: Option<&platform::Uart>) {
+    let Some(uart) = uart else { return };
+    match (gic::get(), uart.intid) {
+        (Some(gic), Some(intid @ 32..gic::SPECIAL)) => {
+            INTID.store(intid, Ordering::Relaxed);
+            gic.enable_spi(cpu::current().index.get(), intid);
+            console::interrupt_for_input(true);
+        }
+        _ => POLLED.store(true, Ordering::Relaxed),
+    }
+}
+
+/// The UART's interrupt; `u32::MAX` where it has none.
+#[inline(always)]
+pub fn intid() -> u32 {
+    INTID.load(Ordering::Relaxed)
+}
+
+/// CNTPCT_EL0 at which this CPU should call [`collect`], if it is the one that has to.
+pub fn next_look() -> Option<u64> {
+    let mine = POLLED.load(Ordering::Relaxed) && cpu::current().index.get() == 0;
+    mine.then(|| time::now().saturating_add(time::frequency() / 50))
+}
+
+/// Takes what has been typed. `loaded` is the vCPU whose registers are in this CPU, if any.
+pub fn collect(loaded: Option<&VcpuContext>) {
+    let alone = guest::all().len() == 1;
+    let mut touched = false;
+    loop {
+        // Only one VM: what it has no room for stays in the UART. With several, the key that leaves one that takes
+        // nothing must come through, and what it has no room for is lost.
+        if alone && COUNT.first().is_some_and(|count| count.load(Ordering::Relaxed) >= ROOM) {
+            HELD_BACK.store(true, Ordering::Relaxed);
+            console::interrupt_for_input(false);
+            break;
+        }
+        let Some(byte) = console::take() else { break };
+        touched = true;
+        let key = if alone { Key::Byte(byte) } else { KEYS.lock(&Order::new()).take(byte) };
+        match key {
+            Key::Pending => {}
+            Key::Byte(byte) => give(&[byte]),
+            Key::Bytes(bytes) => give(&bytes),
+            Key::Select(index) => select(index),
+            Key::Next => next(),
+            Key::Who => who(),
+        }
+    }
+    if touched && let Some(guest) = guest::all().get(FOCUS.load(Ordering::Relaxed)) {
+        tell(guest, loaded);
+    }
+}
+
+/// Lets the VM's UART take what waits for it.
+fn tell(guest: &Guest, loaded: Option<&VcpuContext>) {
+    match loaded {
+        Some(ctx) if core::ptr::eq(ctx.guest, guest) => {
+            guest.vm.poll_console(&ctx.vcpu.order, Some(ctx.vcpu.index));
+        }
+        _ => guest.vm.poll_console(&Order::new(), None),
+    }
+}
+
+/// Keeps bytes for the VM that has the keyboard.
+fn give(bytes: &[u8]) {
+    let index = FOCUS.load(Ordering::Relaxed);
+    if let (Some(waiting), Some(count)) = (WAITING.get(index), COUNT.get(index)) {
+        let order = Order::new();
+        let mut waiting = waiting.lock(&order);
+        for byte in bytes {
+            let _ = waiting.try_push(*byte);
+        }
+        count.store(waiting.len(), Ordering::Relaxed);
+    }
+}
+
+/// Whether input waits for VM `index`.
+#[inline(always)]
+pub fn ready(index: usize) -> bool {
+    COUNT.get(index).is_some_and(|count| count.load(Ordering::Relaxed) != 0)
+}
+
+/// A byte of input for VM `index`.
+pub fn take(index: usize) -> Option<u8> {
+    if !ready(index) {
+        return None;
+    }
+    let (waiting, count) = (WAITING.get(index)?, COUNT.get(index)?);
+    let order = Order::new();
+    let mut waiting = waiting.lock(&order);
+    let byte = (!waiting.is_empty()).then(|| waiting.remove(0));
+    count.store(waiting.len(), Ordering::Relaxed);
+    if waiting.len() < ROOM / 2 && HELD_BACK.swap(false, Ordering::Relaxed) {
+        // What the UART has kept interrupts at once.
+        console::interrupt_for_input(!POLLED.load(Ordering::Relaxed));
+    }
+    byte
+}
+
+/// Forgets what was typed for a VM whose life has ended.
+pub fn forget(index: usize) {
+    while take(index).is_some() {}
+}
+
+/// A VM has stopped for good: if it had the keyboard, another one gets it.
+pub fn leave(index: usize) {
+    if FOCUS.load(Ordering::Relaxed) == index {
+        next();
+    }
+}
+
+fn finished(guest: &Guest) -> bool {
+    guest.vm.lifecycle().finished(&Order::new())
+}
+
+fn select(index: usize) {
+    match guest::all().get(index) {
+        Some(guest) if !finished(guest) => {
+            FOCUS.store(index, Ordering::Relaxed);
+            log::info!("the keyboard goes to {}", guest.config.name);
+        }
+        _ => who(),
+    }
+}
+
+/// Gives the keyboard to the next VM that has not stopped, if there is one.
+fn next() {
+    let all = guest::all();
+    let now = FOCUS.load(Ordering::Relaxed);
+    let others = (1..all.len()).map(|n| (now + n) % all.len());
+    for index in others {
+        if all.get(index).is_some_and(|guest| !finished(guest)) {
+            return select(index);
+        }
+    }
+}
+
+/// Says which VMs there are.
+fn who() {
+    let mut line = String::new();
+    for (index, guest) in guest::all().iter().enumerate() {
+        let name = &guest.config.name;
+        let now = if index == FOCUS.load(Ordering::Relaxed) { " (keyboard)" } else { "" };
+        let gone = if finished(guest) { " (stopped)" } else { "" };
+        let _ = write!(line, " {index} {name}{now}{gone},");
+    }
+    log::info!("VMs:{line} Ctrl-] and a number switches");
+}
