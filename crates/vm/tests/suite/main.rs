@@ -11,7 +11,11 @@
 mod accesses;
 mod calls;
 mod common;
+mod devices;
+mod direct;
 mod first_path;
+mod lifecycle;
 mod smccc;
+mod streams;
 mod sysregs;
 mod threats;

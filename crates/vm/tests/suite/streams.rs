@@ -1,0 +1,502 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Streams of exits: the guard against a simple model of it, and the short way against the long one.
+
+use crate::common::*;
+use arch::{Access, Exit, ExitInfo, Fault, FaultKind, Ipa, Pa, SysRegAccess, Va, Width};
+use mmio_guard::{Dialect, Policy};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+use vm::{Direct, Outcome, Reason};
+
+const LIMIT: u64 = 1 << 40;
+const DIRECT: u64 = 0x0801_0000;
+
+/// Pages where something changes: edges of memory, of lists, of tables, of the IPA space.
+fn pages() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        8 => (0..24_u64).prop_map(|n| VOID + n * 0x1000),
+        3 => (0..8_u64).prop_map(|n| 0x1_0000_0000 - 0x4000 + n * 0x1000),
+        2 => (0..4_u64).prop_map(|n| RAM - 0x2000 + n * 0x1000),
+        2 => (0..4_u64).prop_map(|n| RAM + RAM_SIZE - 0x2000 + n * 0x1000),
+        2 => (0..4_u64).prop_map(|n| 0x3f_f000 + n * 0x1000),
+        3 => (0..6_u64).prop_map(|n| DIRECT - 0x2000 + n * 0x1000),
+        1 => (0..4_u64).prop_map(|n| LIMIT - 0x2000 + n * 0x1000),
+        1 => prop_oneof![Just(0), Just(1 << 63), Just(u64::MAX - 0xfff), Just(0x2_0000_0000)],
+        2 => prop_oneof![Just(UART), Just(GICD), Just(GICR), Just(TEST)],
+    ]
+}
+
+fn counts() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        6 => 0..20_u64,
+        2 => prop_oneof![Just(512), Just(513), Just(600), Just(1 << 18), Just((1 << 18) + 5)],
+        1 => prop_oneof![Just(1 << 28), Just(1 << 52), Just(u64::MAX), Just((1 << 52) + 1)],
+    ]
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Enroll,
+    Map(u64),
+    Unmap(u64),
+    RangeMap(u64, u64),
+    RangeUnmap(u64, u64),
+    Share(u64, u64),
+    Unshare(u64, u64),
+    Relinquish(u64),
+    Access(u64, u64, u8, bool),
+    Reset,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let offset = || prop_oneof![9 => Just(0), 1 => 1..4096_u64];
+    prop_oneof![
+        1 => Just(Step::Enroll),
+        6 => (pages(), offset()).prop_map(|(p, o)| Step::Map(p | o)),
+        4 => (pages(), offset()).prop_map(|(p, o)| Step::Unmap(p | o)),
+        4 => (pages(), counts()).prop_map(|(p, n)| Step::RangeMap(p, n)),
+        4 => (pages(), counts()).prop_map(|(p, n)| Step::RangeUnmap(p, n)),
+        2 => (pages(), counts()).prop_map(|(p, n)| Step::Share(p, n)),
+        2 => (pages(), counts()).prop_map(|(p, n)| Step::Unshare(p, n)),
+        1 => pages().prop_map(Step::Relinquish),
+        8 => (pages(), 0..4096_u64, 0..4_u8, any::<bool>()).prop_map(|(p, o, w, s)| Step::Access(p, o, w, s)),
+        1 => Just(Step::Reset),
+    ]
+}
+
+/// The guard, page by page.
+struct Model {
+    dialect: Dialect,
+    policy: Policy,
+    allow: bool,
+    active: bool,
+    declared: BTreeSet<u64>,
+    shared: BTreeSet<u64>,
+}
+
+impl Model {
+    fn new(policy: Policy, dialect: Dialect, allow: bool) -> Self {
+        let mut model = Self {
+            dialect,
+            policy,
+            allow,
+            active: false,
+            declared: BTreeSet::new(),
+            shared: BTreeSet::new(),
+        };
+        model.reset();
+        model
+    }
+    fn reset(&mut self) {
+        self.active = self.policy == ENFORCE;
+        self.shared.clear();
+        self.declared = (0..2).map(|n| VOID + (20 + n) * 0x1000).collect();
+    }
+    fn is_ram(page: u64) -> bool {
+        (RAM..RAM + RAM_SIZE).contains(&page)
+    }
+    fn is_rom(page: u64) -> bool {
+        (0x40_0000..0x40_2000).contains(&page)
+    }
+    fn may_declare(&self, page: u64) -> bool {
+        let allowed = !self.allow || page < VOID + 0x10_0000 || page >= 0x1_0000_0000 - 0x2000;
+        page < LIMIT && !Self::is_ram(page) && !Self::is_rom(page) && allowed
+    }
+    fn range(start: u64, n: u64) -> Option<u64> {
+        let end = n.checked_mul(0x1000).and_then(|bytes| start.checked_add(bytes))?;
+        (n != 0 && start & 0xfff == 0 && end <= LIMIT).then_some(end)
+    }
+}
+
+/// Applies what a range call said it did, and checks that it could.
+fn apply(
+    model: &mut Model,
+    start: u64,
+    n: u64,
+    answer: [u64; 4],
+    map: bool,
+) -> Result<(), TestCaseError> {
+    let valid = Model::range(start, n).is_some() && model.dialect == Dialect::Pkvm;
+    let first = valid && (!map || model.may_declare(start));
+    if !first {
+        let want = if model.dialect == Dialect::Pkvm { INVALID } else { NOT_SUPPORTED };
+        prop_assert_eq!(answer, want);
+        return Ok(());
+    }
+    let [x0, done, x2, x3] = answer;
+    prop_assert_eq!([x0, x2, x3], [0; 3]);
+    prop_assert!((1..=n).contains(&done), "{done} of {n}");
+    for page in (0..done).map(|k| start + k * 0x1000) {
+        if map {
+            prop_assert!(model.may_declare(page), "{page:#x}");
+            model.declared.insert(page);
+        } else {
+            model.declared.remove(&page);
+        }
+    }
+    Ok(())
+}
+
+fn run(policy: Policy, dialect: Dialect, allow: bool, steps: &[Step]) -> Result<(), TestCaseError> {
+    let mut rig = Config {
+        roms: vec![range(0x40_0000, 0x2000)],
+        allow: if allow {
+            vec![range(0, VOID + 0x10_0000), range(0x1_0000_0000 - 0x2000, 0x1_0000_0000)]
+        } else {
+            vec![]
+        },
+        preset: vec![range(VOID + 20 * 0x1000, 0x2000)],
+        direct: vec![Direct { ipa: range(DIRECT, 0x2000), pa: Pa::new(0x1234_0000) }],
+        pool: 200,
+        ..Config::of(policy, dialect)
+    }
+    .build();
+    let mut model = Model::new(policy, dialect, allow);
+    // The list's second range ends here.
+    let may = |model: &Model, page: u64| {
+        model.may_declare(page) && (!allow || page < 0x2_0000_0000 - 0x2000)
+    };
+    let ids = ids(dialect);
+    for step in steps {
+        match *step {
+            Step::Enroll => {
+                prop_assert_eq!(rig.call(ids.enroll, [0; 3]), OK);
+                model.active = true;
+            }
+            Step::Map(ipa) => {
+                let granted = (dialect == Dialect::Pkvm || model.active)
+                    && ipa & 0xfff == 0
+                    && may(&model, ipa);
+                if granted {
+                    model.declared.insert(ipa);
+                }
+                let want = if granted { done(dialect) } else { failed(dialect) };
+                prop_assert_eq!(rig.call(ids.map, [ipa, 0, 0]), want, "{:#x}", ipa);
+            }
+            Step::Unmap(ipa) => {
+                let page = ipa & !0xfff;
+                let granted = match dialect {
+                    Dialect::Pkvm => page == ipa,
+                    Dialect::Series => model.active && model.declared.contains(&page),
+                };
+                if granted {
+                    model.declared.remove(&page);
+                }
+                let want = if granted { done(dialect) } else { failed(dialect) };
+                prop_assert_eq!(rig.call(ids.unmap, [ipa, 0, 0]), want, "{:#x}", ipa);
+            }
+            Step::RangeMap(start, n) => {
+                let answer = rig.call(RANGE_MAP, [start, n, 0]);
+                if allow && start >= 0x2_0000_0000 - 0x2000 {
+                    prop_assert!(answer[0] != 0);
+                } else {
+                    apply(&mut model, start, n, answer, true)?;
+                }
+            }
+            Step::RangeUnmap(start, n) => {
+                let answer = rig.call(RANGE_UNMAP, [start, n, 0]);
+                apply(&mut model, start, n, answer, false)?;
+            }
+            Step::Share(start, n) | Step::Unshare(start, n) => {
+                let share = matches!(step, Step::Share(..));
+                if dialect == Dialect::Series {
+                    continue;
+                }
+                let mut pages = 0;
+                if Model::range(start, n.max(1)).is_some() {
+                    while pages < n.max(1).min(512)
+                        && Model::is_ram(start + pages * 0x1000)
+                        && model.shared.contains(&(start + pages * 0x1000)) != share
+                    {
+                        if share {
+                            model.shared.insert(start + pages * 0x1000);
+                        } else {
+                            model.shared.remove(&(start + pages * 0x1000));
+                        }
+                        pages += 1;
+                    }
+                }
+                let want = if pages == 0 { INVALID } else { [0, pages, 0, 0] };
+                let id = if share { MEM_SHARE } else { MEM_UNSHARE };
+                prop_assert_eq!(rig.call(id, [start, n, 0]), want, "{:#x} {}", start, n);
+            }
+            Step::Relinquish(ipa) => {
+                if dialect == Dialect::Pkvm {
+                    let want = if model.shared.contains(&ipa) { INVALID } else { OK };
+                    prop_assert_eq!(rig.call(RELINQUISH, [ipa, 0, 0]), want);
+                }
+            }
+            Step::Access(page, offset, log2, write) => {
+                if page >= 1 << 52 {
+                    continue;
+                }
+                let width = [Width::B1, Width::B2, Width::B4, Width::B8][usize::from(log2)];
+                let ipa = page | offset;
+                let exit = if write { store(ipa, width) } else { load(ipa, width) };
+                let declared = model.declared.contains(&page);
+                let crosses = offset + width.bytes() > 0x1000;
+                let outcome = rig.exit(0, exit);
+                let reason = rig.vcpus[0].refusal.reason;
+                let direct = (DIRECT..DIRECT + 0x2000).contains(&page);
+                if Model::is_ram(page)
+                    || Model::is_rom(page) && !write
+                    || direct && (declared || !model.active)
+                {
+                    prop_assert_eq!(outcome, Outcome::Resume, "{:#x}", ipa);
+                } else if Model::is_rom(page) {
+                    prop_assert_eq!(reason, Reason::ReadOnly);
+                } else if model.active && (!declared || crosses && !second_declared(&model, page)) {
+                    prop_assert!(matches!(outcome, Outcome::Abort(_)));
+                    prop_assert_eq!(reason, Reason::Undeclared, "{:#x}", ipa);
+                } else if crosses {
+                    prop_assert!(matches!(outcome, Outcome::Abort(_)));
+                    prop_assert_eq!(reason, Reason::CrossesPage, "{:#x}", ipa);
+                } else if matches!(outcome, Outcome::Abort(_)) {
+                    let device = [UART, TEST].contains(&page);
+                    let want = if device { Reason::DeviceError } else { Reason::NoDevice };
+                    prop_assert_eq!(reason, want, "{:#x}", ipa);
+                } else {
+                    let device = [UART, TEST].contains(&page)
+                        || (GICD..GICD + 0x1_0000).contains(&page)
+                        || (GICR..GICR + 0x4_0000).contains(&page);
+                    prop_assert!(device);
+                    prop_assert_eq!(outcome, Outcome::Advance { il: true });
+                }
+            }
+            Step::Reset => {
+                crate::threats::reboot(&mut rig);
+                model.reset();
+            }
+        }
+        prop_assert_eq!(rig.vm.guard().active(), model.active);
+        prop_assert_eq!(rig.vm.declared_pages(), model.declared.len() as u64);
+        prop_assert_eq!(rig.vm.shared_pages(), model.shared.len() as u64);
+    }
+    // Page by page, at the end.
+    for page in &model.declared {
+        let state = rig.call(QUERY, [*page, 0, 0])[1];
+        let direct = (DIRECT..DIRECT + 0x2000).contains(page);
+        prop_assert_eq!(state, if direct { 4 } else { 3 }, "{:#x}", page);
+    }
+    rig.machine.fake.assert_quiet();
+    Ok(())
+}
+
+/// Direct pages carry no note, so a crossing into one is one into a page that is not declared.
+fn second_declared(model: &Model, page: u64) -> bool {
+    let second = page + 0x1000;
+    model.declared.contains(&second) && !(DIRECT..DIRECT + 0x2000).contains(&second)
+}
+
+fn policies() -> impl Strategy<Value = Policy> {
+    prop_oneof![Just(ENROL), Just(ENFORCE)]
+}
+
+fn dialects() -> impl Strategy<Value = Dialect> {
+    prop_oneof![3 => Just(Dialect::Pkvm), 1 => Just(Dialect::Series)]
+}
+
+/// Any exit at all, with every field of its syndrome.
+fn any_exit() -> impl Strategy<Value = ExitInfo> {
+    let ipa = || (pages(), prop_oneof![Just(0), Just(4), Just(0x18), Just(0xffc), 0..4096_u64]);
+    let esr_data = (any::<u32>(), 0..64_u64)
+        .prop_map(|(iss, status)| 0x24 << 26 | 1 << 25 | (u64::from(iss) & 0x1ff_ffc0) | status);
+    let plain = (0..4_u64, 0..32_u64, any::<bool>(), any::<bool>(), 0..4_u64).prop_map(
+        |(sas, reg, sf, write, level)| {
+            0x24 << 26
+                | 1 << 25
+                | 1 << 24
+                | sas << 22
+                | reg << 16
+                | u64::from(sf) << 15
+                | u64::from(write) << 6
+                | 4
+                | level
+        },
+    );
+    let abort = (prop_oneof![1 => esr_data, 3 => plain], ipa(), any::<bool>()).prop_map(
+        |(esr, (page, offset), clean)| ExitInfo {
+            esr,
+            far: 0xffff_0000_0000_0000 | page | offset,
+            hpfar: (page >> 12 << 4) & if clean { 0xfff_ffff_fff0 } else { u64::MAX },
+        },
+    );
+    let fetches =
+        (0..64_u64, any::<bool>(), ipa()).prop_map(|(status, walk, (page, offset))| ExitInfo {
+            esr: 0x20 << 26 | 1 << 25 | u64::from(walk) << 7 | status,
+            far: page | offset,
+            hpfar: page >> 12 << 4,
+        });
+    let system = (any::<u32>(), 0..4_u8).prop_map(|(iss, kind)| {
+        let iss = u64::from(iss) & 0x1ff_ffff;
+        let esr = match kind {
+            0 => iss,
+            // The ID space; ICC_SGI1R_EL1.
+            1 => 3 << 20 | iss & (7 << 17 | 0x3fe) | 1,
+            2 => 3 << 20 | iss & (7 << 17 | 0x3fe),
+            _ => 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1 | iss & 0x3e0,
+        };
+        ExitInfo { esr: 0x18 << 26 | 1 << 25 | esr, far: 0, hpfar: 0 }
+    });
+    let calls = prop_oneof![9 => Just(0_u64), 1 => Just(1)].prop_map(|imm| ExitInfo {
+        esr: 0x16 << 26 | 1 << 25 | imm,
+        far: 0,
+        hpfar: 0,
+    });
+    let others = (0..64_u64, any::<u32>()).prop_map(|(ec, iss)| ExitInfo {
+        esr: ec << 26 | u64::from(iss) & 0x3ff_ffff,
+        far: 0,
+        hpfar: 0,
+    });
+    prop_oneof![6 => abort, 1 => fetches, 2 => system, 5 => calls, 1 => others]
+}
+
+fn any_id() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        6 => (0..12_u64).prop_map(|f| 0xc600_0000 + f),
+        2 => prop_oneof![
+            Just(0x8000_0000), Just(0x8400_0000), Just(0x8600_0000), Just(0x8600_ff01), Just(0x8000_0001),
+            Just(0x8400_000a), Just(0xc400_0004), Just(0xc600_f000), Just(0xc600_f001), Just(0xc600_f002),
+            Just(0xc400_0053),
+        ],
+        1 => any::<u32>().prop_map(u64::from).prop_filter("stops or starts", |id| {
+            !matches!(id & 0xbfff_ffff, 0x8400_0002 | 0x8400_0003 | 0x8400_0008 | 0x8400_0009 | 0x8400_0012)
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 250, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_guard_agrees_with_its_model(
+        policy in policies(),
+        dialect in dialects(),
+        allow in any::<bool>(),
+        steps in proptest::collection::vec(step(), 1..60),
+    ) {
+        run(policy, dialect, allow, &steps)?;
+    }
+
+    #[test]
+    fn the_short_way_and_the_long_one_agree(
+        policy in prop_oneof![Just(OFF), Just(ENROL), Just(ENFORCE)],
+        dialect in dialects(),
+        plain in any::<bool>(),
+        v2 in any::<bool>(),
+        exits in proptest::collection::vec(
+            (any_exit(), any_id(), pages(), counts(), any::<[u64; 4]>(), any::<bool>()), 1..50),
+    ) {
+        let mut config = Config::of(policy, dialect);
+        config.ids = core::array::from_fn(|n| n as u64 * 0x0101_0101_0101);
+        if v2 {
+            config.version = vgic::Version::V2;
+        }
+        if !plain {
+            config.roms = vec![range(0x40_0000, 0x2000)];
+            config.direct = vec![Direct { ipa: range(DIRECT, 0x2000), pa: Pa::new(0x1234_0000) }];
+        }
+        let (mut short, mut long) = (config.build(), config.build());
+        for (info, id, x1, x2, rest, aarch32) in exits {
+            // HPFAR_EL2 is only read where it is valid, so that its other bits must not matter.
+            for rig in [&mut short, &mut long] {
+                let regs = &mut rig.vcpus[0].regs;
+                regs.x[..4].copy_from_slice(&[id | rest[0] << 32, x1, x2, rest[1] & 1]);
+                regs.x[4..8].copy_from_slice(&rest);
+                regs.spsr = if aarch32 && info.esr >> 26 == 0x24 { 0x10 } else { 0x3c5 };
+                regs.elr = 0x4000_0000;
+            }
+            let exit = arch::decode(info, &arch::Errata::NONE);
+            let a = short.exit_raw(0, info);
+            let b = long.exit_slow(0, exit);
+            prop_assert_eq!(a, b, "{:x?} {:?}", info, exit);
+            prop_assert_eq!(&short.vcpus[0].regs, &long.vcpus[0].regs, "{:x?} {:?}", info, exit);
+            if matches!(a, Outcome::Abort(_)) {
+                prop_assert_eq!(short.vcpus[0].refusal, long.vcpus[0].refusal);
+            }
+            prop_assert_eq!(short.vm.counts(), long.vm.counts(), "{:?}", exit);
+        }
+        prop_assert_eq!(short.snapshot(), long.snapshot());
+        let (a, b) = (short.machine.log(), long.machine.log());
+        prop_assert_eq!(&a.kicked, &b.kicked);
+        prop_assert_eq!(&a.planned, &b.planned);
+        prop_assert_eq!(&a.folded, &b.folded);
+        prop_assert_eq!(&a.output, &b.output);
+    }
+
+    #[test]
+    fn nothing_a_guest_does_panics_or_stops_anything_but_itself(
+        exits in proptest::collection::vec((any_exit(), any_id(), any::<[u64; 6]>()), 1..60),
+    ) {
+        let mut rig = rig(ENFORCE, Dialect::Pkvm);
+        for (info, id, x) in exits {
+            let regs = &mut rig.vcpus[0].regs;
+            regs.x[0] = id;
+            regs.x[1..7].copy_from_slice(&x);
+            rig.exit_raw(0, info);
+        }
+        rig.machine.fake.assert_quiet();
+    }
+}
+
+#[test]
+fn the_short_way_is_taken_by_what_is_frequent() {
+    let mut rig = rig(ENFORCE, Dialect::Pkvm);
+    rig.call(0x8000_0000, [0; 3]);
+    rig.call(0x8400_0000, [0; 3]);
+    rig.call(0xc600_0007, [UART, 0, 0]);
+    rig.went_slow = 0;
+    for page in [UART, GICD, GICR] {
+        rig.call(0xc600_0007, [page, 0, 0]);
+        rig.call(0xc600_0007, [page, 0, 0]);
+    }
+    rig.read(UART + 0x18, Width::B4).unwrap();
+    rig.read(GICD + 4, Width::B4).unwrap();
+    rig.read(GICD + 0x100, Width::B4).unwrap();
+    rig.write(GICD + 0x104, Width::B4, 1).unwrap();
+    rig.read(GICR + 8, Width::B8).unwrap();
+    rig.read(VOID, Width::B4).unwrap_err();
+    rig.call(0xc600_0008, [UART, 0, 0]);
+    rig.call(RANGE_MAP, [VOID, 9, 0]);
+    rig.exit(
+        0,
+        Exit::SysReg(SysRegAccess { reg: arch::sysreg::ID_AA64PFR0_EL1, rt: 1, write: false }),
+    );
+    rig.exit(
+        0,
+        Exit::SysReg(SysRegAccess { reg: arch::sysreg::ICC_SGI1R_EL1, rt: 1, write: true }),
+    );
+    assert_eq!(rig.went_slow, 0);
+}
+
+#[test]
+fn the_short_way_does_not_believe_hpfar_under_erratum_834220() {
+    let errata = arch::Errata { hpfar_unknown_on_translation: true, ..arch::Errata::NONE };
+    for (offset, write, believed) in
+        [(0, false, false), (0, true, true), (4, false, true), (0x18, false, true), (8, true, true)]
+    {
+        let mut rig = rig(ENFORCE, Dialect::Pkvm);
+        let exit =
+            if write { store(VOID + offset, Width::B4) } else { load(VOID + offset, Width::B4) };
+        let fast = vm::fast_exit(&encode(exit), &errata, &mut rig.vcpus[0], &rig.vm);
+        assert_eq!(fast != vm::Fast::Slow, believed, "{offset} {write}");
+    }
+}
+
+#[test]
+fn a_walk_that_names_no_page_of_the_guest_is_the_guests() {
+    // The IPA of a walk has no offset; whatever FAR's low bits say, they are not added.
+    let mut rig = rig(ENFORCE, Dialect::Pkvm);
+    let abort = arch::DataAbort {
+        va: Va::new(0x1234_5678),
+        ipa: Some(Ipa::new(VOID)),
+        fault: Fault { kind: FaultKind::Translation, level: 3 },
+        access: None::<Access>,
+        write: false,
+        s1ptw: true,
+        cm: false,
+        il: true,
+    };
+    rig.exit(0, Exit::DataAbort(abort));
+    assert_eq!(rig.vcpus[0].refusal.ipa, Some(Ipa::new(VOID)));
+}
