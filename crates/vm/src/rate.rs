@@ -63,3 +63,72 @@ impl RateLimit {
         self.left_out.load(Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
+
+    use super::*;
+    use std::vec::Vec;
+
+    const SECOND: u64 = 62_500_000;
+
+    #[test]
+    fn ten_lines_then_one_a_second_with_the_count_of_those_left_out() {
+        let limit = RateLimit::new();
+        for n in 0..10 {
+            assert_eq!(limit.admit(1000 + n, SECOND), Some(0), "line {n}");
+        }
+        for n in 0..50 {
+            assert_eq!(limit.admit(2000 + n, SECOND), None);
+        }
+        assert_eq!(limit.left_out(), 50);
+        // The second begins with the last line of the burst.
+        assert_eq!(limit.admit(1009 + SECOND - 1, SECOND), None);
+        assert_eq!(limit.admit(1009 + SECOND, SECOND), Some(51));
+        assert_eq!(limit.left_out(), 0);
+        assert_eq!(limit.admit(1009 + 2 * SECOND - 1, SECOND), None);
+        assert_eq!(limit.admit(1009 + 2 * SECOND, SECOND), Some(1));
+    }
+
+    #[test]
+    fn a_quiet_hour_earns_one_line_and_no_burst() {
+        let limit = RateLimit::new();
+        for _ in 0..10 {
+            limit.admit(0, SECOND);
+        }
+        assert_eq!(limit.admit(3600 * SECOND, SECOND), Some(0));
+        assert_eq!(limit.admit(3600 * SECOND + 1, SECOND), None);
+    }
+
+    #[test]
+    fn a_burst_spread_over_hours_is_still_one() {
+        let limit = RateLimit::new();
+        let admitted = (0..30).filter(|n| limit.admit(n * 10 * SECOND, SECOND).is_some()).count();
+        assert_eq!(admitted, 30);
+    }
+
+    #[test]
+    fn the_end_of_time_does_not_wrap() {
+        let limit = RateLimit::new();
+        for _ in 0..10 {
+            assert!(limit.admit(u64::MAX - 1, SECOND).is_some());
+        }
+        assert_eq!(limit.admit(u64::MAX - 1, SECOND), None);
+    }
+
+    #[test]
+    fn several_cpus_get_ten_lines_together_and_lose_no_count() {
+        let limit = RateLimit::new();
+        let lines: Vec<usize> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| (0..1000).filter_map(|_| limit.admit(7, SECOND)).count()))
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let lines: usize = lines.into_iter().sum();
+        assert_eq!(lines, 10);
+        assert!(limit.left_out() <= 4000 - 10);
+        assert!(limit.left_out() >= 4000 - 10 - 40, "counts swapped out with a line at most");
+    }
+}

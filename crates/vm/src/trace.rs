@@ -146,3 +146,115 @@ impl<const N: usize> Ring<N> {
         Event::decode(&words)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
+
+    use super::*;
+    use arch::{Ipa, Va};
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    fn event(n: u64) -> Event {
+        Event {
+            time: n,
+            vm: 3,
+            vcpu: 1,
+            refusal: Refusal { pc: n * 3, va: Va::new(n * 5), ..Refusal::default() },
+        }
+    }
+
+    #[test]
+    fn a_record_is_64_bytes_in_the_documented_places() {
+        let refusal = Refusal {
+            pc: 0x1111,
+            va: Va::new(0x2222),
+            ipa: Some(Ipa::new(0x3333)),
+            reason: Reason::CrossesPage,
+            kind: AbortKind::Instruction,
+            width: Some(Width::B8),
+            write: true,
+        };
+        let event = Event { time: 0x4444, vm: 0xabcd, vcpu: 7, refusal };
+        let packed = 0xabcd | 7 << 16 | 3 << 24 | 8 << 32 | 1 << 40 | 1 << 41;
+        assert_eq!(event.encode(), [0x4444, 0x1111, 0x2222, 0x3333, packed, 0, 0]);
+        assert_eq!(size_of::<[AtomicU64; WORDS]>(), 64);
+        assert_eq!(core::mem::align_of::<Ring<4>>(), 64);
+        let unknown = Event { refusal: Refusal { ipa: None, width: None, ..refusal }, ..event };
+        assert_eq!(unknown.encode()[3], u64::MAX);
+        assert_eq!(unknown.encode()[4] >> 32 & 0xff, 0);
+    }
+
+    #[test]
+    fn the_ring_keeps_the_last_ones() {
+        let ring = Ring::<4>::new();
+        assert_eq!((ring.written(), ring.get(0), ring.get(1)), (0, None, None));
+        for n in 1..=10 {
+            ring.push(&event(n));
+            assert_eq!(ring.written(), n);
+            assert_eq!(ring.get(n), Some(event(n)));
+        }
+        let kept: Vec<_> = (0..15).filter(|n| ring.get(*n).is_some()).collect();
+        assert_eq!(kept, [7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn a_reader_never_sees_half_an_event() {
+        let ring = Ring::<2>::new();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for n in 1..=50_000 {
+                    ring.push(&event(n));
+                }
+            });
+            let reader = scope.spawn(|| {
+                let mut seen = 0_u64;
+                while ring.written() < 50_000 {
+                    let newest = ring.written();
+                    for n in newest.saturating_sub(2)..=newest {
+                        if let Some(found) = ring.get(n) {
+                            assert_eq!(found, event(n));
+                            seen += 1;
+                        }
+                    }
+                }
+                seen
+            });
+            writer.join().unwrap();
+            reader.join().unwrap();
+        });
+        assert_eq!(ring.get(50_000), Some(event(50_000)));
+    }
+
+    proptest! {
+        #[test]
+        fn events_survive_the_record(
+            time: u64, vm: u16, vcpu: u8, pc: u64, va: u64, ipa in 0..u64::MAX, known: bool, write: bool,
+            reason in 0..10_u8, width in 0..5_usize, fetch: bool,
+        ) {
+            let widths = [None, Some(Width::B1), Some(Width::B2), Some(Width::B4), Some(Width::B8)];
+            let refusal = Refusal {
+                pc,
+                va: Va::new(va),
+                ipa: known.then_some(Ipa::new(ipa)),
+                reason: Reason::from_raw(reason).unwrap(),
+                kind: if fetch { AbortKind::Instruction } else { AbortKind::Data },
+                width: widths[width],
+                write,
+            };
+            let event = Event { time, vm, vcpu, refusal };
+            prop_assert_eq!(Event::decode(&event.encode()), Some(event));
+        }
+    }
+
+    #[test]
+    fn a_reason_of_a_later_version_is_not_guessed() {
+        let mut words = event(1).encode();
+        words[4] |= 0xff << 24;
+        assert_eq!(Event::decode(&words), None);
+        for raw in 0..=255 {
+            assert_eq!(Reason::from_raw(raw).map(|reason| reason as u8), (raw < 10).then_some(raw));
+        }
+    }
+}

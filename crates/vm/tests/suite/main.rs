@@ -15,6 +15,8 @@ mod devices;
 mod direct;
 mod first_path;
 mod lifecycle;
+mod lines;
+mod setup;
 mod smccc;
 mod streams;
 mod sysregs;
