@@ -20,7 +20,6 @@ const ERRORS: u64 = 0x18;
 const LAST_VALUE: u64 = 0x20;
 const LAST_ACCESS: u64 = 0x28;
 const VALUE: u64 = 0x30;
-const LIVES: u64 = 0x40;
 const KEEP: u64 = 0x48;
 
 /// Where it is: what the word `testdev=` says, else the default place.
@@ -67,11 +66,6 @@ pub fn stored() -> u64 {
 /// Sets what loads from the window get.
 pub fn set_value(value: u64) {
     mmio::write64(base() + VALUE, value);
-}
-
-/// How often the VM was reset.
-pub fn lives() -> u64 {
-    mmio::read64(base() + LIVES)
 }
 
 /// A word that outlives a reset.
