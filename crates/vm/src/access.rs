@@ -45,13 +45,15 @@ pub(crate) fn data<H: Host>(abort: &DataAbort, vcpu: &mut Vcpu, vm: &Vm<H>) -> O
     let Some((device, offset)) = vm.bus.at(ipa) else {
         return abort_data(abort, ipa, Reason::NoDevice, vcpu);
     };
+    let turned = arch::is_big_endian(vcpu.regs.spsr, vm.host().sctlr_el1());
+    let order = |value| if turned { access.width.reversed(value) } else { value };
     let done = if abort.write {
-        let value = access.stored(vcpu.regs.get(access.reg));
+        let value = order(access.stored(vcpu.regs.get(access.reg)));
         bus::write(device, offset, access.width, value, vcpu, vm)
     } else {
         match bus::read(device, offset, access.width, vcpu, vm) {
             Some(value) => {
-                vcpu.regs.set(access.reg, access.loaded(value));
+                vcpu.regs.set(access.reg, access.loaded(order(value)));
                 true
             }
             None => false,

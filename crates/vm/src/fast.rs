@@ -173,6 +173,10 @@ fn access<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>
         };
         return Fast::Abort(Abort { kind: AbortKind::Data, walk: false });
     }
+    if vm.host().sctlr_el1() & (arch::SCTLR_EE | arch::SCTLR_E0E) != 0 {
+        // Perhaps big-endian: the other judgement knows.
+        return Fast::Slow;
+    }
     let reg = (esr >> 16) as u8 & 0x1f;
     let (device, offset) = match vm.bus.at(ipa) {
         Some((Device::Uart, offset)) => {

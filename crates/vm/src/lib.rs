@@ -7,7 +7,7 @@
 //! # Key types
 //! - [`Vm`]: what the vCPUs of a VM share; [`Vcpu`]: what one has for itself; [`Setup`]: how a VM is made.
 //! - [`on_exit`]: judges one exit; [`Outcome`]: what is left for EL2 to do.
-//! - [`Refusal`], [`Reason`]: why an access was aborted; [`Refusal::line`] says it to people.
+//! - [`Refusal`], [`Reason`]: why an access was aborted; [`Vm::refusal_line`] says it to people.
 //! - [`Lifecycle`]: vCPUs on and off, and the way from a running VM to a stopped one or a new life.
 //! - [`trace::Ring`], [`RateLimit`], [`mux::Mux`]: how refusals and consoles reach the outside, bounded.
 //! - [`keys::Keys`]: whose the keyboard is.
@@ -61,7 +61,7 @@ pub use fast::{Fast, GicAccess, Later, fast_exit, finish};
 pub use features::Features;
 pub use guard::Guard;
 pub use host::Host;
-pub use lifecycle::{Lifecycle, Parked, StopReason};
+pub use lifecycle::{Lifecycle, Parked, Stop, StopReason};
 pub use line::{RefusalLine, StopLine};
 pub use memory::{Direct, MemoryMap};
 pub use rate::RateLimit;

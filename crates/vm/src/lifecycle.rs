@@ -67,7 +67,7 @@ pub(crate) enum Power {
     OnPending = 2,
 }
 
-/// What [`Lifecycle::park`] found.
+/// What [`Vm::park`](crate::Vm::park) found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parked {
     /// Other vCPUs are still on their way out; or the VM is not stopping.
@@ -76,7 +76,7 @@ pub enum Parked {
     Last(StopReason),
 }
 
-/// What became of [`Lifecycle::stop`].
+/// What became of [`Vm::stop`](crate::Vm::stop).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stop {
     /// The reason that counts: the first one.

@@ -19,6 +19,10 @@ pub(crate) struct TestDevice {
     last_value: AtomicU64,
     last_access: AtomicU64,
     value: AtomicU64,
+    /// Resets so far; one comes before the first life.
+    resets: AtomicU64,
+    /// Survives resets, unlike everything else of a VM: tests of resets tell one life from the next by it.
+    keep: AtomicU64,
 }
 
 impl TestDevice {
@@ -26,7 +30,13 @@ impl TestDevice {
         Self::default()
     }
 
+    /// The VM begins a life.
     pub(crate) fn reset(&self) {
+        self.clear();
+        self.resets.fetch_add(1, Relaxed);
+    }
+
+    fn clear(&self) {
         for register in [
             &self.loads,
             &self.stores,
@@ -63,6 +73,8 @@ impl TestDevice {
             0x20 => self.last_value.load(Relaxed),
             0x28 => self.last_access.load(Relaxed),
             0x30 => self.value.load(Relaxed),
+            0x40 => self.resets.load(Relaxed).saturating_sub(1),
+            0x48 => self.keep.load(Relaxed),
             _ => 0,
         })
     }
@@ -81,7 +93,8 @@ impl TestDevice {
         }
         match offset {
             0x30 => self.value.store(value, Relaxed),
-            0x38 => self.reset(),
+            0x38 => self.clear(),
+            0x48 => self.keep.store(value, Relaxed),
             _ => {}
         }
         true
@@ -108,6 +121,21 @@ mod tests {
             Some(0x8899_aabb_ccdd_eeff),
             "a store is no value"
         );
+    }
+
+    #[test]
+    fn lives_are_counted_and_a_word_outlives_them() {
+        let device = TestDevice::new();
+        device.reset();
+        assert_eq!(device.read(0x40, Width::B8), Some(0), "the first life");
+        assert!(device.write(0x48, Width::B8, 0x1234));
+        assert!(device.write(0x30, Width::B8, 0x5678));
+        assert!(device.write(0x38, Width::B8, 1));
+        assert_eq!(device.read(0x40, Width::B8), Some(0), "CLEAR is no reset");
+        device.reset();
+        assert_eq!(device.read(0x40, Width::B8), Some(1));
+        assert_eq!(device.read(0x48, Width::B8), Some(0x1234));
+        assert_eq!(device.read(0x30, Width::B8), Some(0));
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub struct Log {
     pub asked_bits: Vec<u32>,
     pub workarounds: Vec<u8>,
     pub mair: u64,
+    pub sctlr: u64,
 }
 
 /// stage2's recording fake, and the rest of a machine.
@@ -130,6 +131,9 @@ impl Host for Machine {
     }
     fn wipe(&self, pa: Pa, bytes: u64) {
         self.log().wiped.push((pa, bytes));
+    }
+    fn sctlr_el1(&self) -> u64 {
+        self.log().sctlr
     }
     fn mair_el1(&self) -> u64 {
         self.log().mair

@@ -13,6 +13,7 @@ mod calls;
 mod common;
 mod devices;
 mod direct;
+mod endian;
 mod first_path;
 mod lifecycle;
 mod lines;
