@@ -16,6 +16,10 @@ fn main() {
         "-zmax-page-size=4096",
         // The image protects itself: hyp/src/mmu.rs.
         "-znorelro",
+        // Debug information of code that is not linked must not seem to lie at the image's start.
+        "-zdead-reloc-in-nonalloc=.debug_ranges=0xffffffffffffffff",
+        "-zdead-reloc-in-nonalloc=.debug_rnglists=0xffffffffffffffff",
+        "-zdead-reloc-in-nonalloc=.debug_info=0xffffffffffffffff",
     ] {
         println!("cargo:rustc-link-arg={arg}");
     }

@@ -4,7 +4,7 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use aarch64_cpu::registers::{MAIR_EL1, Readable, TCR_EL1, VTTBR_EL2, Writeable};
+use aarch64_cpu::registers::{MAIR_EL1, Readable, SCTLR_EL1, TCR_EL1, VTTBR_EL2, Writeable};
 use arch::{Errata, Ipa, MAX_VCPUS, Pa, VcpuSet};
 use stage2::{TableMemory, Tlb};
 use vgic::{ListRegister, Quick, Vgic};
@@ -209,6 +209,11 @@ impl Host for GuestHost {
 
     fn wipe(&self, pa: Pa, bytes: u64) {
         crate::memory::wipe(pa, bytes);
+    }
+
+    #[inline(always)]
+    fn sctlr_el1(&self) -> u64 {
+        SCTLR_EL1.get()
     }
 
     fn mair_el1(&self) -> u64 {

@@ -5,12 +5,16 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use arrayvec::ArrayVec;
 use lock::{Lock, Order, Rank};
 use platform::VmConfig;
 use spin::Once;
 use vm::mux::Mux;
 
 use crate::console;
+
+/// Room for a line of a guest with its name and its end.
+const LINE: usize = 256;
 
 static MUXES: Once<Vec<Lock<Mux<'static>>>> = Once::new();
 /// With one VM nothing is put together in lines, and no lock is needed.
@@ -36,19 +40,31 @@ pub fn put(index: usize, byte: u8) {
     if ALONE.load(Ordering::Relaxed) {
         console::guest_bytes(&[byte]);
     } else {
-        with(index, |mux| mux.put(byte, console::guest_bytes));
+        with(index, |mux, out| mux.put(byte, out));
     }
 }
 
 /// Ends what VM `index` has begun to write: its last words.
 pub fn finish_line(index: usize) {
-    with(index, |mux| mux.flush(console::guest_bytes));
+    with(index, |mux, out| mux.flush(out));
 }
 
-fn with(index: usize, f: impl FnOnce(&mut Mux<'static>)) {
+/// Lets `f` put a byte into the line of VM `index`, and hands what that completes to the console in one piece: no other
+/// CPU's line gets between.
+fn with(index: usize, f: impl FnOnce(&mut Mux<'static>, &mut dyn FnMut(&[u8]))) {
     // The console's own lock is taken inside, with the same rank: a line is a lock of its own kind, always outermost.
     let order = Order::new();
     if let Some(mux) = MUXES.get().and_then(|m| m.get(index)) {
-        f(&mut mux.lock(&order));
+        let mut line: ArrayVec<u8, LINE> = ArrayVec::new();
+        f(&mut mux.lock(&order), &mut |bytes| {
+            if line.try_extend_from_slice(bytes).is_err() {
+                console::guest_bytes(&line);
+                line.clear();
+                console::guest_bytes(bytes);
+            }
+        });
+        if !line.is_empty() {
+            console::guest_bytes(&line);
+        }
     }
 }

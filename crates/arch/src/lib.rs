@@ -33,6 +33,7 @@ mod addr;
 mod advance;
 mod condition;
 mod decode;
+mod endian;
 mod errata;
 mod exit;
 mod geometry;
@@ -48,6 +49,7 @@ pub use addr::{Ipa, Mpidr, PAGE_SHIFT, PAGE_SIZE, Pa, Range, Va, Vmid};
 pub use advance::advance;
 pub use condition::condition_failed;
 pub use decode::decode;
+pub use endian::{SCTLR_E0E, SCTLR_EE, is_big_endian};
 pub use errata::Errata;
 pub use exit::{
     Access, DataAbort, Exit, ExitInfo, Fault, FaultKind, InstructionAbort, SysRegAccess, Width,
