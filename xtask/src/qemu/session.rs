@@ -91,7 +91,8 @@ impl Session {
         writeln!(file, "{}", shell(&qemu.clone().into(), &arguments))
             .context(|| log.display().to_string())?;
 
-        let mut command = dying_with_us(qemu);
+        // On a terminal QEMU must get the chance to leave it as it was.
+        let mut command = dying_with_us(qemu, if echo { "TERM" } else { "KILL" });
         let stdin = if echo { Stdio::inherit() } else { Stdio::piped() };
         let mut child = command
             .args(&arguments)
@@ -268,13 +269,13 @@ fn tail(lines: &[String], ended: Option<Ended>, log: &std::path::Path) -> String
     format!("{how}; {} holds it all, the last lines:\n  {}", log.display(), last.join("\n  "))
 }
 
-/// `qemu` as a command whose process the kernel kills when the thread that started it is gone, however
-/// that came about. util-linux' setpriv does it without unsafe code here.
-fn dying_with_us(qemu: PathBuf) -> Command {
+/// `qemu` as a command whose process gets `signal` from the kernel when the thread that started it is gone,
+/// however that came about. util-linux' setpriv does it without unsafe code here.
+fn dying_with_us(qemu: PathBuf, signal: &str) -> Command {
     match find("setpriv") {
         Some(setpriv) => {
             let mut command = Command::new(setpriv);
-            command.args(["--pdeathsig", "KILL", "--"]).arg(qemu);
+            command.args(["--pdeathsig", signal, "--"]).arg(qemu);
             command
         }
         None => Command::new(qemu),
@@ -345,7 +346,7 @@ mod tests {
 
     /// A session over `sh -c SCRIPT` instead of QEMU.
     fn session(script: &str, limits: Limits) -> Session {
-        let mut child = dying_with_us("/bin/sh".into())
+        let mut child = dying_with_us("/bin/sh".into(), "KILL")
             .args(["-c", script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
