@@ -6,7 +6,7 @@ use core::fmt::{self, Write};
 use arrayvec::ArrayString;
 
 use crate::machine::{self, Machine, pstate};
-use crate::{cpu, guard, tree};
+use crate::{cpu, guard, modes, tree};
 
 /// Why a test did not pass.
 pub enum Why {
@@ -127,6 +127,8 @@ pub enum Mode {
     List,
     /// Tests by name.
     Run(&'static str),
+    /// Company for other VMs.
+    Other(modes::Request),
 }
 
 impl Mode {
@@ -138,6 +140,9 @@ impl Mode {
             }
             if let Some(names) = word.strip_prefix("run=") {
                 return Self::Run(names);
+            }
+            if let Some(request) = modes::Request::parse(word) {
+                return Self::Other(request);
             }
         }
         Self::Demo
@@ -155,6 +160,7 @@ impl Mode {
                 guard::declare_own();
                 run(names);
             }
+            Self::Other(request) => request.run(),
         }
     }
 }

@@ -43,6 +43,8 @@ mod guard;
 mod hvc;
 mod mmio;
 mod mmu;
+mod modes;
+mod noise;
 mod panic;
 mod probe;
 mod psci;

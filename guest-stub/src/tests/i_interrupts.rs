@@ -3,6 +3,7 @@
 
 use crate::harness::{Verdict, need_vcpus};
 use crate::machine::Machine;
+use crate::noise::Noise;
 use crate::probe;
 use crate::tree::Gic;
 use crate::{cpu, gic, guard, mmio, smp, time, tree};
@@ -45,18 +46,6 @@ fn distributor() -> (u64, u64) {
     }
 }
 
-/// A number like a random one, the same in each run.
-struct Noise(u64);
-
-impl Noise {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-}
-
 /// Every offset in every width: served or aborted exactly, never anything else.
 fn sweep(base: u64, bytes: u64, noise: &mut Noise) -> Verdict {
     for offset in (0..bytes).step_by(4) {
@@ -89,7 +78,7 @@ fn sweep(base: u64, bytes: u64, noise: &mut Noise) -> Verdict {
 fn distributor_sweep() -> Verdict {
     ready()?;
     let (base, bytes) = distributor();
-    sweep(base, bytes, &mut Noise(0x1234_5678_9abc_def1))?;
+    sweep(base, bytes, &mut Noise::new(0x1234_5678_9abc_def1))?;
     // What was written by the sweep is put back as far as it matters.
     gic::init();
     gic::init_cpu();
@@ -103,7 +92,7 @@ fn redistributor_sweep() -> Verdict {
     let Gic::V3(_, base, size) = tree::get().gic else {
         return Err(crate::harness::Why::Skipped("GICv2 has no redistributors"));
     };
-    sweep(base, size.min(0x2_0000), &mut Noise(0xfeed_beef_0bad_cafe))?;
+    sweep(base, size.min(0x2_0000), &mut Noise::new(0xfeed_beef_0bad_cafe))?;
     // Beyond the last frame there is nothing.
     let end = base + 0x2_0000 * tree::get().vcpus as u64;
     probe::load(end).refused(end)?;
@@ -118,11 +107,11 @@ fn sweep_from_two() -> Verdict {
     ready()?;
     fn job(_: u64) -> u64 {
         let (base, bytes) = distributor();
-        u64::from(sweep(base, bytes.min(0x1000), &mut Noise(0x77)).is_err())
+        u64::from(sweep(base, bytes.min(0x1000), &mut Noise::new(0x77)).is_err())
     }
     smp::give(1, job, 0)?;
     let (base, bytes) = distributor();
-    sweep(base, bytes.min(0x1000), &mut Noise(0x99))?;
+    sweep(base, bytes.min(0x1000), &mut Noise::new(0x99))?;
     equal!(smp::finish(1, 60_000)?, 0, "the other vCPU's sweep");
     Ok(())
 }

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the stub does as company for other VMs, or as their enemy. The first word of the boot arguments
+//! that names one is obeyed:
+//!
+//! | word | what happens | says |
+//! |---|---|---|
+//! | `spin` | an endless loop with interrupts masked | `spin: spinning` |
+//! | `spin=S` | the same for S seconds, then power-off | `spin: done` |
+//! | `idle=S` | WFI for S seconds, woken by the timer ten times each, then power-off | `idle: N wakes` |
+//! | `hammer`, `hammer=N` | calls, device accesses and aborts, for ever or N rounds | `hammer: N rounds` each second and at the end |
+//! | `canary=K`, `canary=K:S` | fills every register it may with patterns of number K, yields, and checks that they stay and that nobody else's appear, for S (3) seconds | `canary K: kept N times`, or `FAIL canary K: ..` |
+//! | `reboot=N` | resets the VM N times; needs a test device | `reboot: life L of N`, then `reboot: N lives` |
+//! | `worst=KIND`, `worst=KIND:N` | see below, N rounds where it ends | `worst KIND: N rounds` |
+//!
+//! `worst` kinds: `calls` (random ids and arguments), `registers` (random system registers), `devices`
+//! (random accesses everywhere), `walks` (tables in the void), all of which end; `all` (those four, one
+//! after the other); `abort` (an abort handler that aborts) and `vbar` (vectors that cannot be fetched),
+//! which never end. `seed=N` changes what is random. With more than one vCPU, all of them do it.
+
+mod canary;
+mod company;
+mod worst;
+
+use crate::tree;
+
+/// The part of the boot arguments that names a mode, and what follows its `=`.
+#[derive(Clone, Copy)]
+pub struct Request {
+    name: &'static str,
+    value: &'static str,
+}
+
+const NAMES: [&str; 6] = ["spin", "idle", "hammer", "canary", "reboot", "worst"];
+
+impl Request {
+    /// If the word is one.
+    pub fn parse(word: &'static str) -> Option<Self> {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        NAMES.contains(&name).then_some(Self { name, value })
+    }
+
+    /// Does it.
+    pub fn run(self) {
+        match self.name {
+            "spin" => company::spin(tree::parse(self.value)),
+            "idle" => company::idle(tree::parse(self.value).unwrap_or(1)),
+            "hammer" => company::hammer(tree::parse(self.value)),
+            "reboot" => company::reboot(tree::parse(self.value).unwrap_or(1)),
+            "canary" => {
+                let (number, seconds) = self.value.split_once(':').unwrap_or((self.value, "3"));
+                let number = tree::parse(number).unwrap_or(1);
+                canary::run(number, tree::parse(seconds).unwrap_or(3));
+            }
+            _ => {
+                let (kind, rounds) = self.value.split_once(':').unwrap_or((self.value, ""));
+                worst::run(kind, tree::parse(rounds).unwrap_or(2000));
+            }
+        }
+    }
+}
