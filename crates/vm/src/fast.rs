@@ -15,7 +15,7 @@ use vgic::Version;
 pub enum Fast {
     /// As [`Outcome::Resume`].
     Resume,
-    /// As [`Outcome::Advance`], for AArch64 state.
+    /// As [`Outcome::Advance`], for AArch64 state: [`Vcpu::step_over_a64`].
     Advance,
     /// As [`Outcome::Abort`].
     Abort(Abort),
@@ -74,6 +74,8 @@ const TRANSLATION: u64 = 0x04;
 /// A translation fault of a plain load or store: nothing to extend, no walk, no maintenance.
 const PLAIN_MASK: u64 = EC | ISV | SSE | VNCR | LST | CM | S1PTW | DFSC;
 const PLAIN: u64 = EC_DATA_ABORT | ISV | TRANSLATION;
+/// From the offset behind this one on, an access might reach into the next page.
+const LAST: u64 = PAGE_SIZE - 8;
 /// MSR ICC_SGI1R_EL1 but for its general register, ISS[9:5].
 const SGI1R_MASK: u32 = !(0x1f << 5);
 const SGI1R: u32 = 0x18 << 26 | 1 << 25 | 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1;
@@ -145,11 +147,11 @@ fn access<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>
     let offset = info.far & (PAGE_SIZE - 1);
     let width = width((esr >> 22) as u32);
     if vcpu.regs.spsr & pstate::M_AARCH32 != 0
-        || offset.wrapping_add(width.bytes()) > PAGE_SIZE
+        || offset > LAST
         || errata.hpfar_unknown_on_translation && (offset == 0 && esr & WNR == 0)
     {
-        // The erratum is about loads that cross a page: one that lies behind the first byte of its page,
-        // and ends in it, is none, and no second part of one.
+        // The erratum is about loads that cross a page: one that lies behind the first byte of its page, and ends
+        // in it, is none, and no second part of one.
         return Fast::Slow;
     }
     let ipa = Ipa::new((info.hpfar & 0x0000_ffff_ffff_fff0) << 8 | offset);

@@ -195,30 +195,53 @@ fn checked<H: Host>(vcpu: &Vcpu, vm: &Vm<H>) -> Option<Range<Ipa>> {
 #[inline(never)]
 fn map_range<H: Host>(range: Range<Ipa>, vcpu: &Vcpu, vm: &Vm<H>) -> Option<u64> {
     let start = range.start();
-    if vm.memory.is_memory(start) {
+    if vm.memory.is_ram(start) {
         return None;
     }
-    let mut end = range.end().min(vm.guard.allowed_until(start)?);
-    for region in vm.memory.regions() {
-        if region.start() > start {
-            end = end.min(region.start());
+    let mut end = range.end();
+    let ram = vm.memory.ram().start();
+    if ram > start {
+        end = end.min(ram);
+    }
+    if !vm.plain {
+        end = end.min(piece_end(start, vm)?);
+        if let Some(region) = vm.direct_region(start) {
+            return map_direct(start, end.min(region.range().end()), vcpu, vm);
         }
     }
-    if let Some(region) = vm.direct_region(start) {
-        let end = end.min(region.range().end());
-        let mut pages = 0_u64;
-        while let Some(at) = page_after(start, pages, end) {
-            if !vm.declare_direct(at, &vcpu.order) {
-                break;
-            }
-            pages = pages.wrapping_add(1);
-        }
-        return Some(pages);
-    }
-    let end = end.min(vm.next_direct(start));
     let piece = Range::<Ipa>::new(start, end.raw().wrapping_sub(start.raw()))?;
     // x2 is a number of granules here: ranges carry no hint.
     vm.stage2.declare(&vcpu.order, piece, Note::default(), BUDGET).ok()
+}
+
+/// Where the piece that begins at `start` ends at the latest: at the next rom, the end of what is allowed, the
+/// next page that is reached without a trap. `None` where it cannot begin.
+#[cold]
+#[inline(never)]
+fn piece_end<H: Host>(start: Ipa, vm: &Vm<H>) -> Option<Ipa> {
+    let mut end = vm.guard.allowed_until(start)?;
+    for rom in vm.memory.roms() {
+        if rom.contains(start) {
+            return None;
+        }
+        if rom.start() > start {
+            end = end.min(rom.start());
+        }
+    }
+    // The region that holds `start` ends it by itself.
+    Some(if vm.direct_region(start).is_none() { end.min(vm.next_direct(start)) } else { end })
+}
+
+/// Declares pages that are reached without a trap, until `end` or the first that fails.
+fn map_direct<H: Host>(start: Ipa, end: Ipa, vcpu: &Vcpu, vm: &Vm<H>) -> Option<u64> {
+    let mut pages = 0_u64;
+    while let Some(at) = page_after(start, pages, end) {
+        if !vm.declare_direct(at, &vcpu.order) {
+            break;
+        }
+        pages = pages.wrapping_add(1);
+    }
+    Some(pages)
 }
 
 /// Undeclares a prefix of `range`, in one piece.

@@ -54,11 +54,6 @@ impl MemoryMap {
     pub fn is_memory(&self, ipa: Ipa) -> bool {
         self.is_ram(ipa) || self.is_rom(ipa)
     }
-
-    /// All regions.
-    pub(crate) fn regions(&self) -> impl Iterator<Item = Range<Ipa>> + '_ {
-        core::iter::once(self.ram).chain(self.roms.iter().copied())
-    }
 }
 
 /// Device pages that a guest reaches without a trap while they are declared, or the guard is not active.

@@ -485,6 +485,19 @@ fn the_short_way_does_not_believe_hpfar_under_erratum_834220() {
 }
 
 #[test]
+fn the_short_step_is_the_long_one() {
+    for spsr in [0, 0x3c5, 0x5, 0x3ff_ffff_ffef, !0x10] {
+        let mut short = vm::Vcpu::new(0);
+        short.regs.elr = u64::MAX - 3;
+        short.regs.spsr = spsr;
+        let mut long = short.regs.clone();
+        short.step_over_a64();
+        arch::advance(&mut long, true);
+        assert_eq!(short.regs, long, "{spsr:#x}");
+    }
+}
+
+#[test]
 fn a_walk_that_names_no_page_of_the_guest_is_the_guests() {
     // The IPA of a walk has no offset; whatever FAR's low bits say, they are not added.
     let mut rig = rig(ENFORCE, Dialect::Pkvm);
