@@ -209,8 +209,7 @@ fn crossing<H: Host>(
         let last = access.width.bytes().wrapping_sub(1);
         // At the top of all addresses there is no second page, so it is not declared.
         let second = ipa.checked_add(last).map(Ipa::page);
-        let entry = second.and_then(|page| vm.stage2.lookup(page)).map(|found| found.entry);
-        if !matches!(entry, Some(Entry::Guard(_))) {
+        if !second.is_some_and(|page| vm.is_declared(page)) {
             return refuse(abort, second.unwrap_or(ipa), vcpu, vm);
         }
     }

@@ -351,6 +351,17 @@ impl<H: Host> Vm<H> {
             .unwrap_or(Ipa::new(u64::MAX))
     }
 
+    /// Whether the page at `ipa` is declared, by a note or, where it is reached without a trap, by its bit.
+    pub(crate) fn is_declared(&self, ipa: Ipa) -> bool {
+        match self.direct_region(ipa) {
+            Some(region) => region.is_declared(ipa),
+            None => {
+                let entry = self.stage2.lookup(ipa).map(|found| found.entry);
+                matches!(entry, Some(Entry::Guard(_)))
+            }
+        }
+    }
+
     /// Where the page of RAM at `ipa` really is.
     pub fn ram_pa(&self, ipa: Ipa) -> Option<Pa> {
         if !self.memory.is_ram(ipa) {

@@ -164,6 +164,15 @@ fn reset_takes_them_away_or_brings_them_back() {
 }
 
 #[test]
+fn crossing_into_one_of_them_goes_by_its_declaration() {
+    let mut rig = config(ENFORCE, Dialect::Pkvm).build();
+    rig.call(0xc600_0007, [GICD + 0xf000, 0, 0]);
+    assert_eq!(rig.read(GICC - 4, Width::B8), Err(Reason::Undeclared));
+    rig.call(0xc600_0007, [GICC, 0, 0]);
+    assert_eq!(rig.read(GICC - 4, Width::B8), Err(Reason::CrossesPage));
+}
+
+#[test]
 fn a_pool_that_is_empty_fails_the_map() {
     // RAM's table, and nothing for the path to the page.
     let mut config = config(ENFORCE, Dialect::Pkvm);
