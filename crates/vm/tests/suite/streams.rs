@@ -29,7 +29,7 @@ fn pages() -> impl Strategy<Value = u64> {
 fn counts() -> impl Strategy<Value = u64> {
     prop_oneof![
         6 => 0..20_u64,
-        2 => prop_oneof![Just(512), Just(513), Just(600), Just(1 << 18), Just((1 << 18) + 5)],
+        2 => prop_oneof![Just(512), Just(513), Just(600), Just(1024), Just(2055)],
         1 => prop_oneof![Just(1 << 28), Just(1 << 52), Just(u64::MAX), Just((1 << 52) + 1)],
     ]
 }
