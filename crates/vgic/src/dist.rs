@@ -294,11 +294,6 @@ impl Vgic {
                     self.set_holder(intid, if target == NOBODY { 0 } else { target });
                 }
             }
-            (Word::ClearActive, At::Shared(k)) => {
-                for n in Bits(changed & !self.bank(at).map_or(0, |bank| bank.in_lr)) {
-                    self.set_holder(intid_of(k, n), NOBODY);
-                }
-            }
             _ => {}
         }
         self.touch(at, changed)

@@ -94,7 +94,7 @@ pub(crate) struct Shared {
     pub route: [u32; MAX_SPIS],
     /// The vCPU that gets it when it is pending, or [`NOBODY`].
     pub target: [u8; MAX_SPIS],
-    /// The vCPU in whose list registers it is, or for whom it is active, or [`NOBODY`].
+    /// The vCPU in whose list registers it is, or for whom it is active. Means nothing otherwise.
     pub holder: [u8; MAX_SPIS],
     /// A bit per bank in which something is to be released.
     pub released: u32,

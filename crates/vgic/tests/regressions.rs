@@ -107,6 +107,23 @@ fn disabled_while_active_forwarded_interrupt_is_deactivated_by_its_eoi() {
 }
 
 #[test]
+fn disabled_while_active_is_not_delivered_again_by_its_eoi() {
+    for version in BOTH {
+        let mut m = machine(version, 1, 4);
+        m.write(0, None, 0xc08, 4, 0b10 << 2);
+        m.write(0, None, 0x204, 4, 2);
+        assert_eq!(m.ack(0).unwrap().intid, 33);
+        m.write(0, None, 0x184, 4, 2);
+        m.write(0, None, 0x204, 4, 2);
+        m.eoi(0);
+        assert_eq!(m.ack(0), None, "pending again, but disabled");
+        m.check();
+        m.write(0, None, 0x104, 4, 2);
+        assert_eq!(m.ack(0).unwrap().intid, 33);
+    }
+}
+
+#[test]
 fn isactiver_sets_and_icactiver_clears() {
     for version in BOTH {
         let mut m = machine(version, 1, 4);
@@ -503,6 +520,18 @@ fn gicv2_sgi_of_one_sender_is_taken_back() {
 }
 
 #[test]
+fn gicv2_sgi_made_active_by_hand_has_no_former_sender() {
+    let mut m = machine(Version::V2, 4, 4);
+    m.write(3, None, 0xf00, 4, 1 << 16 | 2);
+    assert_eq!(m.ack(0).unwrap().source, 3);
+    m.eoi(0);
+    m.resync(0);
+    m.write(0, None, 0x300, 4, 1 << 2);
+    let lr = ListRegister::from_v2(m.cpus[0].lr[0] as u32);
+    assert_eq!((lr.intid, lr.state, lr.source), (2, State::Active, 0));
+}
+
+#[test]
 fn private_interrupts_are_banked() {
     for version in BOTH {
         let mut m = machine(version, 3, 4);
@@ -622,6 +651,37 @@ fn a_line_held_high_is_one_edge() {
 }
 
 #[test]
+fn a_line_that_rises_again_concerns_nobody_where_its_eoi_is_awaited() {
+    let mut gic = Vgic::new(Config::new(Version::V3, 1, 4, 32));
+    gic.write(0, Frame::Dist, 0, Width::B4, 2);
+    gic.write(0, Frame::Dist, 0x104, Width::B4, 2);
+    gic.set_level(0, 33, true);
+    assert!(matches!(gic.quick(0, 0xf), Quick::One(0, lr) if lr.eoi));
+    assert_eq!(gic.set_level(0, 33, false), VcpuSet::single(0), "to be withdrawn");
+    assert_eq!(gic.set_level(0, 33, true), VcpuSet::EMPTY);
+}
+
+#[test]
+fn a_store_concerns_the_vcpu_that_holds_the_interrupt() {
+    let mut gic = Vgic::new(Config::new(Version::V3, 3, 4, 64));
+    gic.write(0, Frame::Dist, 0, Width::B4, 2);
+    gic.write(0, Frame::Dist, 0x104, Width::B4, 2);
+    gic.write(0, Frame::Dist, 0x6108, Width::B8, 2);
+    assert_eq!(gic.set_level(1, 33, true), VcpuSet::single(2));
+    assert!(matches!(gic.quick(2, 0xf), Quick::One(0, lr) if lr.intid == 33));
+    gic.write(0, Frame::Dist, 0x6108, Width::B8, 1);
+    // Routed to vCPU 1 by now, but in vCPU 2's list register until that is folded.
+    for offset in [0x304, 0x384, 0x204, 0x284, 0x184, 0x104] {
+        let set = gic.write(0, Frame::Dist, offset, Width::B4, 2);
+        assert_eq!(set, VcpuSet::single(2), "{offset:#x}");
+    }
+    let lr = ListRegister { intid: 33, state: State::Pending, ..ListRegister::FREE };
+    let interface = vgic::Interface { eoi_count: 0, group0: true, group1: true };
+    assert_eq!(gic.fold(2, interface, &[lr]), VcpuSet::single(1), "now it is vCPU 1's");
+    assert!(gic.deliverable(1) && !gic.deliverable(2));
+}
+
+#[test]
 fn nothing_changes_while_a_line_does_not() {
     let mut gic = Vgic::new(Config::new(Version::V3, 1, 4, 32));
     gic.write(0, Frame::Dist, 0, Width::B4, 2);
@@ -708,6 +768,34 @@ fn groups_are_enabled_apart() {
     m.set_level(0, 34, true);
     assert_eq!(take_all_once(&mut m, 33), 33);
     assert_eq!(m.ack(0), None, "34 is of group 1");
+}
+
+#[test]
+fn a_pending_interrupt_that_changes_its_group_is_delivered_as_that() {
+    let mut m = machine(Version::V3, 1, 4);
+    m.cpus[0].groups = [false, true];
+    m.set_level(0, 33, true);
+    m.write(0, None, 0x84, 4, !2);
+    assert_eq!(m.ack(0), None, "a FIQ now");
+    m.write(0, None, 0x84, 4, 2);
+    assert_eq!(m.ack(0).unwrap().intid, 33);
+}
+
+#[test]
+fn a_pending_interrupt_that_changes_its_priority_is_delivered_with_that() {
+    for version in BOTH {
+        let mut m = machine(version, 1, 4);
+        private(&mut m, 0, 0x400, 4, 0x80_80_80_80);
+        m.write(0, None, 0x421, 1, 0x80);
+        self_sgi(&mut m, 0, 2);
+        m.set_level(0, 33, true);
+        m.write(0, None, 0x421, 1, 0x10);
+        m.check();
+        assert_eq!(m.ack(0).unwrap().intid, 33);
+        self_sgi(&mut m, 0, 1);
+        private(&mut m, 0, 0x401, 1, 0x08);
+        assert_eq!(m.ack(0).unwrap().intid, 1, "preempts");
+    }
 }
 
 #[test]
@@ -809,15 +897,18 @@ fn whether_an_interrupt_is_forwarded_is_known_after_a_fold() {
 #[test]
 fn a_forwarded_interrupt_made_pending_while_active_comes_again() {
     // HW=1 allows no pending and active, and no EOI maintenance: software deactivates.
-    let mut m = machine(Version::V3, 1, 4);
-    m.forward(0, 27);
-    m.ack(0).unwrap();
-    private(&mut m, 0, 0x200, 4, 1 << 27);
-    m.eoi(0);
-    assert_eq!(m.ack(0).unwrap().intid, 27);
-    m.eoi(0);
-    assert!(m.physical.is_empty());
-    assert_eq!(m.ack(0), None);
+    for trigger in [0, 0xaaaa_aaaa] {
+        let mut m = machine(Version::V3, 1, 4);
+        private(&mut m, 0, 0xc04, 4, trigger);
+        m.forward(0, 27);
+        m.ack(0).unwrap();
+        private(&mut m, 0, 0x200, 4, 1 << 27);
+        m.eoi(0);
+        assert_eq!(m.ack(0).unwrap().intid, 27);
+        m.eoi(0);
+        assert!(m.physical.is_empty());
+        assert_eq!(m.ack(0), None);
+    }
 }
 
 // --- List registers ---
