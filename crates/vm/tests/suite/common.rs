@@ -214,7 +214,8 @@ impl Config {
             stage2::fake::TABLES,
             fake.pool(),
         );
-        let words = Vm::<Machine>::share_words(RAM_SIZE) as usize;
+        // More than needed: the memory map decides what can be shared, not the room for bits.
+        let words = Vm::<Machine>::share_words(RAM_SIZE) as usize + 4;
         let shares: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
         let setup = Setup {
             name: "guest",
