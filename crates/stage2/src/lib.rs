@@ -50,7 +50,7 @@ pub use frames::{Chunk, FrameError, FrameTable, NO_OWNER, Split};
 pub use host::{TableMemory, Tlb};
 pub use map::{MapError, Over};
 pub use pool::{Pool, tables_for};
-pub use tables::{Found, Stage2};
+pub use tables::{Found, Glance, Stage2};
 
 /// How many descriptors one guest call may visit (docs/abi.md).
 pub const BUDGET: u32 = 512;

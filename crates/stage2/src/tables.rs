@@ -18,6 +18,17 @@ pub struct Found {
     pub level: u8,
 }
 
+/// As much of what a walk found as an access to a device needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Glance {
+    /// [`Entry::Empty`].
+    Empty,
+    /// [`Entry::Guard`].
+    Guard,
+    /// Any other entry, or an address beyond the IPA space.
+    Other,
+}
+
 /// What only the writer that holds the lock touches.
 pub(crate) struct Writer {
     pub(crate) pool: Pool,
@@ -88,6 +99,22 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         }
         let slot = self.walk(ipa.raw());
         Some(Found { entry: codec::entry(slot.raw, slot.level), level: slot.level })
+    }
+
+    /// [`Stage2::lookup`] for those who need to know no more than this.
+    #[inline(always)]
+    pub fn glance(&self, ipa: Ipa) -> Glance {
+        if ipa.raw() >= self.limit {
+            return Glance::Other;
+        }
+        let raw = self.walk(ipa.raw()).raw;
+        if codec::is_guard(raw) {
+            Glance::Guard
+        } else if raw == codec::EMPTY {
+            Glance::Empty
+        } else {
+            Glance::Other
+        }
     }
 
     /// Walks to the descriptor that stands for `address`, which is within the IPA space.

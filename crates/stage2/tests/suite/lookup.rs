@@ -89,6 +89,32 @@ fn a_lookup_is_one_load_per_level_and_takes_no_lock() {
 }
 
 #[test]
+fn a_glance_sees_what_a_lookup_sees() {
+    use stage2::{Annotation, Glance};
+    for bits in [40, 48] {
+        let bench = Bench::new(bits, 16);
+        bench.map(0, FRAMES, GIB).unwrap();
+        bench.map(GIB, FRAMES + GIB, 2 * KIB4).unwrap();
+        bench.declare(GIB + MIB2, PAGE_SIZE).unwrap();
+        bench.declare(2 * GIB, GIB).unwrap();
+        let owned = arch::Range::<Ipa>::new(Ipa::new(GIB), KIB4).unwrap();
+        bench.s2.unmap(&bench.order, owned, Annotation::Owner(7)).unwrap();
+        let mut seen = [0; 3];
+        let pages = [0, GIB, GIB + KIB4, GIB + 2 * KIB4, GIB + MIB2, 2 * GIB + 0x1234, 3 * GIB];
+        for ipa in pages.into_iter().chain([(1 << bits) - 1, 1 << bits, u64::MAX]).map(Ipa::new) {
+            let expected = match bench.s2.lookup(ipa).map(|found| found.entry) {
+                Some(Entry::Empty) => Glance::Empty,
+                Some(Entry::Guard(_)) => Glance::Guard,
+                _ => Glance::Other,
+            };
+            assert_eq!(bench.s2.glance(ipa), expected, "{ipa} of {bits} bits");
+            seen[expected as usize] += 1;
+        }
+        assert_eq!(seen, [3, 2, 5]);
+    }
+}
+
+#[test]
 fn a_lookup_does_not_wait_for_a_writer() {
     /// Looks up in the middle of a store.
     struct Nosy(Fake, std::cell::RefCell<Option<std::rc::Weak<Stage2<Nosy>>>>);
