@@ -6,7 +6,7 @@ use alloc::string::String;
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 
-use arch::{Errata, PstateFeatures};
+use arch::{Errata, PstateRule};
 use vm::{Host, Vcpu, Vm};
 
 use crate::context::{Context, Features};
@@ -36,7 +36,7 @@ pub struct VcpuContext {
     /// Errata that decoding minds.
     pub errata: Errata,
     /// PSTATE fields that an injected exception minds.
-    pub pstate: PstateFeatures,
+    pub pstate: PstateRule,
     /// Number of its CPU.
     pub cpu: usize,
     /// While it is not loaded.
@@ -58,7 +58,7 @@ impl VcpuContext {
             vcpu: Vcpu::new(index),
             guest,
             errata: crate::ids::errata(),
-            pstate: crate::ids::pstate_features(),
+            pstate: crate::ids::pstate_features().rule(),
             cpu,
             state: State::Off,
             fresh: true,

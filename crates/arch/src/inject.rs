@@ -40,6 +40,48 @@ impl PstateFeatures {
             ebep: false,
         }
     }
+
+    /// What an exception makes of PSTATE for such a guest.
+    pub const fn rule(&self) -> PstateRule {
+        const fn field(mask: u64, exists: bool) -> u64 {
+            if exists { mask } else { 0 }
+        }
+        let entry = pstate::EL1H | pstate::D | pstate::A | pstate::I | pstate::F;
+        PstateRule {
+            sets: entry | field(pstate::TCO, self.mte) | field(pstate::PM, self.ebep),
+            keeps: pstate::NZCV | pstate::DIT | field(pstate::PAN, self.pan),
+            pan: field(pstate::PAN, self.pan),
+            ssbs: field(pstate::SSBS, self.ssbs),
+            allint: field(pstate::ALLINT, self.nmi),
+        }
+    }
+}
+
+/// PSTATE that an exception to EL1 sets (DDI 0487 AArch64.TakeException): [`PstateFeatures`] as masks, made once, so that an
+/// injection need not ask for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PstateRule {
+    /// Fields that are set.
+    sets: u64,
+    /// Fields that stay.
+    keeps: u64,
+    /// PAN, where it exists: set unless SCTLR_EL1.SPAN.
+    pan: u64,
+    /// SSBS, where it exists: as SCTLR_EL1.DSSBS.
+    ssbs: u64,
+    /// ALLINT, where it exists: the reverse of SCTLR_EL1.SPINTMASK.
+    allint: u64,
+}
+
+impl PstateRule {
+    #[inline(always)]
+    const fn handler(&self, old: u64, sctlr: u64) -> u64 {
+        self.sets
+            | old & self.keeps
+            | (!sctlr >> SPAN_TO_PAN) & self.pan
+            | (sctlr >> DSSBS_TO_SSBS) & self.ssbs
+            | (!sctlr >> SPINTMASK_TO_ALLINT) & self.allint
+    }
 }
 
 /// Which kind of access an abort answers.
@@ -70,19 +112,21 @@ pub struct El1Entry {
 
 const IL: u64 = 1 << 25;
 const EC_SHIFT: u32 = 26;
-const SCTLR_SPAN: u64 = 1 << 23;
-const SCTLR_DSSBS: u64 = 1 << 44;
-const SCTLR_SPINTMASK: u64 = 1 << 62;
+/// From bits of SCTLR_EL1, 23, 44 and 62, to those of PSTATE that they decide.
+const SPAN_TO_PAN: u32 = 23 - pstate::PAN.trailing_zeros();
+const DSSBS_TO_SSBS: u32 = 44 - pstate::SSBS.trailing_zeros();
+const SPINTMASK_TO_ALLINT: u32 = 62 - pstate::ALLINT.trailing_zeros();
 
 /// A synchronous external abort. `walk_level` is the level of the stage-1 walk that it hit (-1 to 3),
 /// `None` if it hit the access itself.
+#[inline(always)]
 pub fn external_abort(
     kind: AbortKind,
     walk_level: Option<i8>,
     va: Va,
     regs: &GuestRegs,
     el1: &El1State,
-    features: &PstateFeatures,
+    rule: &PstateRule,
 ) -> El1Entry {
     let ec: u64 = match (kind, from_el1(regs.spsr)) {
         (AbortKind::Data, false) => 0x24,
@@ -98,20 +142,21 @@ pub fn external_abort(
         Some(3) => 0x17,
         _ => 0x10,
     };
-    entry((ec << EC_SHIFT) | IL | status, Some(va.raw()), regs, el1, features)
+    entry((ec << EC_SHIFT) | IL | status, Some(va.raw()), regs, el1, rule)
 }
 
 /// An UNDEFINED exception: EC 0, IL 1.
-pub fn undefined(regs: &GuestRegs, el1: &El1State, features: &PstateFeatures) -> El1Entry {
-    entry(IL, None, regs, el1, features)
+pub fn undefined(regs: &GuestRegs, el1: &El1State, rule: &PstateRule) -> El1Entry {
+    entry(IL, None, regs, el1, rule)
 }
 
+#[inline(always)]
 fn entry(
     esr: u64,
     far: Option<u64>,
     regs: &GuestRegs,
     el1: &El1State,
-    features: &PstateFeatures,
+    rule: &PstateRule,
 ) -> El1Entry {
     El1Entry {
         esr,
@@ -119,7 +164,7 @@ fn entry(
         elr: regs.elr,
         spsr: regs.spsr,
         pc: (el1.vbar & !0x7ff) | vector_offset(regs.spsr),
-        pstate: handler_pstate(regs.spsr, el1.sctlr, features),
+        pstate: rule.handler(regs.spsr, el1.sctlr),
     }
 }
 
@@ -138,31 +183,6 @@ const fn vector_offset(spsr: u64) -> u64 {
     } else {
         0x000
     }
-}
-
-/// PSTATE that an exception to EL1 sets (DDI 0487 AArch64.TakeException).
-const fn handler_pstate(old: u64, sctlr: u64, features: &PstateFeatures) -> u64 {
-    let mut new = pstate::EL1H | pstate::D | pstate::A | pstate::I | pstate::F;
-    new |= old & (pstate::NZCV | pstate::DIT);
-    if features.pan {
-        new |= old & pstate::PAN;
-        if sctlr & SCTLR_SPAN == 0 {
-            new |= pstate::PAN;
-        }
-    }
-    if features.ssbs && sctlr & SCTLR_DSSBS != 0 {
-        new |= pstate::SSBS;
-    }
-    if features.mte {
-        new |= pstate::TCO;
-    }
-    if features.nmi && sctlr & SCTLR_SPINTMASK == 0 {
-        new |= pstate::ALLINT;
-    }
-    if features.ebep {
-        new |= pstate::PM;
-    }
-    new
 }
 
 #[cfg(test)]
@@ -191,11 +211,11 @@ mod tests {
     }
 
     fn abort(kind: AbortKind, level: Option<i8>, spsr: u64) -> El1Entry {
-        external_abort(kind, level, Va::new(VA), &regs(spsr), &el1(0), &USUAL)
+        external_abort(kind, level, Va::new(VA), &regs(spsr), &el1(0), &USUAL.rule())
     }
 
     fn handler(old: u64, sctlr: u64, features: &PstateFeatures) -> u64 {
-        undefined(&regs(old), &el1(sctlr), features).pstate
+        undefined(&regs(old), &el1(sctlr), &features.rule()).pstate
     }
 
     #[test]
@@ -242,7 +262,7 @@ mod tests {
     #[test]
     fn undefined_is_unknown_reason_and_leaves_far_alone() {
         for spsr in [pstate::EL0T, pstate::EL1T, pstate::EL1H, EL0_A32 | aarch32::T] {
-            let entry = undefined(&regs(spsr), &el1(0), &USUAL);
+            let entry = undefined(&regs(spsr), &el1(0), &USUAL.rule());
             assert_eq!(entry.esr, 0x0200_0000);
             assert_eq!(entry.far, None);
             assert_eq!((entry.elr, entry.spsr), (PC, spsr));
@@ -252,7 +272,7 @@ mod tests {
     #[test]
     fn far_is_the_va_with_its_tag() {
         let tagged = Va::new(0x5a00_8000_0900_0018);
-        let entry = external_abort(AbortKind::Data, None, tagged, &regs(0), &el1(0), &USUAL);
+        let entry = external_abort(AbortKind::Data, None, tagged, &regs(0), &el1(0), &USUAL.rule());
         assert_eq!(entry.far, Some(tagged.raw()));
     }
 
@@ -281,7 +301,11 @@ mod tests {
             (EL0_A32 | aarch32::T, 0x600),
         ] {
             assert_eq!(abort(AbortKind::Data, None, spsr).pc, VBAR + offset, "{spsr:#x}");
-            assert_eq!(undefined(&regs(spsr), &el1(0), &USUAL).pc, VBAR + offset, "{spsr:#x}");
+            assert_eq!(
+                undefined(&regs(spsr), &el1(0), &USUAL.rule()).pc,
+                VBAR + offset,
+                "{spsr:#x}"
+            );
         }
     }
 
@@ -297,7 +321,7 @@ mod tests {
     #[test]
     fn vbar_counts_from_bit_11() {
         let el1 = El1State { vbar: u64::MAX, sctlr: 0 };
-        let entry = undefined(&regs(pstate::EL1H), &el1, &USUAL);
+        let entry = undefined(&regs(pstate::EL1H), &el1, &USUAL.rule());
         assert_eq!(entry.pc, 0xffff_ffff_ffff_f800 + 0x200);
     }
 
@@ -403,9 +427,12 @@ mod tests {
     fn aborts_and_undefined_enter_with_the_same_pstate() {
         for old in [0, u64::MAX, pstate::EL1H | pstate::NZCV, EL0_A32 | pstate::DIT] {
             let (r, e) = (regs(old), el1(1 << 44));
-            let pstate = undefined(&r, &e, &USUAL).pstate;
+            let pstate = undefined(&r, &e, &USUAL.rule()).pstate;
             for kind in [AbortKind::Data, AbortKind::Instruction] {
-                assert_eq!(external_abort(kind, None, Va::new(0), &r, &e, &USUAL).pstate, pstate);
+                assert_eq!(
+                    external_abort(kind, None, Va::new(0), &r, &e, &USUAL.rule()).pstate,
+                    pstate
+                );
             }
         }
     }
@@ -422,7 +449,8 @@ mod tests {
         // A handler that touches an undeclared page gets an abort of its own, at +0x200.
         let first = abort(AbortKind::Data, None, pstate::EL0T);
         let again = regs(first.pstate);
-        let second = external_abort(AbortKind::Data, None, Va::new(VA), &again, &el1(0), &USUAL);
+        let second =
+            external_abort(AbortKind::Data, None, Va::new(VA), &again, &el1(0), &USUAL.rule());
         assert_eq!(second.esr, 0x9600_0010);
         assert_eq!(second.pc, VBAR + 0x200);
         assert_eq!(second.spsr, first.pstate);

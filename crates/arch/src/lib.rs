@@ -46,7 +46,7 @@ pub mod sysreg;
 mod vcpu_set;
 
 pub use addr::{Ipa, Mpidr, PAGE_SHIFT, PAGE_SIZE, Pa, Range, Va, Vmid};
-pub use advance::advance;
+pub use advance::{advance, advance_aarch64};
 pub use condition::condition_failed;
 pub use decode::decode;
 pub use endian::{SCTLR_E0E, SCTLR_EE, is_big_endian};
@@ -56,7 +56,9 @@ pub use exit::{
 };
 pub use geometry::{GeometryError, Stage2Geometry, physical_bits};
 pub use idregs::{VisibleCpu, visible_id_register};
-pub use inject::{AbortKind, El1Entry, El1State, PstateFeatures, external_abort, undefined};
+pub use inject::{
+    AbortKind, El1Entry, El1State, PstateFeatures, PstateRule, external_abort, undefined,
+};
 pub use regs::GuestRegs;
 pub use stage1::Stage1;
 pub use vcpu_set::{MAX_VCPUS, VcpuSet, VcpuSetIter};
