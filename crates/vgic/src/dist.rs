@@ -2,7 +2,7 @@
 //! Guests' loads and stores of GICD and GICR registers.
 
 use crate::bits::{Bits, bit};
-use crate::regs::{Reg, Word, decode};
+use crate::regs::{Reg, Word, decode, shared_word};
 use crate::vgic::{At, NOBODY};
 use crate::{Config, Frame, PRIORITY_MASK, PRIVATE, SGIS, Version, Vgic};
 use arch::{VcpuSet, Width};
@@ -94,7 +94,26 @@ impl Vgic {
 
     /// A guest's store. Returns whose list registers must be planned again: `vcpu` itself before it goes on, others after a kick.
     /// Without effect where there is no register, or none of this size at this offset.
+    #[inline(always)]
     pub fn write(
+        &mut self,
+        vcpu: usize,
+        frame: Frame,
+        offset: u64,
+        width: Width,
+        value: u64,
+    ) -> VcpuSet {
+        if matches!((frame, width), (Frame::Dist, Width::B4))
+            && let Some((kind, k)) = shared_word(&self.config, offset)
+            && vcpu < self.config.vcpus()
+        {
+            return self.write_word(at(vcpu, frame, k), kind, value as u32);
+        }
+        self.write_any(vcpu, frame, offset, width, value)
+    }
+
+    #[inline(never)]
+    fn write_any(
         &mut self,
         vcpu: usize,
         frame: Frame,
@@ -227,6 +246,7 @@ impl Vgic {
     }
 
     /// The words of one bit per interrupt. Ones act, except in IGROUPR.
+    #[inline(always)]
     fn write_word(&mut self, at: At, kind: Word, value: u32) -> VcpuSet {
         // A GICv2 SGI is pending by source: CPENDSGIR and SPENDSGIR.
         let by_source = if !self.is_v3() && matches!(at, At::Private(_)) { 0xffff } else { 0u32 };

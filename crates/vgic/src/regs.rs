@@ -155,21 +155,36 @@ const fn redist(config: &Config, owner: usize, offset: u64, width: Width) -> Reg
 /// One of the seven arrays of words from 0x080 on.
 #[inline]
 const fn word(config: &Config, offset: u32, first: u32) -> Reg {
-    let bank = (offset & 0x7f) >> 2;
-    let intid = bank << 5;
-    if intid < first || !exists(config, intid) {
-        return RAZ;
+    let (kind, bank) = array_word(offset);
+    let intid = (bank as u32) << 5;
+    if intid < first || !exists(config, intid) { RAZ } else { Reg::Word(kind, bank) }
+}
+
+/// [`decode`] of a load or store of four bytes at `offset` of the distributor, if it is to one of the arrays of words that
+/// hold shared interrupts: what guests access most.
+#[inline(always)]
+pub(crate) const fn shared_word(config: &Config, offset: u64) -> Option<(Word, usize)> {
+    if offset.wrapping_sub(0x080) >= 0x380 || offset & 3 != 0 {
+        return None;
     }
-    let kind = match offset >> 7 {
-        1 => Word::Group,
-        2 => Word::SetEnable,
-        3 => Word::ClearEnable,
-        4 => Word::SetPending,
-        5 => Word::ClearPending,
-        6 => Word::SetActive,
+    let (kind, bank) = array_word(offset as u32);
+    if bank.wrapping_sub(1) < config.spi_banks() { Some((kind, bank)) } else { None }
+}
+
+/// Which array of words, and which of its words.
+#[inline(always)]
+const fn array_word(offset: u32) -> (Word, usize) {
+    let bank = (offset & 0x7f) >> 2;
+    let kind = match (offset >> 7).wrapping_sub(1) {
+        0 => Word::Group,
+        1 => Word::SetEnable,
+        2 => Word::ClearEnable,
+        3 => Word::SetPending,
+        4 => Word::ClearPending,
+        5 => Word::SetActive,
         _ => Word::ClearActive,
     };
-    Reg::Word(kind, bank as usize)
+    (kind, bank as usize)
 }
 
 /// Whether the GIC has this INTID.

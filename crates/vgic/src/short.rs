@@ -22,7 +22,7 @@ pub enum Quick {
 impl Vgic {
     /// [`Vgic::sgi1r`] and, where it is an SGI of the vCPU to itself alone, its list register at once: the shortest way.
     /// `empty` is ICH_ELRSR_EL2. Returns the list register to write (nothing else is to be done then), or whom to plan again.
-    #[inline]
+    #[inline(always)]
     pub fn sgi1r_now(
         &mut self,
         vcpu: usize,
@@ -41,7 +41,7 @@ impl Vgic {
     }
 
     /// [`Vgic::forward`] of a PPI and, where that is possible, its list register at once; as [`Vgic::sgi1r_now`].
-    #[inline]
+    #[inline(always)]
     pub fn forward_now(
         &mut self,
         vcpu: usize,

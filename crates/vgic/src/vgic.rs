@@ -345,15 +345,23 @@ impl Vgic {
         }
     }
 
+    #[inline(always)]
     fn touch_shared(&mut self, k: usize, mask: u32) -> VcpuSet {
-        let mut set = VcpuSet::EMPTY;
-        let Some(bank) = self.shared.banks.get(k) else { return set };
+        let Some(bank) = self.shared.banks.get(k) else { return VcpuSet::EMPTY };
         let ready = bank.ready(self.groups) & mask;
         let replan = (bank.in_lr | bank.active) & mask;
         let released = bank.released & mask;
         if ready | replan | released == 0 {
-            return set;
+            // Mostly: nothing that is pending or on its way.
+            return VcpuSet::EMPTY;
         }
+        self.concern(k, ready, replan, released)
+    }
+
+    /// Whom a change to SPIs of bank `k` concerns that are ready, on their way already, or to be released.
+    #[inline(never)]
+    fn concern(&mut self, k: usize, ready: u32, replan: u32, released: u32) -> VcpuSet {
+        let mut set = VcpuSet::EMPTY;
         if ready != 0 {
             for (v, cpu) in self.cpus.iter_mut().enumerate().take(self.config.vcpus()) {
                 if cpu.targeted.get(k).copied().unwrap_or(0) & ready != 0 {
