@@ -23,12 +23,20 @@ pub struct GuestHost {
     cpus: [AtomicUsize; MAX_VCPUS],
     /// Which VM it is, for the console.
     index: usize,
+    /// How many bytes of input wait for it.
+    input: &'static AtomicUsize,
 }
 
 impl GuestHost {
     /// For the VM with this number, VTTBR_EL2 and CPUs.
     pub fn new(index: usize, vttbr: u64, errata: Errata) -> Self {
-        Self { vttbr, errata, cpus: [const { AtomicUsize::new(usize::MAX) }; MAX_VCPUS], index }
+        Self {
+            vttbr,
+            errata,
+            cpus: [const { AtomicUsize::new(usize::MAX) }; MAX_VCPUS],
+            index,
+            input: crate::input::count(index),
+        }
     }
 
     /// Says where a vCPU runs.
@@ -171,7 +179,7 @@ impl Host for GuestHost {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn send_sgi(&self, vcpu: usize, value: u64, vgic: &mut Vgic) -> VcpuSet {
         let Some(gic) = gic::get() else { return VcpuSet::EMPTY };
         match vgic.sgi1r_now(vcpu, value, gic.empty_list_registers()) {
@@ -196,7 +204,7 @@ impl Host for GuestHost {
 
     #[inline(always)]
     fn console_ready(&self) -> bool {
-        crate::input::ready(self.index)
+        self.input.load(Ordering::Relaxed) != 0
     }
 
     fn console_take(&self) -> Option<u8> {

@@ -113,10 +113,14 @@ fn give(bytes: &[u8]) {
     }
 }
 
-/// Whether input waits for VM `index`.
-#[inline(always)]
-pub fn ready(index: usize) -> bool {
-    COUNT.get(index).is_some_and(|count| count.load(Ordering::Relaxed) != 0)
+/// How many bytes wait for VM `index`: what a guest's poll of its UART looks at.
+pub fn count(index: usize) -> &'static AtomicUsize {
+    static NONE: AtomicUsize = AtomicUsize::new(0);
+    COUNT.get(index).unwrap_or(&NONE)
+}
+
+fn ready(index: usize) -> bool {
+    count(index).load(Ordering::Relaxed) != 0
 }
 
 /// A byte of input for VM `index`.

@@ -4,8 +4,8 @@
 
 use core::arch::asm;
 
-use arch::{DataAbort, El1Entry, Exit, ExitInfo, InstructionAbort, Stage1};
-use vm::{Abort, Fast, Later, Outcome, StopReason};
+use arch::{AbortKind, DataAbort, El1Entry, Errata, Exit, ExitInfo, InstructionAbort, Stage1, Va};
+use vm::{Abort, Fast, GicAccess, GicdStore, Later, Outcome, StopReason};
 
 use crate::vcpu::VcpuContext;
 use crate::{at, cpu, el1, gic, interrupts, lives, run};
@@ -34,34 +34,108 @@ fn esr() -> u64 {
     exit_info().esr
 }
 
-/// Synchronous exit. What guests do most is done here without a stack frame; the rest is called last, so that its frame
-/// is its own.
+/// Synchronous exit. What guests do most is done here without calling anything, so that no register need be kept for
+/// later; the rest is called last, so that its frame is its own.
 pub extern "C" fn sync_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let info = exit_info();
-    match vm::fast_exit(&info, &ctx.errata, &mut ctx.vcpu, &ctx.guest.vm) {
+    let errata = ctx.errata;
+    judge(ctx, &info, &errata)
+}
+
+#[inline(always)]
+fn judge(ctx: &mut VcpuContext, info: &ExitInfo, errata: &Errata) -> *mut VcpuContext {
+    match vm::fast_exit(info, errata, &mut ctx.vcpu, &ctx.guest.vm) {
         Fast::Resume => ctx,
         Fast::Advance => step_over(ctx),
-        Fast::Abort(abort) => inject_abort(ctx, abort),
-        Fast::Later(later) => finish(ctx, later),
+        Fast::Abort(_) => refuse_access(ctx),
+        Fast::Later(Later::Map) => map(ctx),
+        Fast::Later(Later::Unmap) => unmap(ctx),
+        Fast::Later(Later::Call) => call(ctx),
+        Fast::Later(Later::Sgi(reg)) => send_sgi(ctx, reg),
+        Fast::Later(Later::GicdStore(store)) => gicd_store(ctx, store),
+        Fast::Later(Later::Gic(access)) => gic_access(ctx, access),
+        Fast::FindIpa => judge_translated(ctx),
         Fast::Slow => slow(ctx),
     }
+}
+
+/// HPFAR_EL2 may be that of another access: the MMU says the IPA, then the exit is judged as any other. Where the MMU has
+/// no answer, the guest has changed its tables meanwhile and tries again.
+#[inline(never)]
+fn judge_translated(ctx: &mut VcpuContext) -> *mut VcpuContext {
+    let info = exit_info();
+    let from_el0 = ctx.vcpu.regs.spsr & 0xf == 0;
+    let Some(ipa) = at::stage1(Va::new(info.far), from_el0) else { return tail(ctx) };
+    let errata = Errata { hpfar_unknown_on_translation: false, ..ctx.errata };
+    judge(ctx, &ExitInfo { hpfar: ipa.page().raw() >> 8, ..info }, &errata)
 }
 
 #[inline(never)]
+fn map(ctx: &mut VcpuContext) -> *mut VcpuContext {
+    finish(ctx, Later::Map)
+}
+
+#[inline(never)]
+fn unmap(ctx: &mut VcpuContext) -> *mut VcpuContext {
+    finish(ctx, Later::Unmap)
+}
+
+#[inline(never)]
+fn call(ctx: &mut VcpuContext) -> *mut VcpuContext {
+    finish(ctx, Later::Call)
+}
+
+#[inline(never)]
+fn send_sgi(ctx: &mut VcpuContext, reg: u8) -> *mut VcpuContext {
+    finish(ctx, Later::Sgi(reg))
+}
+
+#[inline(never)]
+fn gicd_store(ctx: &mut VcpuContext, store: GicdStore) -> *mut VcpuContext {
+    finish(ctx, Later::GicdStore(store))
+}
+
+#[inline(never)]
+fn gic_access(ctx: &mut VcpuContext, access: GicAccess) -> *mut VcpuContext {
+    finish(ctx, Later::Gic(access))
+}
+
+#[inline(always)]
 fn finish(ctx: &mut VcpuContext, later: Later) -> *mut VcpuContext {
     match vm::finish(later, &mut ctx.vcpu, &ctx.guest.vm) {
-        Fast::Advance => step_over(ctx),
-        Fast::Abort(abort) => inject_abort(ctx, abort),
-        Fast::Resume | Fast::Later(_) => ctx,
-        Fast::Slow => slow(ctx),
+        Fast::Advance => tail(step_over(ctx)),
+        Fast::Resume | Fast::Later(_) => tail(ctx),
+        Fast::Abort(_) => refuse_access(ctx),
+        Fast::FindIpa | Fast::Slow => slow(ctx),
     }
 }
 
-/// `arch::advance` for an instruction of AArch64.
+/// Hides that a function returns its argument: knowing that, the compiler would use the argument where the call is the
+/// last thing to do, and no longer jump there.
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read or written through it")]
+#[inline(always)]
+fn tail(ctx: *mut VcpuContext) -> *mut VcpuContext {
+    let same;
+    // SAFETY: no instruction at all.
+    unsafe {
+        asm!("/* {} */", inlateout(reg) ctx => same,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    same
+}
+
+/// Past an instruction of AArch64: what goes the short way is no other (`vm::Fast::Advance`).
 #[inline(always)]
 fn step_over(ctx: &mut VcpuContext) -> *mut VcpuContext {
-    arch::advance(&mut ctx.vcpu.regs, true);
+    ctx.vcpu.step_over_a64();
     ctx
+}
+
+/// The guard's answer to a data access: what [`inject_abort`] does, with nothing left to find out.
+#[inline(never)]
+fn refuse_access(ctx: &mut VcpuContext) -> *mut VcpuContext {
+    deliver_abort(ctx, AbortKind::Data, None);
+    tail(ctx)
 }
 
 /// Every other exit.
@@ -122,18 +196,17 @@ fn inject_abort(ctx: &mut VcpuContext, abort: Abort) -> *mut VcpuContext {
     } else {
         None
     };
-    let va = ctx.vcpu.refusal.va;
-    let entry = arch::external_abort(
-        abort.kind,
-        level,
-        va,
-        &ctx.vcpu.regs,
-        &el1::entry_state(),
-        &ctx.pstate,
-    );
-    lives::refused(ctx);
-    enter_el1(ctx, &entry);
+    deliver_abort(ctx, abort.kind, level);
     ctx
+}
+
+#[inline(always)]
+fn deliver_abort(ctx: &mut VcpuContext, kind: AbortKind, level: Option<i8>) {
+    let va = ctx.vcpu.refusal.va;
+    let regs = &ctx.vcpu.regs;
+    let entry = arch::external_abort(kind, level, va, regs, &el1::entry_state(), &ctx.pstate);
+    enter_el1(ctx, &entry);
+    lives::refused(ctx);
 }
 
 /// At which level the guest's stage-1 walk left its memory.

@@ -12,17 +12,11 @@ use crate::pstate;
 #[inline(always)]
 pub fn advance(regs: &mut GuestRegs, il: bool) {
     if regs.spsr & pstate::M_AARCH32 == 0 {
-        advance_aarch64(regs);
+        regs.elr = regs.elr.wrapping_add(4);
+        regs.spsr &= !(pstate::BTYPE | pstate::SS);
     } else {
         advance_aarch32(regs, il);
     }
-}
-
-/// [`advance`] where the instruction is known to be one of AArch64.
-#[inline(always)]
-pub fn advance_aarch64(regs: &mut GuestRegs) {
-    regs.elr = regs.elr.wrapping_add(4);
-    regs.spsr &= !(pstate::BTYPE | pstate::SS);
 }
 
 #[cold]

@@ -46,7 +46,7 @@ pub mod sysreg;
 mod vcpu_set;
 
 pub use addr::{Ipa, Mpidr, PAGE_SHIFT, PAGE_SIZE, Pa, Range, Va, Vmid};
-pub use advance::{advance, advance_aarch64};
+pub use advance::advance;
 pub use condition::condition_failed;
 pub use decode::decode;
 pub use endian::{SCTLR_E0E, SCTLR_EE, is_big_endian};

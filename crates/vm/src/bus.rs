@@ -4,7 +4,7 @@
 use crate::device::{TestDevice, Uart};
 use crate::{Host, Setup, Vcpu, Vm};
 use arch::{Ipa, PAGE_SIZE, VcpuSet, Width};
-use lock::Order;
+use lock::{Guard, Order};
 use vgic::{Frame, Version};
 
 /// The distributor: 64 KiB.
@@ -189,24 +189,40 @@ pub(crate) fn gic_write<H: Host>(
     vcpu: &Vcpu,
     vm: &Vm<H>,
 ) {
-    vm.interrupts(&vcpu.order, Some(vcpu.index), |vgic| {
-        vgic.write(vcpu.index, frame, offset, width, value)
-    });
+    gic_write_here(frame, offset, width, value, vcpu, vm);
+}
+
+/// [`gic_write`] for who has a frame of its own.
+#[inline(always)]
+pub(crate) fn gic_write_here<H: Host>(
+    frame: Frame,
+    offset: u64,
+    width: Width,
+    value: u64,
+    vcpu: &Vcpu,
+    vm: &Vm<H>,
+) {
+    let mut vgic = vm.vgic.lock(&vcpu.order);
+    let touched = vgic.write(vcpu.index, frame, offset, width, value);
+    if !touched.is_empty() {
+        vm.settle(vgic, Some(vcpu.index), touched);
+    }
 }
 
 /// A write of ICC_SGI1R_EL1 from general register `reg`.
 #[inline(always)]
 pub(crate) fn send_sgi<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) {
     let value = vcpu.regs.get(reg);
-    vm.interrupts(&vcpu.order, Some(vcpu.index), |vgic| {
-        vm.host().send_sgi(vcpu.index, value, vgic)
-    });
+    let mut vgic = vm.vgic.lock(&vcpu.order);
+    let touched = vm.host().send_sgi(vcpu.index, value, &mut vgic);
+    if !touched.is_empty() {
+        vm.settle(vgic, Some(vcpu.index), touched);
+    }
 }
 
 impl<H: Host> Vm<H> {
     /// Changes the interrupt controller, and sees to it that what follows reaches the vCPUs: `me`, whose
     /// CPU this is, here and now; others by a kick.
-    #[inline]
     pub fn interrupts(
         &self,
         order: &Order,
@@ -214,10 +230,15 @@ impl<H: Host> Vm<H> {
         change: impl FnOnce(&mut vgic::Vgic) -> VcpuSet,
     ) {
         let mut vgic = self.vgic.lock(order);
-        let mut touched = change(&mut vgic);
-        if touched.is_empty() {
-            return;
+        let touched = change(&mut vgic);
+        if !touched.is_empty() {
+            self.settle(vgic, me, touched);
         }
+    }
+
+    /// What [`Vm::interrupts`] does after a change that touched somebody.
+    #[inline(never)]
+    fn settle(&self, mut vgic: Guard<'_, vgic::Vgic>, me: Option<usize>, mut touched: VcpuSet) {
         if let Some(me) = me
             && touched.contains(me)
         {

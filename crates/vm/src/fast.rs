@@ -7,7 +7,7 @@
 use crate::bus::{self, Device};
 use crate::{Abort, Host, Outcome, Reason, Refusal, Vcpu, Vm, guard_calls, psci, smccc};
 use arch::{AbortKind, Errata, ExitInfo, Ipa, PAGE_SIZE, Va, Width, pstate};
-use stage2::Entry;
+use stage2::Glance;
 use vgic::Version;
 
 /// What [`fast_exit`] made of an exit.
@@ -22,6 +22,8 @@ pub enum Fast {
     /// Known, but not done yet: call [`finish`], best at the end of a function of its own, so that the other
     /// cases need no stack frame.
     Later(Later),
+    /// As [`Outcome::FindIpa`]: set HPFAR_EL2's value in the [`ExitInfo`] and judge it again, without the erratum.
+    FindIpa,
     /// Nothing was done: decode the exit and call [`on_exit`](crate::on_exit).
     Slow,
 }
@@ -37,21 +39,27 @@ pub enum Later {
     Call,
     /// A write of ICC_SGI1R_EL1 from this general register.
     Sgi(u8),
-    /// A load or store of the interrupt controller that the guard let pass.
+    /// A store of four bytes to the distributor that the guard let pass.
+    GicdStore(GicdStore),
+    /// Any other load or store of the interrupt controller that the guard let pass.
     Gic(GicAccess),
 }
 
-/// A load or store of the interrupt controller: bits 19:0 offset, 20 redistributors (offset from their
-/// first) rather than distributor, 25:21 general register, 27:26 log2 of the bytes, 28 store. One word, so
-/// that [`Later`] fits a register.
+/// Which general register goes where in the distributor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GicAccess(u32);
+pub struct GicdStore {
+    reg: u64,
+    offset: u64,
+}
 
-const OFFSET: u32 = 0xf_ffff;
-const REDISTRIBUTOR: u32 = 1 << 20;
-const REG_SHIFT: u32 = 21;
-const WIDTH_SHIFT: u32 = 26;
-const STORE_SHIFT: u32 = 28;
+/// A load or store of the interrupt controller, in one word: bits 31:0 of ESR_EL2, 51:32 offset, 52
+/// redistributors (offset from their first) rather than distributor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GicAccess(u64);
+
+const OFFSET_SHIFT: u32 = 32;
+const OFFSET: u64 = 0xf_ffff;
+const REDISTRIBUTOR: u64 = 1 << 20;
 
 /// ESR_EL2 of HVC #0.
 const HVC_0: u32 = 0x16 << 26 | 1 << 25;
@@ -79,9 +87,11 @@ const LAST: u64 = PAGE_SIZE - 8;
 /// MSR ICC_SGI1R_EL1 but for its general register, ISS[9:5].
 const SGI1R_MASK: u32 = !(0x1f << 5);
 const SGI1R: u32 = 0x18 << 26 | 1 << 25 | 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1;
+/// ISS.Direction: MRS.
+const READ: u64 = 1;
 /// MRS of op0 = 3, op1 = 0, CRn = 0.
-const MRS_ID_MASK: u64 = EC | 0b11 << 20 | 0b111 << 14 | 0xf << 10 | 1;
-const MRS_ID: u64 = EC_SYSTEM | 0b11 << 20 | 1;
+const MRS_ID_MASK: u64 = EC | 0b11 << 20 | 0b111 << 14 | 0xf << 10 | READ;
+const MRS_ID: u64 = EC_SYSTEM | 0b11 << 20 | READ;
 
 /// Judges an exit of `vcpu`, if it is one of the frequent ones.
 #[inline(always)]
@@ -92,10 +102,12 @@ pub fn fast_exit<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm:
     if info.esr & PLAIN_MASK == PLAIN {
         return access(info, errata, vcpu, vm);
     }
-    if info.esr & MRS_ID_MASK == MRS_ID {
-        return id_register(info.esr, vcpu, vm);
-    }
-    if info.esr as u32 & SGI1R_MASK == SGI1R && vm.gic.version() == Version::V3 {
+    // MRS or MSR, if it is one of them.
+    if info.esr & READ != 0 {
+        if info.esr & MRS_ID_MASK == MRS_ID {
+            return id_register(info.esr, vcpu, vm);
+        }
+    } else if info.esr as u32 & SGI1R_MASK == SGI1R && vm.gic.version() == Version::V3 {
         return Fast::Later(Later::Sgi((info.esr >> 5) as u8 & 0x1f));
     }
     Fast::Slow
@@ -146,18 +158,18 @@ fn access<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>
     let esr = info.esr;
     let offset = info.far & (PAGE_SIZE - 1);
     let width = width((esr >> 22) as u32);
-    if vcpu.regs.spsr & pstate::M_AARCH32 != 0
-        || offset > LAST
-        || errata.hpfar_unknown_on_translation && (offset == 0 && esr & WNR == 0)
-    {
-        // The erratum is about loads that cross a page: one that lies behind the first byte of its page, and ends
-        // in it, is none, and no second part of one.
+    if vcpu.regs.spsr & pstate::M_AARCH32 != 0 || offset > LAST {
         return Fast::Slow;
     }
+    // The erratum is about loads that cross a page: one that lies behind the first byte of its page, and ends in it, is
+    // none, and no second part of one.
+    if offset == 0 && esr & WNR == 0 && errata.hpfar_unknown_on_translation {
+        return Fast::FindIpa;
+    }
     let ipa = Ipa::new((info.hpfar & 0x0000_ffff_ffff_fff0) << 8 | offset);
-    let declared = match vm.stage2.lookup(ipa).map(|found| found.entry) {
-        Some(Entry::Guard(_)) => true,
-        Some(Entry::Empty) if !vm.memory.is_memory(ipa) => false,
+    let declared = match vm.stage2.glance(ipa) {
+        Glance::Guard => true,
+        Glance::Empty if !vm.memory.is_memory(ipa) => false,
         _ => return Fast::Slow,
     };
     if !declared && vm.guard.active() {
@@ -200,6 +212,10 @@ fn access<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>
                 vcpu.regs.set(reg, u64::from(*value));
                 return Fast::Advance;
             }
+            if esr & WNR != 0 && matches!(width, Width::B4) {
+                vm.counters(vcpu).mmio();
+                return Fast::Later(Later::GicdStore(GicdStore { reg: u64::from(reg), offset }));
+            }
             (0, offset)
         }
         Some((Device::Redistributor, offset)) => (REDISTRIBUTOR, offset),
@@ -209,10 +225,7 @@ fn access<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>
         return Fast::Slow;
     }
     vm.counters(vcpu).mmio();
-    let what = u32::from(reg) << REG_SHIFT
-        | (width as u32) << WIDTH_SHIFT
-        | u32::from(esr & WNR != 0) << STORE_SHIFT;
-    Fast::Later(Later::Gic(GicAccess(device | offset as u32 | what)))
+    Fast::Later(Later::Gic(GicAccess(esr & 0xffff_ffff | (device | offset) << OFFSET_SHIFT)))
 }
 
 #[inline(always)]
@@ -233,11 +246,12 @@ pub fn finish<H: Host>(later: Later, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
         Later::Unmap => guard_calls::fast_unmap(vcpu, vm),
         Later::Call => vendor_call(vcpu, vm),
         Later::Sgi(reg) => send_sgi(reg, vcpu, vm),
+        Later::GicdStore(store) => gicd_store(store, vcpu, vm),
         Later::Gic(access) => gic_access(access, vcpu, vm),
     }
 }
 
-#[inline(never)]
+#[inline(always)]
 fn vendor_call<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
     vm.counters(vcpu).hypercall();
     let id = vcpu.regs.get(0) as u32;
@@ -246,24 +260,34 @@ fn vendor_call<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
     Fast::Resume
 }
 
-#[inline(never)]
+#[inline(always)]
 fn send_sgi<H: Host>(reg: u8, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
     bus::send_sgi(reg, vcpu, vm);
     Fast::Advance
 }
 
-#[inline(never)]
+#[inline(always)]
+fn gicd_store<H: Host>(store: GicdStore, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
+    let GicdStore { reg, offset } = store;
+    let value = u64::from(vcpu.regs.get(reg as u8) as u32);
+    bus::gic_write_here(vgic::Frame::Dist, offset, Width::B4, value, vcpu, vm);
+    Fast::Advance
+}
+
+#[inline(always)]
 fn gic_access<H: Host>(access: GicAccess, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
     let GicAccess(access) = access;
-    let width = width(access >> WIDTH_SHIFT);
-    let reg = (access >> REG_SHIFT) as u8 & 0x1f;
-    let offset = u64::from(access & OFFSET);
-    let (frame, offset) = if access & REDISTRIBUTOR != 0 {
+    let esr = access;
+    let width = width((esr >> 22) as u32);
+    let reg = (esr >> 16) as u8 & 0x1f;
+    let at = access >> OFFSET_SHIFT;
+    let offset = at & OFFSET;
+    let (frame, offset) = if at & REDISTRIBUTOR != 0 {
         bus::redistributor(offset)
     } else {
         (vgic::Frame::Dist, offset)
     };
-    if access >> STORE_SHIFT != 0 {
+    if esr & WNR != 0 {
         let value = vcpu.regs.get(reg) & width.mask();
         bus::gic_write(frame, offset, width, value, vcpu, vm);
     } else {

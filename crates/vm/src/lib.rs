@@ -57,7 +57,7 @@ mod vm;
 pub use bus::{Device, GICD_IPA, GICR_IPA, UART_INTID, UART_IPA};
 pub use counters::Counts;
 pub use exit::{Abort, Outcome, on_exit};
-pub use fast::{Fast, GicAccess, Later, fast_exit, finish};
+pub use fast::{Fast, GicAccess, GicdStore, Later, fast_exit, finish};
 pub use features::Features;
 pub use guard::Guard;
 pub use host::Host;

@@ -20,32 +20,33 @@ use vgic::{Frame, Version, Vgic};
 /// Most regions of [`Direct`](crate::Direct) pages.
 pub(crate) const MAX_DIRECT: usize = 8;
 
-/// One VM.
+/// One VM. What every exit looks at comes first: there an instruction's offset reaches it.
+#[repr(C)]
 pub struct Vm<H: Host> {
     pub(crate) stage2: Stage2<H>,
-    pub(crate) guard: Guard,
-    pub(crate) memory: MemoryMap,
-    /// The guard need look at nothing but RAM: no allow list, no rom, no direct pages.
-    pub(crate) plain: bool,
-    pub(crate) direct: ArrayVec<DirectPages, MAX_DIRECT>,
     /// Ids that are looked for first.
     pub(crate) ids: FastIds,
-    /// Serialises what changes direct pages: a page's bit, its leaf and the guard's state go together.
-    pub(crate) direct_changes: Lock<()>,
-    pub(crate) counters: [Counters; MAX_VCPUS],
-    pub(crate) bus: Bus,
     pub(crate) gic: vgic::Config,
     /// The words at the start of the distributor, where they never change.
     pub(crate) gicd_head: [Option<u32>; 4],
-    pub(crate) vgic: Lock<Vgic>,
-    pub(crate) shares: Shares,
+    pub(crate) memory: MemoryMap,
+    /// The guard need look at nothing but RAM: no allow list, no rom, no direct pages.
+    pub(crate) plain: bool,
+    pub(crate) guard: Guard,
+    pub(crate) bus: Bus,
     pub(crate) id_registers: [u64; ID_REGISTERS],
+    pub(crate) counters: [Counters; MAX_VCPUS],
+    log_limit: RateLimit,
+    id: u16,
+    pub(crate) vgic: Lock<Vgic>,
+    pub(crate) direct: ArrayVec<DirectPages, MAX_DIRECT>,
+    /// Serialises what changes direct pages: a page's bit, its leaf and the guard's state go together.
+    pub(crate) direct_changes: Lock<()>,
+    pub(crate) shares: Shares,
     pub(crate) workarounds: Workarounds,
     features: Features,
     lifecycle: Lifecycle,
-    log_limit: RateLimit,
     name: ArrayString<32>,
-    id: u16,
     vcpus: usize,
 }
 

@@ -216,7 +216,13 @@ impl GicV3 {
 
     #[inline(always)]
     pub fn write_list_register(&self, n: usize, lr: ListRegister) {
-        write_lr(n, lr.to_v3());
+        let value = lr.to_v3();
+        // Mostly it is the first.
+        if n == 0 {
+            ich_lr0_el2::write(value);
+        } else {
+            write_lr(n, value);
+        }
     }
 
     pub fn clear_eoi_count(&self) {
@@ -288,6 +294,7 @@ macro_rules! lr_table {
                 _ => 0,
             }
         }
+        #[inline(never)]
         fn write_lr(n: usize, value: u64) {
             match n {
                 $($n => $reg::write(value),)*

@@ -306,6 +306,7 @@ impl Rig {
             Fast::Resume => Outcome::Resume,
             Fast::Advance => Outcome::Advance { il: true },
             Fast::Abort(abort) => Outcome::Abort(abort),
+            Fast::FindIpa => Outcome::FindIpa,
             Fast::Later(_) => panic!("finish leaves nothing for later"),
             Fast::Slow => {
                 self.went_slow += 1;
