@@ -31,6 +31,10 @@ tests! {
     a09_unknown_functions: "A9", "", "" => unknown_functions;
     a09_unknown_functions_series: "A9", "vm.dialect=series", "" => unknown_functions;
     a09_unknown_owners: "A9", "", "" => unknown_owners;
+    a09_zero_is_no_call: "A9", "", "" => zero_is_no_call;
+    a09_zero_is_no_call_off: "A9", "vm.guard=off", "" => zero_is_no_call;
+    a09_zero_is_no_call_allow: "A9", "vm.allow=0x09000000+0x1000:0x08000000+0x1000000:0x10000000+0x2000", "" => zero_is_no_call;
+    a09_zero_is_no_call_series: "A9", "vm.dialect=series", "" => zero_is_no_call;
     a10_dirty_upper_halves: "A10", "", "" => dirty_upper_halves;
     a10_hvc32_forms: "A10", "", "" => hvc32_forms;
     a11_sve_hint: "A11", "", "" => sve_hint;
@@ -338,6 +342,23 @@ fn unknown_owners() -> Verdict {
         check!(answer == UNKNOWN, "{id:#x}: {answer:x?}");
     }
     equal!(guard::query(hole(6)), State::Undeclared, "the page");
+    Ok(())
+}
+
+/// An id of 0, with arguments that would suit MAP or UNMAP: no placeholder of the hypervisor's is an id.
+fn zero_is_no_call() -> Verdict {
+    need!(tree::get().psci_hvc, "no hypervisor");
+    let before = guard::counters();
+    for id in [0, 1 << 32, 0x8000_0000 << 32] {
+        for page in [hole(30), tree::get().uart, hole(30) + 1] {
+            for x2 in [0, 1] {
+                equal!(hvc(id, [page, x2, 0]), UNKNOWN, "HVC with {id:#x}");
+                equal!(smc(id, [page, x2, 0]), UNKNOWN, "SMC with {id:#x}");
+            }
+        }
+    }
+    equal!(guard::counters(), before, "counters");
+    equal!(guard::query(hole(30)), State::Undeclared, "the page");
     Ok(())
 }
 
