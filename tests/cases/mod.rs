@@ -3,6 +3,7 @@
 //!
 //! A comment `scenario:` above a case says which scenarios it covers; `cargo xtask scenarios` collects them.
 
+mod company;
 mod inputs;
 mod levels;
 mod lifecycle;
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Case> {
         panics::CASES,
         lines::CASES,
         several::CASES,
+        company::CASES,
         lifecycle::CASES,
     ]
     .concat()
