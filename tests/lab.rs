@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::code::Code;
 use xtask::build::Artifacts;
+use xtask::guests::Guest;
 use xtask::paths;
 use xtask::qemu::{Ended, Limits, Machine, Module, Run, Session};
 
@@ -22,6 +23,8 @@ pub struct Case {
     pub name: &'static str,
     /// The case.
     pub check: fn(&Lab) -> Checked,
+    /// Guests without which it is skipped.
+    pub needs: &'static [Guest],
 }
 
 /// The cases of a file: `cases![function, function..]` makes its `CASES`.
@@ -29,7 +32,7 @@ macro_rules! cases {
     ($($name:ident),+ $(,)?) => {
         /// The cases of this file.
         pub const CASES: &[$crate::lab::Case] = &[$(
-            $crate::lab::Case { group: $crate::lab::group(module_path!()), name: stringify!($name), check: $name }
+            $crate::lab::Case { group: $crate::lab::group(module_path!()), name: stringify!($name), check: $name, needs: &[] }
         ),+];
     };
 }

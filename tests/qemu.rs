@@ -2,7 +2,7 @@
 //! The runner: `cargo test -p e2e -- [FILTER]`, after `scripts/build`.
 //!
 //! `PORTCULLIS_QUICK=1` runs the part that `scripts/test --quick` does; `PORTCULLIS_JOBS` is the number of
-//! machines at once.
+//! machines at once; `PORTCULLIS_ALL_GUESTS=1` fails the cases whose guests were not made, instead of skipping them.
 
 use std::env;
 use std::process::ExitCode;
@@ -30,8 +30,10 @@ fn main() -> ExitCode {
 }
 
 fn plan(arguments: &Arguments) -> xtask::error::Result<Plan> {
-    let quick = env::var("PORTCULLIS_QUICK").is_ok_and(|value| !value.is_empty() && value != "0");
-    let context = Context { images: Artifacts::existing()?, quick };
+    let set = |name| env::var(name).is_ok_and(|value| !value.is_empty() && value != "0");
+    let all_guests = set("PORTCULLIS_ALL_GUESTS");
+    let context =
+        Context { images: Artifacts::existing()?, quick: set("PORTCULLIS_QUICK"), all_guests };
     let tests = stub::list(&context.images.guest_stub)?;
     let mut plan = Plan::default();
     for configuration in matrix::configurations() {

@@ -9,6 +9,7 @@ mod levels;
 mod lifecycle;
 mod lines;
 mod panics;
+mod real;
 mod several;
 mod trees;
 
@@ -26,6 +27,7 @@ pub fn all() -> Vec<Case> {
         several::CASES,
         company::CASES,
         lifecycle::CASES,
+        real::CASES,
     ]
     .concat()
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The commands and their options.
 
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use xtask::build::{self, Artifacts, Options};
 use xtask::error::{Context, Error, Result};
+use xtask::guests::boot::{self, Boot};
 use xtask::guests::{self, Guest};
 use xtask::qemu::{Gic, Limits, Machine, Module, Session, Start};
 use xtask::scenarios::Registry;
@@ -18,8 +19,8 @@ cargo xtask COMMAND
 
   build [--verbose] [--package hyp|guest-stub] [--features LIST]
       build target/portcullis.{bin,elf} and target/guest-stub.{bin,elf}
-  run [demo] [MACHINE OPTIONS]
-      boot the demonstration guest in QEMU and judge what it says; --help shows the options
+  run [GUEST..] [MACHINE OPTIONS]
+      boot the demonstration guest in QEMU and judge what it says, or other guests; --help shows the options
   test [--quick] [FILTER]
       run all tests (with FILTER, only the QEMU cases whose names contain it); see ./scripts/test
   guests [--update | --list | --tools] [NAME..]
@@ -35,7 +36,10 @@ cargo xtask COMMAND
 ";
 
 const RUN_HELP: &str = "\
-cargo xtask run [demo] [OPTIONS]        (or ./scripts/run, which sets up and builds before)
+cargo xtask run [GUEST..] [OPTIONS]        (or ./scripts/run, which sets up and builds before)
+
+  GUEST            demo, which is judged and the default, or guests to sit at: linux, linux-guarded, u-boot; each is
+                   a VM. Ctrl-A x ends QEMU; with several VMs, Ctrl-] and a number gives one the keyboard
 
   --gic 2|3        interrupt controller (3)
   --cpu NAME       CPU model as QEMU calls it (cortex-a57)
@@ -43,7 +47,7 @@ cargo xtask run [demo] [OPTIONS]        (or ./scripts/run, which sets up and bui
   --mem SIZE       RAM, in MiB or with M or G (1G)
   --secure         a machine that has EL3 too
   --append WORDS   the hypervisor's own boot arguments
-  --vm WORDS       more boot arguments for the guest, such as \"vm.guard=enforce\"
+  --vm WORDS       more boot arguments for the guest named before it, such as \"vm.guard=enforce\"
   --gdb            wait for a debugger on port 1234; see ./scripts/gdb
   -- ...           further arguments for QEMU
 ";
@@ -61,7 +65,7 @@ cargo xtask guests [OPTIONS] [NAME..]        (or ./scripts/guests, which install
 pub fn run(arguments: &[String]) -> Result<()> {
     match arguments.split_first().map(|(command, rest)| (command.as_str(), rest)) {
         Some(("build", rest)) => build_images(rest),
-        Some(("run", rest)) => run_demo(rest),
+        Some(("run", rest)) => run_guests(rest),
         Some(("test", rest)) => run_tests(rest),
         Some(("symbolize", rest)) => symbolize(rest),
         Some(("guests", rest)) => make_guests(rest),
@@ -103,14 +107,16 @@ fn build_images(arguments: &[String]) -> Result<()> {
     build::build(&options).map(drop)
 }
 
-fn run_demo(arguments: &[String]) -> Result<()> {
+fn run_guests(arguments: &[String]) -> Result<()> {
     let mut machine = Machine::default();
-    let mut bootargs = "demo".to_owned();
-    let mut limits = Limits { total: Duration::from_secs(120), silence: Duration::from_secs(60) };
+    // (demonstration or another guest, more words for it)
+    let mut wanted: Vec<(Option<Boot>, String)> = Vec::new();
+    let mut memory = None;
+    let mut debugged = false;
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         match argument.as_str() {
-            "demo" => {}
+            "demo" | "stub" => wanted.push((None, String::new())),
             "--gic" => {
                 machine.gic = match value("--gic", &mut rest)?.as_str() {
                     "2" => Gic::V2,
@@ -123,40 +129,80 @@ fn run_demo(arguments: &[String]) -> Result<()> {
                 let count = value("--smp", &mut rest)?;
                 machine.cpus = count.parse().context(|| format!("--smp {count}"))?;
             }
-            "--mem" => machine.memory_mib = mebibytes(&value("--mem", &mut rest)?)?,
+            "--mem" => memory = Some(mebibytes(&value("--mem", &mut rest)?)?),
             "--secure" => machine.start = Start::El2Secure,
             "--append" => machine.append = Some(value("--append", &mut rest)?),
             "--vm" => {
-                bootargs.push(' ');
-                bootargs.push_str(&value("--vm", &mut rest)?);
+                if wanted.is_empty() {
+                    wanted.push((None, String::new()));
+                }
+                let words = value("--vm", &mut rest)?;
+                if let Some((_, given)) = wanted.last_mut() {
+                    given.push(' ');
+                    given.push_str(&words);
+                }
             }
             "--gdb" => {
                 machine.extra.extend(["-s".to_owned(), "-S".to_owned()]);
-                // A person thinks for as long as he likes.
-                limits = Limits { total: Duration::MAX, silence: Duration::MAX };
+                debugged = true;
             }
             "--" => machine.extra.extend(rest.by_ref().cloned()),
             "--help" | "-h" => {
                 print!("{RUN_HELP}");
                 return Ok(());
             }
-            other => return Err(format!("run: no option `{other}`; see run --help").into()),
+            option if option.starts_with('-') => {
+                return Err(format!("run: no option `{option}`; see run --help").into());
+            }
+            name => {
+                let boot = Boot::called(name).ok_or_else(|| {
+                    Error(format!("run: no guest `{name}`; there are demo, {}", boot::names()))
+                })?;
+                wanted.push((Some(boot), String::new()));
+            }
         }
     }
+    if wanted.is_empty() {
+        wanted.push((None, String::new()));
+    }
     let images = Artifacts::existing()?;
-    if machine.extra.iter().any(|word| word == "-S") {
+    let others: Vec<Boot> = wanted.iter().filter_map(|(boot, _)| *boot).collect();
+    machine.memory_mib = memory.unwrap_or_else(|| boot::memory_mib(&others));
+    machine.kernel = Some(images.hypervisor);
+    for (boot, words) in &wanted {
+        machine.modules.push(match boot {
+            Some(boot) => boot.module(words.trim())?,
+            None => Module {
+                kernel: images.guest_stub.clone(),
+                bootargs: format!("demo{words}"),
+                ..Module::default()
+            },
+        });
+    }
+    if debugged {
         println!("run: waiting for a debugger; in another shell: ./scripts/gdb, then `continue`");
     }
-    machine.kernel = Some(images.hypervisor);
-    machine.modules.push(Module { kernel: images.guest_stub, bootargs, ..Module::default() });
-    let run = Session::start(&machine, "run-demo", limits, true)?.finish();
-    demo::judge(&run)?;
-    println!(
-        "run: all as promised, {:.1} s; the console is in {}",
-        run.took.as_secs_f32(),
-        run.log.display()
-    );
-    Ok(())
+    let seconds = |total, silence| Limits {
+        total: Duration::from_secs(total),
+        silence: Duration::from_secs(silence),
+    };
+    // A person thinks for as long as he likes.
+    let endless = Limits { total: Duration::MAX, silence: Duration::MAX };
+    if others.is_empty() {
+        let limits = if debugged { endless } else { seconds(120, 60) };
+        let run = Session::start(&machine, "run-demo", limits, true)?.finish();
+        demo::judge(&run)?;
+        println!(
+            "run: all as promised, {:.1} s; the console is in {}",
+            run.took.as_secs_f32(),
+            run.log.display()
+        );
+        return Ok(());
+    }
+    machine.attended = io::stdin().is_terminal();
+    let limits = if machine.attended || debugged { endless } else { seconds(3600, 300) };
+    let run = Session::start(&machine, "run-guests", limits, true)?.finish();
+    boot::judge(&run, wanted.len(), machine.attended)
 }
 
 fn run_tests(arguments: &[String]) -> Result<()> {
@@ -270,6 +316,7 @@ mod tests {
             (vec!["run", "--gci"], "--gci"),
             (vec!["run", "--gic", "4"], "4"),
             (vec!["run", "--smp"], "--smp"),
+            (vec!["run", "windows"], "linux-guarded"),
             (vec!["build", "--fast"], "--fast"),
             (vec!["symbolize", "--elv"], "--elv"),
             (vec!["test", "--slow"], "--slow"),

@@ -5,6 +5,7 @@
 //! # Key types
 //!
 //! - [`Guest`]: one file that can be made; [`make`] makes it, unless it is there.
+//! - [`boot::Boot`]: a guest as a VM.
 //!
 //! # Invariants
 //!
@@ -13,6 +14,7 @@
 //! - The same packages give the same bytes.
 
 pub mod apt;
+pub mod boot;
 pub mod cpio;
 pub mod kernel;
 

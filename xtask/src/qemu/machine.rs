@@ -88,6 +88,8 @@ pub struct Machine {
     pub blobs: Vec<Blob>,
     /// Further QEMU arguments.
     pub extra: Vec<String>,
+    /// Somebody sits at the console: Ctrl-C goes to the guest, Ctrl-A x ends QEMU.
+    pub attended: bool,
 }
 
 impl Default for Machine {
@@ -105,6 +107,7 @@ impl Default for Machine {
             modules: Vec::new(),
             blobs: Vec::new(),
             extra: Vec::new(),
+            attended: false,
         }
     }
 }
@@ -122,7 +125,8 @@ impl Machine {
         for word in ["-nodefaults", "-no-user-config", "-nic", "none", "-no-reboot"] {
             all.push(word.into());
         }
-        for word in ["-display", "none", "-serial", "stdio", "-machine"] {
+        let serial = if self.attended { "mon:stdio" } else { "stdio" };
+        for word in ["-display", "none", "-serial", serial, "-machine"] {
             all.push(word.into());
         }
         let gic = match self.gic {

@@ -57,13 +57,24 @@ pub struct Run {
     pub log: PathBuf,
 }
 
+/// What a reading thread has got.
+#[derive(Debug)]
+enum Event {
+    /// A whole line.
+    Line(String),
+    /// The line so far.
+    Begun(String),
+}
+
 /// A running QEMU.
 #[derive(Debug)]
 pub struct Session {
     child: Child,
     stdin: Option<ChildStdin>,
-    events: Receiver<String>,
+    events: Receiver<Event>,
     lines: Vec<String>,
+    /// What the console has said of a line that has not ended yet.
+    begun: String,
     /// Lines before this one have been seen by [`Self::wait_for`].
     seen: usize,
     started: Instant,
@@ -117,6 +128,7 @@ impl Session {
             stdin,
             events,
             lines: Vec::new(),
+            begun: String::new(),
             seen: 0,
             started,
             limits,
@@ -127,14 +139,30 @@ impl Session {
 
     /// The next line, or `None` when the run has ended: see [`Self::ended`].
     pub fn next_line(&mut self) -> Option<&str> {
+        let before = self.lines.len();
+        while self.lines.len() == before {
+            if !self.next_event() {
+                return None;
+            }
+        }
+        self.lines.last().map(String::as_str)
+    }
+
+    /// Waits for more of the console; `false` when the run has ended.
+    fn next_event(&mut self) -> bool {
         if self.ended.is_some() {
-            return None;
+            return false;
         }
         let left = self.limits.total.saturating_sub(self.started.elapsed());
         match self.events.recv_timeout(left.min(self.limits.silence)) {
-            Ok(line) => {
+            Ok(Event::Line(line)) => {
+                self.begun.clear();
                 self.lines.push(line);
-                return self.lines.last().map(String::as_str);
+                return true;
+            }
+            Ok(Event::Begun(text)) => {
+                self.begun = text;
+                return true;
             }
             // Both pipes are closed: QEMU has ended or is about to.
             Err(RecvTimeoutError::Disconnected) => {
@@ -147,7 +175,7 @@ impl Session {
                 self.ended = Some(if over { Ended::TimedOut } else { Ended::Silent });
             }
         }
-        None
+        false
     }
 
     /// Reads on until a line contains `text`, and returns it. Lines that earlier calls have passed do not
@@ -170,12 +198,27 @@ impl Session {
         }
     }
 
+    /// Reads on until the line that the console has begun ends with `prompt`. Typing makes it forget what had begun.
+    ///
+    /// # Errors
+    ///
+    /// The run ends before.
+    pub fn wait_for_prompt(&mut self, prompt: &str) -> Result<()> {
+        while !self.begun.ends_with(prompt) {
+            if !self.next_event() {
+                return Err(Error(format!("no prompt `{prompt}`: {}", self.tail())));
+            }
+        }
+        Ok(())
+    }
+
     /// Types `text` at the console.
     ///
     /// # Errors
     ///
     /// QEMU is gone, or its input is not ours.
     pub fn send(&mut self, text: &str) -> Result<()> {
+        self.begun.clear();
         let stdin = self.stdin.as_mut().ok_or("QEMU's input is not ours")?;
         stdin
             .write_all(text.as_bytes())
@@ -226,8 +269,10 @@ impl Session {
         let _ = self.child.kill();
         let _ = self.child.wait();
         // What QEMU had said is still in the pipes.
-        while let Ok(line) = self.events.recv_timeout(Duration::from_secs(1)) {
-            self.lines.push(line);
+        while let Ok(event) = self.events.recv_timeout(Duration::from_secs(1)) {
+            if let Event::Line(line) = event {
+                self.lines.push(line);
+            }
         }
     }
 
@@ -286,7 +331,7 @@ fn dying_with_us(qemu: PathBuf, signal: &str) -> Command {
 fn read(
     mut stream: impl Read + Send + 'static,
     prefix: &'static str,
-    sender: Sender<String>,
+    sender: Sender<Event>,
     log: Arc<Mutex<File>>,
     echo: bool,
 ) {
@@ -301,7 +346,7 @@ fn read(
             line.clear();
             let _ = writeln!(log.lock().unwrap_or_else(PoisonError::into_inner), "{text}");
             // The other side may have lost interest; the log has not.
-            let _ = sender.send(text);
+            let _ = sender.send(Event::Line(text));
         };
         while let Ok(count) = stream.read(&mut buffer) {
             let bytes = buffer.get(..count).unwrap_or_default();
@@ -318,6 +363,10 @@ fn read(
                 } else {
                     line.push(*byte);
                 }
+            }
+            if !line.is_empty() {
+                let text = format!("{prefix}{}", String::from_utf8_lossy(&line));
+                let _ = sender.send(Event::Begun(text));
             }
         }
         if !line.is_empty() {
@@ -360,6 +409,7 @@ mod tests {
             child,
             events,
             lines: Vec::new(),
+            begun: String::new(),
             seen: 0,
             started: Instant::now(),
             limits,
@@ -413,6 +463,19 @@ mod tests {
         let mut session = session("read word; echo got $word", Limits::default());
         session.send("hello\n").unwrap();
         assert_eq!(session.wait_for("got").unwrap(), "got hello");
+    }
+
+    #[test]
+    fn a_prompt_is_no_line_and_each_one_is_waited_for() {
+        let script = "printf '> '; read a; echo $a; printf '> '; read b; echo $b; printf 'no more'";
+        let mut session = session(script, Limits::default());
+        session.wait_for_prompt("> ").unwrap();
+        session.send("one\n").unwrap();
+        session.wait_for_prompt("> ").unwrap();
+        assert_eq!(session.lines(), ["> one"]);
+        session.send("two\n").unwrap();
+        assert_eq!(session.wait_for("two").unwrap(), "> two");
+        assert!(session.wait_for_prompt("> ").unwrap_err().0.contains("no prompt"));
     }
 
     #[test]

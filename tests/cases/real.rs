@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Guests that nobody here wrote, driven at their consoles: Debian's stock kernel, a kernel that is a client of the
+//! guard, and U-Boot. docs/guests.md says what they are; `scripts/guests` makes them.
+
+use xtask::guests::Guest;
+use xtask::guests::boot::{Boot, judge};
+use xtask::qemu::{Gic, Machine, Run, Session};
+
+use crate::lab::{Case, Checked, Lab, ensure, group, one};
+
+/// Cases that need files which may not have been made.
+macro_rules! with {
+    ($($name:ident: $needs:expr),+ $(,)?) => {
+        /// The cases of this file.
+        pub const CASES: &[Case] = &[$(
+            Case { group: group(module_path!()), name: stringify!($name), check: $name, needs: $needs }
+        ),+];
+    };
+}
+
+const LINUX: &[Guest] = &[Guest::Linux, Guest::Initramfs];
+const GUARDED: &[Guest] = &[Guest::LinuxGuarded, Guest::Initramfs];
+const UBOOT: &[Guest] = &[Guest::UBoot];
+
+with![
+    linux: LINUX,
+    linux_gicv2: LINUX,
+    linux_1_vcpu: LINUX,
+    linux_4_vcpus: LINUX,
+    linux_4_vcpus_gicv2: LINUX,
+    linux_a76: LINUX,
+    linux_max: LINUX,
+    linux_reboots: LINUX,
+    linux_is_no_client: LINUX,
+    guarded_linux: GUARDED,
+    guarded_linux_gicv2: GUARDED,
+    guarded_linux_4_vcpus: GUARDED,
+    guarded_linux_strays: GUARDED,
+    guarded_linux_strays_gicv2: GUARDED,
+    guarded_linux_reboots: GUARDED,
+    earlycon_with_preset: GUARDED,
+    earlycon_without_preset: GUARDED,
+    u_boot: UBOOT,
+    u_boot_gicv2: UBOOT,
+];
+
+/// A guest with somebody at its console.
+struct Console {
+    session: Session,
+}
+
+impl Console {
+    /// Boots the guest called `name` on `machine`, with `words` more.
+    fn boot(lab: &Lab, machine: Machine, name: &str, words: &str) -> Result<Self, String> {
+        let boot = Boot::called(name).ok_or("no such guest")?;
+        let module = boot.module(words).map_err(|error| error.to_string())?;
+        let kernel = Some(lab.images.hypervisor.clone());
+        let session = lab.boot(&Machine { kernel, modules: vec![module], ..machine })?;
+        Ok(Self { session })
+    }
+
+    fn wait_for(&mut self, text: &str) -> Result<String, String> {
+        self.session.wait_for(text).map_err(|error| error.to_string())
+    }
+
+    fn send(&mut self, text: &str) -> Checked {
+        self.session.send(text).map_err(|error| error.to_string())
+    }
+
+    /// Waits for Linux' shell, and returns the line in which /init says how far it has come.
+    fn shell(&mut self) -> Result<String, String> {
+        let up = self.wait_for("guest: Linux")?;
+        self.wait_for("guest: shell")?;
+        Ok(up)
+    }
+
+    /// Types a line at U-Boot's prompt. (What is typed while a command runs, U-Boot throws away.)
+    fn u_boot(&mut self, command: &str) -> Checked {
+        self.session.wait_for_prompt("=> ").map_err(|error| error.to_string())?;
+        self.send(&format!("{command}\n"))
+    }
+
+    /// Runs a command in Linux' shell. Its status must be `status`; returns the line before the status, if one came.
+    fn run(&mut self, command: &str, status: u32) -> Result<Option<String>, String> {
+        let before = self.session.lines().len();
+        // What is typed is echoed, and must not look like the answer.
+        self.send(&format!("{command}; echo end\"\"=$?\n"))?;
+        let end = self.wait_for("end=")?;
+        let said = self.session.lines().get(before..).unwrap_or_default();
+        if end.ends_with(&format!("end={status}")) {
+            let answers = said.iter().filter(|line| !line.contains("end"));
+            Ok(answers.last().cloned())
+        } else {
+            Err(format!("`{command}` ended with `{end}` and not {status}: {said:?}"))
+        }
+    }
+
+    /// Powers the VM off by `command` and reads to the end.
+    fn power_off(mut self, command: &str) -> Result<Run, String> {
+        self.send(command)?;
+        let run = self.session.finish();
+        judge(&run, 1, false).map_err(|error| error.to_string())?;
+        Ok(run)
+    }
+}
+
+fn gicv2() -> Machine {
+    Machine { gic: Gic::V2, ..Machine::default() }
+}
+
+/// Boots a Linux to its shell, uses CPUs, timers and input, and powers it off. Nothing may be refused.
+fn to_the_shell(lab: &Lab, machine: Machine, name: &str, cpus: u32) -> Checked {
+    let machine = Machine { cpus: cpus.max(machine.cpus), ..machine };
+    let words = format!("vm.cpus={cpus} quiet");
+    let mut console = Console::boot(lab, machine, name, &words)?;
+    let up = console.shell()?;
+    let online = if cpus == 1 { "(0)".into() } else { format!("(0-{})", cpus - 1) };
+    if !up.contains(&format!("{cpus} CPUs {online}")) {
+        return Err(format!("not all {cpus} CPUs came up: {up}"));
+    }
+    // The counter, the timer's interrupt, and the wake-up of an idle CPU.
+    console.run("a=$(cut -d. -f1 /proc/uptime); sleep 2", 0)?;
+    console.run("b=$(cut -d. -f1 /proc/uptime); [ $((b-a)) -ge 2 ]", 0)?;
+    // Typed in one go, many times what the UART's FIFO holds.
+    console.run(&format!("x={}; [ ${{#x}} = 300 ]", "y".repeat(300)), 0)?;
+    let run = console.power_off("poweroff\n")?;
+    one(&run, ", 0 refused").map(drop)
+}
+
+// scenario: I1
+fn linux(lab: &Lab) -> Checked {
+    to_the_shell(lab, Machine::default(), "linux", 2)
+}
+
+fn linux_gicv2(lab: &Lab) -> Checked {
+    to_the_shell(lab, gicv2(), "linux", 2)
+}
+
+fn linux_1_vcpu(lab: &Lab) -> Checked {
+    to_the_shell(lab, Machine::default(), "linux", 1)
+}
+
+fn linux_4_vcpus(lab: &Lab) -> Checked {
+    to_the_shell(lab, Machine::default(), "linux", 4)
+}
+
+fn linux_4_vcpus_gicv2(lab: &Lab) -> Checked {
+    to_the_shell(lab, gicv2(), "linux", 4)
+}
+
+fn linux_a76(lab: &Lab) -> Checked {
+    to_the_shell(lab, Machine { cpu: "cortex-a76".into(), ..Machine::default() }, "linux", 2)
+}
+
+fn linux_max(lab: &Lab) -> Checked {
+    // Without the slow pointer authentication of the architecture, which QEMU computes bit by bit.
+    let cpu = "max,pauth-impdef=on".into();
+    to_the_shell(lab, Machine { cpu, ..Machine::default() }, "linux", 2)
+}
+
+/// `reboot` in one life gives another one, as new as the first.
+fn reboots(lab: &Lab, name: &str) -> Checked {
+    let mut console = Console::boot(lab, Machine::default(), name, "quiet")?;
+    for life in 2..=4 {
+        console.shell()?;
+        console.run("touch /tmp/x && [ $(ls /tmp) = x ]", 0)?;
+        console.send("reboot\n")?;
+        console.wait_for(&format!("life {life} begins: 0 declared"))?;
+    }
+    console.shell()?;
+    console.run("[ -z \"$(ls /tmp)\" ]", 0)?;
+    let run = console.power_off("poweroff\n")?;
+    ensure(run.with(": stopped (reset): ").count() == 3, "not three resets", &run)
+}
+
+// scenario: G1
+fn linux_reboots(lab: &Lab) -> Checked {
+    reboots(lab, "linux")
+}
+
+// scenario: G1
+fn guarded_linux_reboots(lab: &Lab) -> Checked {
+    reboots(lab, "linux-guarded")
+}
+
+fn linux_is_no_client(lab: &Lab) -> Checked {
+    // A stock kernel declares nothing: under `enforce` the GIC is its first refusal, and it says so itself.
+    let words = "vm.guard=enforce vm.preset=0x9000000+4K earlycon panic=0";
+    let mut console = Console::boot(lab, Machine::default(), "linux", words)?;
+    let line = console.wait_for("refused load")?;
+    if !(line.contains("IPA 0x8") && line.contains("intc@8000000")) {
+        return Err(format!("the refusal does not name the GIC: {line}"));
+    }
+    console.wait_for("synchronous external abort: 0000000096000010")?;
+    console.wait_for("Kernel panic").map(drop)
+}
+
+fn guarded_linux(lab: &Lab) -> Checked {
+    to_the_shell(lab, Machine::default(), "linux-guarded", 2)
+}
+
+fn guarded_linux_gicv2(lab: &Lab) -> Checked {
+    to_the_shell(lab, gicv2(), "linux-guarded", 2)
+}
+
+fn guarded_linux_4_vcpus(lab: &Lab) -> Checked {
+    to_the_shell(lab, Machine::default(), "linux-guarded", 4)
+}
+
+/// A process reaches for what its kernel has not declared: it dies of SIGBUS, the kernel and the VM do not.
+fn strays(lab: &Lab, machine: Machine) -> Checked {
+    let mut console = Console::boot(lab, machine, "linux-guarded", "quiet")?;
+    console.shell()?;
+    // The UART's page is declared: its first identification register.
+    let id = console.run("devmem 0x9000fe0 32", 0)?.unwrap_or_default();
+    if !id.contains("0x00000011") {
+        return Err(format!("the UART's page says `{id}`"));
+    }
+    // 128 + SIGBUS.
+    console.run("devmem 0xa000000 32", 135)?;
+    console.run("devmem 0x10000000 8 1", 135)?;
+    console.run("[ $((6*7)) = 42 ]", 0)?;
+    let run = console.power_off("poweroff\n")?;
+    let refused = "[hyp] warning: linux-guarded: vCPU ";
+    let lines: Vec<_> = run.with(refused).collect();
+    let [load, store] = lines.as_slice() else {
+        return Err(format!("{} refusals and not two: {}", lines.len(), run.tail()));
+    };
+    for (line, words) in [
+        (load, ["refused load of 4 bytes at IPA 0xa000000 ", "vm.preset=0xa000000+0x1000"]),
+        (store, ["refused store of 1 bytes at IPA 0x10000000 ", "x1=0x10000000"]),
+    ] {
+        if !words.iter().all(|word| line.contains(word)) {
+            return Err(format!("`{line}` lacks one of {words:?}"));
+        }
+    }
+    one(&run, ", 2 refused").map(drop)
+}
+
+fn guarded_linux_strays(lab: &Lab) -> Checked {
+    strays(lab, Machine::default())
+}
+
+fn guarded_linux_strays_gicv2(lab: &Lab) -> Checked {
+    strays(lab, gicv2())
+}
+
+const EARLYCON: &str = "earlycon";
+
+fn earlycon_with_preset(lab: &Lab) -> Checked {
+    let words = format!("{EARLYCON} vm.preset=0x9000000+4K");
+    let mut console = Console::boot(lab, Machine::default(), "linux-guarded", &words)?;
+    console.wait_for("earlycon: pl11 at MMIO 0x0000000009000000")?;
+    // In front of what the later console can show.
+    console.wait_for("smccc: KVM: hypervisor services detected")?;
+    console.shell()?;
+    let run = console.power_off("poweroff\n")?;
+    one(&run, ", 0 refused").map(drop)
+}
+
+fn earlycon_without_preset(lab: &Lab) -> Checked {
+    // The abort is reported through earlycon, which aborts: the kernel never says anything. EL2 does, at a bounded
+    // rate, and goes on.
+    let mut console = Console::boot(lab, Machine::default(), "linux-guarded", EARLYCON)?;
+    let line = console.wait_for("refused load of 4 bytes at IPA 0x9000018")?;
+    if !(line.contains("pl011@9000000") && line.contains("vm.preset=0x9000000+0x1000")) {
+        return Err(format!("`{line}` does not say what to do"));
+    }
+    let run = console.session.stop_after(std::time::Duration::from_secs(3));
+    let (lines, panics) = (run.with("refused load").count(), run.with("[hyp] panic").count());
+    ensure(panics == 0, "EL2 panicked", &run)?;
+    ensure((2..200).contains(&lines), "refusals are not told at a bounded rate", &run)
+}
+
+/// To U-Boot's prompt, a declared page, an undeclared one, and what U-Boot does then.
+fn u_boot_on(lab: &Lab, machine: Machine) -> Checked {
+    let mut console = Console::boot(lab, machine, "u-boot", "")?;
+    console.wait_for("U-Boot 20")?;
+    // Its environment is read from the rom, which holds none.
+    console.wait_for("bad CRC, using default environment")?;
+    console.wait_for("Net:")?;
+    // Any key stops what it would boot by itself.
+    console.send(" ")?;
+    console.u_boot("md.l 0x9000fe0 4")?;
+    console.wait_for("09000fe0: 00000011 00000010 00000014 00000000")?;
+    console.u_boot("md.l 0xa000000 1")?;
+    let line = console.wait_for("[hyp] warning: u-boot: vCPU 0: refused load")?;
+    if !line.contains("IPA 0xa000000 ") {
+        return Err(format!("another page was refused: {line}"));
+    }
+    console.wait_for("\"Synchronous Abort\" handler, esr 0x96000010")?;
+    // It resets itself, and comes back with its preset page declared.
+    console.wait_for("u-boot: life 2 begins: 1 declared, enforced")?;
+    console.wait_for("Net:")?;
+    console.send(" ")?;
+    console.u_boot("md.l 0x9000fe0 4")?;
+    console.wait_for("09000fe0: 00000011 00000010 00000014 00000000")?;
+    console.session.wait_for_prompt("=> ").map_err(|error| error.to_string())?;
+    let run = console.power_off("poweroff\n")?;
+    one(&run, "u-boot: stopped (reset): ").map(drop)
+}
+
+fn u_boot(lab: &Lab) -> Checked {
+    u_boot_on(lab, Machine { cpus: 1, ..Machine::default() })
+}
+
+fn u_boot_gicv2(lab: &Lab) -> Checked {
+    u_boot_on(lab, Machine { cpus: 1, gic: Gic::V2, ..Machine::default() })
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How each guest is booted: with which words, beside which ramdisk, on how much memory.
+
+use super::Guest;
+use crate::error::{Error, Result};
+use crate::qemu::{Ended, Module, Run};
+
+/// A guest that `run` boots by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Boot {
+    /// The word for it at a shell, and the VM's name.
+    pub name: &'static str,
+    /// Its image.
+    pub image: Guest,
+    /// Its ramdisk.
+    pub ramdisk: Option<Guest>,
+    /// RAM of its VM in MiB.
+    pub memory_mib: u64,
+    /// Boot arguments beyond `vm.name` and `vm.mem`.
+    pub words: &'static str,
+}
+
+/// Those that boot to a prompt.
+pub const BOOTS: [Boot; 3] = [
+    Boot {
+        name: "linux",
+        image: Guest::Linux,
+        ramdisk: Some(Guest::Initramfs),
+        memory_mib: 512,
+        words: "vm.cpus=2 console=ttyAMA0 panic=-1",
+    },
+    Boot {
+        name: "linux-guarded",
+        image: Guest::LinuxGuarded,
+        ramdisk: Some(Guest::Initramfs),
+        memory_mib: 256,
+        words: "vm.cpus=2 vm.guard=enforce vm.dialect=pkvm console=ttyAMA0 panic=-1",
+    },
+    // Its driver has the UART before anything could declare it; its environment is in flash there on QEMU's machine.
+    Boot {
+        name: "u-boot",
+        image: Guest::UBoot,
+        ramdisk: None,
+        memory_mib: 128,
+        words: "vm.guard=enforce vm.preset=0x9000000+4K vm.rom=0x4000000+256K",
+    },
+];
+
+impl Boot {
+    /// The one called `name`.
+    #[must_use]
+    pub fn called(name: &str) -> Option<Self> {
+        BOOTS.into_iter().find(|boot| boot.name == name)
+    }
+
+    /// The files it needs.
+    pub fn files(&self) -> impl Iterator<Item = Guest> {
+        std::iter::once(self.image).chain(self.ramdisk)
+    }
+
+    /// The guest as QEMU loads it, with `words` behind its own.
+    ///
+    /// # Errors
+    ///
+    /// One of its files was not made.
+    pub fn module(&self, words: &str) -> Result<Module> {
+        let own = format!("vm.name={} vm.mem={}M {}", self.name, self.memory_mib, self.words);
+        let key = |word: &str| word.split_once('=').map(|(key, _)| key.to_owned());
+        let given: Vec<String> = words
+            .split_whitespace()
+            .filter(|word| word.starts_with("vm."))
+            .filter_map(key)
+            .collect();
+        // What is given twice is refused: the caller's word counts.
+        let kept = own
+            .split_whitespace()
+            .filter(|word| !key(word).is_some_and(|key| given.contains(&key)));
+        let bootargs = kept.chain(words.split_whitespace()).collect::<Vec<_>>().join(" ");
+        let ramdisk = self.ramdisk.map(Guest::existing).transpose()?;
+        Ok(Module { kernel: self.image.existing()?, bootargs, ramdisk, address: None })
+    }
+}
+
+/// RAM of a machine for `boots`, in MiB: their VMs, their images, and the hypervisor.
+#[must_use]
+pub fn memory_mib(boots: &[Boot]) -> u64 {
+    let guests: u64 = boots.iter().map(|boot| boot.memory_mib).sum();
+    (guests + 256).next_multiple_of(512).max(1024)
+}
+
+/// Names of all, for messages.
+#[must_use]
+pub fn names() -> String {
+    BOOTS.map(|boot| boot.name).join(", ")
+}
+
+/// Whether a run of guests ended well: QEMU without an error, EL2 without one, and, unless somebody at a terminal
+/// may have left it before (`left`), each VM powered off.
+///
+/// # Errors
+///
+/// What went wrong.
+pub fn judge(run: &Run, vms: usize, left: bool) -> Result<()> {
+    if let Some(line) = run
+        .lines
+        .iter()
+        .find(|line| ["[hyp] error", "[hyp] panic"].iter().any(|bad| line.starts_with(bad)))
+    {
+        return Err(Error(format!("EL2 said `{line}`: {}", run.tail())));
+    }
+    if run.ended != Ended::Exited(Some(0)) {
+        return Err(Error(format!("the machine was not powered off: {}", run.tail())));
+    }
+    // What stands before it may be the end of a guest's line.
+    let off = run.lines.iter().filter(|line| line.contains(": stopped (power off)")).count();
+    if off == vms || left {
+        Ok(())
+    } else {
+        Err(Error(format!("{off} of {vms} VMs powered off: {}", run.tail())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_has_room_for_its_guests() {
+        assert_eq!(memory_mib(&[]), 1024);
+        assert_eq!(memory_mib(&BOOTS[..1]), 1024);
+        assert_eq!(memory_mib(&BOOTS), 1536);
+    }
+
+    #[test]
+    fn the_callers_words_replace_its_own() {
+        let Ok(module) = BOOTS[2].module("vm.guard=off vm.mem=64M md") else {
+            // Not made on this machine.
+            return;
+        };
+        assert_eq!(
+            module.bootargs,
+            "vm.name=u-boot vm.preset=0x9000000+4K vm.rom=0x4000000+256K vm.guard=off vm.mem=64M md"
+        );
+    }
+
+    #[test]
+    fn a_run_is_judged_by_its_lines() {
+        let run = |text: &str, ended| Run {
+            lines: text.lines().map(str::to_owned).collect(),
+            ended,
+            took: std::time::Duration::ZERO,
+            log: "LOG".into(),
+        };
+        let (off, stop) = (Ended::Exited(Some(0)), "[hyp] a: stopped (power off): 1 hypercalls");
+        judge(&run(stop, off), 1, false).unwrap();
+        judge(&run("guest# ", off), 1, true).unwrap();
+        for (text, ended, vms) in [
+            (stop.to_owned(), off, 2),
+            (stop.replace("power off", "reset"), off, 1),
+            (format!("{stop}\n[hyp] error: x"), off, 1),
+            (format!("[hyp] panic on CPU 0\n{stop}"), off, 1),
+            (stop.to_owned(), Ended::Silent, 1),
+            (stop.to_owned(), Ended::Exited(Some(1)), 1),
+        ] {
+            assert!(judge(&run(&text, ended), vms, false).is_err(), "{text}");
+        }
+    }
+}
