@@ -88,8 +88,7 @@ impl Console {
         let end = self.wait_for("end=")?;
         let said = self.session.lines().get(before..).unwrap_or_default();
         if end.ends_with(&format!("end={status}")) {
-            let answers = said.iter().filter(|line| !line.contains("end"));
-            Ok(answers.last().cloned())
+            Ok(said.iter().rfind(|line| !line.contains("end")).cloned())
         } else {
             Err(format!("`{command}` ended with `{end}` and not {status}: {said:?}"))
         }
