@@ -7,14 +7,17 @@ use core::mem::offset_of;
 
 use crate::cpu::{CPUS, Cpu, MAX_VCPUS};
 use crate::exception::vectors;
+use crate::scratch::Shared;
 
 /// Bytes of stack of one vCPU.
 pub const STACK_SIZE: usize = 32 << 10;
 
 /// Stacks, below which the next vCPU's lies.
 #[repr(C, align(4096))]
-pub struct Stacks([[u8; STACK_SIZE]; MAX_VCPUS]);
-static mut STACKS: Stacks = Stacks([[0; STACK_SIZE]; MAX_VCPUS]);
+pub struct Stacks {
+    _bytes: [[u8; STACK_SIZE]; MAX_VCPUS],
+}
+static STACKS: Shared<Stacks> = Shared::new(Stacks { _bytes: [[0; STACK_SIZE]; MAX_VCPUS] });
 
 /// What the first vCPU had in its registers at its first instruction, for the test that checks it.
 #[repr(C)]
@@ -39,7 +42,7 @@ pub struct Entry {
 
 /// Filled before anything else happens.
 #[unsafe(no_mangle)]
-pub static mut ENTRY: Entry = Entry {
+pub static ENTRY: Shared<Entry> = Shared::new(Entry {
     x: [0; 29],
     sctlr: 0,
     daif: 0,
@@ -48,12 +51,12 @@ pub static mut ENTRY: Entry = Entry {
     cntv_ctl: 0,
     tpidr: [0; 3],
     fp: [0; 4],
-};
+});
 
 /// What the first vCPU was entered with.
 pub fn entry() -> &'static Entry {
     // SAFETY: written by the entry code alone, before any Rust code ran.
-    unsafe { &*(&raw const ENTRY) }
+    unsafe { &*ENTRY.get() }
 }
 
 unsafe extern "C" {
@@ -193,5 +196,5 @@ secondary_entry:
 
 /// The top of a vCPU's stack.
 pub fn stack_top(index: usize) -> u64 {
-    (&raw const STACKS) as u64 + (STACK_SIZE * (index + 1)) as u64
+    STACKS.address() + (STACK_SIZE * (index + 1)) as u64
 }

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
 use crate::exception::CHUNK;
 use crate::machine::Run;
+use crate::scratch::Shared;
 
 /// The most vCPUs that a VM can have.
 pub const MAX_VCPUS: usize = 8;
@@ -39,36 +40,40 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    const NEW: Self = Self {
-        index: 0,
-        stack: 0,
-        scratch: [0; 2],
-        frame_top: 0,
-        run: core::ptr::null_mut(),
-        mpidr: 0,
-        interrupts: [const { AtomicU32::new(0) }; 32],
-        other_interrupts: AtomicU32::new(0),
-        job: AtomicPtr::new(core::ptr::null_mut()),
-        argument: AtomicU64::new(0),
-        state: AtomicU32::new(0),
-        result: AtomicU64::new(0),
-    };
+    const fn new() -> Self {
+        Self {
+            index: 0,
+            stack: 0,
+            scratch: [0; 2],
+            frame_top: 0,
+            run: core::ptr::null_mut(),
+            mpidr: 0,
+            interrupts: [const { AtomicU32::new(0) }; 32],
+            other_interrupts: AtomicU32::new(0),
+            job: AtomicPtr::new(core::ptr::null_mut()),
+            argument: AtomicU64::new(0),
+            state: AtomicU32::new(0),
+            result: AtomicU64::new(0),
+        }
+    }
 }
 
 /// All of them. TPIDR_EL1 of a running vCPU points to its own.
-pub static mut CPUS: [Cpu; MAX_VCPUS] = [const { Cpu::NEW }; MAX_VCPUS];
+pub static CPUS: Shared<[Cpu; MAX_VCPUS]> = Shared::new([const { Cpu::new() }; MAX_VCPUS]);
 
 /// How many exceptions may be nested in each other.
 const NESTING: usize = 4;
 
 #[repr(C, align(4096))]
-struct Chunks([[u8; CHUNK * NESTING]; MAX_VCPUS]);
-static mut CHUNKS: Chunks = Chunks([[0; CHUNK * NESTING]; MAX_VCPUS]);
+struct Chunks {
+    _bytes: [[u8; CHUNK * NESTING]; MAX_VCPUS],
+}
+static CHUNKS: Shared<Chunks> = Shared::new(Chunks { _bytes: [[0; CHUNK * NESTING]; MAX_VCPUS] });
 
 /// The record of vCPU `index`, for its atomic fields and for reading what does not change.
 pub fn of(index: usize) -> &'static Cpu {
     // SAFETY: in bounds by the remainder, and shared access only.
-    unsafe { &*(&raw const CPUS).cast::<Cpu>().add(index % MAX_VCPUS) }
+    unsafe { &*CPUS.get().cast::<Cpu>().add(index % MAX_VCPUS) }
 }
 
 /// The record of the calling vCPU.
@@ -86,7 +91,7 @@ pub fn index() -> usize {
 
 /// The top of the lowest frame of vCPU `index`.
 pub fn frame_base(index: usize) -> u64 {
-    (&raw const CHUNKS) as u64 + (CHUNK * NESTING * (index + 1)) as u64
+    CHUNKS.address() + (CHUNK * NESTING * (index + 1)) as u64
 }
 
 /// The top of the deepest frame that still has room.
@@ -98,7 +103,7 @@ pub fn frame_limit(index: usize) -> u64 {
 pub fn init() {
     for index in 0..MAX_VCPUS {
         // SAFETY: the first vCPU is alone, and the index is in bounds.
-        let cpu = unsafe { &mut *(&raw mut CPUS).cast::<Cpu>().add(index) };
+        let cpu = unsafe { &mut *CPUS.get().cast::<Cpu>().add(index) };
         cpu.index = index;
         cpu.stack = crate::boot::stack_top(index);
         cpu.frame_top = frame_base(index);
@@ -108,13 +113,13 @@ pub fn init() {
 /// Sets the MPIDR affinity of vCPU `index`, as the device tree tells it.
 pub fn set_mpidr(index: usize, mpidr: u64) {
     // SAFETY: called by the first vCPU while it is alone.
-    unsafe { (*(&raw mut CPUS).cast::<Cpu>().add(index % MAX_VCPUS)).mpidr = mpidr }
+    unsafe { (*CPUS.get().cast::<Cpu>().add(index % MAX_VCPUS)).mpidr = mpidr }
 }
 
 /// Puts the registers back that tests change, after each of them.
 pub fn restore() {
     plain!("msr daifset, #15");
-    msr!("vbar_el1", crate::exception::vectors as usize as u64);
+    msr!("vbar_el1", crate::exception::vectors as *const () as usize as u64);
     msr!("cpacr_el1", 3 << 20);
     msr!("cntv_ctl_el0", 0);
     msr!("mdscr_el1", 0);

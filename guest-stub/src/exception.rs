@@ -42,7 +42,7 @@ pub struct Frame {
     pub spsel: u64,
 }
 
-const _: () = assert!(size_of::<Frame>() % 16 == 0);
+const _: () = assert!(size_of::<Frame>().is_multiple_of(16));
 
 unsafe extern "C" {
     /// The vector table.

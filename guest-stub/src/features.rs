@@ -33,11 +33,6 @@ pub fn bti() -> bool {
     field(mrs!("id_aa64pfr1_el1"), 0) != 0
 }
 
-/// FEAT_MTE (any part of it).
-pub fn mte() -> bool {
-    field(mrs!("id_aa64pfr1_el1"), 8) != 0
-}
-
 /// FEAT_LSE.
 pub fn atomics() -> bool {
     field(mrs!("id_aa64isar0_el1"), 20) != 0

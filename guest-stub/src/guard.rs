@@ -12,6 +12,7 @@ use mmio_guard::{Call, Dialect, abi};
 
 use crate::harness::{Verdict, Why, failed};
 use crate::hvc::{Hvc, hvc};
+use crate::scratch::Shared;
 use crate::tree::{self, Gic};
 
 /// Accesses that find nothing: below RAM and above the devices of the `virt` machine.
@@ -29,14 +30,14 @@ fn device() -> AttrIndex {
 
 type Devices = Ioremap<'static, Hvc, 16>;
 
-static mut RAM: [Range<u64>; 1] = [0..0];
-static mut DEVICES: Option<Devices> = None;
+static RAM: Shared<Range<u64>> = Shared::new(0..0);
+static DEVICES: Shared<Option<Devices>> = Shared::new(None);
 /// 0: no guard, 1: pkvm, 2: series.
 static DIALECT: AtomicU32 = AtomicU32::new(0);
 
 fn devices() -> Option<&'static mut Devices> {
     // SAFETY: only the first vCPU comes here, and no caller keeps the reference.
-    unsafe { (*(&raw mut DEVICES)).as_mut() }
+    unsafe { (*DEVICES.get()).as_mut() }
 }
 
 /// The dialect, if there is a guard.
@@ -70,8 +71,8 @@ pub fn detect() {
     let (base, size) = tree::get().ram;
     // SAFETY: only the first vCPU comes here, once.
     unsafe {
-        *(&raw mut RAM) = [base..base.saturating_add(size)];
-        *(&raw mut DEVICES) = Some(Ioremap::new(guard, &*(&raw const RAM)));
+        *RAM.get() = base..base.saturating_add(size);
+        *DEVICES.get() = Some(Ioremap::new(guard, core::slice::from_ref(&*RAM.get())));
     }
     DIALECT.store(dialect, Ordering::Relaxed);
 }
@@ -103,12 +104,6 @@ pub fn declare_own() {
             let _ = devices.map(region.ipa, region.bytes, region.attribute);
         }
     }
-}
-
-/// Declares some more of the guest's devices.
-pub fn declare(ipa: u64, bytes: u64) -> Verdict {
-    let Some(devices) = devices() else { return Ok(()) };
-    devices.map(ipa, bytes, device()).map_err(|error| failed(format_args!("{error:?}")))
 }
 
 /// Takes a declaration back.

@@ -3,15 +3,18 @@
 
 use core::fmt::{self, Write};
 
+use core::sync::atomic::{AtomicUsize, Ordering};
+
 use arrayvec::ArrayString;
 
 use crate::machine::{self, Machine, pstate};
+use crate::scratch::Shared;
 use crate::{cpu, guard, modes, tree};
 
 /// Why a test did not pass.
 pub enum Why {
     /// What was seen instead.
-    Failed(ArrayString<240>),
+    Failed(&'static str),
     /// What it needs and did not find.
     Skipped(&'static str),
 }
@@ -19,11 +22,20 @@ pub enum Why {
 /// What a test returns.
 pub type Verdict = Result<(), Why>;
 
+/// Reasons, each for as long as it takes to tell it: there is no heap to put them on.
+static REASONS: [Shared<ArrayString<240>>; 8] =
+    [const { Shared::new(ArrayString::new_const()) }; 8];
+static NEXT_REASON: AtomicUsize = AtomicUsize::new(0);
+
 /// A failure in these words.
 pub fn failed(arguments: fmt::Arguments<'_>) -> Why {
-    let mut text = ArrayString::new();
+    let slot = NEXT_REASON.fetch_add(1, Ordering::Relaxed) % REASONS.len();
+    let Some(reason) = REASONS.get(slot) else { return Why::Failed("") };
+    // SAFETY: a reason is told, or becomes part of another, long before its slot comes again.
+    let text = unsafe { &mut *reason.get() };
+    text.clear();
     // A reason that is too long is cut.
-    let _ = Cut(&mut text).write_fmt(arguments);
+    let _ = Cut(text).write_fmt(arguments);
     Why::Failed(text)
 }
 
@@ -107,13 +119,13 @@ macro_rules! tests {
 }
 
 unsafe extern "C" {
-    static __tests_start: Test;
-    static __tests_end: Test;
+    static __tests_start: u8;
+    static __tests_end: u8;
 }
 
 /// All tests, by name.
 fn table() -> &'static [Test] {
-    let start = &raw const __tests_start;
+    let start = (&raw const __tests_start).cast::<Test>();
     let length = (&raw const __tests_end as usize - start as usize) / size_of::<Test>();
     // SAFETY: the linker script puts nothing but `Test`s between the two symbols.
     unsafe { core::slice::from_raw_parts(start, length) }
@@ -210,12 +222,16 @@ fn run(names: &str) {
 
 /// Stack of the test that runs, apart from the harness's own.
 #[repr(C, align(4096))]
-struct Stack([u8; 64 << 10]);
-static mut STACK: Stack = Stack([0; 64 << 10]);
+struct Stack {
+    _bytes: [u8; 64 << 10],
+}
+static STACK: Shared<Stack> = Shared::new(Stack { _bytes: [0; 64 << 10] });
 
 /// Runs a test inside a machine, so that an exception that nobody expected fails it and no more.
 fn guarded(function: fn() -> Verdict) -> Verdict {
-    extern "C" fn call(function: fn() -> Verdict, verdict: &mut Verdict) {
+    extern "C" fn call(function: *const (), verdict: &mut Verdict) {
+        // SAFETY: what the machine below was given.
+        let function = unsafe { core::mem::transmute::<*const (), fn() -> Verdict>(function) };
         *verdict = function();
     }
     snippet!(trampoline, "mov x29, xzr", "blr x2");
@@ -224,9 +240,9 @@ fn guarded(function: fn() -> Verdict) -> Verdict {
     let mut machine = Machine::new(trampoline)
         .with(0, function as usize as u64)
         .with(1, &raw mut verdict as u64)
-        .with(2, call as usize as u64)
+        .with(2, call as *const () as usize as u64)
         .at(pstate::EL1H);
-    machine.sp = &raw const STACK as u64 + size_of::<Stack>() as u64;
+    machine.sp = STACK.address() + size_of::<Stack>() as u64;
     let exit = machine::run(&mut machine);
     cpu::restore();
     if exit.done() {

@@ -263,7 +263,7 @@ pub fn leave(frame: &mut Frame, cpu: &mut Cpu) -> bool {
             | frame.spsel & 1
             | crate::features::optional_pstate(),
     };
-    frame.elr = entered as usize as u64;
+    frame.elr = entered as *const () as usize as u64;
     frame.spsr = pstate::EL1H;
     frame.sp = run.sp;
     true

@@ -30,6 +30,5 @@ macro_rules! access {
 }
 
 access!(read8, write8, u8, "ldrb {0:w}", "strb {0:w}");
-access!(read16, write16, u16, "ldrh {0:w}", "strh {0:w}");
 access!(read32, write32, u32, "ldr {0:w}", "str {0:w}");
 access!(read64, write64, u64, "ldr {0:x}", "str {0:x}");

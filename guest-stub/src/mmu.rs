@@ -75,9 +75,7 @@ pub mod attribute {
     pub const XN: u64 = PXN | UXN;
     /// MAIR index 0: Normal, write-back.
     pub const NORMAL: u64 = 0;
-    /// MAIR index 3: Device-nGnRnE, as Linux numbers it.
-    pub const STRONG: u64 = 3 << 2;
-    /// MAIR index 4: Device-nGnRE.
+    /// MAIR index 4: Device-nGnRE, as Linux numbers it.
     pub const DEVICE: u64 = 4 << 2;
     /// MAIR index 2: Normal, not cacheable.
     pub const UNCACHED: u64 = 2 << 2;
@@ -212,7 +210,7 @@ pub fn init() {
     for view in [Executable, UserExecutable, Normal, UserNormal, UserDevice] {
         let table = &VIEWS[view as usize];
         for n in 0..512 {
-            table.set(n, (n as u64) * GIB | view.attributes());
+            table.set(n, ((n as u64) * GIB) | view.attributes());
         }
         L0.set(view.slot(), table.address() | TABLE);
     }

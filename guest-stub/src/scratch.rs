@@ -22,14 +22,34 @@ impl<T> Shared<T> {
     pub fn address(&self) -> u64 {
         self.0.get() as u64
     }
+
+    /// The value itself.
+    pub const fn get(&self) -> *mut T {
+        self.0.get()
+    }
 }
 
 const SLOTS: usize = 64;
 const WORDS: usize = 16;
 
 #[repr(align(4096))]
-struct Slots([[u32; WORDS]; SLOTS]);
-static CODE: Shared<Slots> = Shared::new(Slots([[0; WORDS]; SLOTS]));
+struct Slots {
+    _words: [[u32; WORDS]; SLOTS],
+}
+static CODE: Shared<Slots> = Shared::new(Slots { _words: [[0; WORDS]; SLOTS] });
+
+/// A page of bytes, for tests that let the hardware write it.
+#[repr(align(4096))]
+pub struct Page {
+    _bytes: [u8; 4096],
+}
+
+impl Page {
+    /// Full of one byte.
+    pub const fn new(byte: u8) -> Self {
+        Self { _bytes: [byte; 4096] }
+    }
+}
 static NEXT: core::sync::atomic::AtomicUsize = core::sync::atomic::AtomicUsize::new(0);
 
 /// Code made of these instructions and an `svc #0`; at most 15. It stays until 64 more are made.

@@ -42,7 +42,7 @@ pub fn start(index: usize) -> Verdict {
 /// CPU_ON with the stub's own entry.
 pub fn power_on(index: usize) -> i64 {
     let cpu = cpu::of(index);
-    let entry = boot::secondary_entry as usize as u64;
+    let entry = boot::secondary_entry as *const () as usize as u64;
     psci::call(psci::id::CPU_ON, [cpu.mpidr, entry, cpu as *const Cpu as u64])
 }
 
@@ -140,7 +140,7 @@ fn work(cpu: &'static Cpu) -> u64 {
     let mut machine = Machine::new(trampoline)
         .with(0, cpu as *const Cpu as u64)
         .with(1, &raw mut result as u64)
-        .with(2, call as usize as u64)
+        .with(2, call as *const () as usize as u64)
         .at(pstate::EL1H);
     // The upper part of the stack holds this function's frame and its callers'.
     machine.sp = cpu.stack - (boot::STACK_SIZE / 2) as u64;

@@ -5,6 +5,7 @@ use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 
 use crate::cpu::{self, MAX_VCPUS};
+use crate::scratch::Shared;
 
 /// The interrupt controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub struct Tree {
     pub seed: u64,
 }
 
-static mut TREE: Tree = Tree {
+static TREE: Shared<Tree> = Shared::new(Tree {
     address: 0,
     size: 0,
     uart: 0x0900_0000,
@@ -53,12 +54,12 @@ static mut TREE: Tree = Tree {
     psci_hvc: false,
     seeds: (0, 0),
     seed: 0,
-};
+});
 
 /// What was read.
 pub fn get() -> &'static Tree {
     // SAFETY: written once, by `read`, before anybody else runs.
-    unsafe { &*(&raw const TREE) }
+    unsafe { &*TREE.get() }
 }
 
 /// The boot arguments.
@@ -104,7 +105,7 @@ pub fn read(address: u64) {
     cpu::init();
     crate::features::init();
     // SAFETY: nobody else runs yet.
-    let tree = unsafe { &mut *(&raw mut TREE) };
+    let tree = unsafe { &mut *TREE.get() };
     tree.address = address;
     cpu::set_mpidr(0, mrs!("mpidr_el1") & 0xff_00ff_ffff);
     if address == 0 || address & 7 != 0 {
@@ -142,13 +143,12 @@ pub fn read(address: u64) {
 fn read_cpus(tree: &mut Tree, cpus: FdtNode<'static>) {
     let mut count = 0;
     for node in cpus.children() {
+        let Some(reg) = node.property("reg") else { continue };
         if node.name_without_address() == "cpu" && count < MAX_VCPUS {
-            if let Some(reg) = node.property("reg") {
-                let mpidr =
-                    reg.value().iter().fold(0, |value: u64, byte| value << 8 | u64::from(*byte));
-                cpu::set_mpidr(count, mpidr);
-                count += 1;
-            }
+            let mpidr =
+                reg.value().iter().fold(0, |value: u64, byte| value << 8 | u64::from(*byte));
+            cpu::set_mpidr(count, mpidr);
+            count += 1;
         }
     }
     tree.vcpus = count.max(1);

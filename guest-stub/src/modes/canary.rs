@@ -157,7 +157,7 @@ pub fn run(number: u64, seconds: u64) {
         }
         plain!("isb");
         // Others may run meanwhile: for a time slice or two, and where this one sleeps.
-        if rounds % 2 == 0 {
+        if rounds.is_multiple_of(2) {
             time::wait_until(7, || false);
         } else {
             crate::hvc::hvc(crate::psci::id::VERSION, [0; 3]);

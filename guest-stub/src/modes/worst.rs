@@ -233,8 +233,10 @@ fn abort(_: u64) -> u64 {
         "b .",
     );
     #[repr(align(2048))]
-    struct Vectors([u32; 512]);
-    static VECTORS: Vectors = Vectors([0xf940_0020; 512]);
+    struct Vectors {
+        _words: [u32; 512],
+    }
+    static VECTORS: Vectors = Vectors { _words: [0xf940_0020; 512] };
     let machine = Machine::new(into_it).with(1, hole(401)).with(2, &raw const VECTORS as u64);
     // Never comes back: not even a fault does, as the vectors are its own.
     probe::run(machine);

@@ -462,7 +462,7 @@ fn second_kernel() -> Verdict {
     guard::activate()?;
     let refused = guard::counters().refused;
     mmu::disable();
-    msr!("vbar_el1", crate::exception::vectors as usize as u64);
+    msr!("vbar_el1", crate::exception::vectors as *const () as usize as u64);
     plain!("ic iallu", "dsb sy", "isb");
     let result = probe::load(hole(53));
     mmu::enable();

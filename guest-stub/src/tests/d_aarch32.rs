@@ -23,8 +23,10 @@ const A32_SVC: u32 = 0xef00_0000;
 const T32_SVC: u16 = 0xdf00;
 
 #[repr(align(64))]
-struct Words([u8; 64]);
-static CODE: Shared<Words> = Shared::new(Words([0; 64]));
+struct Words {
+    _bytes: [u8; 64],
+}
+static CODE: Shared<Words> = Shared::new(Words { _bytes: [0; 64] });
 
 /// Where the code of the next run is, for EL0.
 fn place(bytes: impl Iterator<Item = u8>) -> u64 {

@@ -6,6 +6,7 @@ use crate::harness::{Verdict, Why, failed};
 use crate::machine::{Code, Machine, canary, pstate};
 use crate::mmu::View;
 use crate::probe::{self, mask};
+use crate::scratch::{Page, Shared};
 use crate::situation::{Situation, everywhere};
 use crate::{features, mmio, mmu, testdev, tree};
 
@@ -454,9 +455,7 @@ fn crossing_declared() -> Verdict {
 /// Begins in RAM and ends in an undeclared page: aborts there, and RAM is as it was.
 fn crossing_from_ram() -> Verdict {
     guard::activate()?;
-    #[repr(align(4096))]
-    struct Page([u8; 4096]);
-    static PAGE: crate::scratch::Shared<Page> = crate::scratch::Shared::new(Page([0x5a; 4096]));
+    static PAGE: Shared<Page> = Shared::new(Page::new(0x5a));
     let attributes = mmu::attribute::NORMAL | mmu::attribute::SHARED | mmu::attribute::XN;
     let first = mmu::window(2, PAGE.address(), attributes);
     let second = mmu::window(3, hole(71), attributes);

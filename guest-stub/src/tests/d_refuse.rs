@@ -237,7 +237,7 @@ fn recursion() -> Verdict {
             .with(3, 0x9600_0010)
             .with(19, DEPTH)
             .with(20, 0)
-            .with(22, recursion_vectors as usize as u64),
+            .with(22, recursion_vectors as *const () as usize as u64),
     );
     check!(result.exit.done(), "ESR {:#x}", result.exit.esr);
     equal!(result.after.x[20], DEPTH, "aborts of the expected kind");

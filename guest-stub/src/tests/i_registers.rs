@@ -157,9 +157,7 @@ fn writes_at_el1() -> Verdict {
 /// SYS instructions of the space op0 = 1, with an address that is RAM: done, undefined, or an abort.
 fn system_instructions() -> Verdict {
     guard::activate()?;
-    #[repr(align(4096))]
-    struct Page([u8; 4096]);
-    static PAGE: scratch::Shared<Page> = scratch::Shared::new(Page([0x5a; 4096]));
+    static PAGE: scratch::Shared<scratch::Page> = scratch::Shared::new(scratch::Page::new(0x5a));
     for n in 0..1_u32 << 14 {
         let encoding = Encoding(n << 5 | 1 << 19);
         for (state, address) in

@@ -138,7 +138,7 @@ fn cpu_on_errors() -> Verdict {
     portcullis()?;
     need_vcpus(2)?;
     smp::stop(1)?;
-    let entry = boot::secondary_entry as usize as u64;
+    let entry = boot::secondary_entry as *const () as usize as u64;
     let other = cpu::of(1).mpidr;
     for target in [2, 0xff, 1 << 8, 1 << 32, 1 << 31 | 1, 1 << 24 | 1, u64::MAX] {
         let answer = call(id::CPU_ON, [target, entry, 0]);
@@ -234,7 +234,7 @@ fn cpu_on_state() -> Verdict {
     // What the new life writes with its MMU off must not be hidden by an old line.
     crate::mmu::clean_image();
     let context = 0x0123_4567_89ab_cdef;
-    let entry = state_entry as usize as u64;
+    let entry = state_entry as *const () as usize as u64;
     equal!(call(id::CPU_ON, [cpu::of(1).mpidr, entry, context]), 0, "CPU_ON");
     let off = || call(id::AFFINITY_INFO, [cpu::of(1).mpidr, 0, 0]) == 1;
     check!(time::wait_until(2000, off), "vCPU 1 did not come to its CPU_OFF");
@@ -270,7 +270,11 @@ fn cpu_suspend() -> Verdict {
         msr!("cntv_ctl_el0", 1);
         plain!("isb");
         let before = gic::count(0, gic::VTIMER);
-        equal!(call(function, [0, boot::secondary_entry as usize as u64, 0]), 0, "CPU_SUSPEND");
+        equal!(
+            call(function, [0, boot::secondary_entry as *const () as usize as u64, 0]),
+            0,
+            "CPU_SUSPEND"
+        );
         gic::unmask();
         let come = time::wait_until(1000, || gic::count(0, gic::VTIMER) > before);
         gic::mask();
@@ -343,7 +347,11 @@ fn device_tree() -> Verdict {
     equal!(tree.address & 7, 0, "alignment of the tree");
     check!(tree.size > 0 && tree.size < 1 << 21, "size of the tree: {}", tree.size);
     equal!(tree.ram.0, 0x4000_0000, "RAM base");
-    check!(tree.ram.1 >= 16 << 20 && tree.ram.1 % (2 << 20) == 0, "RAM size {:#x}", tree.ram.1);
+    check!(
+        tree.ram.1 >= 16 << 20 && tree.ram.1.is_multiple_of(2 << 20),
+        "RAM size {:#x}",
+        tree.ram.1
+    );
     equal!(tree.uart, 0x0900_0000, "PL011");
     let base = match tree.gic {
         tree::Gic::V2(distributor, _) | tree::Gic::V3(distributor, ..) => distributor,
