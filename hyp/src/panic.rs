@@ -133,7 +133,7 @@ fn backtrace(out: &mut impl Write, pc: u64, mut fp: u64) {
     line(pc);
     for _ in 0..32 {
         // A frame record lies in this image's data (the stacks), aligned; anything else ends the walk.
-        if !layout::data().contains(&(fp as usize)) || fp % 16 != 0 {
+        if !layout::data().contains(&(fp as usize)) || !fp.is_multiple_of(16) {
             break;
         }
         // SAFETY: inside the image's mapped data and aligned, as just checked.

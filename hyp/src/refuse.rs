@@ -102,7 +102,7 @@ impl Write for Early {
 }
 
 fn early_console(tree: usize) -> Option<Early> {
-    if tree == 0 || tree % 8 != 0 {
+    if tree == 0 || !tree.is_multiple_of(8) {
         return None;
     }
     // SAFETY: the boot protocol says that x0 holds a device tree, of at most 2 MiB; its magic and size are checked

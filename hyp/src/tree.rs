@@ -15,7 +15,7 @@ const MAX_TREE: usize = 2 << 20;
 
 /// The tree at `address`, which the early tables map; empty where nothing there looks like one.
 pub fn find(address: usize) -> &'static [u8] {
-    if address % 8 != 0 {
+    if !address.is_multiple_of(8) {
         return &[];
     }
     // SAFETY: `map_early` mapped 2 MiB from here; nobody writes to it while EL2 runs: it is kept out of free RAM.

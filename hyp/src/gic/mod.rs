@@ -31,6 +31,8 @@ pub struct VirtualInterface {
 }
 
 /// The machine's interrupt controller.
+// There is one, in a static: its size does not matter.
+#[allow(clippy::large_enum_variant)]
 pub enum Gic {
     /// GICv2 or GIC-400.
     V2(v2::GicV2),

@@ -182,8 +182,8 @@ impl GicV2 {
     }
 
     pub fn save_virtual(&self) -> VirtualInterface {
-        let mut kept = VirtualInterface::default();
-        kept.vmcr = u64::from(read(self.gich + GICH_VMCR));
+        let vmcr = u64::from(read(self.gich + GICH_VMCR));
+        let mut kept = VirtualInterface { vmcr, ..Default::default() };
         kept.ap0[0] = u64::from(read(self.gich + GICH_APR));
         write(self.gich + GICH_HCR, 0);
         kept
