@@ -17,6 +17,8 @@ tests! {
     d01_offsets: "D1", "vm.testdev=0x0b000000", "" => offsets;
     d01_big_endian_el0: "D1", "vm.testdev=0x0b000000", "" => big_endian_el0;
     d01_big_endian_el1: "D1", "vm.testdev=0x0b000000", "" => big_endian_el1;
+    d01_interrupt_controller: "D1,D2", "", "" => interrupt_controller;
+    d01_console_flags: "D1,D2", "", "" => console_flags;
     d02_zero_register: "D2", "vm.testdev=0x0b000000", "" => zero_register;
     d03_stack_pointer_base: "D3", "vm.testdev=0x0b000000", "" => stack_pointer_base;
     d08_acquire_release: "D8", "vm.testdev=0x0b000000", "" => acquire_release;
@@ -186,6 +188,86 @@ fn offsets() -> Verdict {
         equal!(testdev::last(), ((0x880 + offset).cast_unsigned(), 4, false), "offset");
     }
     Ok(())
+}
+
+/// The interrupt controller takes a shorter way through the hypervisor: every form, register and level there
+/// as well, on four
+/// priorities of shared interrupts, which may be accessed as bytes and words.
+fn interrupt_controller() -> Verdict {
+    guard::activate()?;
+    let distributor = match tree::get().gic {
+        tree::Gic::V2(distributor, _) | tree::Gic::V3(distributor, ..) => distributor,
+        tree::Gic::None => return Err(Why::Skipped("no GIC")),
+    };
+    let at = distributor + 0x400 + 32;
+    snippet!(ldrsb, "ldrsb w0, [x1, #3]");
+    snippet!(ldrsw, "ldrsw x0, [x1]");
+    snippet!(str_wzr, "str wzr, [x1]");
+    snippet!(ldr_wzr, "ldr wzr, [x1]");
+    snippet!(ldr_base, "ldr w1, [x1]");
+    let value = 0xf8d0_a880_u64;
+    let result = everywhere(|situation| {
+        let va = situation.device(at);
+        let state = situation.pstate;
+        let store = |value: u64| {
+            probe::run(Machine::new(probe::str_w).with(0, value).with(1, va).at(state))
+                .completed(&[])
+        };
+        store(0xdead_beef << 32 | value)?;
+        for (code, expected) in [
+            (probe::ldrb, 0x80),
+            (probe::ldr_w, value),
+            (ldrsb, 0xffff_fff8),
+            (ldrsw, 0xffff_ffff_f8d0_a880),
+        ] {
+            equal!(probe::access_at(code, va, state).loaded()?, expected, "x0");
+        }
+        probe::access_at(ldr_wzr, va, state).completed(&[])?;
+        let result = probe::access_at(ldr_base, va, state);
+        result.completed(&[1])?;
+        equal!(result.after.x[1], value, "x1 through itself");
+        probe::access_at(str_wzr, va, state).completed(&[])?;
+        equal!(probe::access_at(probe::ldr_w, va, state).loaded()?, 0, "after wzr");
+        // A byte is a byte.
+        store(value)?;
+        let byte = Machine::new(probe::strb).with(0, 0xff40).with(1, va + 1).at(state);
+        probe::run(byte).completed(&[])?;
+        equal!(probe::access_at(probe::ldr_w, va, state).loaded()?, 0xf8d0_4080, "after strb");
+        Ok(())
+    });
+    let sctlr = mrs!("sctlr_el1");
+    msr!("sctlr_el1", sctlr | 1 << 24);
+    plain!("isb");
+    mmio::write32(at, value as u32);
+    let big = probe::access_at(probe::ldr_w, View::UserDevice.of(at), pstate::EL0).loaded();
+    msr!("sctlr_el1", sctlr);
+    plain!("isb");
+    mmio::write32(at, 0);
+    result?;
+    equal!(big?, value.swap_bytes() >> 32, "a big-endian load at EL0");
+    Ok(())
+}
+
+/// The console's flags, which take the shortest way.
+fn console_flags() -> Verdict {
+    guard::activate()?;
+    let flags = tree::get().uart + 0x18;
+    snippet!(ldr_wzr, "ldr wzr, [x1]");
+    snippet!(ldr_base, "ldr w1, [x1]");
+    everywhere(|situation| {
+        let va = situation.device(flags);
+        for code in [probe::ldrb, probe::ldrh, probe::ldr_w] {
+            let value = probe::access_at(code, va, situation.pstate).loaded()?;
+            // Nothing to receive (RXFE), nothing reserved.
+            check!(value & 0x10 != 0 && value & !0x1ff == 0, "UARTFR {value:#x}");
+        }
+        probe::access_at(ldr_wzr, va, situation.pstate).completed(&[])?;
+        let result = probe::access_at(ldr_base, va, situation.pstate);
+        result.completed(&[1])?;
+        check!(result.after.x[1] & !0x1ff == 0, "x1 {:#x}", result.after.x[1]);
+        // No register of a PL011 is 64 bits wide.
+        probe::access_at(probe::ldr_x, va, situation.pstate).refused(va)
+    })
 }
 
 fn swapped(value: u64, width: u64) -> u64 {
