@@ -517,6 +517,24 @@ fn gicv2_sgi_of_one_sender_is_taken_back() {
     m.write(0, None, 0x200, 4, 1 << 5);
     assert_eq!(m.read(0, None, 0x200, 4), 1 << 2, "nor ISPENDR");
     assert_eq!(take_all(&mut m, 0), [2, 2, 2]);
+    assert_eq!(m.read(0, None, 0xf10, 4), 0);
+    assert_eq!(m.read(0, None, 0x200, 4), 0);
+}
+
+#[test]
+fn gicv2_sgi_in_a_list_register_is_taken_back_for_its_own_sender_only() {
+    let mut m = machine(Version::V2, 4, 4);
+    for by in [1, 3] {
+        m.write(by, None, 0xf00, 4, 1 << 16 | 2);
+    }
+    m.write(0, None, 0xf12, 1, 0b1000);
+    assert_eq!(m.read(0, None, 0xf12, 1), 0b0010, "sender 1 stands in a list register");
+    assert_eq!(m.read(0, None, 0x200, 4), 1 << 2, "and nothing else is pending");
+    m.write(0, None, 0xf12, 1, 0b0101);
+    assert_eq!(m.read(0, None, 0xf12, 1), 0b0010);
+    m.write(0, None, 0xf12, 1, 0b0010);
+    assert_eq!(m.ack(0), None);
+    assert_eq!(m.read(0, None, 0xf12, 1), 0);
 }
 
 #[test]
@@ -796,6 +814,31 @@ fn a_pending_interrupt_that_changes_its_priority_is_delivered_with_that() {
         private(&mut m, 0, 0x401, 1, 0x08);
         assert_eq!(m.ack(0).unwrap().intid, 1, "preempts");
     }
+}
+
+#[test]
+fn a_pending_interrupt_that_changes_its_trigger_is_pending_for_that() {
+    for version in BOTH {
+        let mut m = machine(version, 1, 4);
+        m.set_level(0, 33, true);
+        m.write(0, None, 0xc08, 4, 0b10 << 2);
+        assert_eq!(m.ack(0), None, "no edge has come since");
+        m.write(0, None, 0xc08, 4, 0);
+        assert_eq!(m.ack(0).unwrap().intid, 33, "the line is high");
+    }
+}
+
+#[test]
+fn an_spi_made_active_by_hand_is_its_targets_to_end() {
+    let mut m = machine(Version::V3, 2, 4);
+    m.cpus[1].eoi_mode = true;
+    m.write(0, None, 0x6108, 8, 1);
+    m.write(0, None, 0x304, 4, 2);
+    m.cpus[1].deactivate(33, 0);
+    m.ideal.deactivate(1, 33);
+    assert_eq!(m.read(0, None, 0x304, 4), 0);
+    m.set_level(0, 33, true);
+    assert_eq!(m.ack(1).unwrap().intid, 33);
 }
 
 #[test]
