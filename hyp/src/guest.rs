@@ -37,6 +37,8 @@ pub struct Guest {
     pub vm: vm::Vm<GuestHost>,
     /// VTCR_EL2.
     pub vtcr: u64,
+    /// Pages of its stage 2, root and free ones included.
+    tables: u64,
     ram: Vec<Piece>,
     roms: Vec<Piece>,
     seeds: platform::Seeds,
@@ -128,6 +130,7 @@ impl Guest {
         let compatible = board.cpus.first().map_or_else(String::new, |cpu| cpu.compatible.clone());
         Ok(Box::leak(Box::new(Self {
             index,
+            tables: (root_bytes + pool_bytes) / PAGE,
             vtcr: geometry.vtcr(false),
             vm,
             ram,
@@ -220,9 +223,10 @@ impl Guest {
     #[inline(never)]
     fn announce(&self) {
         let c = &self.config;
+        let free = self.vm.stage2().pool_free(&Order::new()) as u64;
         log::info!(
             "{}: {} MiB of RAM in {} pieces, {} vCPU{}, IPA {} bits; guard {:?}, dialect {:?}, features {:#x}; \
-             {} table pages free",
+             {} table pages, {free} more free",
             c.name,
             c.ram.size() >> 20,
             self.ram.len(),
@@ -232,7 +236,7 @@ impl Guest {
             c.policy,
             c.dialect,
             mmio_guard::feature_map(c.dialect, c.policy),
-            self.vm.stage2().pool_free(&Order::new()),
+            self.tables.saturating_sub(free),
         );
     }
 
