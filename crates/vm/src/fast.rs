@@ -129,10 +129,10 @@ fn call<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
         vm.counters(vcpu).hypercall();
         return answered(vcpu.answer0(psci::VERSION_1_1));
     }
-    if id == vm.ids.map {
+    if u64::from(id) == vm.ids.map {
         return Fast::Later(Later::Map);
     }
-    if id == vm.ids.unmap {
+    if u64::from(id) == vm.ids.unmap {
         return Fast::Later(Later::Unmap);
     }
     if id >> 16 == 0xc600 {

@@ -50,10 +50,11 @@ pub struct Vm<H: Host> {
     vcpus: usize,
 }
 
-/// The ids of MAP and UNMAP where they can be served the short way, else that of a call nobody makes.
+/// The ids of MAP and UNMAP where they can be served the short way, else a number that is no id: a guest's id has 32
+/// bits, these have 64.
 pub(crate) struct FastIds {
-    pub(crate) map: u32,
-    pub(crate) unmap: u32,
+    pub(crate) map: u64,
+    pub(crate) unmap: u64,
     /// x1 of their success.
     pub(crate) pages: u64,
     /// They fail while the guard is not active.
@@ -61,15 +62,15 @@ pub(crate) struct FastIds {
 }
 
 impl FastIds {
-    /// A slow call of the architecture's: looked for in vain.
-    const NONE: u32 = 0;
+    /// What no guest can pass in W0.
+    const NONE: u64 = u64::MAX;
 
     const fn new(policy: Policy, dialect: Dialect, plain: bool) -> Self {
         let series = matches!(dialect, Dialect::Series);
         let (map, unmap) = match dialect {
             _ if !plain || matches!(policy, Policy::Off) => (Self::NONE, Self::NONE),
-            Dialect::Pkvm => (abi::pkvm::MAP, abi::pkvm::UNMAP),
-            Dialect::Series => (abi::series::MAP, abi::series::UNMAP),
+            Dialect::Pkvm => (abi::pkvm::MAP as u64, abi::pkvm::UNMAP as u64),
+            Dialect::Series => (abi::series::MAP as u64, abi::series::UNMAP as u64),
         };
         Self { map, unmap, pages: if series { 0 } else { 1 }, only_active: series }
     }

@@ -3,7 +3,7 @@
 
 use crate::common::*;
 use arch::{Exit, Width};
-use mmio_guard::Dialect;
+use mmio_guard::{Dialect, Policy};
 use vm::{Outcome, Parked, Reason, StopReason};
 
 #[test]
@@ -435,4 +435,23 @@ fn g1_many_lives() {
         assert_eq!(rig.snapshot(), fresh);
     }
     rig.machine.fake.assert_quiet();
+}
+
+/// Found by guest-stub: a number that stood for "no short way" was an id that a guest can pass. It declared pages under
+/// policy off, and pages outside the allow-list.
+#[test]
+fn a_number_that_is_no_call_is_none_where_there_is_no_short_way() {
+    for (policy, allow) in [
+        (Policy::Off, vec![]),
+        (Policy::Enrol, vec![range(0x0900_0000, 0x1000)]),
+        (Policy::Enforce, vec![range(0x0900_0000, 0x1000)]),
+    ] {
+        for dialect in [Dialect::Pkvm, Dialect::Series] {
+            let mut rig = Config { allow: allow.clone(), ..Config::of(policy, dialect) }.build();
+            for id in [0, 1, u32::MAX, u32::MAX - 1] {
+                rig.fails(id, [0x1000_0000, 0, 0], [u64::MAX, 0, 0, 0]);
+                rig.fails(id, [0x0900_0000, 1, 0], [u64::MAX, 0, 0, 0]);
+            }
+        }
+    }
 }
