@@ -10,6 +10,7 @@ use crate::bus::{self, Cells};
 use crate::error::{Error, err};
 use crate::fdt::{self, Node, Tree};
 use crate::seed::Seeds;
+use crate::sort;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arch::{Pa, Range};
@@ -72,7 +73,7 @@ pub(crate) fn modules(tree: &Tree<'_>) -> Result<Vec<Module>, Error> {
         }
         found.push(module(&chosen, &node)?);
     }
-    found.sort_by_key(|module: &Module| (module.range.start(), module.range.size()));
+    sort::by_key(&mut found, |module: &Module| (module.range.start(), module.range.size()));
     Ok(found)
 }
 

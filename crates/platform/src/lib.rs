@@ -59,6 +59,7 @@ mod map;
 mod memory;
 mod number;
 mod seed;
+mod sort;
 mod timer;
 mod uart;
 mod vms;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The memory map that a VM sees: that of QEMU's virt machine, as far as there are devices.
 
+use crate::sort;
 use crate::words::MAX_VCPUS;
 use alloc::vec::Vec;
 use arch::{Ipa, PAGE_SIZE, Range};
@@ -144,7 +145,7 @@ impl MemoryMap {
         if let Some(start) = test_device {
             add(RegionKind::TestDevice, start.raw(), TEST_DEVICE_SIZE);
         }
-        regions.sort_unstable_by_key(|region| region.range.start());
+        sort::by_key(&mut regions, |region| region.range.start());
         Self { regions }
     }
 

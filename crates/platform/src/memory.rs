@@ -5,6 +5,7 @@ use crate::board::Reserved;
 use crate::bus::{self, Cells};
 use crate::error::{Error, err};
 use crate::fdt::Tree;
+use crate::sort;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arch::{Pa, Range};
@@ -54,7 +55,7 @@ pub(crate) fn ram(tree: &Tree<'_>) -> Result<Vec<Range<Pa>>, Error> {
 /// Sorts ranges and joins those that touch or overlap.
 pub(crate) fn joined(mut ranges: Vec<Range<Pa>>) -> Vec<Range<Pa>> {
     ranges.retain(|range| range.size() != 0);
-    ranges.sort_unstable_by_key(|range| (range.start(), range.size()));
+    sort::by_key(&mut ranges, |range| (range.start(), range.size()));
     let mut out: Vec<Range<Pa>> = Vec::new();
     for range in ranges {
         match out.last_mut() {
