@@ -52,7 +52,7 @@ fn end(guest: &'static Guest, reason: StopReason) {
 }
 
 /// An access that is being aborted: one event in the CPU's ring, and a line where the VM's limit admits one.
-#[inline]
+#[inline(always)]
 pub fn refused(ctx: &VcpuContext) {
     let vm = &ctx.guest.vm;
     let now = CNTPCT_EL0.get();

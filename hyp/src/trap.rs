@@ -142,6 +142,11 @@ fn refuse_access(ctx: &mut VcpuContext) -> *mut VcpuContext {
 #[inline(never)]
 fn slow(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let exit = arch::decode(exit_info(), &ctx.errata);
+    judge_decoded(ctx, exit)
+}
+
+#[inline(never)]
+fn judge_decoded(ctx: &mut VcpuContext, exit: Exit) -> *mut VcpuContext {
     match vm::on_exit(exit, &mut ctx.vcpu, &ctx.guest.vm) {
         Outcome::Resume => ctx,
         Outcome::Advance { il } => {
@@ -255,16 +260,8 @@ fn find_ipa(ctx: &mut VcpuContext, exit: Exit) -> *mut VcpuContext {
         },
         _ => return ctx,
     };
-    match vm::on_exit(exit, &mut ctx.vcpu, &ctx.guest.vm) {
-        // It has its IPA now, so that nothing asks for it again.
-        Outcome::Resume | Outcome::FindIpa => ctx,
-        Outcome::Abort(abort) => inject_abort(ctx, abort),
-        Outcome::Advance { il } => {
-            arch::advance(&mut ctx.vcpu.regs, il);
-            ctx
-        }
-        other => rare(ctx, exit, other),
-    }
+    // It has its IPA now, so that nothing asks for it again.
+    judge_decoded(ctx, exit)
 }
 
 /// Physical interrupt while a guest ran.

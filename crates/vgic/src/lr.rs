@@ -71,7 +71,7 @@ impl ListRegister {
     };
 
     /// The value of ICH_LR\<n\>_EL2 (IHI 0069 section 12.4.9); `source` has no place there.
-    #[inline]
+    #[inline(always)]
     pub const fn to_v3(self) -> u64 {
         let physical = match self.hw {
             Some(pintid) => 1 << 61 | (pintid as u64 & 0x1fff) << 32,
@@ -100,7 +100,7 @@ impl ListRegister {
     }
 
     /// The value of GICH_LRn (IHI 0048 section 5.3.9): ten bits of INTID, five of priority.
-    #[inline]
+    #[inline(always)]
     pub const fn to_v2(self) -> u32 {
         let physical = match self.hw {
             Some(pintid) => 1 << 31 | (pintid & 0x3ff) << 10,

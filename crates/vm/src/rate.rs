@@ -23,7 +23,7 @@ impl RateLimit {
 
     /// Whether a line may be written at `now`, and how many were left out before it. Both in ticks of a
     /// counter that runs at `frequency` ticks a second (CNTFRQ_EL0).
-    #[inline]
+    #[inline(always)]
     pub fn admit(&self, now: u64, frequency: u64) -> Option<u64> {
         if self.lines.load(Relaxed) >= BURST && now < self.next.load(Relaxed) {
             self.left_out.fetch_add(1, Relaxed);
@@ -33,6 +33,7 @@ impl RateLimit {
     }
 
     #[cold]
+    #[inline(never)]
     fn ask(&self, now: u64, frequency: u64) -> Option<u64> {
         let more = self.lines.fetch_update(Relaxed, Relaxed, |lines| {
             (lines < BURST).then_some(lines.wrapping_add(1))

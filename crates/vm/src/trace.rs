@@ -111,13 +111,19 @@ impl<const N: usize> Ring<N> {
     pub fn push(&self, event: &Event) {
         let number = self.written.load(Ordering::Relaxed);
         let Some(record) = self.records.get(number as usize & N.wrapping_sub(1)) else { return };
-        let [sequence, body @ ..] = record;
+        // Word by word: a loop would go through memory.
+        let [sequence, w1, w2, w3, w4, w5, w6, w7] = record;
+        let [v1, v2, v3, v4, v5, v6, v7] = event.encode();
         // A reader that sees any word of the new event sees that its number is not the old one.
         sequence.store(0, Ordering::Relaxed);
         fence(Ordering::Release);
-        for (word, value) in body.iter().zip(event.encode()) {
-            word.store(value, Ordering::Relaxed);
-        }
+        w1.store(v1, Ordering::Relaxed);
+        w2.store(v2, Ordering::Relaxed);
+        w3.store(v3, Ordering::Relaxed);
+        w4.store(v4, Ordering::Relaxed);
+        w5.store(v5, Ordering::Relaxed);
+        w6.store(v6, Ordering::Relaxed);
+        w7.store(v7, Ordering::Relaxed);
         let number = number.wrapping_add(1);
         sequence.store(number, Ordering::Release);
         self.written.store(number, Ordering::Release);

@@ -161,6 +161,7 @@ impl GicV2 {
         Interface::new(read(self.gich + GICH_HCR), read(self.gich + GICH_VMCR))
     }
 
+    #[inline(always)]
     pub fn empty_list_registers(&self) -> u16 {
         read(self.gich + GICH_ELRSR) as u16
     }
@@ -169,6 +170,7 @@ impl GicV2 {
         ListRegister::from_v2(read(self.gich + GICH_LR + 4 * n as u64))
     }
 
+    #[inline(always)]
     pub fn write_list_register(&self, n: usize, lr: ListRegister) {
         write(self.gich + GICH_LR + 4 * n as u64, lr.to_v2());
     }

@@ -288,6 +288,7 @@ impl GicV3 {
 
 macro_rules! lr_table {
     ($($n:literal => $reg:ident),*) => {
+        #[inline(never)]
         fn read_lr(n: usize) -> u64 {
             match n {
                 $($n => $reg::read(),)*
