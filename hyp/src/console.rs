@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use lock::{Lock, Rank};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use spin::Once;
+use vm::live::{Live, Open};
 
 use crate::uart::Uart;
 
@@ -21,10 +22,14 @@ struct Ring {
     used: usize,
     /// Bytes lost because the ring was full.
     lost: usize,
+    /// Whose line has not ended yet.
+    open: Open,
 }
 
-static RING_LOCK: Lock<Ring> =
-    Lock::new(Rank::Console, Ring { bytes: [0; RING], head: 0, used: 0, lost: 0 });
+static RING_LOCK: Lock<Ring> = Lock::new(
+    Rank::Console,
+    Ring { bytes: [0; RING], head: 0, used: 0, lost: 0, open: Open::new() },
+);
 static UART: Once<Uart> = Once::new();
 /// Bytes in the ring, for a look without the lock.
 static USED: AtomicUsize = AtomicUsize::new(0);
@@ -42,6 +47,12 @@ impl Ring {
             *slot = byte;
             self.used += 1;
         }
+    }
+
+    /// Ends the line of a guest that stands at the end: somebody else has something to say.
+    fn close(&mut self) {
+        let mut open = core::mem::take(&mut self.open);
+        open.close(|bytes| bytes.iter().for_each(|byte| self.push(*byte)));
     }
 
     /// Hands bytes to the UART while it takes them.
@@ -97,6 +108,7 @@ impl Log for Logger {
     fn log(&self, record: &Record<'_>) {
         let order = &crate::cpu::current().order;
         let mut ring = RING_LOCK.lock(order);
+        ring.close();
         let mut line = Line { ring: &mut ring };
         let kind = match record.level() {
             Level::Error => "error: ",
@@ -166,9 +178,20 @@ pub fn pump() {
 pub fn guest_bytes(bytes: &[u8]) {
     let order = &crate::cpu::current().order;
     let mut ring = RING_LOCK.lock(order);
+    ring.close();
     for byte in bytes {
         ring.push(*byte);
     }
+    finish(&mut ring);
+}
+
+/// Shows how the line of VM `index`, called `name`, goes on.
+pub fn guest_line(index: usize, name: &str, live: &Live<'_>) {
+    let order = &crate::cpu::current().order;
+    let mut ring = RING_LOCK.lock(order);
+    let mut open = core::mem::take(&mut ring.open);
+    open.show(index, name, live, |bytes| bytes.iter().for_each(|byte| ring.push(*byte)));
+    ring.open = open;
     finish(&mut ring);
 }
 

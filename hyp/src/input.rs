@@ -68,10 +68,14 @@ pub fn collect(loaded: Option<&VcpuContext>) {
     loop {
         // Only one VM: what it has no room for stays in the UART. With several, the key that leaves one that takes
         // nothing must come through, and what it has no room for is lost.
-        if alone && COUNT.first().is_some_and(|count| count.load(Ordering::Relaxed) >= ROOM) {
-            HELD_BACK.store(true, Ordering::Relaxed);
+        if alone && count(0).load(Ordering::Relaxed) >= ROOM {
             console::interrupt_for_input(false);
-            break;
+            HELD_BACK.store(true, Ordering::SeqCst);
+            // Another CPU may have taken it all meanwhile, and seen nothing held back.
+            if count(0).load(Ordering::SeqCst) >= ROOM / 2 {
+                break;
+            }
+            let_in();
         }
         let Some(byte) = console::take() else { break };
         touched = true;
@@ -113,6 +117,12 @@ fn give(bytes: &[u8]) {
     }
 }
 
+/// Whether VM `index` has the keyboard.
+#[inline(always)]
+pub fn has_keyboard(index: usize) -> bool {
+    FOCUS.load(Ordering::Relaxed) == index
+}
+
 /// How many bytes wait for VM `index`: what a guest's poll of its UART looks at.
 pub fn count(index: usize) -> &'static AtomicUsize {
     static NONE: AtomicUsize = AtomicUsize::new(0);
@@ -132,12 +142,18 @@ pub fn take(index: usize) -> Option<u8> {
     let order = Order::new();
     let mut waiting = waiting.lock(&order);
     let byte = (!waiting.is_empty()).then(|| waiting.remove(0));
-    count.store(waiting.len(), Ordering::Relaxed);
-    if waiting.len() < ROOM / 2 && HELD_BACK.swap(false, Ordering::Relaxed) {
-        // What the UART has kept interrupts at once.
-        console::interrupt_for_input(!POLLED.load(Ordering::Relaxed));
+    count.store(waiting.len(), Ordering::SeqCst);
+    if waiting.len() < ROOM / 2 {
+        let_in();
     }
     byte
+}
+
+/// Ends the holding back, if there is one: what the UART has kept interrupts at once.
+fn let_in() {
+    if HELD_BACK.load(Ordering::SeqCst) && HELD_BACK.swap(false, Ordering::SeqCst) {
+        console::interrupt_for_input(!POLLED.load(Ordering::Relaxed));
+    }
 }
 
 /// Forgets what was typed for a VM whose life has ended.
@@ -147,7 +163,7 @@ pub fn forget(index: usize) {
 
 /// A VM has stopped for good: if it had the keyboard, another one gets it.
 pub fn leave(index: usize) {
-    if FOCUS.load(Ordering::Relaxed) == index {
+    if has_keyboard(index) {
         next();
     }
 }
@@ -161,6 +177,7 @@ fn select(index: usize) {
         Some(guest) if !finished(guest) => {
             FOCUS.store(index, Ordering::Relaxed);
             log::info!("the keyboard goes to {}", guest.config.name);
+            crate::output::show(index);
         }
         _ => who(),
     }

@@ -41,6 +41,7 @@ mod host;
 pub mod keys;
 mod lifecycle;
 mod line;
+pub mod live;
 mod memory;
 pub mod mux;
 mod psci;
