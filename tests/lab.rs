@@ -25,6 +25,8 @@ pub struct Case {
     pub check: fn(&Lab) -> Checked,
     /// Guests without which it is skipped.
     pub needs: &'static [Guest],
+    /// Left out of a quick run.
+    pub slow: bool,
 }
 
 /// The cases of a file: `cases![function, function..]` makes its `CASES`.
@@ -32,7 +34,7 @@ macro_rules! cases {
     ($($name:ident),+ $(,)?) => {
         /// The cases of this file.
         pub const CASES: &[$crate::lab::Case] = &[$(
-            $crate::lab::Case { group: $crate::lab::group(module_path!()), name: stringify!($name), check: $name, needs: &[] }
+            $crate::lab::Case { group: $crate::lab::group(module_path!()), name: stringify!($name), check: $name, needs: &[], slow: false }
         ),+];
     };
 }

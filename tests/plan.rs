@@ -121,7 +121,7 @@ impl Plan {
 
     /// One case per function.
     pub fn add_cases(&mut self, context: &Context, arguments: &Arguments, cases: &[Case]) {
-        for case in cases {
+        for case in cases.iter().filter(|case| !(context.quick && case.slow)) {
             let name = format!("{}::{}", case.group, case.name);
             let lab = Lab {
                 images: context.images.clone(),

@@ -3,45 +3,47 @@
 //! guard, and U-Boot. docs/guests.md says what they are; `scripts/guests` makes them.
 
 use xtask::guests::Guest;
-use xtask::guests::boot::{Boot, judge};
+use xtask::guests::boot::{Boot, judge, memory_mib};
 use xtask::qemu::{Gic, Machine, Run, Session};
 
 use crate::lab::{Case, Checked, Lab, ensure, group, one};
 
-/// Cases that need files which may not have been made.
+/// Cases that need files which may not have been made; those with `true` are left out of a quick run.
 macro_rules! with {
-    ($($name:ident: $needs:expr),+ $(,)?) => {
+    ($($name:ident: $needs:expr, $slow:literal;)+) => {
         /// The cases of this file.
         pub const CASES: &[Case] = &[$(
-            Case { group: group(module_path!()), name: stringify!($name), check: $name, needs: $needs }
+            Case { group: group(module_path!()), name: stringify!($name), check: $name, needs: $needs, slow: $slow }
         ),+];
     };
 }
 
 const LINUX: &[Guest] = &[Guest::Linux, Guest::Initramfs];
 const GUARDED: &[Guest] = &[Guest::LinuxGuarded, Guest::Initramfs];
+const ALL: &[Guest] = &[Guest::Linux, Guest::LinuxGuarded, Guest::Initramfs];
 const UBOOT: &[Guest] = &[Guest::UBoot];
 
 with![
-    linux: LINUX,
-    linux_gicv2: LINUX,
-    linux_1_vcpu: LINUX,
-    linux_4_vcpus: LINUX,
-    linux_4_vcpus_gicv2: LINUX,
-    linux_a76: LINUX,
-    linux_max: LINUX,
-    linux_reboots: LINUX,
-    linux_is_no_client: LINUX,
-    guarded_linux: GUARDED,
-    guarded_linux_gicv2: GUARDED,
-    guarded_linux_4_vcpus: GUARDED,
-    guarded_linux_strays: GUARDED,
-    guarded_linux_strays_gicv2: GUARDED,
-    guarded_linux_reboots: GUARDED,
-    earlycon_with_preset: GUARDED,
-    earlycon_without_preset: GUARDED,
-    u_boot: UBOOT,
-    u_boot_gicv2: UBOOT,
+    linux: LINUX, true;
+    linux_gicv2: LINUX, true;
+    linux_1_vcpu: LINUX, true;
+    linux_4_vcpus: LINUX, true;
+    linux_4_vcpus_gicv2: LINUX, true;
+    linux_a76: LINUX, true;
+    linux_max: LINUX, true;
+    linux_reboots: LINUX, true;
+    linux_is_no_client: LINUX, true;
+    guarded_linux: GUARDED, false;
+    guarded_linux_gicv2: GUARDED, true;
+    guarded_linux_4_vcpus: GUARDED, true;
+    guarded_linux_strays: GUARDED, true;
+    guarded_linux_strays_gicv2: GUARDED, true;
+    guarded_linux_reboots: GUARDED, true;
+    earlycon_with_preset: GUARDED, true;
+    earlycon_without_preset: GUARDED, true;
+    three_at_once: ALL, true;
+    u_boot: UBOOT, false;
+    u_boot_gicv2: UBOOT, true;
 ];
 
 /// A guest with somebody at its console.
@@ -126,7 +128,6 @@ fn to_the_shell(lab: &Lab, machine: Machine, name: &str, cpus: u32) -> Checked {
     one(&run, ", 0 refused").map(drop)
 }
 
-// scenario: I1
 fn linux(lab: &Lab) -> Checked {
     to_the_shell(lab, Machine::default(), "linux", 2)
 }
@@ -172,12 +173,10 @@ fn reboots(lab: &Lab, name: &str) -> Checked {
     ensure(run.with(": stopped (reset): ").count() == 3, "not three resets", &run)
 }
 
-// scenario: G1
 fn linux_reboots(lab: &Lab) -> Checked {
     reboots(lab, "linux")
 }
 
-// scenario: G1
 fn guarded_linux_reboots(lab: &Lab) -> Checked {
     reboots(lab, "linux-guarded")
 }
@@ -269,6 +268,52 @@ fn earlycon_without_preset(lab: &Lab) -> Checked {
     let (lines, panics) = (run.with("refused load").count(), run.with("[hyp] panic").count());
     ensure(panics == 0, "EL2 panicked", &run)?;
     ensure((2..200).contains(&lines), "refusals are not told at a bounded rate", &run)
+}
+
+/// Two Linux and the test guest, five vCPUs on two CPUs, one keyboard.
+fn three_at_once(lab: &Lab) -> Checked {
+    let mut machine = lab.machine();
+    let boots: Vec<Boot> =
+        ["linux", "linux-guarded"].into_iter().filter_map(Boot::called).collect();
+    for boot in &boots {
+        machine.modules.push(boot.module("quiet").map_err(|error| error.to_string())?);
+    }
+    machine.modules.push(lab.guest("demo vm.name=stub"));
+    machine.memory_mib = memory_mib(&boots);
+    let mut console = Console { session: lab.boot(&machine)? };
+    // They come up in any order.
+    for line in ["[linux] guest: shell", "[linux-guarded] guest: shell", "[stub] demo: "] {
+        let said =
+            |console: &Console| console.session.lines().iter().any(|said| said.contains(line));
+        while !said(&console) {
+            if console.session.next_line().is_none() {
+                return console.wait_for(line).map(drop);
+            }
+        }
+    }
+    // What is typed goes to the first until another one is chosen; each prompt is seen before its line ends.
+    let prompt = |console: &mut Console, prompt: &str| {
+        console.session.wait_for_prompt(prompt).map_err(|error| error.to_string())
+    };
+    prompt(&mut console, "[linux] guest# ")?;
+    console.send("uname -r\n")?;
+    console.wait_for("[linux] 6.")?;
+    console.send("\x1d1")?;
+    console.wait_for("[hyp] the keyboard goes to linux-guarded")?;
+    prompt(&mut console, "[linux-guarded] guest# ")?;
+    console.send("uname -r\n")?;
+    console.wait_for("-guarded")?;
+    prompt(&mut console, "[linux-guarded] guest# ")?;
+    // One goes: the others stay, and the next of them has the keyboard.
+    console.send("poweroff\n")?;
+    console.wait_for("[hyp] linux-guarded: stopped (power off)")?;
+    console.wait_for("[hyp] the keyboard goes to linux")?;
+    console.send("echo still $((6*7))\n")?;
+    console.wait_for("[linux] still 42")?;
+    console.send("poweroff\n")?;
+    let run = console.session.finish();
+    judge(&run, 3, false).map_err(|error| error.to_string())?;
+    one(&run, "[hyp] stub: stopped (power off)").map(drop)
 }
 
 /// To U-Boot's prompt, a declared page, an undeclared one, and what U-Boot does then.
