@@ -31,6 +31,7 @@ pub struct Configuration {
 }
 
 /// All machines.
+// scenario: J9
 #[must_use]
 pub fn configurations() -> Vec<Configuration> {
     use Depth::{Full, Most, Smoke};
