@@ -15,6 +15,8 @@ tests! {
     b02_after_enrol: "B2", "vm.testdev=0x0b000000", "alone" => after_enrol;
     b02_after_enrol_series: "B2", "vm.testdev=0x0b000000 vm.dialect=series", "alone" => after_enrol;
     b02_refused_everywhere: "B2", "", "" => refused_everywhere;
+    b02_console_refused: "B2", "", "" => console_refused;
+    b02_console_refused_series: "B2", "vm.dialect=series", "" => console_refused;
     b02_enforce: "B2", "vm.guard=enforce", "alone" => enforce;
     b02_enforce_series: "B2", "vm.guard=enforce vm.dialect=series", "alone" => enforce;
     b03_enrol_twice: "B3", "", "" => enrol_twice;
@@ -101,6 +103,27 @@ fn refused_everywhere() -> Verdict {
             probe::access(probe::str_x, ipa & !7).refused(ipa & !7)?;
         }
     }
+    Ok(())
+}
+
+/// The console, undeclared for a moment: no register answers and no character comes out.
+fn console_refused() -> Verdict {
+    guard::activate()?;
+    let uart = tree::get().uart;
+    equal!(guard::unmap(uart), guard::done(), "UNMAP");
+    let refused = guard::counters().refused;
+    let results = [
+        probe::load(uart + 0x18).refused(uart + 0x18),
+        probe::access(probe::ldrh, uart + 0x30).refused(uart + 0x30),
+        probe::access(probe::strb, uart).refused(uart),
+        probe::load(uart + 0xfe0).refused(uart + 0xfe0),
+    ];
+    let after = guard::counters().refused;
+    equal!(guard::map(uart), guard::done(), "MAP");
+    for result in results {
+        result?;
+    }
+    equal!(after, refused + 4, "refusals");
     Ok(())
 }
 

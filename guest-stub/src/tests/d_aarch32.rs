@@ -223,13 +223,27 @@ fn t32_it_block() -> Verdict {
     Ok(())
 }
 
-/// What A32 has without a syndrome aborts on both pages; the rest on the undeclared one.
+/// Takes the test device's declaration away for the time of `body`, which makes `accesses` accesses: each
+/// is a refusal, and none reaches the device.
+fn undeclared(accesses: u64, body: impl Fn() -> Verdict) -> Verdict {
+    let before = testdev::counts();
+    equal!(guard::unmap(testdev::base()), guard::done(), "UNMAP");
+    let refused = guard::counters().refused;
+    let result = body();
+    let after = guard::counters().refused;
+    guard::map(testdev::base());
+    result?;
+    equal!(after, refused + accesses, "refusals");
+    equal!(testdev::counts(), before, "what reached the device");
+    Ok(())
+}
+
+/// What A32 has without a syndrome aborts although the page is declared; undeclared, everything does.
 fn a32_refused() -> Verdict {
     ready()?;
     let before = testdev::counts();
-    let declared = mmu::user(testdev::window());
-    let bad = mmu::user(hole(81));
-    for (name, word) in [
+    let va = mmu::user(testdev::window());
+    let none = [
         ("ldm r1, {r2, r3}", 0xe891_000c),
         ("stm r1, {r2, r3}", 0xe881_000c),
         ("ldrd r2, r3, [r1]", 0xe1c1_20d0),
@@ -237,47 +251,54 @@ fn a32_refused() -> Verdict {
         ("ldr r0, [r1], #4", 0xe491_0004),
         ("str r0, [r1, #0]!", 0xe5a1_0000),
         ("ldrex r0, [r1]", 0xe191_0f9f),
-    ] {
-        for va in [declared, bad] {
-            named(name, run(a32(word), va, pstate::A32).refused(va, 0x9200_0010))?;
-        }
-    }
-    for (name, word) in [
+    ];
+    let single = [
         ("ldr r0, [r1]", 0xe591_0000),
         ("str r0, [r1]", 0xe581_0000),
         ("ldrsh r0, [r1]", 0xe1d1_00f0),
-    ] {
-        let state = pstate::A32 | 0x9000_0000;
-        named(name, run(a32(word), bad, state).refused(bad, 0x9200_0010))?;
+        ("strb r0, [r1]", 0xe5c1_0000),
+    ];
+    for (name, word) in none {
+        named(name, run(a32(word), va, pstate::A32).refused(va, 0x9200_0010))?;
     }
     equal!(testdev::counts(), before, "what reached the device");
-    Ok(())
+    let all = || none.into_iter().chain(single);
+    undeclared(all().count() as u64, || {
+        for (name, word) in all() {
+            let state = pstate::A32 | 0x9000_0000;
+            named(name, run(a32(word), va, state).refused(va, 0x9200_0010))?;
+        }
+        Ok(())
+    })
 }
 
 /// The injected syndrome has IL set whatever the size of the instruction.
 fn t32_refused() -> Verdict {
     ready()?;
     let before = testdev::counts();
-    let declared = mmu::user(testdev::window());
-    let bad = mmu::user(hole(81));
-    for (name, halves) in [
-        ("ldm r1!, {r2, r3}", &[0xc90c_u16] as &[u16]),
+    let va = mmu::user(testdev::window());
+    let none: [(&str, &[u16]); 3] = [
+        ("ldm r1!, {r2, r3}", &[0xc90c]),
         ("stm r1!, {r2, r3}", &[0xc10c]),
         ("ldrd r2, r3, [r1]", &[0xe9d1, 0x2300]),
-    ] {
-        for va in [declared, bad] {
-            named(name, run(t32(halves), va, pstate::T32).refused(va, 0x9200_0010))?;
-        }
-    }
-    for (name, halves) in [
-        ("ldr r0, [r1]", &[0x6808_u16] as &[u16]),
+    ];
+    let single: [(&str, &[u16]); 4] = [
+        ("ldr r0, [r1]", &[0x6808]),
         ("str r0, [r1]", &[0x6008]),
         ("ldr.w r0, [r1]", &[0xf8d1, 0x0000]),
-    ] {
-        named(name, run(t32(halves), bad, pstate::T32).refused(bad, 0x9200_0010))?;
+        ("ldrsb.w r0, [r1]", &[0xf991, 0x0000]),
+    ];
+    for (name, halves) in none {
+        named(name, run(t32(halves), va, pstate::T32).refused(va, 0x9200_0010))?;
     }
     equal!(testdev::counts(), before, "what reached the device");
-    Ok(())
+    let all = || none.into_iter().chain(single);
+    undeclared(all().count() as u64, || {
+        for (name, halves) in all() {
+            named(name, run(t32(halves), va, pstate::T32).refused(va, 0x9200_0010))?;
+        }
+        Ok(())
+    })
 }
 
 /// A branch to a device page. EL0 reaches the device window as execute-never, so stage 1 is off.

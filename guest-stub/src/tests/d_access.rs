@@ -13,6 +13,7 @@ use crate::{features, mmio, mmu, testdev, tree};
 tests! {
     d01_loads: "D1,D14", "vm.testdev=0x0b000000", "" => loads;
     d01_stores: "D1", "vm.testdev=0x0b000000", "" => stores;
+    d01_every_form_refused: "D1,B2", "vm.testdev=0x0b000000", "" => every_form_refused;
     d01_registers: "D1", "vm.testdev=0x0b000000", "" => every_register;
     d01_offsets: "D1", "vm.testdev=0x0b000000", "" => offsets;
     d01_big_endian_el0: "D1", "vm.testdev=0x0b000000", "" => big_endian_el0;
@@ -135,6 +136,45 @@ fn stores() -> Verdict {
         }
         Ok(())
     })
+}
+
+/// A device that is there and not declared: no form of access comes through, at the ends of its page as in
+/// the middle, whichever way the hypervisor judges it.
+fn every_form_refused() -> Verdict {
+    testdev::ready()?;
+    let base = testdev::base();
+    let before = testdev::counts();
+    equal!(guard::unmap(base), guard::done(), "UNMAP");
+    let refused = guard::counters().refused;
+    let tried = Shared::new(0_u64);
+    snippet!(ldar, "ldar w0, [x1]");
+    snippet!(stlr, "stlr x0, [x1]");
+    snippet!(str_xzr, "str xzr, [x1]");
+    let loads = ALL_LOADS.iter().map(|load| (load.name, load.code, load.width));
+    let stores = probe::STORES.into_iter().map(|(width, code)| ("a store", code, width));
+    let others = [("ldar", ldar, 4), ("stlr", stlr, 8), ("str xzr", str_xzr, 8)];
+    let forms = || loads.clone().chain(stores.clone()).chain(others);
+    let body = || {
+        everywhere(|situation| {
+            for (name, code, width) in forms() {
+                for offset in [0, 0x30, testdev::ERROR, testdev::WINDOW, 0x1000 - width] {
+                    let va = situation.device(base + offset);
+                    of(name, probe::access_at(code, va, situation.pstate).refused(va))?;
+                    // SAFETY: this vCPU alone counts.
+                    unsafe { *tried.get() += 1 };
+                }
+            }
+            Ok(())
+        })
+    };
+    let result = body();
+    let after = guard::counters().refused;
+    guard::map(base);
+    result?;
+    // SAFETY: as above.
+    equal!(after, refused + unsafe { *tried.get() }, "refusals");
+    equal!(testdev::counts(), before, "what reached the device");
+    Ok(())
 }
 
 /// Every register as target, source and base.
