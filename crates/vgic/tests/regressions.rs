@@ -1107,6 +1107,58 @@ fn a_group_that_the_guest_does_not_take_does_not_block_the_other() {
 }
 
 #[test]
+fn a_group_that_the_guest_stops_taking_makes_room_for_the_other() {
+    for (first, last) in [(0, 1), (1, 0)] {
+        let mut m = machine(Version::V3, 1, 2);
+        // SPIs 32..=39 are of group `first` and more urgent than 48..=55 of group `last`.
+        m.write(0, None, 0x84, 4, if first == 1 { 0xffff } else { 0xffff_0000 });
+        for intid in 48..56 {
+            m.write(0, None, 0x400 + intid, 1, 0x80);
+        }
+        m.write(0, None, 0x204, 4, 0x00ff_00ff);
+        m.check();
+        m.cpus[0].groups[first] = false;
+        m.settle();
+        m.check();
+        assert_eq!(take_all(&mut m, 0), (48..56).collect::<Vec<_>>(), "group {last}");
+        m.cpus[0].groups[first] = true;
+        m.settle();
+        assert_eq!(take_all(&mut m, 0), (32..40).collect::<Vec<_>>(), "group {first}");
+    }
+}
+
+#[test]
+fn pending_and_active_does_not_overtake_what_was_left_out() {
+    for version in BOTH {
+        let mut m = machine(version, 1, 3);
+        private(&mut m, 0, 0x401, 1, 0x40);
+        self_sgi(&mut m, 0, 1);
+        assert_eq!(m.ack(0).unwrap().intid, 1);
+        m.write(0, None, 0x204, 4, 0xff);
+        self_sgi(&mut m, 0, 1);
+        m.eoi(0);
+        m.check();
+        let mut expected: Vec<u32> = (32..40).collect();
+        expected.push(1);
+        assert_eq!(take_all(&mut m, 0), expected);
+    }
+}
+
+#[test]
+fn pending_and_active_is_one_list_register_where_there_is_room() {
+    let mut m = machine(Version::V3, 1, 4);
+    self_sgi(&mut m, 0, 1);
+    m.ack(0).unwrap();
+    self_sgi(&mut m, 0, 1);
+    let lr = ListRegister::from_v3(m.cpus[0].lr[0]);
+    assert_eq!((lr.intid, lr.state, lr.eoi), (1, State::PendingActive, false));
+    let before = m.full_plans;
+    m.eoi(0);
+    assert_eq!(m.ack(0).unwrap().intid, 1);
+    assert_eq!(m.full_plans, before, "no exit in between");
+}
+
+#[test]
 fn a_plan_that_was_not_preceded_by_a_fold_loses_nothing() {
     let mut m = machine(Version::V3, 1, 4);
     m.set_level(0, 33, true);
