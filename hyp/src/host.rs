@@ -220,10 +220,6 @@ impl Host for GuestHost {
     }
 
     #[inline(always)]
-    fn counter(&self) -> u64 {
-        crate::time::now()
-    }
-
     fn sctlr_el1(&self) -> u64 {
         SCTLR_EL1.get()
     }
