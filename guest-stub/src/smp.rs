@@ -33,7 +33,7 @@ pub fn start(index: usize) -> Verdict {
         return Err(failed(format_args!("CPU_ON of vCPU {index}: {answer}")));
     }
     check!(
-        time::wait_until(2000, || cpu.state.load(Acquire) == IDLE),
+        time::wait_until(20_000, || cpu.state.load(Acquire) == IDLE),
         "vCPU {index} did not come up"
     );
     Ok(())
@@ -80,7 +80,9 @@ pub fn stop(index: usize) -> Verdict {
     }
     plain!("dsb ish", "sev");
     check!(
-        time::wait_until(2000, || { psci::call(psci::id::AFFINITY_INFO, [cpu.mpidr, 0, 0]) == 1 }),
+        time::wait_until(20_000, || {
+            psci::call(psci::id::AFFINITY_INFO, [cpu.mpidr, 0, 0]) == 1
+        }),
         "vCPU {index} did not go off"
     );
     Ok(())

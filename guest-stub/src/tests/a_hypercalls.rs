@@ -167,7 +167,7 @@ fn range_huge() -> Verdict {
         let start = time::now();
         equal!(guard::range_map(hole(3), granules), guard::refused(), "{granules:#x} granules");
         let took = time::now() - start;
-        check!(took < time::ticks(50), "{granules:#x} granules: {} us", time::microseconds(took));
+        check!(took < time::ticks(5000), "{granules:#x} granules: {} us", time::microseconds(took));
     }
     equal!(guard::query(hole(3)), State::Undeclared, "the page");
     Ok(())

@@ -368,15 +368,15 @@ fn enrol_against_access() -> Verdict {
     need!(guard::dialect().is_some(), "no MMIO guard");
     testdev::need()?;
     smp::give(1, hammer::loads, testdev::window())?;
-    check!(time::wait_until(2000, || hammer::seen().0 > 50), "no load is served before ENROLL");
+    check!(time::wait_until(20_000, || hammer::seen().0 > 50), "no load is served before ENROLL");
     guard::activate()?;
     // The load in flight when ENROLL returned may be counted still: that one is done by now.
-    check!(time::wait_until(2000, || hammer::seen().1 > 0), "no load is refused after ENROLL");
+    check!(time::wait_until(20_000, || hammer::seen().1 > 0), "no load is refused after ENROLL");
     let (served, refused) = hammer::seen();
-    check!(time::wait_until(2000, || hammer::seen().1 > refused + 200), "the other vCPU stands");
+    check!(time::wait_until(20_000, || hammer::seen().1 > refused + 200), "the other vCPU stands");
     let (later, _) = hammer::seen();
     hammer::STOP.store(true, core::sync::atomic::Ordering::Release);
-    equal!(smp::finish(1, 2000)?, 0, "syndrome that was no refusal");
+    equal!(smp::finish(1, 60_000)?, 0, "syndrome that was no refusal");
     equal!(later, served, "loads served after ENROLL");
     Ok(())
 }
@@ -453,7 +453,7 @@ fn cpu_off_and_on() -> Verdict {
     }
     for life in 0..3 {
         smp::give(1, look, hole(51))?;
-        equal!(smp::finish(1, 2000)?, 1, "life {life}: what vCPU 1 sees");
+        equal!(smp::finish(1, 60_000)?, 1, "life {life}: what vCPU 1 sees");
         smp::stop(1)?;
         equal!(guard::query(hole(51)), State::Declared, "the page after CPU_OFF");
         probe::load(hole(52)).refused(hole(52))?;

@@ -51,18 +51,18 @@ fn unmap_against_loads() -> Verdict {
         for round in 0..20 {
             let before = SERVED.load(Relaxed);
             check!(
-                time::wait_until(2000, || SERVED.load(Relaxed) > before + 20),
+                time::wait_until(20_000, || SERVED.load(Relaxed) > before + 20),
                 "round {round}: no load is served"
             );
             let refused = REFUSED.load(Relaxed);
             equal!(guard::unmap(testdev::base()), guard::done(), "UNMAP");
             check!(
-                time::wait_until(2000, || REFUSED.load(Relaxed) > refused),
+                time::wait_until(20_000, || REFUSED.load(Relaxed) > refused),
                 "round {round}: no load is refused after UNMAP"
             );
             let served = SERVED.load(Relaxed);
             check!(
-                time::wait_until(2000, || REFUSED.load(Relaxed) > refused + 50),
+                time::wait_until(20_000, || REFUSED.load(Relaxed) > refused + 50),
                 "round {round}: the other vCPU stands"
             );
             equal!(SERVED.load(Relaxed), served, "round {round}: loads served after UNMAP");
@@ -73,7 +73,7 @@ fn unmap_against_loads() -> Verdict {
     let result = body();
     STOP.store(true, Release);
     guard::map(testdev::base());
-    let syndrome = smp::finish(1, 2000)?;
+    let syndrome = smp::finish(1, 60_000)?;
     result?;
     equal!(syndrome, 0, "syndrome that was no refusal");
     Ok(())
@@ -119,7 +119,7 @@ fn map_against_map() -> Verdict {
     MEET.store(0, Release);
     smp::give(1, map_all, 1)?;
     let own = map_all(0);
-    equal!((own, smp::finish(1, 5000)?), (0, 0), "MAPs that failed");
+    equal!((own, smp::finish(1, 60_000)?), (0, 0), "MAPs that failed");
     equal!(guard::counters().declared, before + ROUNDS * PAGES, "declared pages");
     for round in 0..ROUNDS {
         for page in 0..PAGES {
@@ -156,7 +156,7 @@ fn map_against_unmap() -> Verdict {
     let before = guard::counters().declared;
     smp::give(1, map_and_unmap, 1)?;
     let own = map_and_unmap(0);
-    equal!((own, smp::finish(1, 5000)?), (0, 0), "calls with another answer");
+    equal!((own, smp::finish(1, 60_000)?), (0, 0), "calls with another answer");
     equal!(guard::counters().declared, before + 8, "declared pages: those that vCPU 1 kept");
     for page in 0..8 {
         equal!(guard::unmap(hole(201 + 2 * page)), guard::done(), "UNMAP");
@@ -181,7 +181,7 @@ fn tables_against_tables() -> Verdict {
     MEET.store(0, Release);
     smp::give(1, grab, 0)?;
     let own = grab(0);
-    let other = smp::finish(1, 5000)?;
+    let other = smp::finish(1, 60_000)?;
     equal!(own, other, "what the two got");
     // The same number as one vCPU alone gets: tables are needed for each region, and the pool is what
     // `guard` says is left of it.
@@ -229,7 +229,7 @@ fn cpu_on_by_three() -> Verdict {
         MEET.store(0, Release);
         smp::give(1, on_three, 0)?;
         smp::give(2, on_three, 0)?;
-        let answers = [on_three(0), smp::finish(1, 2000)?, smp::finish(2, 2000)?];
+        let answers = [on_three(0), smp::finish(1, 60_000)?, smp::finish(2, 2000)?];
         let successes = answers.iter().filter(|answer| **answer == 0).count();
         check!(successes == 1, "round {round}: answers {answers:x?}");
         for answer in answers {
@@ -251,12 +251,12 @@ fn cpu_on_against_off() -> Verdict {
         smp::leave(1);
         // No waiting for the target: CPU_ON until it is taken.
         let mut answer = 0;
-        let taken = time::wait_until(2000, || {
+        let taken = time::wait_until(20_000, || {
             answer = smp::power_on(1);
             answer != psci::result::ALREADY_ON
         });
         check!(taken && answer == psci::result::SUCCESS, "round {round}: CPU_ON: {answer}");
-        check!(time::wait_until(2000, || smp::idle(1)), "round {round}: vCPU 1 did not come up");
+        check!(time::wait_until(20_000, || smp::idle(1)), "round {round}: vCPU 1 did not come up");
     }
     smp::stop(1)
 }
@@ -265,7 +265,7 @@ fn count_sgis(expected: u64) -> u64 {
     gic::init_cpu();
     gic::unmask();
     let mine = cpu::index();
-    let done = time::wait_until(5000, || u64::from(gic::count(mine, 5)) >= expected);
+    let done = time::wait_until(60_000, || u64::from(gic::count(mine, 5)) >= expected);
     gic::mask();
     u64::from(done)
 }
@@ -281,13 +281,13 @@ fn sgi_storm() -> Verdict {
     for _ in 0..20_000 {
         gic::send(1, 5);
     }
-    equal!(smp::finish(1, 6000)?, 1, "vCPU 1 has seen one");
+    equal!(smp::finish(1, 60_000)?, 1, "vCPU 1 has seen one");
     // Each that is sent when none is pending arrives.
     for n in 0..100 {
         let seen = gic::count(1, 5);
         smp::give(1, count_sgis, u64::from(seen) + 1)?;
         gic::send(1, 5);
-        equal!(smp::finish(1, 6000)?, 1, "SGI {n} arrived");
+        equal!(smp::finish(1, 60_000)?, 1, "SGI {n} arrived");
     }
     Ok(())
 }
@@ -297,7 +297,7 @@ fn answer_pings(rounds: u64) -> u64 {
     let first = gic::count(1, 6);
     for round in 0..rounds as u32 {
         gic::unmask();
-        let come = time::wait_until(2000, || gic::count(1, 6).wrapping_sub(first) > round);
+        let come = time::wait_until(20_000, || gic::count(1, 6).wrapping_sub(first) > round);
         gic::mask();
         if !come {
             return u64::from(round);
@@ -322,10 +322,10 @@ fn ping_pong() -> Verdict {
     for round in 0..ROUNDS as u32 {
         gic::send(1, 6);
         gic::unmask();
-        let come = time::wait_until(2000, || gic::count(0, 7).wrapping_sub(first) > round);
+        let come = time::wait_until(20_000, || gic::count(0, 7).wrapping_sub(first) > round);
         gic::mask();
         check!(come, "no answer in round {round}");
     }
-    equal!(smp::finish(1, 3000)?, ROUNDS, "pings answered");
+    equal!(smp::finish(1, 60_000)?, ROUNDS, "pings answered");
     Ok(())
 }

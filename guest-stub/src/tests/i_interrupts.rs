@@ -178,7 +178,7 @@ fn sgi_to_nobody() -> Verdict {
 fn wait_with_interrupts(until: u64) -> u64 {
     gic::init_cpu();
     gic::unmask();
-    let done = time::wait_until(2000, || u64::from(gic::count(1, 8)) >= until);
+    let done = time::wait_until(20_000, || u64::from(gic::count(1, 8)) >= until);
     time::sleep(5);
     gic::mask();
     u64::from(done)
@@ -192,13 +192,13 @@ fn sgi_filters() -> Verdict {
     smp::give(1, wait_with_interrupts, u64::from(other) + 1)?;
     time::sleep(5);
     gic::broadcast(8);
-    equal!(smp::finish(1, 3000)?, 1, "a broadcast to the other vCPU");
+    equal!(smp::finish(1, 60_000)?, 1, "a broadcast to the other vCPU");
     take();
     equal!(gic::count(0, 8), own, "a broadcast came to its sender");
     smp::give(1, wait_with_interrupts, u64::from(other) + 2)?;
     time::sleep(5);
     gic::send(1, 8);
-    equal!(smp::finish(1, 3000)?, 1, "an SGI to the other vCPU");
+    equal!(smp::finish(1, 60_000)?, 1, "an SGI to the other vCPU");
     take();
     equal!(gic::count(0, 8), own, "that SGI came to its sender");
     gic::send(0, 8);
@@ -221,7 +221,7 @@ fn all_pending() -> Verdict {
         plain!("isb");
         equal!(gic::pending() & 0xffff, 0xffff, "pending SGIs in round {round}");
         gic::unmask();
-        let all = time::wait_until(1000, || {
+        let all = time::wait_until(20_000, || {
             (0..16).chain([gic::VTIMER]).all(|id| gic::count(0, id) > before[id as usize])
         });
         gic::mask();
@@ -334,7 +334,7 @@ fn timer() -> Verdict {
             let due = time::now() + time::ticks(1) / 4 * (n % 5);
             arm(due);
             check!(
-                time::wait_until(1000, || gic::count(0, gic::VTIMER) > before),
+                time::wait_until(20_000, || gic::count(0, gic::VTIMER) > before),
                 "expiry {n} did not come: CNTV_CTL_EL0 {:#x}, pending {:#x}, active {:#x}",
                 mrs!("cntv_ctl_el0"),
                 gic::pending(),
@@ -405,14 +405,14 @@ fn counter_monotonic() -> Verdict {
     let end = time::now() + time::ticks(50);
     smp::give(1, read_counters, end)?;
     equal!(read_counters(end), 0, "ticks back on vCPU 0");
-    equal!(smp::finish(1, 2000)?, 0, "ticks back on vCPU 1");
+    equal!(smp::finish(1, 60_000)?, 0, "ticks back on vCPU 1");
     fn now(_: u64) -> u64 {
         time::now()
     }
     for _ in 0..20 {
         let before = time::now();
         smp::give(1, now, 0)?;
-        let between = smp::finish(1, 2000)?;
+        let between = smp::finish(1, 60_000)?;
         let after = time::now();
         check!(before <= between && between <= after, "{before} {between} {after}");
     }
@@ -526,7 +526,7 @@ fn wait_at_el0() -> Verdict {
 fn sleep_until_sgi(number: u64) -> u64 {
     gic::init_cpu();
     let mine = cpu::index();
-    let deadline = time::Deadline::after(3000);
+    let deadline = time::Deadline::after(20_000);
     while u64::from(gic::count(mine, 9)) < number && !deadline.passed() {
         plain!("wfi");
         gic::unmask();
@@ -547,7 +547,7 @@ fn wait_for_sgi() -> Verdict {
             time::sleep(1);
         }
         gic::send(1, 9);
-        equal!(smp::finish(1, 5000)?, number, "SGIs in round {n}");
+        equal!(smp::finish(1, 60_000)?, number, "SGIs in round {n}");
     }
     Ok(())
 }

@@ -228,7 +228,7 @@ fn cpu_on_state() -> Verdict {
     portcullis()?;
     need_vcpus(2)?;
     smp::give(1, dirty_registers, 0)?;
-    smp::finish(1, 2000)?;
+    smp::finish(1, 60_000)?;
     smp::stop(1)?;
     WRITTEN.store(0, Release);
     // What the new life writes with its MMU off must not be hidden by an old line.
@@ -237,7 +237,7 @@ fn cpu_on_state() -> Verdict {
     let entry = state_entry as *const () as usize as u64;
     equal!(call(id::CPU_ON, [cpu::of(1).mpidr, entry, context]), 0, "CPU_ON");
     let off = || call(id::AFFINITY_INFO, [cpu::of(1).mpidr, 0, 0]) == 1;
-    check!(time::wait_until(2000, off), "vCPU 1 did not come to its CPU_OFF");
+    check!(time::wait_until(20_000, off), "vCPU 1 did not come to its CPU_OFF");
     crate::mmu::clean_image();
     equal!(WRITTEN.load(Acquire), 1, "that it ran");
     // SAFETY: the vCPU that wrote it is off.
@@ -276,7 +276,7 @@ fn cpu_suspend() -> Verdict {
             "CPU_SUSPEND"
         );
         gic::unmask();
-        let come = time::wait_until(1000, || gic::count(0, gic::VTIMER) > before);
+        let come = time::wait_until(20_000, || gic::count(0, gic::VTIMER) > before);
         gic::mask();
         check!(come, "the timer that woke it is not taken");
         let took = time::now() - start;
