@@ -29,6 +29,8 @@ with![
     linux_1_vcpu: LINUX, true;
     linux_4_vcpus: LINUX, true;
     linux_4_vcpus_gicv2: LINUX, true;
+    linux_4_vcpus_share_a_cpu: LINUX, true;
+    linux_4_vcpus_share_2_cpus_gicv2: LINUX, true;
     linux_a76: LINUX, true;
     linux_max: LINUX, true;
     linux_reboots: LINUX, true;
@@ -111,7 +113,6 @@ fn gicv2() -> Machine {
 
 /// Boots a Linux to its shell, uses CPUs, timers and input, and powers it off. Nothing may be refused.
 fn to_the_shell(lab: &Lab, machine: Machine, name: &str, cpus: u32) -> Checked {
-    let machine = Machine { cpus: cpus.max(machine.cpus), ..machine };
     let words = format!("vm.cpus={cpus} quiet");
     let mut console = Console::boot(lab, machine, name, &words)?;
     let up = console.shell()?;
@@ -141,10 +142,18 @@ fn linux_1_vcpu(lab: &Lab) -> Checked {
 }
 
 fn linux_4_vcpus(lab: &Lab) -> Checked {
-    to_the_shell(lab, Machine::default(), "linux", 4)
+    to_the_shell(lab, Machine { cpus: 4, ..Machine::default() }, "linux", 4)
 }
 
 fn linux_4_vcpus_gicv2(lab: &Lab) -> Checked {
+    to_the_shell(lab, Machine { cpus: 4, ..gicv2() }, "linux", 4)
+}
+
+fn linux_4_vcpus_share_a_cpu(lab: &Lab) -> Checked {
+    to_the_shell(lab, Machine { cpus: 1, ..Machine::default() }, "linux", 4)
+}
+
+fn linux_4_vcpus_share_2_cpus_gicv2(lab: &Lab) -> Checked {
     to_the_shell(lab, gicv2(), "linux", 4)
 }
 
@@ -202,7 +211,7 @@ fn guarded_linux_gicv2(lab: &Lab) -> Checked {
 }
 
 fn guarded_linux_4_vcpus(lab: &Lab) -> Checked {
-    to_the_shell(lab, Machine::default(), "linux-guarded", 4)
+    to_the_shell(lab, Machine { cpus: 4, ..Machine::default() }, "linux-guarded", 4)
 }
 
 /// A process reaches for what its kernel has not declared: it dies of SIGBUS, the kernel and the VM do not.
