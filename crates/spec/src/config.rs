@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a VM's owner fixes before its first instruction: docs/abi.md, "What the VM's owner fixes".
+
+use alloc::vec::Vec;
+
+/// When the guard is active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Never.
+    Off,
+    /// From ENROLL to reset.
+    Enrol,
+    /// Always.
+    Enforce,
+}
+
+/// Which numbers the calls have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// Android's, of which Linux uses a part.
+    Pkvm,
+    /// The patches of 2021.
+    Series,
+}
+
+/// Addresses from `start` to before `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// First address.
+    pub start: u64,
+    /// First address behind it.
+    pub end: u64,
+}
+
+impl Region {
+    /// `size` bytes from `start` on.
+    pub const fn new(start: u64, size: u64) -> Self {
+        Self { start, end: start + size }
+    }
+
+    /// Whether `at` is in it.
+    pub const fn contains(&self, at: u64) -> bool {
+        self.start <= at && at < self.end
+    }
+
+    /// First addresses of its pages.
+    pub fn pages(self) -> impl Iterator<Item = u64> {
+        (self.start..self.end).step_by(super::PAGE as usize)
+    }
+}
+
+/// Device pages that stage 2 maps while they are declared or the guard is not active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Direct {
+    /// Where the guest sees them.
+    pub at: Region,
+    /// Physical address of the first.
+    pub pa: u64,
+}
+
+/// What answers behind a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// The interrupt controller: answers every access.
+    Gic,
+    /// The PL011: an error for 64-bit and unaligned accesses.
+    Uart,
+    /// The test device: an error from 0x400 to 0x7ff.
+    Test,
+}
+
+/// A device of the VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its registers.
+    pub at: Region,
+    /// What it is.
+    pub kind: DeviceKind,
+}
+
+impl Device {
+    /// Whether it answers an access of `bytes` at `ipa` with an error (docs/vm.md, devices).
+    pub fn refuses(&self, ipa: u64, bytes: u64) -> bool {
+        let offset = ipa - self.at.start;
+        match self.kind {
+            DeviceKind::Gic => false,
+            DeviceKind::Uart => bytes == 8 || !offset.is_multiple_of(4),
+            DeviceKind::Test => (0x400..0x800).contains(&offset),
+        }
+    }
+}
+
+/// A VM as its owner describes it. All regions are of whole pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The IPA size is 2 to this power.
+    pub ipa_bits: u32,
+    /// When the guard is active.
+    pub policy: Policy,
+    /// Which numbers its calls have.
+    pub dialect: Dialect,
+    /// RAM.
+    pub ram: Region,
+    /// Read-only memory.
+    pub roms: Vec<Region>,
+    /// What may be declared; empty: all that is no memory.
+    pub allow: Vec<Region>,
+    /// Declared on the guest's behalf.
+    pub preset: Vec<Region>,
+    /// Pages reached without a trap.
+    pub direct: Vec<Direct>,
+    /// What answers where.
+    pub devices: Vec<Device>,
+    /// Number of vCPUs.
+    pub vcpus: usize,
+    /// Whether the machine has entropy.
+    pub trng: bool,
+    /// What ARCH_FEATURES says of SMCCC_ARCH_WORKAROUND_1, 2 and 3.
+    pub workarounds: [i64; 3],
+}
+
+impl Config {
+    /// First address behind the IPA space.
+    pub const fn limit(&self) -> u64 {
+        1 << self.ipa_bits
+    }
+
+    /// RAM.
+    pub fn is_ram(&self, ipa: u64) -> bool {
+        self.ram.contains(ipa)
+    }
+
+    /// Read-only memory.
+    pub fn is_rom(&self, ipa: u64) -> bool {
+        self.roms.iter().any(|rom| rom.contains(ipa))
+    }
+
+    /// RAM or rom.
+    pub fn is_memory(&self, ipa: u64) -> bool {
+        self.is_ram(ipa) || self.is_rom(ipa)
+    }
+
+    /// The device pages reached without a trap that hold `ipa`.
+    pub fn direct_at(&self, ipa: u64) -> Option<&Direct> {
+        self.direct.iter().find(|direct| direct.at.contains(ipa))
+    }
+
+    /// End of what may be declared from `ipa` on; `None` where `ipa` may not be.
+    pub fn allowed_until(&self, ipa: u64) -> Option<u64> {
+        if self.allow.is_empty() {
+            return Some(u64::MAX);
+        }
+        self.allow.iter().find(|range| range.contains(ipa)).map(|range| range.end)
+    }
+
+    /// The device at `ipa`.
+    pub fn device_at(&self, ipa: u64) -> Option<&Device> {
+        self.devices.iter().find(|device| device.at.contains(ipa))
+    }
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The state of a VM, and what comes of an exit.
+
+use crate::power::{Phase, Power, StopReason};
+use crate::{Config, Entry, Full, Hint, Load, Policy, Tables};
+use alloc::collections::BTreeSet;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// What a VM's counters say: docs/vm.md, counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// HVC and SMC, known or not.
+    pub hypercalls: u64,
+    /// Data accesses outside memory that were judged.
+    pub mmio: u64,
+    /// Those of them that the guard refused.
+    pub refused: u64,
+}
+
+/// A VM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vm {
+    /// What its owner fixed.
+    pub config: Config,
+    /// Its stage 2.
+    pub tables: Tables,
+    /// It has enrolled.
+    pub enrolled: bool,
+    /// Declared pages among those that are reached without a trap.
+    pub direct: BTreeSet<u64>,
+    /// Pages of RAM that it shares.
+    pub shared: BTreeSet<u64>,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Its vCPUs.
+    pub vcpus: Vec<Power>,
+    /// Since its last reset.
+    pub counters: Counters,
+}
+
+/// Why an access was aborted: docs/abi.md, accesses; the numbers are those of trace events (docs/vm.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The guard refused it.
+    Undeclared = 0,
+    /// Nothing is there.
+    NoDevice = 1,
+    /// Not one register to or from memory.
+    NoSyndrome = 2,
+    /// It reaches into a second page.
+    CrossesPage = 3,
+    /// A store to rom.
+    ReadOnly = 4,
+    /// An instruction fetch.
+    Fetch = 5,
+    /// A stage-1 walk.
+    Walk = 6,
+    /// The device said so.
+    DeviceError = 7,
+    /// Memory that the VM no longer has.
+    GivenAway = 8,
+    /// The machine said so.
+    External = 9,
+}
+
+/// What an exit leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// x0 to x3 are these; no other register changes. The guest goes on behind the call.
+    Answer([u64; 4]),
+    /// Only x0 is written (the workarounds).
+    AnswerX0(u64),
+    /// As [`Outcome::Answer`], once an interrupt has come.
+    AnswerAfterWaiting([u64; 4]),
+    /// The vCPU is off.
+    Off,
+    /// The VM stops for this reason.
+    Stop(StopReason),
+    /// The same instruction again, with nothing changed.
+    Retry,
+    /// Where the access leads is to be found out first, and asked again.
+    FindIpa,
+    /// The device behind the page has answered: a load writes this register, a store none; the guest goes on
+    /// behind the instruction.
+    Served(Option<Load>),
+    /// The guest goes on behind the instruction, which did nothing.
+    Skipped,
+    /// A synchronous external abort at the instruction.
+    Abort {
+        /// Why.
+        reason: Reason,
+        /// Which address is to blame; `None` where it is not known.
+        ipa: Option<u64>,
+        /// It hit a stage-1 walk: the abort has that walk's level.
+        walk: bool,
+        /// It is an instruction abort.
+        fetch: bool,
+    },
+}
+
+impl Vm {
+    /// A VM before its first life, with `tables` that hold its memory.
+    pub fn new(config: Config, tables: Tables) -> Self {
+        let vcpus = vec![Power::Off; config.vcpus];
+        Self {
+            config,
+            tables,
+            enrolled: false,
+            direct: BTreeSet::new(),
+            shared: BTreeSet::new(),
+            phase: Phase::Parked,
+            vcpus,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Whether what is not declared is refused.
+    pub fn active(&self) -> bool {
+        match self.config.policy {
+            Policy::Off => false,
+            Policy::Enrol => self.enrolled,
+            Policy::Enforce => true,
+        }
+    }
+
+    /// Whether the page of `ipa` is declared.
+    pub fn is_declared(&self, ipa: u64) -> bool {
+        if ipa >= self.config.limit() {
+            return false;
+        }
+        match self.config.direct_at(ipa) {
+            Some(_) => self.direct.contains(&crate::page_of(ipa)),
+            None => matches!(self.tables.at(ipa).entry, Entry::Declared(_)),
+        }
+    }
+
+    /// Pages declared now.
+    pub fn declared(&self) -> u64 {
+        self.tables.declared() + self.direct.len() as u64
+    }
+
+    /// Back to the beginning: nothing of the life before is left, presets are declared again. Only while the
+    /// VM is parked.
+    ///
+    /// # Errors
+    /// The tables do not suffice for presets and direct pages; the VM must not run.
+    pub fn reset(&mut self) -> Result<(), Full> {
+        self.enrolled = false;
+        self.shared.clear();
+        self.direct.clear();
+        self.counters = Counters::default();
+        self.tables.reset();
+        let preset = Hint { preset: true, ..Hint::default() };
+        for range in self.config.preset.clone() {
+            let mut at = range.start;
+            while at < range.end {
+                if self.config.direct_at(at).is_some() {
+                    self.direct.insert(at);
+                    at += crate::PAGE;
+                    continue;
+                }
+                let next = self.next_direct(at).unwrap_or(range.end).min(range.end);
+                at += self.tables.declare(at, next, preset)? * crate::PAGE;
+            }
+        }
+        for direct in self.config.direct.clone() {
+            for page in direct.at.pages() {
+                if self.direct.contains(&page) || !self.active() {
+                    self.tables.install(page, direct.pa + (page - direct.at.start))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the next pages behind `ipa` begin that are reached without a trap.
+    pub(crate) fn next_direct(&self, ipa: u64) -> Option<u64> {
+        self.config.direct.iter().map(|direct| direct.at.start).filter(|start| *start > ipa).min()
+    }
+}
