@@ -49,6 +49,7 @@ const CANARIES: &[(&str, &str)] = &[
 ];
 
 // scenario: I8
+// bug: 69 70 71
 fn canaries_on_one_cpu(lab: &Lab) -> Checked {
     all_say(lab, Machine { cpus: 1, ..lab.machine() }, CANARIES)
 }
@@ -59,12 +60,14 @@ fn canaries_on_one_cpu_gicv2(lab: &Lab) -> Checked {
 }
 
 // scenario: I8
+// bug: 69 71
 fn canaries_on_one_cpu_with_all_features(lab: &Lab) -> Checked {
     let cpu = "max,pauth-impdef=on".to_owned();
     all_say(lab, Machine { cpus: 1, cpu, ..lab.machine() }, CANARIES)
 }
 
 // scenario: I8 I9
+// bug: 53
 fn canary_beside_the_worst(lab: &Lab) -> Checked {
     let guests = [
         ("canary=7:5 vm.name=quiet", "[quiet] canary 7: kept "),
@@ -103,6 +106,7 @@ fn worst_calls(lab: &Lab) -> Checked {
 }
 
 // scenario: I9
+// bug: 69
 fn worst_registers(lab: &Lab) -> Checked {
     all_say(lab, lab.machine(), &[("worst=registers:20000", "worst registers: 20000 rounds")])
 }
@@ -125,6 +129,7 @@ fn worst_devices_gicv2(lab: &Lab) -> Checked {
 }
 
 // scenario: C14
+// bug: 36 37
 fn worst_walks(lab: &Lab) -> Checked {
     all_say(lab, lab.machine(), &[("worst=walks:5000", "worst walks: 5000 rounds")])
 }
@@ -150,6 +155,7 @@ fn aborts_in_the_abort_handler(lab: &Lab) -> Checked {
 }
 
 // scenario: D18
+// bug: 46
 fn vectors_that_cannot_be_fetched(lab: &Lab) -> Checked {
     endless(lab, "vbar")
 }

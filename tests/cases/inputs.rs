@@ -125,6 +125,7 @@ fn plain_image(lab: &Lab, bytes: usize, bootargs: &str) -> Result<Machine, Strin
 }
 
 // scenario: J3
+// bug: 81
 fn image_larger_than_its_memory(lab: &Lab) -> Checked {
     let machine = plain_image(lab, 6 << 20, "vm.name=small vm.mem=4M")?;
     lab.refused(&machine, &["small", "its image needs 0x600000 bytes", "vm.mem"])

@@ -22,6 +22,7 @@ fn refused_and_parked(lab: &Lab, machine: &Machine, words: &[&str]) -> Checked {
 }
 
 // scenario: J5
+// bug: 27
 fn at_el1(lab: &Lab) -> Checked {
     let machine = Machine { start: Start::El1, ..lab.machine_with(&["demo"]) };
     refused_and_parked(lab, &machine, &["started at EL1", "virtualization=on"])

@@ -19,6 +19,7 @@ fn live(lab: &Lab, code: Code, options: &str, lives: usize) -> Checked {
 }
 
 // scenario: G1
+// bug: 67
 fn a_thousand_lives(lab: &Lab) -> Checked {
     // Declares a page of each of 16 separate GiB first, which takes tables: the pool is full again each time.
     let mut code = Code::new().print("alive\n");
@@ -30,6 +31,7 @@ fn a_thousand_lives(lab: &Lab) -> Checked {
 }
 
 // scenario: G2 J6
+// bug: 72
 fn nothing_in_memory_survives(lab: &Lab) -> Checked {
     // The last word of its RAM, the first one behind its code, and one of its code itself, which is pristine.
     let mut code = Code::new().print("alive\n");
@@ -56,6 +58,7 @@ fn handler(code: Code) -> Code {
 }
 
 // scenario: B13
+// bug: 31
 fn guard_is_off_again(lab: &Lab) -> Checked {
     // Its console is not declared in any life: printing works only while the guard is off.
     let code = Code::new()

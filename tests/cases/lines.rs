@@ -75,6 +75,7 @@ fn find(code: &[u8], word: u32) -> Result<u64, String> {
 }
 
 // scenario: F3
+// bug: 59
 fn refusals_are_rationed(lab: &Lab) -> Checked {
     let run = lab.run(&lab.machine_code(trespasser(50_000), "vm.name=pest")?)?;
     one(&run, "[hyp] pest: stopped (power off): 2 hypercalls, 50000 MMIO exits, 50000 refused")?;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Cases in Rust: what takes several guests, bad inputs, or a look from outside.
 //!
-//! A comment `scenario:` above a case says which scenarios it covers; `cargo xtask scenarios` collects them.
+//! A comment `scenario:` or `bug:` above a case says what it covers; `cargo xtask catalogue` collects them.
 
 mod company;
+mod image;
 mod inputs;
 mod levels;
 mod lifecycle;
@@ -19,6 +20,7 @@ use crate::lab::Case;
 #[must_use]
 pub fn all() -> Vec<Case> {
     [
+        image::CASES,
         inputs::CASES,
         trees::CASES,
         levels::CASES,

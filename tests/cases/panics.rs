@@ -30,6 +30,7 @@ fn backtrace(lab: &Lab, run: &Run) -> Result<String, String> {
 }
 
 // scenario: J8
+// bug: 85
 fn panic_says_why_once(lab: &Lab) -> Checked {
     let run = boot(lab, "hyp.panic", 2)?;
     ensure(one(&run, "[hyp] panic")?.contains("hyp.panic"), "it does not say why", &run)?;
@@ -46,6 +47,7 @@ fn panic_among_eight(lab: &Lab) -> Checked {
 }
 
 // scenario: F7
+// bug: 49
 fn stack_overflow_hits_the_guard_page(lab: &Lab) -> Checked {
     let run = boot(lab, "hyp.overflow", 2)?;
     one(&run, "the stack of CPU 0 overflowed into its guard page")?;

@@ -138,6 +138,7 @@ fn vectors_in_the_void_on_the_same_cpu(lab: &Lab) -> Checked {
 }
 
 // scenario: D17 D18
+// bug: 46
 fn vectors_in_the_void(lab: &Lab) -> Checked {
     // Its own vectors are where nothing is: each abort aborts again, for ever.
     let code = Code::new().mov(9, NOWHERE).set_vectors(9).load(10, 9);
@@ -157,6 +158,7 @@ fn a_flood_of_letters(lab: &Lab) -> Checked {
 }
 
 // scenario: F3
+// bug: 59
 fn a_storm_of_refusals(lab: &Lab) -> Checked {
     let code = Code::new()
         .mov(9, crate::code::ENTRY + 0x800)
@@ -175,6 +177,7 @@ fn a_storm_of_refusals(lab: &Lab) -> Checked {
 }
 
 // scenario: A9
+// bug: 60
 fn a_storm_of_calls(lab: &Lab) -> Checked {
     // One number after the other, all arguments ones.
     let code = Code::new()

@@ -142,6 +142,7 @@ fn whole(lab: &Lab) -> Checked {
 }
 
 // scenario: J1 J5
+// bug: 27
 fn none(lab: &Lab) -> Checked {
     refused(lab, &[], 0, false, "no device tree in x0")
 }
@@ -194,6 +195,7 @@ fn cut_in_half(lab: &Lab) -> Checked {
 }
 
 // scenario: J1
+// bug: 84
 fn cut_at_many_places(lab: &Lab) -> Checked {
     let tree = tree(lab)?;
     let used = tree.iter().rposition(|byte| *byte != 0).unwrap_or(0);

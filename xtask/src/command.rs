@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use xtask::build::{self, Artifacts, Options};
+use xtask::catalogue::{self, Registry};
 use xtask::error::{Context, Error, Result};
 use xtask::guests::boot::{self, Boot};
 use xtask::guests::{self, Guest};
 use xtask::qemu::{Gic, Limits, Machine, Module, Session, Start};
-use xtask::scenarios::Registry;
 use xtask::symbolize::Symbolizer;
 use xtask::{demo, esr, paths, stub, testing};
 
@@ -29,8 +29,8 @@ cargo xtask COMMAND
       resolve the `image+0xOFFSET` of a backtrace, from LOG or standard input
   esr VALUE
       the fields of an exception syndrome
-  scenarios
-      which scenarios have a test, and which have none
+  catalogue
+      write docs/assurance.md: which bugs and scenarios have a test, and which tests those are
   list
       the tests of guest-stub
 ";
@@ -74,11 +74,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
             Ok(())
         }
         Some(("esr", _)) => Err("esr takes one value, as in `cargo xtask esr 0x96000010`".into()),
-        Some(("scenarios", [])) => {
-            let tests = stub::list(&Artifacts::expected().guest_stub)?;
-            print!("{}", Registry::collect(&paths::root(), &tests)?.table());
-            Ok(())
-        }
+        Some(("catalogue", [])) => write_catalogue(),
         Some(("list", [])) => {
             for test in stub::list(&Artifacts::expected().guest_stub)? {
                 println!("{} [{}] {}", test.name, test.ids.join(" "), test.options);
@@ -249,6 +245,16 @@ fn make_guests(arguments: &[String]) -> Result<()> {
         return Ok(());
     }
     guests::make(&wanted, update)
+}
+
+fn write_catalogue() -> Result<()> {
+    let root = paths::root();
+    let registry = Registry::collect(&root)?;
+    let path = root.join(catalogue::PATH);
+    std::fs::write(&path, catalogue::page(&registry)).context(|| path.display().to_string())?;
+    let (bugs, scenarios) = registry.covered();
+    println!("{}: {bugs} bugs and {scenarios} scenarios have a test", catalogue::PATH);
+    Ok(())
 }
 
 fn symbolize(arguments: &[String]) -> Result<()> {

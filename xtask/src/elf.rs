@@ -3,7 +3,7 @@
 
 use object::elf::{FileHeader64, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader};
-use object::{Endianness, Object, ObjectSymbol};
+use object::{Endianness, Object, ObjectSection, ObjectSymbol};
 
 use crate::error::{Context, Error, Result};
 
@@ -36,4 +36,16 @@ pub fn symbol(elf: &[u8], wanted: impl Fn(&str) -> bool) -> Result<u64> {
         .find(|symbol| symbol.name().is_ok_and(&wanted))
         .and_then(|symbol| symbol.address().checked_sub(base))
         .ok_or_else(|| Error("the ELF file has no such symbol".into()))
+}
+
+/// The instructions of section `.text`, in order.
+///
+/// # Errors
+///
+/// No ELF file, or no such section.
+pub fn text(elf: &[u8]) -> Result<Vec<u32>> {
+    let file = object::File::parse(elf).context(|| "not an ELF file".into())?;
+    let section = file.section_by_name(".text").ok_or("the ELF file has no .text")?;
+    let data = section.data().context(|| ".text".into())?;
+    Ok(data.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect())
 }

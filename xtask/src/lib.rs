@@ -11,7 +11,7 @@
 //! - [`qemu::Machine`], [`qemu::Session`]: a machine to boot, and its console.
 //! - [`stub::Test`], [`stub::Report`]: the test guest's list, and what it reports.
 //! - [`guests::Guest`]: guests that nobody here wrote.
-//! - [`scenarios::Registry`]: which scenarios have a test.
+//! - [`catalogue::Registry`]: which bugs and scenarios have a test.
 //! - [`symbolize::Symbolizer`]: backtraces of EL2 with functions and lines.
 //!
 //! # Invariants
@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod build;
+pub mod catalogue;
 pub mod demo;
 pub mod elf;
 pub mod error;
@@ -29,7 +30,6 @@ pub mod flat;
 pub mod guests;
 pub mod paths;
 pub mod qemu;
-pub mod scenarios;
 pub mod stub;
 pub mod symbolize;
 pub mod testing;

@@ -91,6 +91,7 @@ mod tests {
         assert_eq!(a.loaded(0x7f), 0x7f);
     }
 
+    // bug: 40
     #[test]
     fn ldrsb_to_w_clears_the_upper_half() {
         let a = access(Width::B1, true, false);
@@ -103,6 +104,7 @@ mod tests {
         assert_eq!(access(Width::B1, true, true).loaded(0x80), 0xffff_ffff_ffff_ff80);
     }
 
+    // bug: 40
     #[test]
     fn ldrsh_and_ldrsw_extend_from_their_own_top_bit() {
         assert_eq!(access(Width::B2, true, false).loaded(0x8000), 0xffff_8000);
@@ -118,6 +120,7 @@ mod tests {
         assert_eq!(access(Width::B8, false, true).loaded(u64::MAX), u64::MAX);
     }
 
+    // bug: 40
     #[test]
     fn loads_match_the_bitwise_rule_on_every_form_and_edge() {
         let mut values = std::vec![0, u64::MAX, 0xaaaa_aaaa_aaaa_aaaa, 0x0123_4567_89ab_cdef];

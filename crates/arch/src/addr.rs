@@ -167,6 +167,32 @@ mod tests {
         Range::<Ipa>::new(Ipa::new(start), size).unwrap()
     }
 
+    /// Fails to compile where `$from` becomes `$to` by itself: then there are two such functions.
+    macro_rules! assert_not_into {
+        ($from:ty, $to:ty) => {
+            const _: fn() = || {
+                trait OneOf<A> {
+                    fn exists() {}
+                }
+                impl<T> OneOf<()> for T {}
+                impl<T: Into<$to>> OneOf<u8> for T {}
+                let _ = <$from as OneOf<_>>::exists;
+            };
+        };
+    }
+
+    // bug: 28
+    #[test]
+    fn addresses_of_two_spaces_do_not_become_each_other() {
+        assert_not_into!(Ipa, Pa);
+        assert_not_into!(Pa, Ipa);
+        assert_not_into!(Va, Ipa);
+        assert_not_into!(Va, Pa);
+        assert_not_into!(u64, Pa);
+        assert_not_into!(u64, Ipa);
+        assert_ne!(std::any::TypeId::of::<Ipa>(), std::any::TypeId::of::<Pa>());
+    }
+
     #[test]
     fn page_and_offset_make_the_address() {
         let a = Ipa::new(0x1234_5678_9abc);
@@ -182,6 +208,7 @@ mod tests {
         assert!(Pa::new(0x1001).is_aligned(1));
     }
 
+    // bug: 29 63
     #[test]
     fn addition_that_wraps_is_refused() {
         assert_eq!(Va::new(1).checked_add(2), Some(Va::new(3)));
@@ -212,6 +239,7 @@ mod tests {
         assert!(!range(0x1000, 0).contains(Ipa::new(0x1000)));
     }
 
+    // bug: 80
     #[test]
     fn overlap_sees_each_way_two_ranges_can_lie() {
         let r = range(0x2000, 0x2000);

@@ -318,6 +318,7 @@ mod tests {
         }
     }
 
+    // bug: 44
     #[test]
     fn without_isv_no_field_of_the_syndrome_shows() {
         let fields = 0b11 << 22 | esr::SSE | 0x1f << 16 | esr::SF | esr::AR;
@@ -326,6 +327,7 @@ mod tests {
         assert!(abort.write, "the direction is there all the same");
     }
 
+    // bug: 43 44
     #[test]
     fn what_cannot_be_emulated_has_no_access_even_with_isv() {
         let base = DATA | esr::ISV | 0x07;
@@ -358,6 +360,7 @@ mod tests {
         assert!(data(narrow | esr::IL, 0, 0, &SOUND).il);
     }
 
+    // bug: 46
     #[test]
     fn fault_codes_and_levels() {
         use FaultKind::*;
@@ -395,6 +398,7 @@ mod tests {
         OWN.contains(&kind) || (s1ptw && kind == FaultKind::Permission)
     }
 
+    // bug: 34
     #[test]
     fn hpfar_is_believed_exactly_where_the_manual_says() {
         const POISON: u64 = 0x000f_edcb_a987_6540;
@@ -409,6 +413,7 @@ mod tests {
         }
     }
 
+    // bug: 34
     #[test]
     fn a_direct_permission_fault_has_no_ipa_whatever_hpfar_holds() {
         // QEMU fills HPFAR_EL2 there; hardware need not (DDI 0487 R_FKLWR).
@@ -419,6 +424,7 @@ mod tests {
         }
     }
 
+    // bug: 33
     #[test]
     fn the_ipa_is_the_page_of_hpfar_and_the_offset_of_far() {
         let ipa = |far, hpfar| data(DATA | 0x07, far, hpfar, &SOUND).ipa.unwrap().raw();
@@ -428,6 +434,7 @@ mod tests {
         assert_eq!(ipa(0, 1 << 47), 1 << 55, "nothing above the IPA size is dropped");
     }
 
+    // bug: 33
     #[test]
     fn reserved_bits_of_hpfar_do_not_reach_the_ipa() {
         let ipa = data(DATA | 0x07, 0, 0xffff_0000_0000_000f, &SOUND).ipa;
@@ -444,6 +451,7 @@ mod tests {
         assert!(abort.s1ptw);
     }
 
+    // bug: 35
     #[test]
     fn the_a57_erratum_is_about_loads_that_may_cross_a_page() {
         let known = |esr: u64, offset: u64| {

@@ -177,6 +177,7 @@ mod tests {
         assert_eq!(Errata::of(0, 0), Errata::default());
     }
 
+    // bug: 17
     #[test]
     fn cve_2025_10263_names_every_core_of_the_bulletin() {
         for part in [
@@ -231,6 +232,7 @@ mod tests {
         assert!(!q(KRYO_4XX_GOLD, 0xc, 0xd) && !q(KRYO_4XX_GOLD, 0xf, 0xf));
     }
 
+    // bug: 35
     #[test]
     fn a57_834220_ends_at_r1p2() {
         assert!(arm(CORTEX_A57, 0, 0).hpfar_unknown_on_translation);

@@ -140,6 +140,7 @@ mod tests {
     const PA_RANGES: [(u8, u8); 8] =
         [(0, 32), (1, 36), (2, 40), (3, 42), (4, 44), (5, 48), (6, 52), (7, 56)];
 
+    // bug: 4
     #[test]
     fn every_size_on_every_cpu_has_its_shape_or_is_refused() {
         for (pa_range, pa_bits) in PA_RANGES {
@@ -169,6 +170,7 @@ mod tests {
     }
 
     /// What the manual demands of a root (DDI 0487 D8.2.7), tested without the table above.
+    // bug: 3 4
     #[test]
     fn the_root_covers_the_ipa_space_exactly_and_legally() {
         for (ipa_bits, ..) in SHAPES {

@@ -218,6 +218,7 @@ mod tests {
         undefined(&regs(old), &el1(sctlr), &features.rule()).pstate
     }
 
+    // bug: 54
     #[test]
     fn whole_syndromes_are_those_that_clients_compare_with() {
         use AbortKind::*;
@@ -269,6 +270,7 @@ mod tests {
         }
     }
 
+    // bug: 52
     #[test]
     fn far_is_the_va_with_its_tag() {
         let tagged = Va::new(0x5a00_8000_0900_0018);
@@ -276,6 +278,7 @@ mod tests {
         assert_eq!(entry.far, Some(tagged.raw()));
     }
 
+    // bug: 41 54
     #[test]
     fn the_return_address_is_the_instruction_itself() {
         assert_eq!(abort(AbortKind::Data, None, pstate::EL1H).elr, PC);
@@ -291,6 +294,7 @@ mod tests {
         }
     }
 
+    // bug: 50
     #[test]
     fn each_source_has_its_vector() {
         for (spsr, offset) in [
@@ -309,6 +313,7 @@ mod tests {
         }
     }
 
+    // bug: 50
     #[test]
     fn whatever_runs_in_aarch32_is_el0() {
         // EL1 is AArch64 in every guest, so M[3:0] says nothing more once M[4] is set.
@@ -389,6 +394,7 @@ mod tests {
         fields.into_iter().fold(0, |all, (shift, value)| all | value << shift)
     }
 
+    // bug: 51 54
     #[test]
     fn pstate_is_the_golden_tables_for_every_combination() {
         // The bits an exception looks at or must not let through.

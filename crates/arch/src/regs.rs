@@ -34,6 +34,7 @@ mod tests {
     use super::*;
     use core::mem::{offset_of, size_of};
 
+    // bug: 39
     #[test]
     fn register_31_is_zero_and_swallows_writes() {
         let mut regs = GuestRegs { x: [7; 31], elr: 8, spsr: 9 };

@@ -375,6 +375,7 @@ mod tests {
         assert_eq!(walk(&lpa2, 0, &Memory::new()).0, None);
     }
 
+    // bug: 61
     #[test]
     fn a_table_that_points_to_itself_ends_after_four_reads() {
         let memory: Memory = (0..512).map(|n| (0x4000_0000 + 8 * n, 0x4000_0000 | TABLE)).collect();

@@ -77,6 +77,7 @@ proptest! {
         prop_assert_eq!(found, Some(hole.max(start) as i8));
     }
 
+    // bug: 61
     #[test]
     fn any_registers_and_any_memory_end_within_four_reads(
         sctlr: u64, tcr: u64, ttbr0: u64, ttbr1: u64, va: u64, seed: u64, absent in 0_u64..8,

@@ -145,6 +145,7 @@ impl<T> Drop for Guard<'_, T> {
 mod tests {
     use super::*;
 
+    // bug: 63
     #[test]
     fn rising_ranks_are_accepted_and_released() {
         let (low, high) = (Lock::new(Rank::Stage2, 1), Lock::new(Rank::Console, 2));
@@ -157,6 +158,7 @@ mod tests {
         assert_eq!(order.taken(), 4);
     }
 
+    // bug: 64
     #[test]
     #[should_panic(expected = "lock of rank Stage2 taken while")]
     fn falling_rank_is_caught() {
@@ -166,6 +168,7 @@ mod tests {
         let _a = low.lock(&order);
     }
 
+    // bug: 64
     #[test]
     #[should_panic(expected = "lock of rank Vgic taken while")]
     fn same_rank_twice_is_caught() {
@@ -175,6 +178,7 @@ mod tests {
         let _b = two.lock(&order);
     }
 
+    // bug: 63
     #[test]
     fn try_lock_refuses_a_held_lock_and_leaves_no_rank_behind() {
         let lock = Lock::new(Rank::Device, 7);

@@ -237,6 +237,7 @@ fn psci_0_1_names_its_own_function_ids() {
     assert_eq!((psci.cpu_on, psci.has_system_off), (0x95c1_ba60, false));
 }
 
+// bug: 83
 #[test]
 fn redistributor_regions_and_stride_are_taken_from_the_tree() {
     let gic = "/intc@8000000";
@@ -264,6 +265,7 @@ fn redistributor_regions_and_stride_are_taken_from_the_tree() {
     assert_eq!(stride, Some(0x4_0000));
 }
 
+// bug: 26
 #[test]
 fn free_ram_is_what_nobody_uses_in_whole_pages() {
     let mut board = Board::from_tree(VIRT_G2).unwrap();

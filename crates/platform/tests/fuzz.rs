@@ -75,6 +75,7 @@ fn wild() -> impl Strategy<Value = u32> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases()))]
 
+    // bug: 84
     #[test]
     fn damaged_bytes_are_survived(
         which in 0_usize..5,
@@ -215,6 +216,7 @@ proptest! {
         }
     }
 
+    // bug: 84
     #[test]
     fn any_image_header_is_survived(
         mut bytes in prop::collection::vec(any::<u8>(), 0..80),

@@ -55,6 +55,7 @@ fn a_gicv2_tree_is_the_golden_one() {
     assert_golden("guest-g2.golden", &tree(&vm));
 }
 
+// bug: 58 79
 #[test]
 fn a_gicv3_tree_is_the_golden_one() {
     let vm = vm(GicVersion::V3, "vm.cpus=2 vm.mem=464M console=ttyAMA0 panic=-1");
@@ -115,6 +116,7 @@ fn a_tree_says_what_its_vm_is() {
     }
 }
 
+// bug: 79
 #[test]
 fn every_device_of_the_tree_is_one_of_the_memory_map() {
     for gic in [GicVersion::V2, GicVersion::V3] {

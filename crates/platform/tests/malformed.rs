@@ -17,6 +17,7 @@ fn assert_says(message: &str, parts: &[&str]) {
     }
 }
 
+// bug: 84
 #[test]
 fn truncation_at_each_byte_is_refused() {
     for blob in [VIRT_G2, BOARD_SOC] {
@@ -45,6 +46,7 @@ fn a_bad_magic_is_refused() {
     assert_eq!(tree_size(&with_header(VIRT_G2, 0, 0)), None);
 }
 
+// bug: 84
 #[test]
 fn a_total_size_beyond_the_region_is_refused() {
     let total = VIRT_G2.len() as u32 + 1;
@@ -267,6 +269,7 @@ fn no_memory_is_refused() {
     assert_says(&refusal(&blob), &["RAM", "/memory"]);
 }
 
+// bug: 84
 #[test]
 fn ranges_that_wrap_or_leave_physical_memory_are_refused_by_name() {
     let wraps = [
@@ -348,6 +351,7 @@ fn a_psci_method_that_is_none_is_refused() {
     assert_says(&refusal(&blob), &["/psci: method is not a string"]);
 }
 
+// bug: 83
 #[test]
 fn a_gic_that_cannot_serve_guests_is_refused_by_name() {
     let gic = "/intc@8000000";

@@ -197,6 +197,7 @@ fn a_module_of_another_kind_is_refused_by_name() {
     assert_says(&message, &["/chosen/module@0x51000000", "multiboot,microcode", "leave it out"]);
 }
 
+// bug: 26 80
 #[test]
 fn a_module_over_anything_is_refused_with_both_ranges() {
     let bench = |start, size| Bench::new().kernel(start, size, "");
@@ -252,6 +253,7 @@ fn a_module_beyond_ram_is_refused_with_the_banks() {
     assert_says(&bench.refusal(), &["not inside RAM (0x40000000+0x20000000, 0x60001000+"]);
 }
 
+// bug: 81
 #[test]
 fn an_image_larger_than_its_vm_is_refused() {
     let flat = Bench::new().kernel(KERNEL, 3 * MIB, "vm.mem=4M").refusal();
@@ -310,6 +312,7 @@ fn vcpus_may_share_cpus_and_too_many_are_refused_with_each_share() {
     assert_says(&five.refusal(), &says);
 }
 
+// bug: 84
 #[test]
 fn memory_beyond_the_machines_is_refused_with_each_share() {
     let message = one("vm.mem=1G").refusal();
@@ -458,6 +461,7 @@ fn overlap((a, a_size): (u64, u64), (b, b_size): (u64, u64)) -> bool {
 
 proptest! {
     /// Whichever of two things is the module: they are refused exactly when they share a page.
+    // bug: 80
     #[test]
     fn overlap_is_symmetric(left in some_range(), right in some_range()) {
         let expected = overlap(left, right);
@@ -479,6 +483,7 @@ proptest! {
     }
 
     /// The same for what a VM's words say: ROMs among each other and against what is declared.
+    // bug: 80
     #[test]
     fn overlap_of_words_is_symmetric(left in some_range(), right in some_range()) {
         let text = |(start, size): (u64, u64)| format!("{start:#x}+{size:#x}");

@@ -349,6 +349,7 @@ mod tests {
         }
     }
 
+    // bug: 76
     #[test]
     fn attributes_of_leaves_field_by_field() {
         for (attr, memattr, s2ap, sh, xn) in [
@@ -367,6 +368,7 @@ mod tests {
     }
 
     /// Bit 1 set without bit 0 is reserved, and some walkers take it for a table.
+    // bug: 1
     #[test]
     fn annotations_have_bits_one_and_zero_clear_and_a_type_of_their_own() {
         let mut all: Vec<(u64, u64)> = std::vec![(EMPTY, 0), (locked(), 1)];
@@ -428,6 +430,7 @@ mod tests {
     }
 
     /// THREATS 2a 8: a level-0 entry taken for a leaf, or a page's bits for a table.
+    // bug: 8
     #[test]
     fn threat_08_leaves_and_tables_are_told_apart_by_level() {
         let pa = Pa::new(0x8000_0000_0000);

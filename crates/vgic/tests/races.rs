@@ -225,6 +225,7 @@ fn list_registers() -> impl Strategy<Value = usize> {
 proptest! {
     #![proptest_config(config())]
 
+    // bug: 57
     #[test]
     fn nothing_is_lost_or_invented_while_kicks_are_late_v3(
         vcpus in 1usize..5,

@@ -123,6 +123,7 @@ fn disabled_while_active_is_not_delivered_again_by_its_eoi() {
     }
 }
 
+// bug: 57
 #[test]
 fn isactiver_sets_and_icactiver_clears() {
     for version in BOTH {
@@ -141,6 +142,7 @@ fn isactiver_sets_and_icactiver_clears() {
     }
 }
 
+// bug: 55
 #[test]
 fn reserved_sgir_filter_does_nothing() {
     let mut gic = Vgic::new(Config::new(Version::V2, 4, 4, 32));
@@ -152,6 +154,7 @@ fn reserved_sgir_filter_does_nothing() {
     assert_eq!(gic, before);
 }
 
+// bug: 55
 #[test]
 fn sgir_targets_that_do_not_exist_are_ignored() {
     let mut gic = Vgic::new(Config::new(Version::V2, 3, 4, 32));
@@ -167,6 +170,7 @@ fn sgir_targets_that_do_not_exist_are_ignored() {
     assert_eq!(set.bits(), 0b100, "the sender");
 }
 
+// bug: 56
 #[test]
 fn list_registers_beyond_those_there_are_stay_unused() {
     for lrs in 1..=16 {
@@ -198,6 +202,7 @@ fn list_registers_beyond_those_there_are_stay_unused() {
     }
 }
 
+// bug: 56
 #[test]
 fn list_registers_that_nothing_was_placed_in_are_not_believed() {
     let mut gic = Vgic::new(Config::new(Version::V3, 1, 4, 32));
@@ -210,6 +215,7 @@ fn list_registers_that_nothing_was_placed_in_are_not_believed() {
     assert_eq!(gic, before);
 }
 
+// bug: 45
 #[test]
 fn byte_write_to_itargetsr_touches_only_its_byte() {
     let mut m = Machine::new(Version::V2, 8, 4, 64);
@@ -222,6 +228,7 @@ fn byte_write_to_itargetsr_touches_only_its_byte() {
     assert_eq!(m.read(0, None, 0x820, 4), 0x0410_0180, "halfwords have no effect");
 }
 
+// bug: 45
 #[test]
 fn byte_write_to_ipriorityr_touches_only_its_byte() {
     for version in BOTH {
@@ -278,6 +285,7 @@ fn registers_of_banks_that_are_not_there_are_reserved() {
     }
 }
 
+// bug: 57
 #[test]
 fn a_spill_asks_for_a_maintenance_interrupt() {
     let mut m = machine(Version::V3, 1, 4);
@@ -337,6 +345,7 @@ fn reset_names_forwarded_physical_interrupts() {
 
 // --- Identification ---
 
+// bug: 58
 #[test]
 fn typer_tells_the_number_of_interrupts_and_vcpus() {
     let typer = |version, vcpus, spis| {
@@ -956,6 +965,7 @@ fn a_forwarded_interrupt_made_pending_while_active_comes_again() {
 
 // --- List registers ---
 
+// bug: 57
 #[test]
 fn many_pending_come_in_order_of_priority_whatever_the_number_of_list_registers() {
     for version in BOTH {

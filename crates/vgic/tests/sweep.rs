@@ -58,6 +58,7 @@ fn sweep(
     }
 }
 
+// bug: 55
 #[test]
 fn v3_distributor_of_eight_vcpus() {
     sweep(Version::V3, 8, 256, 7, None, 0..0x1_0100);
@@ -73,12 +74,14 @@ fn v3_redistributor_of_another_vcpu() {
     sweep(Version::V3, 3, 32, 0, Some(2), 0..0x2_0100);
 }
 
+// bug: 55
 #[test]
 fn v3_redistributor_that_is_not_there() {
     sweep(Version::V3, 2, 32, 0, Some(2), 0x1_0000..0x1_1000);
     sweep(Version::V3, 2, 32, 0, Some(usize::MAX), 0..0x100);
 }
 
+// bug: 55
 #[test]
 fn v2_distributor_of_eight_vcpus() {
     sweep(Version::V2, 8, 256, 5, None, 0..0x1_0100);
@@ -95,6 +98,7 @@ fn v2_has_no_redistributor() {
     sweep(Version::V2, 2, 32, 0, Some(0), 0x1_0000..0x1_0800);
 }
 
+// bug: 55
 #[test]
 fn huge_offsets_read_zero() {
     for version in [Version::V2, Version::V3] {
@@ -114,6 +118,7 @@ fn huge_offsets_read_zero() {
     }
 }
 
+// bug: 55
 #[test]
 fn a_vcpu_that_is_not_there_reads_zero_and_changes_nothing() {
     for version in [Version::V2, Version::V3] {

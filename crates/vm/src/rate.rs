@@ -74,6 +74,7 @@ mod tests {
 
     const SECOND: u64 = 62_500_000;
 
+    // bug: 59
     #[test]
     fn ten_lines_then_one_a_second_with_the_count_of_those_left_out() {
         let limit = RateLimit::new();

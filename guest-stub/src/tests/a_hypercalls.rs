@@ -41,9 +41,12 @@ tests! {
     a12_hvc_immediate: "A12", "", "" => hvc_immediate;
     a13_hvc_from_el0: "A13", "", "" => hvc_from_el0;
     a14_smc: "A14", "", "" => smc_answered;
+    // bug: 65
     a14_smc_unknown: "A14", "", "" => smc_unknown;
+    // bug: 65
     a15_registers_kept: "A15", "", "" => registers_kept;
     a15_registers_kept_series: "A15", "vm.dialect=series", "" => registers_kept;
+    // bug: 71
     a15_fp_kept: "A15,I8", "", "" => fp_kept;
     a16_info: "A16", "", "" => info;
     a16_info_series: "A16", "vm.dialect=series", "" => info_series;

@@ -12,6 +12,7 @@ use crate::{harness, mmio, mmu, probe, psci, smp, testdev, time, tree};
 tests! {
     b01_before_enrol: "B1", "vm.testdev=0x0b000000", "alone" => before_enrol;
     b01_before_enrol_series: "B1", "vm.testdev=0x0b000000 vm.dialect=series", "alone" => before_enrol;
+    // bug: 32 42
     b02_after_enrol: "B2", "vm.testdev=0x0b000000", "alone" => after_enrol;
     b02_after_enrol_series: "B2", "vm.testdev=0x0b000000 vm.dialect=series", "alone" => after_enrol;
     b02_refused_everywhere: "B2", "", "" => refused_everywhere;

@@ -9,20 +9,29 @@ use crate::probe::{self, Abort};
 use crate::{features, testdev, tree};
 
 tests! {
+    // bug: 26
     c01_scan: "C1", "", "" => scan_sparse;
     c01_scan_32_bits: "C1,C8", "vm.ipa=32", "" => scan_sparse;
+    // bug: 26
     c01_scan_every_2m: "C1", "", "alone slow" => scan_dense;
     c08_ram_at_every_size_36: "C8,C7", "vm.ipa=36", "" => ipa_size;
+    // bug: 3 4
     c08_ram_at_every_size_42: "C8,C7", "vm.ipa=42", "" => ipa_size;
     c08_ram_at_every_size_44: "C8,C7", "vm.ipa=44", "" => ipa_size;
     c08_ram_at_every_size_48: "C8,C7", "vm.ipa=48", "" => ipa_size;
+    // bug: 47
     c13_fetch: "C13", "", "" => fetch;
+    // bug: 47
     c13_fetch_from_device: "C13", "vm.testdev=0x0b000000", "" => fetch_device;
+    // bug: 36 37
     c14_walk_in_undeclared: "C14", "", "" => walk_undeclared;
+    // bug: 36 37
     c14_walk_in_declared: "C14", "vm.testdev=0x0b000000", "" => walk_declared;
     c14_walk_beyond: "C14", "", "" => walk_beyond;
     c15_normal_alias: "C15", "vm.testdev=0x0b000000", "" => normal_alias;
+    // bug: 36
     c16_address_translation: "C16", "", "" => address_translation;
+    // bug: 72
     c17_ram_is_zeroed: "C3", "", "alone" => ram_is_zeroed;
 }
 

@@ -12,6 +12,7 @@ tests! {
     d16_a32_emulated: "D16", "vm.testdev=0x0b000000", "" => a32_emulated;
     d16_t32_emulated: "D16", "vm.testdev=0x0b000000", "" => t32_emulated;
     d16_t32_it_block: "D16", "vm.testdev=0x0b000000", "" => t32_it_block;
+    // bug: 50
     d16_a32_refused: "D16", "vm.testdev=0x0b000000", "" => a32_refused;
     d16_t32_refused: "D16", "vm.testdev=0x0b000000", "" => t32_refused;
     d16_fetch: "D16,C13", "", "" => fetch;

@@ -11,6 +11,7 @@ use crate::situation::{Situation, everywhere};
 use crate::{features, mmio, mmu, testdev, tree};
 
 tests! {
+    // bug: 40
     d01_loads: "D1,D14", "vm.testdev=0x0b000000", "" => loads;
     d01_stores: "D1", "vm.testdev=0x0b000000", "" => stores;
     d01_every_form_refused: "D1,B2", "vm.testdev=0x0b000000", "" => every_form_refused;
@@ -20,10 +21,12 @@ tests! {
     d01_big_endian_el1: "D1", "vm.testdev=0x0b000000", "" => big_endian_el1;
     d01_interrupt_controller: "D1,D2", "", "" => interrupt_controller;
     d01_console_flags: "D1,D2", "", "" => console_flags;
+    // bug: 39
     d02_zero_register: "D2", "vm.testdev=0x0b000000", "" => zero_register;
     d03_stack_pointer_base: "D3", "vm.testdev=0x0b000000", "" => stack_pointer_base;
     d08_acquire_release: "D8", "vm.testdev=0x0b000000", "" => acquire_release;
     d08_unprivileged: "D8", "vm.testdev=0x0b000000", "" => unprivileged;
+    // bug: 32
     d12_crossing_into_undeclared: "D12", "vm.testdev=0x0b000000", "" => crossing_into_undeclared;
     d12_crossing_from_undeclared: "D12", "vm.testdev=0x0b000000", "" => crossing_from_undeclared;
     d12_crossing_declared: "D12", "vm.testdev=0x0b000000", "" => crossing_declared;
@@ -31,6 +34,7 @@ tests! {
     d13_misaligned: "D13", "vm.testdev=0x0b000000", "" => misaligned;
     d14_last_bytes: "D14", "vm.testdev=0x0b000000", "" => last_bytes;
     d15_tagged_pointer: "D15", "vm.testdev=0x0b000000", "" => tagged_pointer;
+    // bug: 41
     d21_device_error: "D21", "vm.testdev=0x0b000000", "" => device_error;
 }
 

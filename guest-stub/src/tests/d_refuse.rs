@@ -12,10 +12,14 @@ use crate::situation::everywhere;
 use crate::{features, testdev};
 
 tests! {
+    // bug: 43
     d04_write_back: "D4", "vm.testdev=0x0b000000", "" => write_back;
+    // bug: 43
     d05_pairs: "D5", "vm.testdev=0x0b000000", "" => pairs;
+    // bug: 43
     d06_vectors: "D6", "vm.testdev=0x0b000000", "" => vectors;
     d07_exclusives: "D7", "vm.testdev=0x0b000000", "" => exclusives;
+    // bug: 43
     d07_atomics: "D7", "vm.testdev=0x0b000000", "" => atomics;
     d09_zero_block: "D9", "vm.testdev=0x0b000000", "" => zero_block;
     d17_recursion: "D17", "", "" => recursion;

@@ -9,6 +9,7 @@ use crate::probe::{self, Abort, Access};
 use crate::{features, scratch, testdev, tree};
 
 tests! {
+    // bug: 51 54
     d19_pstate_of_handler: "D19", "", "" => pstate_of_handler;
     d19_pstate_of_fetch: "D19,C13", "", "" => pstate_of_fetch;
     d19_pstate_of_undefined: "D19,D22", "", "" => pstate_of_undefined;
@@ -18,6 +19,7 @@ tests! {
     d20_step_over_refusal: "D20", "", "" => step_over_refusal;
     d22_zero_register: "D22", "", "" => zero_register;
     d22_wrong_direction: "D22", "", "" => wrong_direction;
+    // bug: 71
     d22_hidden_features: "D22,I8", "", "" => hidden_features;
     d22_id_registers: "D22", "", "" => id_registers;
     d22_pauth: "D22", "", "" => pauth;

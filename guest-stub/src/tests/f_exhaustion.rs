@@ -6,9 +6,11 @@ use crate::harness::Verdict;
 use crate::{mmio, probe, time, tree};
 
 tests! {
+    // bug: 18
     f01_pool_in_a_range: "F1", "vm.pool=8", "alone" => pool_in_a_range;
     f02_pool_in_a_split: "F2", "vm.pool=8", "alone" => pool_in_a_split;
     f02_pool_of_nothing: "F2,B10", "vm.pool=2", "alone" => pool_of_nothing;
+    // bug: 59
     f03_abort_storm: "F3", "", "alone" => abort_storm;
     f03_call_storm: "F3", "", "" => call_storm;
     f08_console_flood: "F8", "", "alone" => console_flood;

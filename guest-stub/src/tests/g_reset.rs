@@ -13,9 +13,12 @@ tests! {
     g01_reboots: "G1", "vm.testdev=0x0b000000 vm.pool=12", "alone" => reboots;
     g01_reboots_series: "G1", "vm.testdev=0x0b000000 vm.pool=12 vm.dialect=series", "alone" => reboots;
     g01_thousand_reboots: "G1", "vm.testdev=0x0b000000 vm.pool=12 vm.mem=32M", "alone slow" => thousand_reboots;
+    // bug: 67
     g02_clean_registers: "G2", "vm.testdev=0x0b000000", "alone" => clean_registers;
     g02_clean_memory: "G2", "vm.testdev=0x0b000000", "alone" => clean_memory;
+    // bug: 70
     g02_clean_interrupts: "G2", "vm.testdev=0x0b000000", "alone" => clean_interrupts;
+    // bug: 67
     g02_clean_vcpus: "G2", "vm.testdev=0x0b000000 vm.cpus=2", "alone" => clean_vcpus;
     g02_clean_shares: "G2,A21", "vm.testdev=0x0b000000", "alone" => clean_shares;
     g02_reset2: "G2", "vm.testdev=0x0b000000", "alone" => reset2;

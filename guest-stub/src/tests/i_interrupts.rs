@@ -9,17 +9,21 @@ use crate::tree::Gic;
 use crate::{cpu, gic, guard, mmio, smp, time, tree};
 
 tests! {
+    // bug: 55
     i01_distributor_sweep: "I1", "", "alone" => distributor_sweep;
     i01_redistributor_sweep: "I1", "", "alone" => redistributor_sweep;
     i01_sweep_from_two: "I1", "vm.cpus=2", "alone" => sweep_from_two;
     i02_sgi_to_nobody: "I2", "", "" => sgi_to_nobody;
     i02_sgi_filters: "I2", "vm.cpus=2", "" => sgi_filters;
+    // bug: 57
     i03_all_pending: "I3", "", "" => all_pending;
     i04_end_of_nothing: "I4", "", "" => end_of_nothing;
     i05_priorities: "I5", "", "" => priorities;
+    // bug: 70
     i06_timer: "I6", "", "" => timer;
     i06_timer_extremes: "I6", "", "" => timer_extremes;
     i06_counter_monotonic: "I6", "vm.cpus=2", "" => counter_monotonic;
+    // bug: 69
     i07_physical_timer: "I7", "", "" => physical_timer;
     i07_timer_control: "I7", "", "" => timer_control;
     i12_wait_for_interrupt: "I12", "", "" => wait_for_interrupt;

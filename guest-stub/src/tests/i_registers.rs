@@ -11,10 +11,13 @@ tests! {
     i09_reads_at_el1: "I9,D22", "", "" => reads_at_el1;
     i09_reads_at_el0: "I9,D22", "", "" => reads_at_el0;
     i09_writes_at_el0: "I9,D22", "", "" => writes_at_el0;
+    // bug: 69
     i09_writes_at_el1: "I9,D22", "", "alone" => writes_at_el1;
     i09_system_instructions: "I9", "", "alone" => system_instructions;
     i10_mmu_toggled: "I10", "", "" => mmu_toggled;
+    // bug: 74
     i11_set_way: "I11", "", "" => set_way;
+    // bug: 69
     i13_debug_registers: "I13", "", "" => debug_registers;
 }
 

@@ -15,6 +15,7 @@ tests! {
     psci_not_supported: "A9", "", "" => not_supported;
     psci_affinity_info: "", "vm.cpus=2", "" => affinity_info;
     psci_cpu_on_errors: "E4", "vm.cpus=2", "" => cpu_on_errors;
+    // bug: 66
     psci_cpu_on_state: "G2", "vm.cpus=2", "" => cpu_on_state;
     psci_cpu_suspend: "I12", "", "" => cpu_suspend;
     psci_reset2_errors: "", "", "" => reset2_errors;

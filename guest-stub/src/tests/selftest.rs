@@ -6,6 +6,7 @@ use crate::harness::Verdict;
 use crate::machine::{self, Machine, canary, pstate};
 
 tests! {
+    // bug: 82
     boot_entry: "J5", "", "" => entry;
     self_machine: "", "", "" => machine_round_trip;
 }

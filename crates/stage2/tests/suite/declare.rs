@@ -69,6 +69,7 @@ fn the_first_and_the_last_page_can_be_declared() {
 }
 
 /// The range's arithmetic is checked whole before anything changes.
+// bug: 24
 #[test]
 fn threat_24_ranges_that_are_none_are_refused_and_change_nothing() {
     for bits in [32, 36, 39, 40, 44, 48] {
@@ -158,6 +159,7 @@ fn one_descriptor_for_an_aligned_gibibyte_or_two_mebibytes() {
 }
 
 /// A guard of 1 GiB less one page, in as many descriptors as it takes and no more.
+// bug: 11
 #[test]
 fn threat_11_undoing_a_page_of_a_block_splits_exactly() {
     let bench = Bench::roomy();
@@ -181,6 +183,7 @@ fn threat_11_undoing_a_page_of_a_block_splits_exactly() {
     bench.quiet();
 }
 
+// bug: 11
 #[test]
 fn threat_11_a_range_cuts_blocks_at_both_ends() {
     let bench = Bench::roomy();
@@ -328,6 +331,7 @@ fn undeclaring_leaves_all_else_alone_and_counts_it() {
 }
 
 /// No TLB can hold anything of an invalid descriptor (DDI 0487 D8.14): nothing to maintain.
+// bug: 31
 #[test]
 fn invalid_to_invalid_touches_no_tlb_and_no_cache() {
     let bench = Bench::roomy();

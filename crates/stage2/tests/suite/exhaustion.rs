@@ -122,6 +122,7 @@ const CASES: [Case; 15] = [
     ),
 ];
 
+// bug: 20
 #[test]
 fn threat_20_an_empty_pool_at_every_point_changes_nothing() {
     for Case(name, bits, before, call, tables) in CASES {
@@ -214,6 +215,7 @@ fn an_empty_pool_harms_nothing_that_needs_no_table() {
 }
 
 /// THREATS 2a 18, B10: one VM's pool bounds that VM, and what was declared before stays valid.
+// bug: 18
 #[test]
 fn threat_18_a_greedy_guest_exhausts_its_own_pool_only() {
     let (greedy, other) = (Bench::new(40, 10), Bench::new(40, 10));

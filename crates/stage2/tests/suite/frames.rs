@@ -69,6 +69,7 @@ fn outside_the_table_nobody_owns_and_nobody_claims() {
     assert_eq!(table.frames_of(NO_OWNER), 1024);
 }
 
+// bug: 12
 #[test]
 fn threat_12_a_frame_is_never_claimed_twice() {
     let mut storage = Storage::new(4, 4);
@@ -170,6 +171,7 @@ fn chunks_for_counts_what_a_range_touches() {
 }
 
 /// Promise P2: a stage-2 mapping implies ownership, and the helper that checks it finds what breaks it.
+// bug: 26
 #[test]
 fn a_mapping_implies_ownership() {
     let mut storage = Storage::new(1024, 4);
@@ -216,6 +218,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Against the obvious: a map from frame to owner.
+    // bug: 25
     #[test]
     fn threat_25_the_table_agrees_with_a_map(ops in proptest::collection::vec(op(), 1..40), room in 0..5usize) {
         let mut storage = Storage::new(4, room);

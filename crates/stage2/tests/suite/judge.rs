@@ -46,6 +46,7 @@ fn the_right_order_passes() {
     fake.assert_quiet();
 }
 
+// bug: 9
 #[test]
 fn valid_to_valid_is_noted() {
     let fake = with_block(false);
@@ -53,6 +54,7 @@ fn valid_to_valid_is_noted() {
     assert!(verdict(&fake).contains("without a break"));
 }
 
+// bug: 21
 #[test]
 fn each_missing_step_is_noted() {
     for missing in 0..6 {
@@ -101,6 +103,7 @@ fn another_address_or_level_is_noted() {
     }
 }
 
+// bug: 10
 #[test]
 fn no_level_hint_is_as_good_as_the_right_one() {
     let fake = with_block(false);
@@ -147,6 +150,7 @@ fn cache_maintenance_of_anything_but_a_gone_leaf_is_noted() {
     }
 }
 
+// bug: 17
 #[test]
 fn once_is_not_enough_under_the_erratum() {
     let fake = with_block(true);

@@ -8,6 +8,7 @@ use stage2::fake::TABLES;
 
 const SIZES: [u8; 9] = [32, 36, 39, 40, 41, 42, 43, 44, 48];
 
+// bug: 2
 #[test]
 fn threat_02_at_or_beyond_the_ipa_size_there_is_nothing() {
     for bits in SIZES {
@@ -24,6 +25,7 @@ fn threat_02_at_or_beyond_the_ipa_size_there_is_nothing() {
     }
 }
 
+// bug: 2
 #[test]
 fn threat_02_no_alias_through_unused_top_bits() {
     for bits in SIZES {
@@ -40,6 +42,7 @@ fn threat_02_no_alias_through_unused_top_bits() {
 }
 
 /// Concatenated root pages are one table: the first and last page behind each of them.
+// bug: 3
 #[test]
 fn threat_03_every_page_of_a_concatenated_root_is_reached() {
     for (bits, pages) in [(39, 1u64), (40, 2), (41, 4), (42, 8), (43, 16)] {
@@ -63,6 +66,7 @@ fn threat_03_every_page_of_a_concatenated_root_is_reached() {
     }
 }
 
+// bug: 8
 #[test]
 fn threat_08_a_walk_ends_at_the_level_where_the_entry_stands() {
     let bench = Bench::new(48, 16);

@@ -19,6 +19,7 @@ fn blocks_wherever_alignment_allows() {
 }
 
 /// Gathered from 2 MiB pieces: the IPA is 1 GiB aligned, the memory is not.
+// bug: 7
 #[test]
 fn alignment_of_the_output_limits_the_block() {
     let bench = Bench::roomy();
@@ -48,6 +49,7 @@ fn every_attribute_comes_back() {
     }
 }
 
+// bug: 6
 #[test]
 fn threat_06_nothing_is_mapped_over_silently() {
     let bench = Bench::roomy();
@@ -66,6 +68,7 @@ fn threat_06_nothing_is_mapped_over_silently() {
     assert_eq!(bench.fake().take_events(), []);
 }
 
+// bug: 6
 #[test]
 fn threat_06_a_page_inside_a_block_is_not_mapped_over() {
     let bench = Bench::with_ram(GIB);
@@ -96,6 +99,7 @@ fn declared_pages_are_mapped_over_only_where_asked() {
 }
 
 /// THREATS 2a 25: one kind of handing over must not be undone as another.
+// bug: 25
 #[test]
 fn threat_25_memory_comes_back_only_from_whom_it_was_given_to() {
     let bench = Bench::with_ram(MIB2);
@@ -111,6 +115,7 @@ fn threat_25_memory_comes_back_only_from_whom_it_was_given_to() {
     bench.quiet();
 }
 
+// bug: 23
 #[test]
 fn threat_23_a_range_that_straddles_something_is_refused_whole() {
     let bench = Bench::roomy();
@@ -129,6 +134,7 @@ fn threat_23_a_range_that_straddles_something_is_refused_whole() {
     assert_eq!(bench.fake().snapshot(), before);
 }
 
+// bug: 29
 #[test]
 fn threat_29_ranges_that_are_none_are_refused() {
     let bench = Bench::new(40, 8);
@@ -183,6 +189,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// What is mapped translates, page by page, and nothing else does.
+    // bug: 7
     #[test]
     fn a_mapping_is_exactly_what_was_asked_for(
         page in 0..1u64 << 19,

@@ -86,6 +86,7 @@ impl Tlb for Threads {
 }
 
 /// THREATS 2a 22: lookups beside a writer, in threads.
+// bug: 22
 #[test]
 fn threat_22_readers_see_old_or_new_and_nothing_else() {
     const BASE: u64 = 0x1000_0000;
@@ -138,6 +139,7 @@ fn threat_22_readers_see_old_or_new_and_nothing_else() {
 }
 
 /// THREATS E2: two vCPUs declare in the same new area: one table, no leak, both declared.
+// bug: 10 22
 #[test]
 fn two_writers_make_one_table() {
     let bench = Bench::roomy();

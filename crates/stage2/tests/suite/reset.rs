@@ -27,6 +27,7 @@ fn is_memory(entry: &Entry) -> bool {
     matches!(entry, Entry::Leaf { attr: Attr::Ram | Attr::Rom, .. })
 }
 
+// bug: 7
 #[test]
 fn reset_keeps_memory_and_nothing_else() {
     for bits in [36, 39, 40, 43, 44, 48] {
@@ -76,6 +77,7 @@ fn the_pool_is_the_same_after_every_life() {
 }
 
 /// THREATS 2a 21: no page goes back before VMALLS12E1IS is complete; the judge notes any touch of it.
+// bug: 21
 #[test]
 fn threat_21_tables_are_not_touched_before_the_vmid_is_invalidated() {
     let bench = lived_in(40);
@@ -139,6 +141,7 @@ fn release_gives_every_table_back() {
 }
 
 /// THREATS 2a 19: nothing is added to a dying VM.
+// bug: 19
 #[test]
 fn threat_19_after_release_everything_is_refused() {
     let bench = lived_in(40);

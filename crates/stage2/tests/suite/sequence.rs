@@ -48,6 +48,7 @@ fn removing_a_page() {
 }
 
 /// THREATS 2a 5: the invalidation is of the old block, from its base, at its level.
+// bug: 5
 #[test]
 fn threat_05_a_split_invalidates_the_block_from_its_base() {
     let bench = Bench::with_ram(GIB);
@@ -67,6 +68,7 @@ fn threat_05_a_split_invalidates_the_block_from_its_base() {
 }
 
 /// THREATS 2a 9: the break writes `locked`, never nothing: a reader must not take the block for gone.
+// bug: 9
 #[test]
 fn threat_09_a_split_breaks_with_locked_before_it_makes() {
     let bench = Bench::with_ram(GIB);
@@ -81,6 +83,7 @@ fn threat_09_a_split_breaks_with_locked_before_it_makes() {
 }
 
 /// Leaves removed by one call share barriers and the stage-1 invalidation.
+// bug: 13
 #[test]
 fn removing_two_blocks_at_once() {
     let bench = Bench::with_ram(2 * MIB2);
@@ -103,6 +106,7 @@ fn removing_two_blocks_at_once() {
 }
 
 /// THREATS 2a 17 (CVE-2025-10263 and older errata): TLBI and DSB twice, on every path.
+// bug: 17
 #[test]
 fn threat_17_the_erratum_repeats_every_invalidation() {
     let fake = Fake::with_errata(fake::geometry(40), 16, true);
@@ -139,6 +143,7 @@ fn threat_17_the_erratum_repeats_every_invalidation() {
 }
 
 /// THREATS 2a 10: a level hint is that of the entry removed, for each size of leaf.
+// bug: 10
 #[test]
 fn threat_10_the_level_hint_is_the_leafs() {
     for (size, level) in [(GIB, 1), (MIB2, 2), (KIB4, 3)] {

@@ -6,6 +6,7 @@ use arch::{Ipa, Pa};
 
 /// Patch 2, "Don't issue CMOs when the physical address is invalid": an annotation's bits can look
 /// like a cacheable, executable leaf at a bogus address; none of them is ever cleaned.
+// bug: 31
 #[test]
 fn patch_02_no_cache_maintenance_on_an_annotation() {
     let bench = Bench::with_ram(MIB2);
@@ -84,6 +85,7 @@ fn patch_03_annotate_survives_its_neighbours() {
 
 /// Patch 6, "Force a full unmap on vcpu reinit": what the former life declared is not there in the
 /// next, wherever it stood. (The series itself unmapped only where RAM is, so notes survived.)
+// bug: 31
 #[test]
 fn patch_06_nothing_survives_a_reset() {
     let bench = Bench::with_ram(GIB);

@@ -13,6 +13,7 @@ fn a_block_goes_and_leaves_the_annotation_at_its_level() {
 }
 
 /// THREATS 2a 1: nothing of a removed leaf stays readable in what is left, not its PA, not its bits.
+// bug: 1
 #[test]
 fn threat_01_what_is_left_has_nothing_of_the_old_leaf() {
     for leave in [Annotation::Empty, Annotation::Owner(0), Annotation::Owner(0xffff)] {
@@ -40,6 +41,7 @@ fn threat_01_what_is_left_has_nothing_of_the_old_leaf() {
     }
 }
 
+// bug: 11
 #[test]
 fn threat_11_giving_a_page_away_keeps_the_other_511() {
     let bench = Bench::with_ram(GIB);
@@ -83,6 +85,7 @@ fn a_range_cuts_blocks_at_both_ends_and_nowhere_else() {
     bench.quiet();
 }
 
+// bug: 13
 #[test]
 fn more_leaves_than_a_batch_holds() {
     let bench = Bench::roomy();
@@ -117,6 +120,7 @@ fn what_is_not_mapped_cannot_be_unmapped() {
 }
 
 /// THREATS 2a 14, 15: ranges at the very end of the IPA space and of the PA space.
+// bug: 14 15
 #[test]
 fn threat_14_15_the_last_page_is_invalidated_and_cleaned() {
     for bits in [32, 36, 39, 40, 44, 48] {
@@ -139,6 +143,7 @@ fn threat_14_15_the_last_page_is_invalidated_and_cleaned() {
 
 /// THREATS 2a 78: the old owner's dirty lines are cleaned after its TLB entries are gone, and before
 /// the call returns, so before anybody else gets the page.
+// bug: 78
 #[test]
 fn threat_78_memory_is_cleaned_after_the_tlb_and_before_the_return() {
     for attr in [Attr::Ram, Attr::Rom] {

@@ -2,7 +2,7 @@
 //! The table of accesses of docs/abi.md, cell by cell, in both dialects.
 
 use crate::common::*;
-use arch::{AbortKind, Exit, Fault, FaultKind, InstructionAbort, Ipa, Va, Width};
+use arch::{AbortKind, DataAbort, Exit, Fault, FaultKind, InstructionAbort, Ipa, Va, Width};
 use mmio_guard::Dialect;
 use vm::{Abort, Outcome, Reason};
 
@@ -71,6 +71,7 @@ fn row(ipa: u64, also: Option<u64>, exit: impl Fn(bool) -> Exit, want: [Got; 3])
     });
 }
 
+// bug: 42
 #[test]
 fn device_with_syndrome_is_served_unless_undeclared() {
     for ipa in [GICD, GICD + 0x100, GICR + 8, UART, UART + 0x18, TEST, TEST + 0x800] {
@@ -79,6 +80,7 @@ fn device_with_syndrome_is_served_unless_undeclared() {
     }
 }
 
+// bug: 42
 #[test]
 fn nothing_behind_the_page_is_no_device_unless_undeclared() {
     for ipa in [VOID, 0, 0xff_ffff_f000, UART + 0x1000, GICR + 2 * 0x2_0000] {
@@ -88,6 +90,7 @@ fn nothing_behind_the_page_is_no_device_unless_undeclared() {
     }
 }
 
+// bug: 32 43
 #[test]
 fn without_syndrome_nothing_is_served() {
     for ipa in [UART, GICD + 4, TEST + 0x800, VOID] {
@@ -112,6 +115,7 @@ fn crossing_into_another_page_is_never_served() {
     }
 }
 
+// bug: 32
 #[test]
 fn crossing_names_the_page_that_is_not_declared() {
     let mut rig = rig(ENFORCE, Dialect::Pkvm);
@@ -163,6 +167,7 @@ fn beyond_the_ipa_size_is_never_declared() {
     }
 }
 
+// bug: 47
 #[test]
 fn fetch_outside_memory_is_aborted_whatever_is_declared() {
     everywhere(&[OFF, ENROL, ENFORCE], |rig, policy, dialect| {
@@ -199,6 +204,7 @@ fn walk(ipa: u64, kind: FaultKind) -> Exit {
     })
 }
 
+// bug: 37
 #[test]
 fn walk_outside_memory_is_aborted_as_a_walk() {
     everywhere(&[OFF, ENROL, ENFORCE], |rig, _, dialect| {
@@ -216,12 +222,32 @@ fn walk_outside_memory_is_aborted_as_a_walk() {
     });
 }
 
+// bug: 37
 #[test]
 fn walk_of_a_fetch_is_an_instruction_abort() {
     let mut rig = rig(ENFORCE, Dialect::Pkvm);
     let abort = InstructionAbort { s1ptw: true, ..fetch(VOID) };
     let outcome = rig.exit(0, Exit::InstructionAbort(abort));
     assert_eq!(outcome, Outcome::Abort(Abort { kind: AbortKind::Instruction, walk: true }));
+}
+
+/// What the memory system answered with an error is the guest's own, whatever the tables say of the address.
+// bug: 48
+#[test]
+fn external_aborts_go_back_to_the_guest_and_stop_nothing() {
+    for kind in [FaultKind::External, FaultKind::ExternalOnWalk] {
+        let mut rig = rig(ENFORCE, Dialect::Pkvm);
+        let fault = Fault { kind, level: 0 };
+        for write in [false, true] {
+            let abort = DataAbort { fault, ipa: None, ..data(RAM, Width::B8, write) };
+            assert_eq!(try_access(&mut rig, Exit::DataAbort(abort)), Aborted(Reason::External));
+        }
+        let outcome = rig
+            .exit(0, Exit::InstructionAbort(InstructionAbort { fault, ipa: None, ..fetch(RAM) }));
+        assert!(matches!(outcome, Outcome::Abort(abort) if abort.kind == AbortKind::Instruction));
+        assert!(rig.machine.log().kicked.is_empty());
+        assert_eq!(rig.call(0x8000_0000, [0; 3]), [0x1_0001, 0, 0, 0], "the VM goes on");
+    }
 }
 
 #[test]
@@ -237,6 +263,7 @@ fn walk_in_memory_is_tried_again_unless_it_wants_to_write_rom() {
     assert_eq!(rig.exit(0, walk(0, FaultKind::Permission)), abort);
 }
 
+// bug: 38
 #[test]
 fn cache_maintenance_outside_memory_is_stepped_over() {
     everywhere(&[OFF, ENROL, ENFORCE], |rig, _, dialect| {
@@ -265,6 +292,7 @@ fn permission(ipa: Option<u64>, va: u64, write: bool) -> arch::DataAbort {
     }
 }
 
+// bug: 34
 #[test]
 fn store_to_rom_asks_for_the_ipa_and_is_aborted_as_read_only() {
     for (policy, dialect) in
@@ -314,6 +342,7 @@ fn an_ipa_that_is_not_known_is_asked_for_whatever_the_fault() {
     assert_eq!(rig.vm.counts(), vm::Counts::default(), "not judged, so not counted");
 }
 
+// bug: 46
 #[test]
 fn an_access_to_ram_that_is_mapped_is_tried_again() {
     everywhere(&[OFF, ENROL, ENFORCE], |rig, _, _| {
@@ -339,6 +368,7 @@ fn a_locked_entry_is_tried_again() {
     assert_eq!(rig.exit(0, walk(VOID, FaultKind::Translation)), Outcome::Resume);
 }
 
+// bug: 46
 #[test]
 fn memory_that_was_given_away_is_aborted_and_not_refused() {
     let mut rig = rig(ENFORCE, Dialect::Pkvm);
@@ -379,6 +409,7 @@ fn what_the_machine_answered_goes_back_to_the_guest() {
     }
 }
 
+// bug: 41
 #[test]
 fn a_device_error_is_an_abort_and_not_a_refusal() {
     let mut rig = rig(ENFORCE, Dialect::Pkvm);
@@ -414,6 +445,7 @@ fn a_refusal_says_everything() {
     assert_eq!(rig.vcpus[0].refusal.width, None, "no syndrome, no size");
 }
 
+// bug: 42 44
 #[test]
 fn what_is_refused_reaches_no_device() {
     let mut rig = rig(ENFORCE, Dialect::Pkvm);

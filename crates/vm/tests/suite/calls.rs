@@ -161,6 +161,7 @@ fn map_outside_the_allow_list_fails() {
     }
 }
 
+// bug: 32 63
 #[test]
 fn map_with_an_empty_pool_fails_and_leaves_the_rest() {
     for dialect in [Dialect::Pkvm, Dialect::Series] {
@@ -195,6 +196,7 @@ fn map_keeps_the_hint_and_judges_nothing_by_it() {
     }
 }
 
+// bug: 32
 #[test]
 fn unmap_really_undeclares() {
     everywhere(&[ENROL, ENFORCE], |rig, _, dialect| {
@@ -318,6 +320,7 @@ fn range_map_stops_before_what_it_cannot_do() {
     assert_eq!(rig.call(RANGE_MAP, [RAM + RAM_SIZE, 1, 0]), [0, 1, 0, 0]);
 }
 
+// bug: 23
 #[test]
 fn range_map_stops_at_the_edge_of_what_is_allowed() {
     let allow = vec![range(VOID, 0x4000)];
@@ -332,6 +335,7 @@ fn range_map_stops_at_the_edge_of_what_is_allowed() {
     );
 }
 
+// bug: 60
 #[test]
 fn a_range_writes_at_most_512_descriptors_a_call() {
     let mut rig = rig(ENFORCE, Dialect::Pkvm);
@@ -373,6 +377,7 @@ fn range_calls_do_not_exist_in_series() {
     }
 }
 
+// bug: 25
 #[test]
 fn share_and_unshare() {
     for policy in [ENROL, ENFORCE] {
@@ -427,6 +432,7 @@ fn sharing_leaves_stage_2_alone() {
     assert!(rig.machine.fake.take_events().is_empty());
 }
 
+// bug: 30
 #[test]
 fn relinquish_wipes_in_place() {
     let mut rig = rig(ENFORCE, Dialect::Pkvm);
@@ -512,6 +518,7 @@ fn a_call_is_the_vms_whichever_vcpu_makes_it() {
     });
 }
 
+// bug: 65
 #[test]
 fn every_call_zeroes_what_it_does_not_answer() {
     everywhere(&[OFF, ENROL, ENFORCE], |rig, _, _| {
@@ -523,6 +530,7 @@ fn every_call_zeroes_what_it_does_not_answer() {
     });
 }
 
+// bug: 65
 #[test]
 fn smc_is_answered_like_hvc_and_stepped_over() {
     for (id, x1, want) in [

@@ -381,6 +381,7 @@ fn gic_every_word_of_its_frames_survives() {
     }
 }
 
+// bug: 40
 #[test]
 fn loads_are_extended_as_the_syndrome_says() {
     for (width, sign_extend, sixty_four, want) in [
@@ -404,6 +405,7 @@ fn loads_are_extended_as_the_syndrome_says() {
     }
 }
 
+// bug: 39
 #[test]
 fn xzr_stores_zero_and_drops_loads() {
     let mut rig = open();
@@ -436,6 +438,7 @@ fn xzr_stores_zero_and_drops_loads() {
     assert_eq!(rig.read(TEST + 0x20, Width::B8), Ok(0));
 }
 
+// bug: 41
 #[test]
 fn a_16_bit_instruction_is_stepped_over_as_one() {
     let mut rig = open();

@@ -117,6 +117,7 @@ fn stop_from_outside_with_nobody_on_parks_at_once() {
     assert_eq!(rig.vm.stop(&rig.order, StopReason::Failure, None), None);
 }
 
+// bug: 67
 #[test]
 fn a_new_life_starts_with_vcpu_0_and_clean_registers() {
     let mut rig = fresh(2);
@@ -160,6 +161,7 @@ fn stop_lines() {
     assert!(line(StopReason::SError).starts_with("guest: stopped (SError): "));
 }
 
+// bug: 67
 #[test]
 fn e4_one_target_three_callers() {
     for _ in 0..300 {
@@ -198,6 +200,7 @@ fn e4_one_target_three_callers() {
     }
 }
 
+// bug: 67
 #[test]
 fn e5_cpu_on_against_cpu_off() {
     for _ in 0..60 {
@@ -287,6 +290,7 @@ fn vcpus_that_all_stop_at_once_agree_on_a_reason() {
     }
 }
 
+// bug: 10
 #[test]
 fn e2_two_vcpus_declare_the_same_new_area() {
     for round in 0..200_u64 {
@@ -314,6 +318,7 @@ fn e2_two_vcpus_declare_the_same_new_area() {
     }
 }
 
+// bug: 64
 #[test]
 fn e9_two_vcpus_share_the_same_page() {
     for _ in 0..200 {

@@ -154,6 +154,7 @@ fn presets_are_declared_before_the_first_instruction_whatever_is_allowed() {
     }
 }
 
+// bug: 85
 #[test]
 fn presets_that_find_no_tables_stop_the_vm_before_it_starts() {
     let config = Config { pool: 1, preset: vec![range(VOID, 0x1000)], ..Config::default() };

@@ -123,6 +123,7 @@ fn cpu_on_starts_a_vcpu_at_its_entry() {
     assert!(!rig.vm.take_start(&mut rig.vcpus[1]), "once");
 }
 
+// bug: 66
 #[test]
 fn cpu_on_error_codes() {
     let mut rig = rig(OFF, Dialect::Pkvm);

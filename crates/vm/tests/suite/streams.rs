@@ -421,6 +421,7 @@ proptest! {
         prop_assert_eq!(&a.output, &b.output);
     }
 
+    // bug: 53 60
     #[test]
     fn nothing_a_guest_does_panics_or_stops_anything_but_itself(
         exits in proptest::collection::vec((any_exit(), any_id(), any::<[u64; 6]>()), 1..60),
@@ -466,6 +467,7 @@ fn the_short_way_is_taken_by_what_is_frequent() {
     assert_eq!(rig.went_slow, 0);
 }
 
+// bug: 35
 #[test]
 fn the_short_way_does_not_believe_hpfar_under_erratum_834220() {
     let errata = arch::Errata { hpfar_unknown_on_translation: true, ..arch::Errata::NONE };

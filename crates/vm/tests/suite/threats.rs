@@ -15,6 +15,7 @@ fn a1_map_unaligned() {
     });
 }
 
+// bug: 2
 #[test]
 fn a2_map_at_the_edges_of_the_ipa_space() {
     for bits in [32, 36, 40, 42, 48] {
@@ -27,6 +28,7 @@ fn a2_map_at_the_edges_of_the_ipa_space() {
     }
 }
 
+// bug: 32 63
 #[test]
 fn a3_range_of_nothing() {
     let mut rig = rig(ENFORCE, Dialect::Pkvm);
@@ -34,6 +36,7 @@ fn a3_range_of_nothing() {
     rig.fails(RANGE_UNMAP, [VOID, 0, 0], INVALID);
 }
 
+// bug: 24 29 32
 #[test]
 fn a4_range_that_wraps_or_ends_beyond() {
     let mut rig = rig(ENFORCE, Dialect::Pkvm);
@@ -43,6 +46,7 @@ fn a4_range_that_wraps_or_ends_beyond() {
     }
 }
 
+// bug: 24 60
 #[test]
 fn a5_absurd_counts_in_bounded_work() {
     let mut rig = rig(ENFORCE, Dialect::Pkvm);
@@ -58,6 +62,7 @@ fn a5_absurd_counts_in_bounded_work() {
     assert!(rig.machine.fake.take_stores() <= 512 + 6 * 512, "descriptors and six tables at most");
 }
 
+// bug: 23
 #[test]
 fn a6_range_from_mmio_into_ram() {
     let mut rig = rig(ENFORCE, Dialect::Pkvm);
@@ -88,6 +93,7 @@ fn a7_long_range_in_several_calls() {
     assert_eq!(rig.read(start + (total << 12), Width::B4), Err(Reason::Undeclared));
 }
 
+// bug: 32
 #[test]
 fn a8_third_argument_and_garbage() {
     let mut rig = rig(ENFORCE, Dialect::Pkvm);
@@ -167,6 +173,7 @@ fn a14_smc_is_the_same_service() {
     assert!(rig.vm.guard().active());
 }
 
+// bug: 65
 #[test]
 fn a15_x4_to_x30_are_preserved_by_every_id() {
     // `call` checks that for each call; here for one of each kind, those that fail included.
@@ -231,6 +238,7 @@ fn a20_unmap_of_what_was_never_declared() {
     assert_eq!(rig.snapshot(), before);
 }
 
+// bug: 64
 #[test]
 fn a21_one_page_in_two_roles() {
     let mut rig = rig(ENFORCE, Dialect::Pkvm);
@@ -351,6 +359,7 @@ fn b11_map_and_unmap_over_and_over() {
     });
 }
 
+// bug: 31
 #[test]
 fn b13_reset_clears_the_guard_and_every_note() {
     for policy in [ENROL, ENFORCE] {
@@ -422,6 +431,7 @@ fn b16_a_second_kernel_that_never_enrols_is_still_guarded() {
     assert_eq!(rig.read(UART, Width::B4), Err(Reason::Undeclared));
 }
 
+// bug: 67
 #[test]
 fn g1_many_lives() {
     let preset = vec![range(UART, 0x1000)];

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The image itself: what its instructions must be, wherever QEMU would not notice.
+
+use std::fs;
+
+use xtask::elf;
+
+use crate::lab::{Checked, Lab};
+
+cases![
+    vttbr_is_in_effect_before_an_invalidation,
+    el2_starts_with_no_translation_of_a_guest,
+    nothing_is_speculated_past_an_eret,
+    the_guests_list_is_that_of_its_sources,
+];
+
+// Encodings: Arm ARM C5.5, C6.2; the register operand is the low five bits.
+const ISB: u32 = 0xd503_3fdf;
+const DSB_NSH: u32 = 0xd503_379f;
+const SB: u32 = 0xd503_30ff;
+const ERET: u32 = 0xd69f_03e0;
+const MSR_VTTBR_EL2: u32 = 0xd51c_2100;
+const TLBI_ALLE1: u32 = 0xd50c_879f;
+const REGISTER: u32 = 0x1f;
+
+/// Whether `word` is a TLBI of any kind: SYS with CRn = 8.
+fn is_tlbi(word: u32) -> bool {
+    word & 0xfff8_f000 == 0xd508_8000
+}
+
+/// Whether `word` leaves its function or goes elsewhere for good: RET, BR, B, ERET.
+fn ends(word: u32) -> bool {
+    word & 0xffff_fc1f == 0xd65f_0000
+        || word & 0xffff_fc1f == 0xd61f_0000
+        || word & 0xfc00_0000 == 0x1400_0000
+        || word == ERET
+}
+
+fn text(lab: &Lab) -> Result<Vec<u32>, String> {
+    let bytes = fs::read(&lab.images.hypervisor_elf).map_err(|error| error.to_string())?;
+    let words = elf::text(&bytes).map_err(|error| error.to_string())?;
+    // Fewer would be another file, or a section that was not found.
+    if words.len() < 10_000 {
+        return Err(format!("only {} instructions", words.len()));
+    }
+    Ok(words)
+}
+
+/// After each write of VTTBR_EL2 the next barrier is an ISB, before any TLBI and before the function ends.
+// bug: 16
+fn vttbr_is_in_effect_before_an_invalidation(lab: &Lab) -> Checked {
+    let words = text(lab)?;
+    let mut writes = 0;
+    for (at, word) in words.iter().enumerate() {
+        if word & !REGISTER != MSR_VTTBR_EL2 {
+            continue;
+        }
+        writes += 1;
+        let rest = words.get(at + 1..).unwrap_or_default();
+        let first = rest.iter().find(|word| **word == ISB || is_tlbi(**word) || ends(**word));
+        if first != Some(&ISB) {
+            return Err(format!("no ISB behind MSR VTTBR_EL2 at text+{:#x}", at * 4));
+        }
+    }
+    // One to enter a vCPU, two around an invalidation for another VM.
+    if writes < 3 { Err(format!("only {writes} writes of VTTBR_EL2")) } else { Ok(()) }
+}
+
+/// What a former EL2 left in the TLB under a VMID must not be believed: ALLE1 before the first guest, on each CPU.
+// bug: 16
+fn el2_starts_with_no_translation_of_a_guest(lab: &Lab) -> Checked {
+    let words = text(lab)?;
+    match words.iter().filter(|word| **word == TLBI_ALLE1).count() {
+        0 => Err("no TLBI ALLE1".into()),
+        _ => Ok(()),
+    }
+}
+
+/// Straight-line speculation: an ERET is followed by a barrier that stops it.
+// bug: 73
+fn nothing_is_speculated_past_an_eret(lab: &Lab) -> Checked {
+    let words = text(lab)?;
+    let mut erets = 0;
+    for (at, _) in words.iter().enumerate().filter(|(_, word)| **word == ERET) {
+        erets += 1;
+        let behind = (words.get(at + 1), words.get(at + 2));
+        if behind.0 != Some(&SB) && behind != (Some(&DSB_NSH), Some(&ISB)) {
+            return Err(format!("no barrier behind the ERET at text+{:#x}", at * 4));
+        }
+    }
+    if erets == 0 { Err("no ERET at all".into()) } else { Ok(()) }
+}
+
+/// The catalogue reads the stub's tables in its sources; it must see what the stub has.
+fn the_guests_list_is_that_of_its_sources(lab: &Lab) -> Checked {
+    let listed = xtask::stub::list(&lab.images.guest_stub).map_err(|error| error.to_string())?;
+    let mut listed: Vec<String> = listed.into_iter().map(|test| test.name).collect();
+    listed.sort();
+    let registry = xtask::catalogue::Registry::collect(&xtask::paths::root())
+        .map_err(|error| error.to_string())?;
+    let read = registry.guest_tests();
+    if listed.iter().map(String::as_str).eq(read.iter().copied()) {
+        Ok(())
+    } else {
+        Err(format!("the stub lists {} tests, its sources {}", listed.len(), read.len()))
+    }
+}
