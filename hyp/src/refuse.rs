@@ -4,10 +4,6 @@
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use dtoolkit::fdt::Fdt;
-use dtoolkit::standard::NodeStandard;
-use dtoolkit::{Node, Property};
-
 /// Why the image did not start; a text for a debugger (`x/s &boot_refusal`). Empty while all is well.
 #[unsafe(no_mangle)]
 pub static boot_refusal: [AtomicU8; 128] = [const { AtomicU8::new(0) }; 128];
@@ -115,25 +111,6 @@ fn early_console(tree: usize) -> Option<Early> {
         }
         core::slice::from_raw_parts(tree as *const u8, size)
     };
-    pl011(tree).map(Early)
-}
-
-/// Address of the PL011 that stdout-path names, directly or by an alias. The board description of the platform crate
-/// allocates, which needs atomics and so the MMU; here it is off.
-fn pl011(tree: &[u8]) -> Option<u64> {
-    let tree = Fdt::new(tree).ok()?;
-    let chosen = tree.root().child("chosen")?;
-    let path = chosen.property("stdout-path")?;
-    let path = path.value_as::<&str>().ok()?;
-    let path = path.split(':').next()?;
-    let node = if path.starts_with('/') {
-        tree.find_node(path)?
-    } else {
-        let alias = tree.root().child("aliases")?.property(path)?;
-        tree.find_node(alias.value_as::<&str>().ok()?)?
-    };
-    if !node.is_compatible("arm,pl011") {
-        return None;
-    }
-    node.reg().ok()??.next()?.address::<u64>().ok()
+    // The board description of the platform crate allocates, which needs atomics and so the MMU.
+    platform::early_pl011(tree).map(|base| Early(base.raw()))
 }

@@ -19,10 +19,10 @@ const MAGIC: u32 = 0xd00d_feed;
 const VERSION: u32 = 17;
 const HEADER_BYTES: usize = 40;
 const TOKEN_BYTES: usize = 4;
-const BEGIN_NODE: u32 = 1;
-const END_NODE: u32 = 2;
-const PROP: u32 = 3;
-const NOP: u32 = 4;
+pub(crate) const BEGIN_NODE: u32 = 1;
+pub(crate) const END_NODE: u32 = 2;
+pub(crate) const PROP: u32 = 3;
+pub(crate) const NOP: u32 = 4;
 const END: u32 = 9;
 
 /// Largest tree: the arm64 boot protocol's own limit.
@@ -64,7 +64,7 @@ struct Entry {
     end: u32,
 }
 
-fn be32(data: &[u8], offset: usize) -> Option<u32> {
+pub(crate) fn be32(data: &[u8], offset: usize) -> Option<u32> {
     let bytes = data.get(offset..)?.first_chunk::<4>()?;
     Some(u32::from_be_bytes(*bytes))
 }
@@ -75,12 +75,12 @@ fn be64(data: &[u8], offset: usize) -> Option<u64> {
 }
 
 /// Rounds up to the next token; offsets are at most [`MAX_TREE_BYTES`] plus a 32-bit length.
-const fn token_aligned(offset: usize) -> usize {
+pub(crate) const fn token_aligned(offset: usize) -> usize {
     offset.saturating_add(TOKEN_BYTES - 1) & !(TOKEN_BYTES - 1)
 }
 
 /// The text from `offset` to its NUL, which must come within [`MAX_NAME`] bytes and the block.
-fn text(data: &[u8], offset: usize) -> Option<&str> {
+pub(crate) fn text(data: &[u8], offset: usize) -> Option<&str> {
     let tail = data.get(offset..)?;
     let len = tail.iter().take(MAX_NAME.saturating_add(1)).position(|byte| *byte == 0)?;
     core::str::from_utf8(tail.get(..len)?).ok()

@@ -48,6 +48,7 @@ mod board;
 mod bus;
 mod chosen;
 mod cpus;
+mod early;
 mod error;
 mod fdt;
 mod gic;
@@ -69,6 +70,7 @@ pub use board::{
     Board, Conduit, Cpu, Gic, Module, ModuleKind, Psci, Reserved, StartMethod, Timer, Uart,
     UartKind,
 };
+pub use early::early_pl011;
 pub use error::{Error, ErrorKind};
 pub use fdt::{MAX_DEPTH, MAX_NODES, MAX_TREE_BYTES, tree_size};
 pub use guest_tree::{GuestHardware, guest_tree};
