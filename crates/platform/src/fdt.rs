@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A flattened device tree, checked whole and indexed in one pass.
 //!
-//! The values of properties are decoded by dtoolkit, and guests' trees are written by it. Its reader
+//! The values of properties are decoded by dtoolkit; guests' trees are written by `fdt_writer`. Its reader
 //! is not used, because a tree of a real board must be read and a lying one survived: it refuses
 //! names of more than 31 characters (Tegra's trees have them), panics on what its validation would
 //! have refused, walks a subtree once for each level above it, and knows no parents, without which

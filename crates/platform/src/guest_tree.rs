@@ -6,6 +6,7 @@
 
 use crate::board::Board;
 use crate::error::{Error, err};
+use crate::fdt_writer::Writer;
 use crate::map::{
     GICC_BASE, GICC_SIZE, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_SIZE, GicVersion, RAM_BASE,
     TREE_SPACE, UART_BASE, UART_SIZE, UART_SPI,
@@ -15,10 +16,9 @@ use crate::vms::VmConfig;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use dtoolkit::ToPropertyValue;
-use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
 const GIC_PHANDLE: u32 = 0x8001;
+/// Of the PL011's clock; those of passed devices come downwards.
 const CLOCK_PHANDLE: u32 = 0x8000;
 const LEVEL_HIGH: u32 = 4;
 /// PPIs of the guest's timers, whatever the board's are: secure, physical, virtual, hypervisor.
@@ -50,25 +50,29 @@ pub fn guest_tree(
     hardware: &GuestHardware,
     seeds: Option<&GuestSeeds>,
 ) -> Result<Vec<u8>, Error> {
-    let mut tree = DeviceTree::new();
-    let root = &mut tree.root;
-    set(root, "interrupt-parent", GIC_PHANDLE);
-    set(root, "model", "Portcullis virtual machine");
-    set(root, "#size-cells", 2_u32);
-    set(root, "#address-cells", 2_u32);
-    set(root, "compatible", &["portcullis,virt", "linux,dummy-virt"][..]);
-    root.add_child(psci());
-    root.add_child(memory(config));
-    root.add_child(uart());
-    root.add_child(gic(config));
-    root.add_child(cpus(config, hardware));
-    root.add_child(timer(config));
-    root.add_child(clock());
-    let mut aliases = DeviceTreeNode::new_unchecked("aliases");
-    set(&mut aliases, "serial0", uart_path().as_str());
-    root.add_child(aliases);
-    root.add_child(chosen(config, seeds));
-    let blob = tree.to_dtb();
+    let mut tree = Writer::default();
+    tree.begin("");
+    tree.cells("interrupt-parent", &[GIC_PHANDLE]);
+    tree.text("model", "Portcullis virtual machine");
+    tree.cells("#size-cells", &[2]);
+    tree.cells("#address-cells", &[2]);
+    tree.text("compatible", "portcullis,virt\0linux,dummy-virt");
+    psci(&mut tree);
+    memory(&mut tree, config);
+    uart(&mut tree);
+    gic(&mut tree, config);
+    cpus(&mut tree, config, hardware);
+    timer(&mut tree, config);
+    tree.begin("apb-pclk");
+    tree.cells("phandle", &[CLOCK_PHANDLE]);
+    tree.text("clock-output-names", "clk24mhz");
+    clock(&mut tree, 24_000_000);
+    tree.begin("aliases");
+    tree.text("serial0", &uart_path());
+    tree.end();
+    chosen(&mut tree, config, seeds);
+    tree.end();
+    let blob = tree.finish();
     if blob.len() as u64 > TREE_SPACE {
         return Err(err!(
             Vm,
@@ -81,132 +85,120 @@ pub fn guest_tree(
     Ok(blob)
 }
 
-fn set(node: &mut DeviceTreeNode, name: &str, value: impl ToPropertyValue) {
-    node.add_property(DeviceTreeProperty::new_unchecked(name, value));
-}
-
-/// A property without a value.
-fn flag(node: &mut DeviceTreeNode, name: &str) {
-    set(node, name, [0_u8; 0]);
-}
-
-/// Numbers of two cells each.
-fn longs(values: &[u64]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_be_bytes()).collect()
-}
-
-fn cells(values: &[u32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_be_bytes()).collect()
+/// `name@address`.
+fn at(name: &str, address: u64) -> String {
+    format!("{name}@{address:x}")
 }
 
 fn uart_path() -> String {
-    format!("/pl011@{UART_BASE:x}")
+    at("/pl011", UART_BASE)
 }
 
-fn psci() -> DeviceTreeNode {
-    let mut node = DeviceTreeNode::new_unchecked("psci");
+fn psci(tree: &mut Writer) {
+    tree.begin("psci");
     // The ids are for who takes it for PSCI 0.1.
-    set(&mut node, "cpu_on", 0xc400_0003_u32);
-    set(&mut node, "cpu_off", 0x8400_0002_u32);
-    set(&mut node, "cpu_suspend", 0xc400_0001_u32);
-    set(&mut node, "method", "hvc");
-    set(&mut node, "compatible", &["arm,psci-1.0", "arm,psci-0.2", "arm,psci"][..]);
-    node
+    tree.cells("cpu_on", &[0xc400_0003]);
+    tree.cells("cpu_off", &[0x8400_0002]);
+    tree.cells("cpu_suspend", &[0xc400_0001]);
+    tree.text("method", "hvc");
+    tree.text("compatible", "arm,psci-1.0\0arm,psci-0.2\0arm,psci");
+    tree.end();
 }
 
-fn memory(config: &VmConfig) -> DeviceTreeNode {
-    let mut node = DeviceTreeNode::new_unchecked(format!("memory@{RAM_BASE:x}"));
-    set(&mut node, "reg", longs(&[RAM_BASE, config.ram_size()]));
-    set(&mut node, "device_type", "memory");
-    node
+fn memory(tree: &mut Writer, config: &VmConfig) {
+    tree.begin(&at("memory", RAM_BASE));
+    tree.longs("reg", &[RAM_BASE, config.ram_size()]);
+    tree.text("device_type", "memory");
+    tree.end();
 }
 
-fn uart() -> DeviceTreeNode {
-    let mut node = DeviceTreeNode::new_unchecked(format!("pl011@{UART_BASE:x}"));
-    set(&mut node, "clock-names", &["uartclk", "apb_pclk"][..]);
-    set(&mut node, "clocks", cells(&[CLOCK_PHANDLE, CLOCK_PHANDLE]));
-    set(&mut node, "interrupts", cells(&[0, UART_SPI, LEVEL_HIGH]));
-    set(&mut node, "reg", longs(&[UART_BASE, UART_SIZE]));
-    set(&mut node, "compatible", &["arm,pl011", "arm,primecell"][..]);
-    node
+fn uart(tree: &mut Writer) {
+    tree.begin(&at("pl011", UART_BASE));
+    tree.text("clock-names", "uartclk\0apb_pclk");
+    tree.cells("clocks", &[CLOCK_PHANDLE, CLOCK_PHANDLE]);
+    tree.cells("interrupts", &[0, UART_SPI, LEVEL_HIGH]);
+    tree.longs("reg", &[UART_BASE, UART_SIZE]);
+    tree.text("compatible", "arm,pl011\0arm,primecell");
+    tree.end();
 }
 
-fn gic(config: &VmConfig) -> DeviceTreeNode {
-    let mut node = DeviceTreeNode::new_unchecked(format!("intc@{GICD_BASE:x}"));
-    set(&mut node, "phandle", GIC_PHANDLE);
+fn gic(tree: &mut Writer, config: &VmConfig) {
+    tree.begin(&at("intc", GICD_BASE));
+    tree.cells("phandle", &[GIC_PHANDLE]);
     match config.gic {
         GicVersion::V2 => {
-            set(&mut node, "reg", longs(&[GICD_BASE, GICD_SIZE, GICC_BASE, GICC_SIZE]));
-            set(&mut node, "compatible", "arm,cortex-a15-gic");
+            tree.longs("reg", &[GICD_BASE, GICD_SIZE, GICC_BASE, GICC_SIZE]);
+            tree.text("compatible", "arm,cortex-a15-gic");
         }
         GicVersion::V3 => {
             // As large as there are redistributors: Linux declares all of it, page by page.
             let size = GICR_SIZE.saturating_mul(config.vcpus as u64);
-            set(&mut node, "reg", longs(&[GICD_BASE, GICD_SIZE, GICR_BASE, size]));
-            set(&mut node, "#redistributor-regions", 1_u32);
-            set(&mut node, "compatible", "arm,gic-v3");
+            tree.longs("reg", &[GICD_BASE, GICD_SIZE, GICR_BASE, size]);
+            tree.cells("#redistributor-regions", &[1]);
+            tree.text("compatible", "arm,gic-v3");
         }
     }
-    flag(&mut node, "ranges");
-    set(&mut node, "#size-cells", 2_u32);
-    set(&mut node, "#address-cells", 2_u32);
-    flag(&mut node, "interrupt-controller");
-    set(&mut node, "#interrupt-cells", 3_u32);
-    node
+    tree.bytes("ranges", &[]);
+    tree.cells("#size-cells", &[2]);
+    tree.cells("#address-cells", &[2]);
+    tree.bytes("interrupt-controller", &[]);
+    tree.cells("#interrupt-cells", &[3]);
+    tree.end();
 }
 
-fn cpus(config: &VmConfig, hardware: &GuestHardware) -> DeviceTreeNode {
-    let mut node = DeviceTreeNode::new_unchecked("cpus");
-    set(&mut node, "#size-cells", 0_u32);
-    set(&mut node, "#address-cells", 1_u32);
-    for index in 0..config.vcpus {
-        let mut cpu = DeviceTreeNode::new_unchecked(format!("cpu@{index:x}"));
+fn cpus(tree: &mut Writer, config: &VmConfig, hardware: &GuestHardware) {
+    tree.begin("cpus");
+    tree.cells("#size-cells", &[0]);
+    tree.cells("#address-cells", &[1]);
+    for index in 0..config.vcpus as u32 {
+        tree.begin(&at("cpu", index.into()));
         // The vCPU's MPIDR: Aff0 is its number.
-        set(&mut cpu, "reg", index as u32);
-        set(&mut cpu, "enable-method", "psci");
-        set(&mut cpu, "compatible", hardware.cpu_compatible.as_str());
-        set(&mut cpu, "device_type", "cpu");
-        node.add_child(cpu);
+        tree.cells("reg", &[index]);
+        tree.text("enable-method", "psci");
+        tree.text("compatible", &hardware.cpu_compatible);
+        tree.text("device_type", "cpu");
+        tree.end();
     }
-    node
+    tree.end();
 }
 
-fn timer(config: &VmConfig) -> DeviceTreeNode {
-    let mut node = DeviceTreeNode::new_unchecked("timer");
+fn timer(tree: &mut Writer, config: &VmConfig) {
+    tree.begin("timer");
     let mask = match config.gic {
         // GICv2's third cell has a mask of CPUs.
         GicVersion::V2 => 1_u32.checked_shl(config.vcpus as u32).unwrap_or(0).wrapping_sub(1) << 8,
         GicVersion::V3 => 0,
     };
-    let interrupts: Vec<u32> =
-        TIMER_PPIS.iter().flat_map(|ppi| [1, *ppi, mask | LEVEL_HIGH]).collect();
-    set(&mut node, "interrupts", cells(&interrupts));
-    flag(&mut node, "always-on");
-    set(&mut node, "compatible", &["arm,armv8-timer", "arm,armv7-timer"][..]);
-    node
+    let [secure, physical, virt, hypervisor] = TIMER_PPIS;
+    let flags = mask | LEVEL_HIGH;
+    tree.cells(
+        "interrupts",
+        &[1, secure, flags, 1, physical, flags, 1, virt, flags, 1, hypervisor, flags],
+    );
+    tree.bytes("always-on", &[]);
+    tree.text("compatible", "arm,armv8-timer\0arm,armv7-timer");
+    tree.end();
 }
 
-fn clock() -> DeviceTreeNode {
-    let mut node = DeviceTreeNode::new_unchecked("apb-pclk");
-    set(&mut node, "phandle", CLOCK_PHANDLE);
-    set(&mut node, "clock-output-names", "clk24mhz");
-    set(&mut node, "clock-frequency", 24_000_000_u32);
-    set(&mut node, "#clock-cells", 0_u32);
-    set(&mut node, "compatible", "fixed-clock");
-    node
+/// The rest of a clock's node.
+fn clock(tree: &mut Writer, frequency: u32) {
+    tree.cells("clock-frequency", &[frequency]);
+    tree.cells("#clock-cells", &[0]);
+    tree.text("compatible", "fixed-clock");
+    tree.end();
 }
 
-fn chosen(config: &VmConfig, seeds: Option<&GuestSeeds>) -> DeviceTreeNode {
-    let mut node = DeviceTreeNode::new_unchecked("chosen");
+fn chosen(tree: &mut Writer, config: &VmConfig, seeds: Option<&GuestSeeds>) {
+    tree.begin("chosen");
     if let Some(ramdisk) = config.placement.ramdisk {
-        set(&mut node, "linux,initrd-end", longs(&[ramdisk.end().raw()]));
-        set(&mut node, "linux,initrd-start", longs(&[ramdisk.start().raw()]));
+        tree.longs("linux,initrd-end", &[ramdisk.end().raw()]);
+        tree.longs("linux,initrd-start", &[ramdisk.start().raw()]);
     }
-    set(&mut node, "bootargs", config.bootargs.as_str());
-    set(&mut node, "stdout-path", uart_path().as_str());
+    tree.text("bootargs", &config.bootargs);
+    tree.text("stdout-path", &uart_path());
     if let Some(seeds) = seeds {
-        set(&mut node, "rng-seed", seeds.rng);
-        set(&mut node, "kaslr-seed", longs(&[seeds.kaslr]));
+        tree.bytes("rng-seed", &seeds.rng);
+        tree.longs("kaslr-seed", &[seeds.kaslr]);
     }
-    node
+    tree.end();
 }

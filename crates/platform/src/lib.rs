@@ -51,6 +51,7 @@ mod cpus;
 mod early;
 mod error;
 mod fdt;
+mod fdt_writer;
 mod gic;
 mod guest_tree;
 mod image;
