@@ -206,6 +206,11 @@ pub fn take() -> Option<u8> {
     UART.get()?.get()
 }
 
+/// Whether the UART can interrupt for input.
+pub fn can_interrupt() -> bool {
+    UART.get().is_some_and(Uart::interrupts)
+}
+
 /// Whether the UART interrupts for as long as input waits in it.
 pub fn interrupt_for_input(on: bool) {
     if let Some(uart) = UART.get() {

@@ -40,7 +40,7 @@ static HELD_BACK: AtomicBool = AtomicBool::new(false);
 pub fn init(uart: Option<&platform::Uart>) {
     let Some(uart) = uart else { return };
     match (gic::get(), uart.intid) {
-        (Some(gic), Some(intid @ 32..gic::SPECIAL)) => {
+        (Some(gic), Some(intid @ 32..gic::SPECIAL)) if console::can_interrupt() => {
             INTID.store(intid, Ordering::Relaxed);
             gic.enable_spi(cpu::current().index.get(), intid);
             console::interrupt_for_input(true);

@@ -56,6 +56,7 @@ extern "C" fn main(tree: usize) -> ! {
     let board = platform::Board::from_tree(tree);
     tree::map(tree, described.as_ref().ok().and_then(Option::as_ref), board.as_ref().ok());
     let described = described.ok().flatten();
+    refuse::keep_console(described.as_ref());
     console::init(described.as_ref().and_then(uart::Uart::new));
     let board = board.unwrap_or_else(|e| refuse::with(format_args!("{e}")));
     log::info!("Portcullis {} at EL2: {}", env!("CARGO_PKG_VERSION"), board.model);

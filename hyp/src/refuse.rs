@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Starts that cannot go on: said on the console where there is one, and in the symbol `boot_refusal` always.
+//! Starts that cannot go on: said on the console where there is one, and in the symbol `boot_refusal` always. Another
+//! symbol, `boot_console`, says which console that is, or why there is none.
 
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU8, Ordering};
@@ -8,11 +9,45 @@ use core::sync::atomic::{AtomicU8, Ordering};
 #[unsafe(no_mangle)]
 pub static boot_refusal: [AtomicU8; 128] = [const { AtomicU8::new(0) }; 128];
 
+/// The console: what drives which node, or why nothing does; a text for a debugger. Empty until the tree has been read.
+#[unsafe(no_mangle)]
+pub static boot_console: [AtomicU8; 128] = [const { AtomicU8::new(0) }; 128];
+
+/// Writes into one of the texts above, as far as it has room: its last byte stays 0.
+struct Kept(core::slice::Iter<'static, AtomicU8>);
+
+impl Kept {
+    fn new(text: &'static [AtomicU8; 128]) -> Self {
+        Self(text[..127].iter())
+    }
+}
+
+impl Write for Kept {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        // Only as many bytes as there are slots.
+        for (byte, slot) in text.bytes().zip(&mut self.0) {
+            slot.store(byte, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
 /// Keeps the reason where a debugger finds it.
 fn keep(reason: &str) {
-    for (slot, byte) in boot_refusal.iter().zip(reason.bytes().take(127)) {
-        slot.store(byte, Ordering::Relaxed);
-    }
+    let _ = Kept::new(&boot_refusal).write_str(reason);
+}
+
+/// Keeps what is known of the console.
+#[inline(never)]
+pub fn keep_console(uart: Option<&platform::Uart>) {
+    let mut text = Kept::new(&boot_console);
+    let _ = match uart {
+        None => text.write_str("none: stdout-path of /chosen leads to no UART"),
+        Some(uart) => match &uart.kind {
+            platform::UartKind::Driven { name, .. } => write!(text, "{name}: {}", uart.path),
+            platform::UartKind::Unknown(name) => write!(text, "none: no driver for {name}"),
+        },
+    };
 }
 
 /// Entered with 0 in x0.
@@ -42,9 +77,7 @@ pub extern "C" fn wrong_el(tree: usize, current: u64) -> ! {
 
 /// A reason found later, with the console up.
 pub fn with(reason: core::fmt::Arguments<'_>) -> ! {
-    let mut text = Text { bytes: [0; 127], used: 0 };
-    let _ = text.write_fmt(reason);
-    keep(core::str::from_utf8(&text.bytes[..text.used]).unwrap_or("refused"));
+    let _ = Kept::new(&boot_refusal).write_fmt(reason);
     log::error!("{reason}");
     crate::console::flush();
     crate::firmware::power_off();
@@ -63,29 +96,12 @@ fn stop() -> ! {
     }
 }
 
-struct Text {
-    bytes: [u8; 127],
-    used: usize,
-}
-
-impl Write for Text {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        for byte in text.bytes() {
-            if let Some(slot) = self.bytes.get_mut(self.used) {
-                *slot = byte;
-                self.used += 1;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// A PL011 found in the tree without allocation or atomics, as the MMU is off.
 struct Early(u64);
 
 impl Write for Early {
     fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        let uart = crate::uart::Uart::Pl011 { base: self.0 };
+        let uart = crate::uart::Uart::at(self.0, platform::PL011);
         for byte in text.bytes() {
             if byte == b'\n' {
                 uart.put(b'\r');

@@ -4,6 +4,7 @@
 use crate::error::Error;
 use crate::fdt::Tree;
 use crate::seed::Seeds;
+use crate::uart::UartDriver;
 use crate::{chosen, cpus, gic, memory, timer, uart};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -172,16 +173,14 @@ pub struct Uart {
 /// Which UART it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UartKind {
-    /// Arm PL011, or SBSA's generic UART, its subset.
-    Pl011,
-    /// 8250 or 16550 and its relatives.
-    Ns16550 {
-        /// Registers are `1 << reg_shift` bytes apart.
-        reg_shift: u8,
-        /// Width of an access in bytes: 1, 2 or 4.
-        io_width: u8,
+    /// One that Portcullis drives.
+    Driven {
+        /// What it is called.
+        name: &'static str,
+        /// How.
+        driver: UartDriver,
     },
-    /// One that Portcullis does not drive: the first `compatible` of its node.
+    /// One that it does not drive: the first `compatible` of its node.
     Unknown(String),
 }
 

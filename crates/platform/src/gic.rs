@@ -30,6 +30,12 @@ pub(crate) fn is_gic(node: &Node<'_>) -> bool {
     node.is_compatible(&V3) || node.is_compatible(&V2)
 }
 
+/// Whether it is a GIC that can serve an EL2: a GICv3, or a GICv2 with GICH and GICV.
+pub(crate) fn serves_el2(node: &Node<'_>) -> bool {
+    let frames = || bus::reg(node).map_or(0, |regs| regs.len());
+    node.is_compatible(&V3) || node.is_compatible(&V2) && frames() >= 4
+}
+
 /// The first enabled GIC of the tree.
 pub(crate) fn gic(tree: &Tree<'_>) -> Result<Gic, Error> {
     if let Some(node) = tree.compatible(&V3).next() {
@@ -78,11 +84,29 @@ fn v2(tree: &Tree<'_>, node: &Node<'_>) -> Result<Gic, Error> {
     }
     Ok(Gic::V2 {
         gicd: frame(node, "GICD", regs.first(), PAGE_SIZE, PAGE_SIZE)?,
-        gicc: frame(node, "GICC", regs.get(1), PAGE_SIZE, PAGE_SIZE)?,
+        gicc: cpu_interface(node, "GICC", regs.get(1))?,
         gich: frame(node, "GICH", regs.get(2), 0x200, 4)?,
-        gicv: frame(node, "GICV", regs.get(3), PAGE_SIZE, PAGE_SIZE)?,
+        gicv: cpu_interface(node, "GICV", regs.get(3))?,
         maintenance: interrupt::intids(tree, node)?.first().copied().flatten(),
     })
+}
+
+/// Where the two pages of a CPU interface stand beside one another: DIR is in the second.
+///
+/// Systems for pages of 64 KiB repeat each page through 64 KiB: then the last of the first and the first of the second are
+/// neighbours (arm,gic.yaml says it by a reg of 128 KiB).
+fn cpu_interface(
+    node: &Node<'_>,
+    what: &str,
+    range: Option<&Range<Pa>>,
+) -> Result<Range<Pa>, Error> {
+    let whole = frame(node, what, range, PAGE_SIZE.saturating_mul(2), PAGE_SIZE)?;
+    if whole.size() != 0x2_0000 {
+        return Ok(whole);
+    }
+    // Inside `whole`.
+    let start = Pa::new(whole.start().raw().saturating_add(0xf000));
+    Ok(Range::<Pa>::new(start, 0x2000).unwrap_or(whole))
 }
 
 fn v3(tree: &Tree<'_>, node: &Node<'_>) -> Result<Gic, Error> {

@@ -3,6 +3,7 @@
 //!
 //! # Key types
 //! - [`Board`]: RAM, reservations, CPUs, GIC, timer, console and modules of the machine.
+//! - [`Survey`]: what each part of a board's tree gives, for who judges one without the board.
 //! - [`VmConfig`]: one VM, made from a kernel module and its `vm.` words by [`vms`].
 //! - [`guest_tree`]: the device tree of a VM.
 //! - [`MemoryMap`]: what stands where in a VM; [`ImageHeader`]: what a kernel image asks for.
@@ -62,6 +63,7 @@ mod memory;
 mod number;
 mod seed;
 mod sort;
+mod survey;
 mod timer;
 mod uart;
 mod vms;
@@ -83,6 +85,8 @@ pub use map::{
     UART_SPI,
 };
 pub use seed::{GuestSeeds, Seeds};
+pub use survey::{Survey, SurveyedRam};
+pub use uart::{PL011, UartDriver};
 pub use vms::{
     DEFAULT_IPA_BITS, DEFAULT_MEM, DEFAULT_POOL_PAGES, MAX_BOOTARGS, MAX_VMS, Machine, Occupied,
     VCPUS_PER_CPU, VmConfig, vms,

@@ -13,8 +13,21 @@ use arch::{Pa, Range};
 /// Most banks of RAM before they are joined, and most reservations.
 const MAX_RANGES: usize = 128;
 
-/// The RAM of the machine: sorted, joined where banks touch or overlap, none empty.
+/// The RAM of the machine: at least one bank; sorted, joined where banks touch or overlap, none empty.
 pub(crate) fn ram(tree: &Tree<'_>) -> Result<Vec<Range<Pa>>, Error> {
+    let banks = banks(tree)?;
+    if banks.is_empty() {
+        return Err(err!(
+            Board,
+            "device tree: no node of device_type \"memory\" has any RAM; the firmware must fill in \
+             /memory"
+        ));
+    }
+    Ok(banks)
+}
+
+/// As [`ram`], of a tree that may have none.
+pub(crate) fn banks(tree: &Tree<'_>) -> Result<Vec<Range<Pa>>, Error> {
     let mut banks = Vec::new();
     let cells = Cells::of(&tree.root())?;
     for node in tree.root().children() {
@@ -41,13 +54,6 @@ pub(crate) fn ram(tree: &Tree<'_>) -> Result<Vec<Range<Pa>>, Error> {
             }
             banks.push(bank);
         }
-    }
-    if banks.is_empty() {
-        return Err(err!(
-            Board,
-            "device tree: no node of device_type \"memory\" has any RAM; the firmware must fill in \
-             /memory"
-        ));
     }
     Ok(joined(banks))
 }

@@ -9,12 +9,14 @@ use crate::fdt::Tree;
 use crate::interrupt;
 use alloc::vec::Vec;
 
+/// Names of the generic timer in trees; some arm64 boards call it by its older one.
+const COMPATIBLE: [&str; 2] = ["arm,armv8-timer", "arm,armv7-timer"];
 /// Most names that are looked at.
 const MAX_NAMES: usize = 8;
 
 /// The timer node.
 pub(crate) fn timer(tree: &Tree<'_>) -> Result<Timer, Error> {
-    let Some(node) = tree.compatible(&["arm,armv8-timer"]).next() else {
+    let Some(node) = tree.compatible(&COMPATIBLE).next() else {
         return Err(err!(Board, "device tree: no arm,armv8-timer; name the generic timer's PPIs"));
     };
     let intids = interrupt::intids(tree, &node)?;

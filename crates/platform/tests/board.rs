@@ -6,7 +6,8 @@ mod support;
 
 use arch::{Mpidr, Pa};
 use platform::{
-    Board, Conduit, Gic, ModuleKind, Psci, Reserved, Seeds, StartMethod, Timer, Uart, UartKind,
+    Board, Conduit, Gic, ModuleKind, PL011, Psci, Reserved, Seeds, StartMethod, Survey,
+    SurveyedRam, Timer, Uart, UartDriver, UartKind,
 };
 use support::*;
 
@@ -44,7 +45,7 @@ fn qemu_virt_with_gicv2_is_read_whole() {
     assert_eq!(
         board.uart,
         Some(Uart {
-            kind: UartKind::Pl011,
+            kind: UartKind::Driven { name: "PL011", driver: PL011 },
             registers: pa(0x900_0000, 0x1000),
             intid: Some(33),
             path: "/pl011@9000000".into(),
@@ -152,7 +153,7 @@ fn a_board_with_buses_is_read_whole() {
     assert_eq!(
         board.uart,
         Some(Uart {
-            kind: UartKind::Ns16550 { reg_shift: 2, io_width: 4 },
+            kind: ns16550(0x14, 4, 4),
             registers: pa(0xfe20_5000, 0x100),
             intid: Some(32 + 93),
             path: "/soc/bridge@7e200000/serial@5000".into(),
@@ -200,7 +201,8 @@ fn an_interrupt_that_does_not_go_to_the_gic_has_no_intid() {
     let at = blob.windows(16).position(|window| window == b"serial0:115200n8").unwrap();
     blob[at..at + 7].copy_from_slice(b"serial1");
     let uart = Board::from_tree(&blob).unwrap().uart.unwrap();
-    assert_eq!((uart.kind, uart.intid), (UartKind::Pl011, None));
+    assert_eq!(uart.intid, None);
+    assert_eq!(uart.kind, UartKind::Driven { name: "PL011", driver: PL011 });
     assert_eq!(uart.registers, pa(0xfe20_1000, 0x200));
 }
 
@@ -320,21 +322,110 @@ fn an_interrupt_that_no_gic_has_is_none() {
     assert_eq!(maintenance(&[]), None);
 }
 
+/// A 16550 with its LSR and IER at these offsets.
+fn ns16550(lsr: u16, ier: u16, width: u8) -> UartKind {
+    let driver = UartDriver {
+        send: 0,
+        receive: 0,
+        status: lsr,
+        room: 0x20,
+        room_when_set: true,
+        arrived: 1,
+        arrived_when_set: true,
+        interrupt: Some((ier, 1)),
+        enable: None,
+        width,
+    };
+    UartKind::Driven { name: "16550", driver }
+}
+
+/// virt's console with another `compatible` and properties of one cell.
+fn console(compatible: &[u8], properties: &[(&str, u32)]) -> UartKind {
+    let uart = "/pl011@9000000";
+    let mut blob = with_bytes(VIRT_G2, uart, "compatible", compatible.to_vec());
+    for (name, value) in properties {
+        blob = with_cells(&blob, uart, name, &[*value]);
+    }
+    Board::from_tree(&blob).unwrap().uart.unwrap().kind
+}
+
 #[test]
 fn a_16550_has_bytes_side_by_side_unless_it_says_otherwise() {
-    let kinds = [
-        (&b"ns16550a\0"[..], &[][..], 0, 1),
-        (b"vendor,x\0snps,dw-apb-uart\0", &[("reg-shift", 2)], 2, 1),
-        (b"ns16550\0", &[("reg-io-width", 2)], 0, 2),
-        (b"ns8250\0", &[("reg-shift", 4), ("reg-io-width", 4)], 4, 4),
+    assert_eq!(console(b"ns16550a\0", &[]), ns16550(5, 1, 1));
+    let apb = b"vendor,x\0snps,dw-apb-uart\0";
+    assert_eq!(console(apb, &[("reg-shift", 2)]), ns16550(20, 4, 1));
+    assert_eq!(console(b"ns16550\0", &[("reg-io-width", 2)]), ns16550(5, 1, 2));
+    let wide = [("reg-shift", 4), ("reg-io-width", 4)];
+    assert_eq!(console(b"ns8250\0", &wide), ns16550(80, 16, 4));
+    // Those that never say it.
+    assert_eq!(console(b"ti,j721e-uart\0ti,am654-uart\0", &[]), ns16550(20, 4, 4));
+}
+
+#[test]
+fn every_other_uart_has_the_registers_of_its_manual() {
+    // (send, receive, status, room and when, arrived and when)
+    let all: [(&[u8], [u16; 3], (u32, bool), (u32, bool)); 8] = [
+        (b"arm,pl011\0", [0, 0, 0x18], (0x20, false), (0x10, false)),
+        (b"arm,sbsa-uart\0", [0, 0, 0x18], (0x20, false), (0x10, false)),
+        (b"brcm,bcm2835-aux-uart\0", [0, 0, 0x14], (0x20, true), (1, true)),
+        (b"xlnx,zynqmp-uart\0cdns,uart-r1p12\0", [0x30, 0x30, 0x2c], (0x10, false), (2, false)),
+        (b"fsl,imx8mp-uart\0fsl,imx6q-uart\0", [0x40, 0, 0xb4], (0x10, false), (0x20, false)),
+        (
+            b"fsl,imx93-lpuart\0fsl,imx7ulp-lpuart\0",
+            [0x1c, 0x1c, 0x14],
+            (0x80_0000, true),
+            (0x20_0000, true),
+        ),
+        (b"amlogic,meson-gx-uart\0", [0, 4, 0xc], (0x20_0000, false), (0x10_0000, false)),
+        (b"marvell,armada-3700-uart\0", [4, 0, 0xc], (0x800, false), (0x10, true)),
     ];
-    for (compatible, properties, reg_shift, io_width) in kinds {
-        let uart = "/pl011@9000000";
-        let mut blob = with_bytes(VIRT_G2, uart, "compatible", compatible.to_vec());
-        for (name, value) in properties {
-            blob = with_cells(&blob, uart, name, &[*value]);
-        }
-        let kind = Board::from_tree(&blob).unwrap().uart.unwrap().kind;
-        assert_eq!(kind, UartKind::Ns16550 { reg_shift, io_width });
+    for (compatible, registers, room, arrived) in all {
+        let UartKind::Driven { driver: it, .. } = console(compatible, &[]) else {
+            panic!("{} is not driven", String::from_utf8_lossy(compatible));
+        };
+        assert_eq!([it.send, it.receive, it.status], registers);
+        assert_eq!(
+            ((it.room, it.room_when_set), (it.arrived, it.arrived_when_set)),
+            (room, arrived)
+        );
+        assert_eq!(it.width, 4);
+        // Cadence's CR: TXEN and RXEN. The others are on when the image starts.
+        let cadence = it.status == 0x2c;
+        assert_eq!(it.enable, cadence.then_some((0, 0x14)));
     }
+}
+
+#[test]
+fn pages_of_a_gicv2_that_are_repeated_are_taken_where_they_are_neighbours() {
+    let regs = |gicc: u32, gicv: u32| {
+        let cells = [
+            0, 0x800_0000, 0, 0x1_0000, 0, 0x802_0000, 0, gicc, 0, 0x804_0000, 0, 0x1000, 0,
+            0x806_0000, 0, gicv,
+        ];
+        Board::from_tree(&with_cells(VIRT_G2, "/intc@8000000", "reg", &cells)).unwrap().gic
+    };
+    let Gic::V2 { gicc, gicv, .. } = regs(0x2_0000, 0x2_0000) else { panic!() };
+    assert_eq!((gicc, gicv), (pa(0x802_f000, 0x2000), pa(0x806_f000, 0x2000)));
+    let Gic::V2 { gicc, gicv, .. } = regs(0x2000, 0x1_0000) else { panic!() };
+    assert_eq!((gicc, gicv), (pa(0x802_0000, 0x2000), pa(0x806_0000, 0x1_0000)));
+}
+
+#[test]
+fn a_survey_is_of_a_tree_that_firmware_has_not_filled_in() {
+    let blob = with_cells(VIRT_G2, "/memory@40000000", "reg", &[0, 0x4000_0000, 0, 0]);
+    assert!(Board::from_tree(&blob).is_err());
+    let survey = Survey::of(&blob).unwrap();
+    assert_eq!(survey.ram.as_ref().unwrap(), &SurveyedRam::FilledByFirmware);
+    assert!(survey.refusal().is_none() && survey.has_el2_gic);
+    // As in a whole one.
+    let whole = Survey::of(VIRT_G2).unwrap();
+    assert_eq!(whole.ram.unwrap(), SurveyedRam::Banks(vec![pa(0x4000_0000, 0x4000_0000)]));
+    // What is wrong is said of its part.
+    let survey = Survey::of(&without_node(VIRT_G2, "/", "timer")).unwrap();
+    assert!(survey.gic.is_ok() && survey.timer.is_err());
+    assert!(survey.refusal().unwrap().message().contains("arm,armv8-timer"));
+    // A GICv2 that cannot serve EL2.
+    let two = [0, 0x800_0000, 0, 0x1_0000, 0, 0x801_0000, 0, 0x1_0000];
+    let survey = Survey::of(&with_cells(VIRT_G2, "/intc@8000000", "reg", &two)).unwrap();
+    assert!(!survey.has_el2_gic && survey.refusal().is_some());
 }

@@ -8,8 +8,8 @@ use arch::Mpidr;
 use dtoolkit::fdt::Fdt;
 use dtoolkit::{Node, Property};
 use platform::{
-    Board, Conduit, GicVersion, GuestHardware, GuestSeeds, MAX_BOOTARGS, TREE_SPACE, UartKind,
-    VmConfig, guest_tree,
+    Board, Conduit, GicVersion, GuestHardware, GuestSeeds, MAX_BOOTARGS, PL011, TREE_SPACE,
+    UartKind, VmConfig, guest_tree,
 };
 use proptest::prelude::*;
 use support::*;
@@ -96,7 +96,8 @@ fn assert_round_trip(vm: &VmConfig) {
     assert_eq!((timer.physical, timer.virt, timer.hypervisor), (30, 27, 26));
     assert_eq!(timer.secure_physical, Some(29));
     let uart = board.uart.unwrap();
-    assert_eq!((uart.kind, uart.registers), (UartKind::Pl011, pa(0x900_0000, 0x1000)));
+    assert_eq!(uart.kind, UartKind::Driven { name: "PL011", driver: PL011 });
+    assert_eq!(uart.registers, pa(0x900_0000, 0x1000));
     assert_eq!(uart.intid, Some(33));
     assert_eq!(board.bootargs, vm.bootargs);
     let ramdisk = vm.placement.ramdisk.map(|range| pa(range.start().raw(), range.size()));
