@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! GICv3: distributor and redistributors through arm-gic, CPU and hypervisor interface by system registers.
 
+use alloc::vec::Vec;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -35,7 +36,7 @@ pub struct GicV3 {
     list_registers: usize,
     /// Redistributor of each CPU, by CPU number; 0 where not found.
     redistributors: [AtomicUsize; MAX_CPUS],
-    regions: [Option<(u64, u64)>; 8],
+    regions: Vec<Range<Pa>>,
     stride: u64,
 }
 
@@ -56,15 +57,11 @@ impl GicV3 {
         // the image holds a pointer to it.
         let mut distributor = GicDistributor::new(unsafe { UniqueMmioPointer::new(base) });
         distributor.configure_default_settings();
-        let mut kept = [None; 8];
-        for (slot, region) in kept.iter_mut().zip(regions) {
-            *slot = Some((region.start().raw(), region.size()));
-        }
         Ok(Self {
             gicd: gicd.raw(),
             list_registers: (ich_vtr_el2::read() & 0x1f) as usize + 1,
             redistributors: [const { AtomicUsize::new(0) }; MAX_CPUS],
-            regions: kept,
+            regions: regions.to_vec(),
             stride: stride.unwrap_or(0),
         })
     }
@@ -74,9 +71,9 @@ impl GicV3 {
     fn find_redistributor(&self, mpidr: Mpidr) -> Option<u64> {
         let m = mpidr.raw();
         let affinity = (m >> 32 & 0xff) << 24 | m & 0xff_ffff;
-        for (start, size) in self.regions.iter().flatten().copied() {
-            let mut frame = start;
-            while frame.saturating_add(RD_FRAMES) <= start.saturating_add(size) {
+        for region in &self.regions {
+            let mut frame = region.start().raw();
+            while frame.saturating_add(RD_FRAMES) <= region.end().raw() {
                 // SAFETY: the tree says that redistributors fill this region, and it is mapped as a device.
                 let typer = unsafe { ((frame + GICR_TYPER) as *const u64).read_volatile() };
                 if typer >> 32 == affinity {
