@@ -72,6 +72,22 @@ primary_entry:
     mov     x1, x20
     b       {wrong_el}
 
+    // A CPU released from a spin-table: nobody gives it an argument, and others may come with it. It waits until
+    // the structure that PEN points to is its own. What it reads was cleaned to PoC for it.
+    .global secondary_pen
+secondary_pen:
+    mrs     x2, mpidr_el1
+    and     x2, x2, #0xffffffffff
+    and     x2, x2, #0xffffffff00ffffff // Aff3, Aff2, Aff1, Aff0
+    adrp    x1, {pen}
+8:  ldr     x0, [x1, :lo12:{pen}]
+    cbz     x0, 9f
+    ldr     x3, [x0, {mpidr}]
+    cmp     x2, x3
+    b.eq    secondary_entry
+9:  wfe
+    b       8b
+
     // A CPU that firmware has just started (PSCI CPU_ON): x0 is the address of its Cpu structure, which
     // was cleaned to PoC for it.
     .global secondary_entry
@@ -132,6 +148,8 @@ enable_mmu:
     no_tree = sym crate::refuse::no_tree,
     wrong_el = sym crate::refuse::wrong_el,
     secondary = sym crate::smp::secondary_main,
+    pen = sym crate::smp::PEN,
+    mpidr = const core::mem::offset_of!(crate::cpu::Cpu, mpidr),
     secondary_root = sym crate::mmu::ROOT,
     mair = const crate::mmu::MAIR,
     tcr = const crate::mmu::TCR,

@@ -47,6 +47,7 @@ fn end(guest: &'static Guest, reason: StopReason) {
     if guest::all().iter().all(|g| g.vm.lifecycle().finished(&order)) {
         log::info!("all VMs have stopped");
         crate::firmware::power_off();
+        log::info!("parked: no firmware here turns the machine off");
     }
     crate::input::leave(guest.index);
 }

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Starting the other CPUs, and what they do first.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
+use arch::Pa;
 use platform::{Board, StartMethod};
 
 use crate::cpu::{self, CPUS, Cpu, MAX_CPUS};
+
+/// Of the CPUs that wait in `secondary_pen`, the one with this structure's MPIDR may leave. Several may share one
+/// cpu-release-addr, and then all arrive there when the first is asked for.
+pub static PEN: AtomicPtr<Cpu> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Starts every CPU of the tree but this one; returns how many are up, this one included.
 #[inline(never)]
@@ -35,7 +40,14 @@ pub fn start_all(board: &Board) -> usize {
                 crate::firmware::cpu_on(mpidr, entry, (&raw const *cpu) as u64)
                     .map_err(|e| alloc::format!("{e:?}"))
             }
-            _ => Err("its enable-method is not PSCI".into()),
+            StartMethod::SpinTable(release) => {
+                release_from_spin_table(release, cpu);
+                Ok(())
+            }
+            _ => Err(
+                "its enable-method is neither PSCI, with firmware reached by SMC, nor spin-table"
+                    .into(),
+            ),
         };
         match started {
             Ok(()) => {
@@ -49,6 +61,23 @@ pub fn start_all(board: &Board) -> usize {
         }
     }
     next
+}
+
+/// Lets a CPU out of the loop in which firmware left it: it looks at `release` for an address to go to, with its caches off
+/// (booting.rst; the binding arm/cpus.yaml).
+fn release_from_spin_table(release: Pa, cpu: &'static Cpu) {
+    unsafe extern "C" {
+        fn secondary_pen();
+    }
+    let clean = |start: usize| crate::cache::clean_invalidate_to_poc(start, size_of::<u64>());
+    PEN.store(core::ptr::from_ref(cpu).cast_mut(), Ordering::Release);
+    clean((&raw const PEN) as usize);
+    let release = release.raw() as usize;
+    // SAFETY: the tree says that this address, aligned to 8, is there to be written; `tree::map` mapped its page, and
+    // nobody else of the image uses it.
+    unsafe { (release as *mut u64).write_volatile(secondary_pen as *const () as u64) };
+    clean(release);
+    crate::barrier::sev();
 }
 
 /// Gives a started CPU two seconds.

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use aarch64_paging::MapError;
 use arch::{Pa, Range};
-use platform::{Board, Error, Gic, Machine, Occupied, Uart, VmConfig};
+use platform::{Board, Error, Gic, Machine, Occupied, StartMethod, Uart, VmConfig};
 
 use crate::layout;
 use crate::mmu::Builder;
@@ -97,6 +97,13 @@ fn build(tree: &[u8], uart: Option<&Uart>, board: Option<&Board>) -> Result<(), 
             tables.unmap(
                 reserved.range.start().raw() as usize..reserved.range.end().raw() as usize,
             )?;
+        }
+        for cpu in &board.cpus {
+            // Written by us, for all that it is mostly in what firmware has reserved.
+            if let StartMethod::SpinTable(release) = cpu.start {
+                let release = page(release.raw()) as usize;
+                tables.memory(release..release + 4096)?;
+            }
         }
     }
     let start = tree.as_ptr() as usize & !0xfff;
