@@ -194,6 +194,11 @@ impl Vm {
         Parked::Last(reason)
     }
 
+    /// The vCPUs that are on.
+    pub fn on(&self) -> impl Iterator<Item = usize> {
+        (0..self.config.vcpus).filter(|n| self.vcpus[*n] == Power::On)
+    }
+
     /// The end: `false` where somebody runs.
     pub fn finish(&mut self) -> bool {
         let parked = self.phase == Phase::Parked;

@@ -118,6 +118,11 @@ impl Tables {
         self.free
     }
 
+    /// Makes it so many: an oracle takes table pages away to see calls fail for want of one.
+    pub const fn set_free(&mut self, pages: u64) {
+        self.free = pages;
+    }
+
     /// Pages that carry a declaration.
     pub const fn declared(&self) -> u64 {
         self.declared

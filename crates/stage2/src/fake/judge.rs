@@ -64,6 +64,28 @@ pub(super) struct Judge {
     /// A descriptor was made valid, and no DSB followed yet.
     unsynced: bool,
     pub(super) violations: Vec<String>,
+    /// What a descriptor that a walker can reach adds to `marks`.
+    pub(super) mark: Option<Mark>,
+    /// Sum over the tree.
+    pub(super) marks: u64,
+}
+
+/// A number for a descriptor at an IPA and a level.
+pub type Mark = fn(Ipa, u8, Descriptor) -> u64;
+
+/// A store, for those who blame.
+struct Change {
+    ipa: u64,
+    level: u8,
+    old: u64,
+    new: u64,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { ipa, level, old, new } = self;
+        write!(f, "{ipa:#x} level {level}: {old:#x} -> {new:#x}")
+    }
 }
 
 impl Judge {
@@ -80,11 +102,21 @@ impl Judge {
             cleanable: Vec::new(),
             unsynced: false,
             violations: Vec::new(),
+            mark: None,
+            marks: 0,
         }
+    }
+
+    fn mark(&self, ipa: u64, level: u8, raw: u64) -> u64 {
+        self.mark.map_or(0, |mark| mark(Ipa::new(ipa), level, codec::decode(raw, level)))
     }
 
     pub(super) fn live_pages(&self) -> usize {
         self.roles.iter().filter(|role| matches!(role, Role::Live { .. })).count()
+    }
+
+    pub(super) fn is_quiet(&self) -> bool {
+        self.violations.is_empty() && self.removals.is_empty() && !self.unsynced
     }
 
     pub(super) fn unfinished(&self) -> Vec<String> {
@@ -117,8 +149,10 @@ impl Judge {
             Role::Live { level, base } => (level, base),
         };
         let ipa = base + ((index as u64) << level_shift(level));
-        let what = format!("{ipa:#x} level {level}: {old:#x} -> {new:#x}");
+        let what = Change { ipa, level, old, new };
         self.shape(new, level, &what);
+        let (before, after) = (self.mark(ipa, level, old), self.mark(ipa, level, new));
+        self.marks = self.marks.wrapping_sub(before).wrapping_add(after);
 
         let removing = self.removals.contains_key(&word);
         let was_valid = codec::is_valid(old);
@@ -129,7 +163,7 @@ impl Judge {
             self.blame(format!("valid to valid without a break: {what}"));
         }
         if was_valid && !is_valid {
-            self.remove(words, word, ipa, level, old);
+            self.remove(words, word, &what);
         }
         if is_valid && !was_valid {
             // A table without leaves translates nothing more than the invalid entry before it.
@@ -142,7 +176,7 @@ impl Judge {
     }
 
     /// Whether `new` is a descriptor that may stand in a table at all.
-    fn shape(&mut self, new: u64, level: u8, what: &str) {
+    fn shape(&mut self, new: u64, level: u8, what: &Change) {
         match codec::decode(new, level) {
             Descriptor::Entry(Entry::Unknown(_)) => self.blame(format!("no descriptor: {what}")),
             Descriptor::Entry(Entry::Leaf { .. }) | Descriptor::Table(_) => {}
@@ -153,11 +187,12 @@ impl Judge {
         }
     }
 
-    fn remove(&mut self, words: &[u64], word: usize, ipa: u64, level: u8, old: u64) {
+    fn remove(&mut self, words: &[u64], word: usize, what: &Change) {
+        let Change { ipa, level, old, .. } = *what;
         let rounds = if self.repeat { 2 } else { 1 };
         let (table, memory) = match codec::decode(old, level) {
             Descriptor::Table(table) => {
-                self.detach(words, table, level + 1);
+                self.detach(words, table, level + 1, ipa);
                 (true, None)
             }
             Descriptor::Entry(Entry::Leaf { pa, attr }) if attr.is_memory() => (false, Some(pa)),
@@ -174,7 +209,7 @@ impl Judge {
     }
 
     /// Makes a table part of the tree; returns whether there is a leaf in it.
-    fn publish(&mut self, words: &[u64], table: Pa, level: u8, base: u64, what: &str) -> bool {
+    fn publish(&mut self, words: &[u64], table: Pa, level: u8, base: u64, what: &Change) -> bool {
         let mut leaves = false;
         let Some(page) = self.page_of(table) else {
             self.blame(format!("no table at {table:?}: {what}"));
@@ -191,7 +226,9 @@ impl Judge {
         for index in 0..ENTRIES {
             let raw = words[page * ENTRIES + index];
             let at = base + ((index as u64) << level_shift(level));
-            self.shape(raw, level, &format!("{at:#x} level {level} in a new table: {raw:#x}"));
+            // As a part of the new table it has no past.
+            self.shape(raw, level, &Change { ipa: at, level, old: raw, new: raw });
+            self.marks = self.marks.wrapping_add(self.mark(at, level, raw));
             leaves |= match codec::decode(raw, level) {
                 Descriptor::Table(next) => self.publish(words, next, level + 1, at, what),
                 Descriptor::Entry(entry) => matches!(entry, Entry::Leaf { .. }),
@@ -200,12 +237,15 @@ impl Judge {
         leaves
     }
 
-    fn detach(&mut self, words: &[u64], table: Pa, level: u8) {
+    fn detach(&mut self, words: &[u64], table: Pa, level: u8, base: u64) {
         let Some(page) = self.page_of(table) else { return };
         self.roles[page] = Role::Detached;
         for index in 0..ENTRIES {
-            if let Descriptor::Table(next) = codec::decode(words[page * ENTRIES + index], level) {
-                self.detach(words, next, level + 1);
+            let raw = words[page * ENTRIES + index];
+            let at = base + ((index as u64) << level_shift(level));
+            self.marks = self.marks.wrapping_sub(self.mark(at, level, raw));
+            if let Descriptor::Table(next) = codec::decode(raw, level) {
+                self.detach(words, next, level + 1, at);
             }
         }
     }
@@ -238,6 +278,10 @@ impl Judge {
                         removal.step = Step::Stage1Issued;
                     }
                 }
+            }
+            // They reach the CPU that issues them, and vCPUs run on others.
+            Event::DsbNsh | Event::TlbiIpaNsh { .. } | Event::TlbiStage1Nsh | Event::TlbiAllNsh => {
+                self.blame(format!("{event:?} is not for the Inner Shareable domain"));
             }
             Event::TlbiAll => {
                 for removal in self.removals.values_mut() {

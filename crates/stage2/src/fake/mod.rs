@@ -29,6 +29,7 @@ use crate::host::{ENTRIES, TableMemory, Tlb};
 use crate::{FrameTable, Pool, Stage2};
 use arch::{Ipa, PAGE_SIZE, Pa, Range, Stage2Geometry};
 use judge::Judge;
+pub use judge::Mark;
 use std::collections::BTreeMap;
 use std::string::String;
 use std::sync::{Arc, Mutex};
@@ -61,6 +62,13 @@ pub enum Event {
         pa: Pa,
         bytes: u64,
     },
+    /// What no code can ask of [`Tlb`], but an implementation of it could do: see [`Fake::inject`].
+    DsbNsh,
+    TlbiIpaNsh {
+        ipa: Ipa,
+    },
+    TlbiStage1Nsh,
+    TlbiAllNsh,
 }
 
 struct Inner {
@@ -143,6 +151,43 @@ impl Fake {
     /// Loads since the last call of this.
     pub fn take_loads(&self) -> u64 {
         self.with(|inner| std::mem::take(&mut inner.loads))
+    }
+
+    /// From now on keeps the sum of `mark` over all descriptors that a walker can reach.
+    pub fn set_mark(&self, mark: Mark) {
+        self.with(|inner| {
+            assert_eq!(inner.judge.live_pages(), self.root_pages, "set before any table is made");
+            inner.judge.mark = Some(mark);
+            inner.judge.marks = 0;
+        });
+    }
+
+    /// The sum of [`Fake::set_mark`].
+    pub fn marks(&self) -> u64 {
+        self.with(|inner| inner.judge.marks)
+    }
+
+    /// Says that this was done to the machine, as an implementation of [`Tlb`] with a mistake would.
+    pub fn inject(&self, event: Event) {
+        self.with(|inner| inner.event(event));
+    }
+
+    /// Forgets the events so far, keeping their room: for those who call it after every exit.
+    pub fn forget_events(&self) {
+        self.with(|inner| inner.events.clear());
+    }
+
+    /// What [`Fake::assert_quiet`] would say.
+    pub fn complaint(&self) -> Option<String> {
+        self.with(|inner| {
+            let judge = &inner.judge;
+            if judge.is_quiet() {
+                return None;
+            }
+            let mut faults = judge.violations.clone();
+            faults.extend(judge.unfinished());
+            Some(faults.join("\n"))
+        })
     }
 
     /// Descriptors written since the last call of this, those of unpublished tables included.

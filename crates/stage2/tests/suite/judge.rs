@@ -1,8 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The fake's judge finds what it is there to find: each test leaves one step out, or does one wrong.
+//! The architecture monitor (the fake's judge) finds what it is there to find: each test leaves one step out, or
+//! does one wrong.
+//!
+//! | rule | test |
+//! |---|---|
+//! | valid to valid only through break-before-make | `valid_to_valid_is_noted`, `each_missing_step_is_noted` |
+//! | nothing is released before its invalidation is complete | `a_table_touched_too_early_is_noted`, `cache_maintenance_of_anything_but_a_gone_leaf_is_noted` |
+//! | an invalidation covers the old entry | `another_address_or_level_is_noted`, `pages_of_a_block_do_not_cover_it` |
+//! | no cache maintenance of an annotation | `cache_maintenance_of_anything_but_a_gone_leaf_is_noted` |
+//! | Inner Shareable variants only | `what_reaches_one_cpu_only_is_noted` |
+//! | twice on the cores of CVE-2025-10263 | `once_is_not_enough_under_the_erratum`, `once_is_not_enough_for_the_whole_vmid` |
 
 use crate::common::*;
 use arch::{Ipa, Pa};
+use stage2::codec::Descriptor;
 use stage2::fake::TABLES;
 
 const BLOCK: u64 = 0x07fd | 0x40_0000_0000;
@@ -218,4 +229,92 @@ fn a_leaf_without_a_barrier_is_noted() {
     let fake = Fake::new(fake::geometry(40), 4);
     fake.store(TABLES, 1, BLOCK);
     assert!(is_unfinished(&fake));
+}
+
+#[test]
+fn what_reaches_one_cpu_only_is_noted() {
+    let ipa = Ipa::new(GIB);
+    // The barrier, the entry, stage 1, the whole VMID: each in place of the variant that is right.
+    let wrong = [
+        (0, Event::DsbNsh),
+        (1, Event::TlbiIpaNsh { ipa }),
+        (2, Event::DsbNsh),
+        (3, Event::TlbiStage1Nsh),
+        (4, Event::DsbNsh),
+        (1, Event::TlbiAllNsh),
+    ];
+    for (place, event) in wrong {
+        let fake = with_block(false);
+        fake.store(TABLES, 1, 0);
+        let right = [
+            Event::DsbIshst,
+            Event::TlbiIpa { ipa, level: Some(1) },
+            Event::DsbIsh,
+            Event::TlbiStage1,
+            Event::DsbIsh,
+            Event::Isb,
+        ];
+        for (number, step) in right.into_iter().enumerate() {
+            fake.inject(if number == place { event } else { step });
+        }
+        assert!(verdict(&fake).contains("not for the Inner Shareable domain"), "{event:?}");
+        assert!(
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| fake.assert_quiet())).is_err()
+        );
+        fake.store(TABLES, 1, BLOCK);
+        assert!(verdict(&fake).contains("before the invalidation"), "{event:?} counted");
+    }
+}
+
+/// A block's entry is gone only when it is named as a block: 512 invalidations of its pages may leave it.
+#[test]
+fn pages_of_a_block_do_not_cover_it() {
+    let fake = with_block(false);
+    fake.store(TABLES, 1, 0);
+    fake.dsb_ishst();
+    for page in 0..512 {
+        fake.tlbi_ipas2e1is(Ipa::new(GIB + page * KIB4), Some(3));
+    }
+    assert!(verdict(&fake).contains("no such entry"));
+    fake.dsb_ish();
+    fake.tlbi_vmalle1is();
+    fake.dsb_ish();
+    fake.isb();
+    fake.store(TABLES, 1, BLOCK);
+    assert!(verdict(&fake).contains("before the invalidation"));
+}
+
+#[test]
+fn once_is_not_enough_for_the_whole_vmid() {
+    for repeat in [false, true] {
+        let fake = with_block(repeat);
+        fake.store(TABLES, 1, 0);
+        fake.dsb_ishst();
+        for round in 0..2 {
+            fake.tlbi_vmalls12e1is();
+            fake.dsb_ish();
+            fake.isb();
+            assert_eq!(is_unfinished(&fake), repeat && round == 0, "{repeat} {round}");
+        }
+    }
+}
+
+/// What `marks` is for: an oracle that cannot look at every entry after every exit.
+#[test]
+fn marks_follow_what_a_walker_can_reach() {
+    let fake = Fake::new(fake::geometry(40), 4);
+    fake.set_mark(|_, level, descriptor| match descriptor {
+        Descriptor::Table(_) => 1_000_000,
+        Descriptor::Entry(Entry::Empty) => 0,
+        Descriptor::Entry(_) => u64::from(level),
+    });
+    fake.fill(TABLE, 3 << 60);
+    assert_eq!(fake.marks(), 0, "nobody reaches it yet");
+    fake.dsb_ishst();
+    fake.store(TABLES, 1, TABLE.raw() | 3);
+    assert_eq!(fake.marks(), 1_000_000 + 512 * 2);
+    fake.store(TABLE, 5, 0);
+    assert_eq!(fake.marks(), 1_000_000 + 511 * 2);
+    fake.store(TABLES, 1, 0);
+    assert_eq!(fake.marks(), 0);
 }

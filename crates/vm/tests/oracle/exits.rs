@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One exit, given to both sides.
+
+use crate::compare;
+use crate::guest::Guest;
+use arch::{AbortKind, DataAbort, Errata, Exit, ExitInfo, FaultKind, InstructionAbort, Ipa};
+use spec::{Conduit, Fault, Load};
+use vm::{Abort, Fast, Outcome};
+
+/// What happens.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// HVC or SMC.
+    Call { smc: bool, imm: u16, x: [u64; 4], mair: u64, entropy: Option<[u64; 3]> },
+    /// Data or instruction abort; the IPA that EL2 would find where it has to ask.
+    Abort { info: ExitInfo, found: u64, aarch32: bool, sctlr: u64 },
+    /// An exit that is not in the specification, and changes nothing of what is.
+    Other(ExitInfo),
+    /// The vCPU looks whether it was turned on.
+    Start,
+    /// Stopped from outside, and begun again.
+    Restart,
+}
+
+/// One step of a scenario.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub vm: usize,
+    pub vcpu: usize,
+    /// Leave the short way out.
+    pub slow: bool,
+    /// Try it first with too few table pages.
+    pub starved: bool,
+    pub action: Action,
+}
+
+impl Guest {
+    /// Does `action`; whether it did anything.
+    pub fn act(&mut self, vcpu: usize, action: &Action, starved: bool) -> Result<bool, String> {
+        match action {
+            Action::Start => {
+                self.take_start(vcpu)?;
+                return Ok(true);
+            }
+            Action::Restart => {
+                let real = self.vm.stop(&self.order, vm::StopReason::SError, None);
+                let spec = self.spec.stop(spec::StopReason::Other);
+                let parked = self.spec.phase == spec::Phase::Parked;
+                if real.map(|stop| (compare::reason(stop.reason), stop.parked))
+                    != spec.map(|reason| (reason, parked))
+                {
+                    return Err(format!("stop: {real:?}, {spec:?}"));
+                }
+                return self.next_life(starved).map(|()| true);
+            }
+            _ => {}
+        }
+        // Only who is on can exit: the first of them, where this one is not.
+        let Some(vcpu) = self.spec.on().find(|n| *n >= vcpu).or_else(|| self.spec.on().next())
+        else {
+            return Ok(false);
+        };
+        match action {
+            Action::Call { smc, imm, x, mair, entropy } => {
+                self.call(vcpu, *smc, *imm, *x, *mair, *entropy, starved)?;
+            }
+            Action::Abort { info, found, aarch32, sctlr } => {
+                self.machine.with(|state| state.sctlr = *sctlr);
+                let regs = &mut self.vcpus[vcpu].regs;
+                regs.spsr = if *aarch32 { 0x10 } else { 0x3c5 };
+                self.abort(vcpu, *info, *found)?;
+            }
+            Action::Other(info) => {
+                self.real(vcpu, *info, None);
+            }
+            Action::Start | Action::Restart => {}
+        }
+        Ok(true)
+    }
+
+    /// An exit on the real side, as EL2 handles it: the short way first.
+    fn real(&mut self, vcpu: usize, info: ExitInfo, exit: Option<Exit>) -> Outcome {
+        let me = &mut self.vcpus[vcpu];
+        let exit = match exit {
+            Some(exit) => exit,
+            None if self.slow => arch::decode(info, &Errata::NONE),
+            None => {
+                let mut fast = vm::fast_exit(&info, &Errata::NONE, me, &self.vm);
+                if let Fast::Later(later) = fast {
+                    fast = vm::finish(later, me, &self.vm);
+                }
+                match fast {
+                    Fast::Resume => return Outcome::Resume,
+                    Fast::Advance => return Outcome::Advance { il: true },
+                    Fast::Abort(abort) => return Outcome::Abort(abort),
+                    Fast::FindIpa => return Outcome::FindIpa,
+                    Fast::Later(_) | Fast::Slow => arch::decode(info, &Errata::NONE),
+                }
+            }
+        };
+        vm::on_exit(exit, me, &self.vm)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn call(
+        &mut self,
+        vcpu: usize,
+        smc: bool,
+        imm: u16,
+        x: [u64; 4],
+        mair_el1: u64,
+        entropy: Option<[u64; 3]>,
+        starved: bool,
+    ) -> Result<(), String> {
+        let conduit = if smc { Conduit::Smc } else { Conduit::Hvc };
+        let call = spec::Call { vcpu, conduit, imm, x, mair_el1, entropy };
+        self.machine.with(|state| (state.mair, state.entropy) = (mair_el1, entropy));
+        if starved {
+            self.call_starved(&call)?;
+        }
+        let stopped = self.call_once(&call)?;
+        compare::quickly(self)?;
+        if stopped { self.next_life(starved) } else { Ok(()) }
+    }
+
+    /// The same call with 0, 1, 2 ... table pages left, as long as that is too few for anything: each fails, and
+    /// leaves everything as it was.
+    fn call_starved(&mut self, call: &spec::Call) -> Result<(), String> {
+        let mut pages = 0;
+        loop {
+            let mut trial = self.spec.clone();
+            trial.call(call);
+            if trial.tables.free() + pages >= self.spec.tables.free() {
+                // It needs no more than that.
+                return Ok(());
+            }
+            trial = self.spec.clone();
+            trial.tables.set_free(pages);
+            if matches!(trial.call(call), spec::Outcome::Answer([0, ..])) {
+                // It does a part: that is another scenario.
+                return Ok(());
+            }
+            let before = (self.machine.fake.marks(), self.spec.clone());
+            let taken = self.starve(pages);
+            self.machine.fake.take_stores();
+            self.call_once(call)?;
+            if self.machine.fake.take_stores() != 0 {
+                return Err(format!("failed with {pages} table pages, and wrote descriptors"));
+            }
+            compare::quickly(self)?;
+            self.feed(taken);
+            let counters = self.spec.counters;
+            if self.machine.fake.marks() != before.0
+                || self.spec != (spec::Vm { counters, ..before.1 })
+            {
+                return Err(format!("failed with {pages} table pages, and changed something"));
+            }
+            pages += 1;
+        }
+    }
+
+    /// A call on both sides; whether it stopped the VM.
+    pub fn call_once(&mut self, call: &spec::Call) -> Result<bool, String> {
+        let smc = call.conduit == Conduit::Smc;
+        let class = if smc { 0x17 } else { 0x16 };
+        let esr = class << 26 | 1 << 25 | u64::from(call.imm);
+        let regs = &mut self.vcpus[call.vcpu].regs;
+        for n in 4..31 {
+            regs.x[n] = 0xca_0000 + n as u64;
+        }
+        regs.x[..4].copy_from_slice(&call.x);
+        let mut should = regs.clone();
+        self.machine.fake.take_stores();
+        let real = self.real(call.vcpu, ExitInfo { esr, far: !0, hpfar: !0 }, None);
+        let spec = self.spec.call(call);
+
+        let on = if smc { Outcome::Advance { il: true } } else { Outcome::Resume };
+        let expected = match spec {
+            spec::Outcome::Answer(x) => {
+                should.x[..4].copy_from_slice(&x);
+                on
+            }
+            spec::Outcome::AnswerX0(x0) => {
+                should.x[0] = x0;
+                on
+            }
+            spec::Outcome::AnswerAfterWaiting(x) => {
+                should.x[..4].copy_from_slice(&x);
+                Outcome::Wait { advance: smc, il: true }
+            }
+            spec::Outcome::Off => Outcome::Off,
+            spec::Outcome::Stop(reason) => {
+                if let Outcome::Stop(real) = real
+                    && compare::reason(real) == reason
+                {
+                    return Ok(true);
+                }
+                return Err(format!("is {real:?}, should be {spec:?}"));
+            }
+            other => return Err(format!("the specification answers a call with {other:?}")),
+        };
+        if real != expected {
+            return Err(format!("is {real:?}, should be {spec:x?}"));
+        }
+        let regs = &self.vcpus[call.vcpu].regs;
+        if *regs != should {
+            return Err(format!("registers are {:x?}, should be {spec:x?}", &regs.x[..4]));
+        }
+        if matches!(spec, spec::Outcome::Answer([x0, ..]) if x0 as i64 == -3 || x0 as i64 == -1)
+            && self.machine.fake.take_stores() != 0
+        {
+            return Err("it failed, and wrote descriptors".into());
+        }
+        let wiped = self.machine.with(|state| std::mem::take(&mut state.wiped));
+        let wipes: Vec<_> = self
+            .spec
+            .wipes(call, spec)
+            .map(|ipa| match self.spec.tables.at(ipa) {
+                spec::Found { base, entry: spec::Entry::Leaf { pa, .. }, .. } => pa + (ipa - base),
+                other => panic!("RAM is {other:?}"),
+            })
+            .map(|pa| (arch::Pa::new(pa), 4096))
+            .into_iter()
+            .collect();
+        if wiped != wipes {
+            return Err(format!("wiped {wiped:x?}, should have {wipes:x?}"));
+        }
+        if call.x[0] as u32 & !7 == 0xc600_0000 {
+            compare::shares(self)?;
+        }
+        Ok(false)
+    }
+
+    fn abort(&mut self, vcpu: usize, info: ExitInfo, found: u64) -> Result<(), String> {
+        let exit = arch::decode(info, &Errata::NONE);
+        if !self.abort_once(vcpu, info, None)? {
+            return Ok(());
+        }
+        // As EL2 does: with the IPA that it found, once more.
+        let ipa = Some(Ipa::new(found));
+        let exit = match exit {
+            Exit::DataAbort(abort) => Exit::DataAbort(DataAbort { ipa, ..abort }),
+            Exit::InstructionAbort(abort) => {
+                Exit::InstructionAbort(InstructionAbort { ipa, ..abort })
+            }
+            other => other,
+        };
+        match self.abort_once(vcpu, info, Some(exit))? {
+            true => Err("asked for the IPA again".into()),
+            false => Ok(()),
+        }
+    }
+
+    /// An abort on both sides; whether the IPA is asked for.
+    fn abort_once(
+        &mut self,
+        vcpu: usize,
+        info: ExitInfo,
+        exit: Option<Exit>,
+    ) -> Result<bool, String> {
+        let decoded = exit.unwrap_or_else(|| arch::decode(info, &Errata::NONE));
+        let mut should = self.vcpus[vcpu].regs.clone();
+        let real = self.real(vcpu, info, exit);
+        let (spec, il) = match decoded {
+            Exit::DataAbort(abort) => (self.spec.data(&data(&abort)), abort.il),
+            Exit::InstructionAbort(abort) => (self.spec.fetch(&fetch(&abort)), true),
+            other => return Err(format!("no abort: {other:?}")),
+        };
+        let vcpu = &self.vcpus[vcpu];
+        let expected = match spec {
+            spec::Outcome::Retry => Outcome::Resume,
+            spec::Outcome::FindIpa => Outcome::FindIpa,
+            spec::Outcome::Skipped | spec::Outcome::Served(None) => Outcome::Advance { il },
+            spec::Outcome::Served(Some(Load { register })) => {
+                should.set(register, vcpu.regs.get(register));
+                Outcome::Advance { il }
+            }
+            spec::Outcome::Abort { reason, ipa, walk, fetch } => {
+                let kind = if fetch { AbortKind::Instruction } else { AbortKind::Data };
+                let refusal = &vcpu.refusal;
+                let told = (refusal.reason as u8, refusal.ipa.map(Ipa::raw), refusal.kind);
+                if told != (reason as u8, ipa, kind) || refusal.pc != should.elr {
+                    return Err(format!("is {refusal:x?}, should be {spec:x?}"));
+                }
+                Outcome::Abort(Abort { kind, walk })
+            }
+            other => return Err(format!("the specification answers an abort with {other:?}")),
+        };
+        if real != expected {
+            return Err(format!("is {real:?}, should be {spec:x?}"));
+        }
+        if vcpu.regs != should {
+            return Err(format!("registers changed, {spec:x?}"));
+        }
+        Ok(real == Outcome::FindIpa)
+    }
+}
+
+fn fault(kind: FaultKind) -> Fault {
+    match kind {
+        FaultKind::Translation | FaultKind::AccessFlag | FaultKind::AddressSize => Fault::Stage2,
+        FaultKind::Permission => Fault::Permission,
+        FaultKind::External | FaultKind::ExternalOnWalk | FaultKind::Other => Fault::External,
+    }
+}
+
+fn data(abort: &DataAbort) -> spec::Data {
+    spec::Data {
+        ipa: abort.ipa.map(Ipa::raw),
+        fault: fault(abort.fault.kind),
+        walk: abort.s1ptw,
+        write: abort.write,
+        maintenance: abort.cm,
+        access: abort.access.map(|access| (access.width.bytes(), access.reg)),
+    }
+}
+
+fn fetch(abort: &InstructionAbort) -> spec::Fetch {
+    spec::Fetch { ipa: abort.ipa.map(Ipa::raw), fault: fault(abort.fault.kind), walk: abort.s1ptw }
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A VM, twice.
+
+use crate::compare;
+use crate::machine::Machine;
+use arch::{Ipa, Pa, Range};
+use lock::Order;
+use mmio_guard::{Dialect, Policy};
+use spec::Region;
+use stage2::fake::{Fake, TABLES, geometry};
+use stage2::{Attr, Stage2};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use vgic::Version;
+use vm::{Direct, ID_REGISTERS, Setup, Vcpu, Vm, Workarounds};
+
+pub const RAM: u64 = 0x4000_0000;
+pub const UART: u64 = 0x0900_0000;
+pub const GICD: u64 = 0x0800_0000;
+pub const GICR: u64 = 0x080a_0000;
+pub const TEST: u64 = 0x0a00_0000;
+pub const GICV: u64 = 0x0801_0000;
+
+/// How a VM is made, beyond what the specification wants to know.
+#[derive(Clone, Debug)]
+pub struct Make {
+    pub config: spec::Config,
+    /// Physical address of its memory.
+    pub pa: u64,
+    /// Table pages.
+    pub pool: u64,
+    /// Every TLBI twice.
+    pub repeat: bool,
+    pub version: Version,
+    pub test_device: bool,
+}
+
+/// Both sides of one VM.
+pub struct Guest {
+    pub machine: Machine,
+    pub vm: Arc<Vm<Machine>>,
+    pub vcpus: Vec<Vcpu>,
+    pub order: Order,
+    pub spec: spec::Vm,
+    pub shares: &'static [AtomicU64],
+    /// Leave the short way out.
+    pub slow: bool,
+}
+
+fn range(region: &Region) -> Range<Ipa> {
+    Range::<Ipa>::new(Ipa::new(region.start), region.end - region.start).unwrap()
+}
+
+impl Make {
+    /// Where memory is: IPA, physical address, size, what.
+    fn memory(&self) -> Vec<(u64, u64, u64, bool)> {
+        let ram = self.config.ram;
+        let mut all = vec![(ram.start, self.pa, ram.end - ram.start, true)];
+        let mut pa = self.pa + 0x4000_0000;
+        for rom in &self.config.roms {
+            all.push((rom.start, pa, rom.end - rom.start, false));
+            pa += 0x40_0000;
+        }
+        all
+    }
+
+    /// The VM before its first life; `None` where its table pages do not even suffice for its memory, on both
+    /// sides.
+    pub fn build(&self) -> Result<Option<Guest>, String> {
+        let order = Order::new();
+        let config = &self.config;
+        let geometry = geometry(config.ipa_bits as u8);
+        let fake = Fake::with_errata(geometry, self.pool as usize, self.repeat);
+        fake.set_mark(compare::mark);
+        let machine = Machine::new(fake.clone());
+        let stage2 = Stage2::new(machine.clone(), geometry, TABLES, fake.pool());
+        let words = Vm::<Machine>::share_words(config.ram.end - config.ram.start) as usize;
+        let shares: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
+        let shares: &'static [AtomicU64] = Box::leak(shares.into_boxed_slice());
+        let ranges = |regions: &[Region]| regions.iter().map(range).collect::<Vec<_>>();
+        let direct: Vec<Direct> = config
+            .direct
+            .iter()
+            .map(|direct| Direct { ipa: range(&direct.at), pa: Pa::new(direct.pa) })
+            .collect();
+        let setup = Setup {
+            name: "guest",
+            id: 7,
+            vcpus: config.vcpus,
+            policy: match config.policy {
+                spec::Policy::Off => Policy::Off,
+                spec::Policy::Enrol => Policy::Enrol,
+                spec::Policy::Enforce => Policy::Enforce,
+            },
+            dialect: match config.dialect {
+                spec::Dialect::Pkvm => Dialect::Pkvm,
+                spec::Dialect::Series => Dialect::Series,
+            },
+            ram: range(&config.ram),
+            roms: &ranges(&config.roms),
+            allow: &ranges(&config.allow),
+            preset: &ranges(&config.preset),
+            direct: &direct,
+            test_device: self.test_device.then_some(Ipa::new(TEST)),
+            gic: vgic::Config::new(self.version, config.vcpus, 4, 32),
+            id_registers: &[0x5a; ID_REGISTERS],
+            trng: config.trng,
+            workarounds: Workarounds(config.workarounds.map(|answer| answer as i8)),
+            shares,
+        };
+        let vm = Vm::new(stage2, &setup).map_err(|error| error.to_string())?;
+        let mut tables = spec::Tables::new(config.ipa_bits, self.pool);
+        for (ipa, pa, size, ram) in self.memory() {
+            let attr = if ram { Attr::Ram } else { Attr::Rom };
+            let leaf = if ram { spec::Leaf::Ram } else { spec::Leaf::Rom };
+            let real = vm.stage2().map(&order, Ipa::new(ipa), Pa::new(pa), size, attr);
+            match (real, tables.map(ipa, pa, size, leaf)) {
+                (Ok(()), Ok(())) => {}
+                (Err(_), Err(_)) => return Ok(None),
+                (real, spec) => return Err(format!("memory at {ipa:#x}: {real:?}, {spec:?}")),
+            }
+        }
+        let vcpus = (0..config.vcpus).map(Vcpu::new).collect();
+        let spec = spec::Vm::new(config.clone(), tables);
+        Ok(Some(Guest { machine, vm: Arc::new(vm), vcpus, order, spec, shares, slow: false }))
+    }
+}
+
+impl Guest {
+    /// Leaves `pages` in the pool; returns those that were taken.
+    pub fn starve(&mut self, pages: u64) -> Vec<Pa> {
+        let mut taken = Vec::new();
+        while self.vm.stage2().pool_free(&self.order) as u64 > pages {
+            taken.extend(self.vm.stage2().take_spare(&self.order));
+        }
+        self.spec.tables.set_free(self.spec.tables.free() - taken.len() as u64);
+        taken
+    }
+
+    /// Gives them back.
+    pub fn feed(&mut self, pages: Vec<Pa>) {
+        self.spec.tables.set_free(self.spec.tables.free() + pages.len() as u64);
+        for page in pages {
+            self.vm.stage2().refill(&self.order, page);
+        }
+    }
+
+    /// A life begins. `false` where the table pages do not suffice, on both sides.
+    pub fn begin(&mut self) -> Result<bool, String> {
+        match (self.vm.reset(&self.order), self.spec.reset()) {
+            (Ok(()), Ok(())) => {}
+            (Err(_), Err(_)) => return Ok(false),
+            (real, spec) => return Err(format!("reset: {real:?}, {spec:?}")),
+        }
+        let context = 0xd7b;
+        let (real, spec) =
+            (self.vm.start(&self.order, Ipa::new(RAM), context), self.spec.start(RAM, context));
+        if (real, spec) != (true, true) {
+            return Err(format!("start: {real}, {spec}"));
+        }
+        self.take_start(0)?;
+        Ok(true)
+    }
+
+    /// vCPU `vcpu` looks whether it was turned on.
+    pub fn take_start(&mut self, vcpu: usize) -> Result<(), String> {
+        let me = &mut self.vcpus[vcpu];
+        let (real, spec) = (self.vm.take_start(me), self.spec.take_start(vcpu));
+        let real = real.then_some((me.regs.elr, me.regs.x[0]));
+        if real == spec { Ok(()) } else { Err(format!("vCPU {vcpu} begins: {real:x?}, {spec:x?}")) }
+    }
+
+    /// The VM is stopping: everybody leaves, and the next life begins. `starved`: only after tries with too few
+    /// table pages, where presets need some.
+    pub fn next_life(&mut self, starved: bool) -> Result<(), String> {
+        // Where nobody was on, there is nobody to park.
+        let mut last = (self.spec.phase == spec::Phase::Parked).then_some(0);
+        for vcpu in 0..self.spec.config.vcpus {
+            let (real, spec) = (self.vm.park(&self.vcpus[vcpu]), self.spec.park(vcpu));
+            let same = match (real, spec) {
+                (vm::Parked::Others, spec::Parked::Others) => true,
+                (vm::Parked::Last(a), spec::Parked::Last(b)) => {
+                    last = Some(vcpu);
+                    compare::reason(a) == b
+                }
+                _ => false,
+            };
+            if !same {
+                return Err(format!("vCPU {vcpu} parks: {real:?}, {spec:?}"));
+            }
+        }
+        if last.is_none() {
+            return Err("nobody was the last to park".into());
+        }
+        for pages in 0..if starved { 4 } else { 0 } {
+            let taken = self.starve(pages);
+            let (real, spec) = (self.vm.reset(&self.order), self.spec.reset());
+            if real.is_err() != spec.is_err() {
+                return Err(format!("reset with {pages} table pages: {real:?}, {spec:?}"));
+            }
+            compare::quickly(self)?;
+            self.feed(taken);
+        }
+        match self.begin()? {
+            true => Ok(()),
+            false => Err("the same VM had table pages enough for its first life".into()),
+        }
+    }
+}
