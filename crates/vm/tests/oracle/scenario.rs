@@ -358,7 +358,17 @@ impl Guide {
             }
             0x8400_0012 | 0xc400_0012 => [random.below(2), 0, 0],
             _ => {
-                let at = self.address(random);
+                let mut at = self.address(random);
+                // What is said about RAM, mostly about RAM.
+                let pkvm = self.config.dialect == Dialect::Pkvm;
+                if pkvm
+                    && matches!(id, 0xc600_0003 | 0xc600_0004 | 0xc600_0009)
+                    && !random.one_in(3)
+                {
+                    let ram = self.config.ram;
+                    at = ram.start + random.below((ram.end - ram.start) / PAGE) * PAGE;
+                    at = if random.one_in(3) { ram.start } else { at };
+                }
                 let count = self.count(random, at);
                 let last = if random.one_in(12) { random.next() >> random.below(64) } else { 0 };
                 let at = if id & 0xf == 2 && random.one_in(2) { 0 } else { at };
