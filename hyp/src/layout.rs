@@ -31,3 +31,11 @@ pub fn rodata() -> Span {
 pub fn data() -> Span {
     (&raw const rodata_end) as usize..(&raw const image_end) as usize
 }
+
+/// What was appended to the image: from its end to where the size in its own header ends. Empty where that is its end.
+pub fn appended() -> Span {
+    let image = image();
+    // SAFETY: the header is the image's first 64 bytes, mapped and never written; the size stands at byte 16 of it.
+    let size = unsafe { (image.start as *const u64).add(2).read_volatile() } as usize;
+    image.end..image.start.saturating_add(size).max(image.end)
+}

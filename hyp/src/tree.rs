@@ -7,7 +7,7 @@ use aarch64_paging::MapError;
 use arch::{Pa, Range};
 use platform::{Board, Error, Gic, Machine, Occupied, StartMethod, Uart, VmConfig};
 
-use crate::layout;
+use crate::layout::{self, Span};
 use crate::mmu::Builder;
 
 /// The boot protocol bounds a tree to 2 MiB.
@@ -26,19 +26,21 @@ pub fn find(address: usize) -> &'static [u8] {
 
 /// What EL2 itself occupies.
 pub fn own(tree: &[u8]) -> [Occupied<'static>; 2] {
-    let image = layout::image();
-    let range = |start: usize, size: usize| {
-        // Neither wraps: both are mapped memory.
-        Range::<Pa>::new(Pa::new(start as u64), size as u64)
-            .unwrap_or_else(|| crate::refuse::with(format_args!("memory at {start:#x} wraps")))
-    };
+    let image = layout::image().start..layout::appended().end;
+    let start = tree.as_ptr() as usize;
     [
-        Occupied { name: "Portcullis's image", range: range(image.start, image.end - image.start) },
-        Occupied { name: "the device tree", range: range(tree.as_ptr() as usize, tree.len()) },
+        Occupied { name: "Portcullis's image", range: range(&image) },
+        Occupied { name: "the device tree", range: range(&(start..start + tree.len())) },
     ]
 }
 
-/// The VMs that the tree's modules describe.
+fn range(span: &Span) -> Range<Pa> {
+    // It does not wrap: what is appended ends where its size saturates at the latest, the rest is mapped memory.
+    Range::<Pa>::new(Pa::new(span.start as u64), (span.end - span.start) as u64)
+        .unwrap_or_else(|| crate::refuse::with(format_args!("memory at {:#x} wraps", span.start)))
+}
+
+/// The VMs that the tree's modules describe, or a bundle.
 ///
 /// # Errors
 /// What is wrong, in one line.
@@ -52,7 +54,9 @@ pub fn vms(board: &Board, own: &[Occupied<'_>]) -> Result<Vec<VmConfig>, Error> 
     };
     let cpus = board.usable_cpus(crate::ids::mpidr()).min(crate::cpu::MAX_CPUS);
     let pa_bits = arch::physical_bits(crate::ids::pa_range());
-    platform::vms(&Machine { board, own, cpus, pa_bits, read: &read })
+    let appended = layout::appended();
+    let appended = (!appended.is_empty()).then(|| range(&appended));
+    platform::vms(&Machine { board, own, appended, cpus, pa_bits, read: &read })
 }
 
 /// Makes EL2's final tables and switches to them.
@@ -104,6 +108,11 @@ fn build(tree: &[u8], uart: Option<&Uart>, board: Option<&Board>) -> Result<(), 
                 let release = page(release.raw()) as usize;
                 tables.memory(release..release + 4096)?;
             }
+        }
+        // Boot loaders enter the initrd among the reservations.
+        let initrd = board.initrd.filter(|it| board.ram.iter().any(|bank| bank.encloses(it)));
+        if let Some(initrd) = initrd {
+            tables.memory(initrd.start().raw() as usize..initrd.end().raw() as usize)?;
         }
     }
     let start = tree.as_ptr() as usize & !0xfff;

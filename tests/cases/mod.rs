@@ -3,6 +3,8 @@
 //!
 //! A comment `scenario:` or `bug:` above a case says what it covers; `cargo xtask catalogue` collects them.
 
+mod bundles;
+mod chains;
 mod company;
 mod image;
 mod inputs;
@@ -24,6 +26,8 @@ pub fn all() -> Vec<Case> {
         inputs::CASES,
         trees::CASES,
         levels::CASES,
+        bundles::CASES,
+        chains::CASES,
         panics::CASES,
         lines::CASES,
         several::CASES,

@@ -111,7 +111,7 @@ fn install(elf: &Path, name: &str) -> Result<()> {
 
 /// Writes `file` in one step, and not at all if it holds these bytes already: a QEMU that another run
 /// has just started never reads half an image.
-fn replace(file: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn replace(file: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(file).is_ok_and(|old| old == bytes) {
         return Ok(());
     }

@@ -12,7 +12,7 @@ use xtask::guests::boot::{self, Boot};
 use xtask::guests::{self, Guest};
 use xtask::qemu::{Gic, Limits, Machine, Module, Session, Start};
 use xtask::symbolize::Symbolizer;
-use xtask::{demo, esr, paths, stub, testing};
+use xtask::{bundle, demo, esr, paths, stub, testing};
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -23,6 +23,8 @@ cargo xtask COMMAND
       boot the demonstration guest in QEMU and judge what it says, or other guests; --help shows the options
   test [--quick] [FILTER]
       run all tests (with FILTER, only the QEMU cases whose names contain it); see ./scripts/test
+  bundle FILE.dts -o FILE [--with-hyp]
+      VMs and their images in one file; --help shows the options
   guests [--update | --list | --tools] [NAME..]
       fetch or build the real guests (all, or those named) into target/guests; see docs/guests.md
   symbolize [--elf FILE] [LOG]
@@ -61,6 +63,14 @@ cargo xtask guests [OPTIONS] [NAME..]        (or ./scripts/guests, which install
   --tools          the Debian packages that a build needs and that are not installed
 ";
 
+const BUNDLE_HELP: &str = "\
+cargo xtask bundle FILE.dts -o FILE [OPTIONS]      (or ./scripts/bundle, which installs dtc where it is missing)
+
+  FILE.dts         VMs as a device-tree source; docs/bundle.md says what stands in it, examples/ has some
+  -o FILE          what is made: an initrd for Portcullis
+  --with-hyp       make one arm64 Image instead, Portcullis with the bundle behind it (after ./scripts/build)
+";
+
 /// Runs the command in `arguments`.
 pub fn run(arguments: &[String]) -> Result<()> {
     match arguments.split_first().map(|(command, rest)| (command.as_str(), rest)) {
@@ -69,6 +79,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         Some(("test", rest)) => run_tests(rest),
         Some(("symbolize", rest)) => symbolize(rest),
         Some(("guests", rest)) => make_guests(rest),
+        Some(("bundle", rest)) => make_bundle(rest),
         Some(("esr", [value])) => {
             print!("{}", esr::explain(value)?);
             Ok(())
@@ -257,6 +268,39 @@ fn write_catalogue() -> Result<()> {
     Ok(())
 }
 
+fn make_bundle(arguments: &[String]) -> Result<()> {
+    let (mut source, mut output, mut with_hyp) = (None, None, false);
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "-o" | "--output" => output = Some(PathBuf::from(value("-o", &mut rest)?)),
+            "--with-hyp" => with_hyp = true,
+            "--help" | "-h" => {
+                print!("{BUNDLE_HELP}");
+                return Ok(());
+            }
+            other if other.starts_with('-') => {
+                return Err(format!("bundle: no option `{other}`; see bundle --help").into());
+            }
+            file if source.is_none() => source = Some(PathBuf::from(file)),
+            other => return Err(format!("bundle: `{other}` is a second source").into()),
+        }
+    }
+    let (Some(source), Some(output)) = (source, output) else {
+        return Err("bundle: it needs a FILE.dts and -o FILE; see bundle --help".into());
+    };
+    let image = with_hyp.then(|| Artifacts::expected().hypervisor);
+    let vms = bundle::make(&source, &output, image.as_deref())?;
+    print!(
+        "{}: {} VM{}\n{}",
+        output.display(),
+        vms.len(),
+        if vms.len() == 1 { "" } else { "s" },
+        bundle::table(&vms)
+    );
+    Ok(())
+}
+
 fn symbolize(arguments: &[String]) -> Result<()> {
     let mut elf = Artifacts::expected().hypervisor_elf;
     let mut log = None;
@@ -327,6 +371,8 @@ mod tests {
             (vec!["symbolize", "--elv"], "--elv"),
             (vec!["test", "--slow"], "--slow"),
             (vec!["guests", "windows"], "linux-guarded"),
+            (vec!["bundle", "--with"], "--with"),
+            (vec!["bundle", "a.dts"], "-o FILE"),
             (vec!["esr"], "0x96000010"),
         ] {
             let words: Vec<String> = words.into_iter().map(str::to_owned).collect();

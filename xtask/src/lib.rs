@@ -7,6 +7,7 @@
 //! # Key types
 //!
 //! - [`build::Artifacts`]: where the images are once built.
+//! - [`bundle::make`]: VMs and their images in one file.
 //! - [`flat::flatten`]: an ELF file as the bytes a boot loader puts into memory.
 //! - [`qemu::Machine`], [`qemu::Session`]: a machine to boot, and its console.
 //! - [`stub::Test`], [`stub::Report`]: the test guest's list, and what it reports.
@@ -21,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 pub mod build;
+pub mod bundle;
 pub mod catalogue;
 pub mod demo;
 pub mod elf;

@@ -74,7 +74,7 @@ fn be64(data: &[u8], offset: usize) -> Option<u64> {
     Some(u64::from_be_bytes(*bytes))
 }
 
-/// Rounds up to the next token; offsets are at most [`MAX_TREE_BYTES`] plus a 32-bit length.
+/// Rounds up to the next token; offsets are below 2^32, plus a 32-bit length.
 pub(crate) const fn token_aligned(offset: usize) -> usize {
     offset.saturating_add(TOKEN_BYTES - 1) & !(TOKEN_BYTES - 1)
 }
@@ -103,8 +103,17 @@ impl<'a> Tree<'a> {
     /// Checks and indexes the tree at the start of `blob`, which may be longer than the tree.
     ///
     /// # Errors
-    /// Where it is not whole: the message gives the offset or the node.
+    /// Where it is not whole, or larger than a machine's may be: the message gives the offset or the node.
     pub(crate) fn parse(blob: &'a [u8]) -> Result<Self, Error> {
+        Self::up_to(blob, MAX_TREE_BYTES)
+    }
+
+    /// The same for a tree that holds images: of any size that its header can say.
+    pub(crate) fn of_any_size(blob: &'a [u8]) -> Result<Self, Error> {
+        Self::up_to(blob, u32::MAX as usize)
+    }
+
+    fn up_to(blob: &'a [u8], most: usize) -> Result<Self, Error> {
         let word = |offset| {
             be32(blob, offset).ok_or_else(|| {
                 err!(
@@ -125,10 +134,10 @@ impl<'a> Tree<'a> {
         // The last field: whoever passes this has a whole header.
         word(HEADER_BYTES.saturating_sub(4))?;
         let total = word(4)? as usize;
-        if !(HEADER_BYTES..=MAX_TREE_BYTES).contains(&total) {
+        if !(HEADER_BYTES..=most).contains(&total) {
             return Err(err!(
                 Tree,
-                "device tree: its header says {total} bytes; {HEADER_BYTES} to {MAX_TREE_BYTES} \
+                "device tree: its header says {total} bytes; {HEADER_BYTES} to {most} \
                  are possible"
             ));
         }
@@ -260,7 +269,7 @@ impl<'a> Tree<'a> {
                     offset = token_aligned(offset.saturating_add(name.len()).saturating_add(1));
                     properties_allowed = true;
                     visit(Event::Begin(Entry {
-                        // Offsets are below MAX_TREE_BYTES, names below MAX_NAME.
+                        // Offsets are below 2^32, as the total is; names below MAX_NAME.
                         name: name_at as u32,
                         name_len: name.len() as u16,
                         body: offset as u32,

@@ -4,7 +4,7 @@
 //! # Key types
 //! - [`Board`]: RAM, reservations, CPUs, GIC, timer, console and modules of the machine.
 //! - [`Survey`]: what each part of a board's tree gives, for who judges one without the board.
-//! - [`VmConfig`]: one VM, made from a kernel module and its `vm.` words by [`vms`].
+//! - [`VmConfig`]: one VM, made by [`vms`] from a kernel module and its `vm.` words, or from a node of a bundle.
 //! - [`guest_tree`]: the device tree of a VM.
 //! - [`MemoryMap`]: what stands where in a VM; [`ImageHeader`]: what a kernel image asks for.
 //! - [`Error`]: one line that names what is wrong and what to do.
@@ -19,7 +19,7 @@
 //! let board = Board::from_tree(blob)?;
 //! let memory = [0_u8; 64];
 //! let read = |range: Range<Pa>| memory.get(..range.size() as usize);
-//! let machine = Machine { board: &board, own: &[], cpus: 2, pa_bits: 40, read: &read };
+//! let machine = Machine { board: &board, own: &[], appended: None, cpus: 2, pa_bits: 40, read: &read };
 //! for (index, vm) in vms(&machine)?.iter().enumerate() {
 //!     let seeds = board.seeds.for_guest(index, &vm.name, 0);
 //!     let tree = guest_tree(vm, &GuestHardware::of(&board), seeds.as_ref())?;
@@ -46,6 +46,7 @@ extern crate alloc;
 extern crate std;
 
 mod board;
+mod bundle;
 mod bus;
 mod chosen;
 mod cpus;
@@ -73,6 +74,7 @@ pub use board::{
     Board, Conduit, Cpu, Gic, Module, ModuleKind, Psci, Reserved, StartMethod, Timer, Uart,
     UartKind,
 };
+pub use bundle::BUNDLE_MAGIC;
 pub use early::early_pl011;
 pub use error::{Error, ErrorKind};
 pub use fdt::{MAX_DEPTH, MAX_NODES, MAX_TREE_BYTES, tree_size};

@@ -13,6 +13,9 @@ use arch::{Pa, Range};
 /// Most banks of RAM before they are joined, and most reservations.
 const MAX_RANGES: usize = 128;
 
+/// Name of the entries of the tree's own reservation block.
+pub(crate) const MEMRESERVE: &str = "/memreserve/";
+
 /// The RAM of the machine: at least one bank; sorted, joined where banks touch or overlap, none empty.
 pub(crate) fn ram(tree: &Tree<'_>) -> Result<Vec<Range<Pa>>, Error> {
     let banks = banks(tree)?;
@@ -114,8 +117,8 @@ pub(crate) fn reserved(tree: &Tree<'_>) -> Result<Vec<Reserved>, Error> {
         Ok(())
     };
     for (address, size) in tree.reservations() {
-        let range = bus::physical(&tree.root(), "/memreserve/", *address, *size)?;
-        add(String::from("/memreserve/"), range)?;
+        let range = bus::physical(&tree.root(), MEMRESERVE, *address, *size)?;
+        add(String::from(MEMRESERVE), range)?;
     }
     if let Some(parent) = tree.find("/reserved-memory") {
         for node in parent.children() {

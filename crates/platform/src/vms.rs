@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! VMs from the modules of /chosen, checked as a whole before anything runs.
+//! VMs from the modules of /chosen or from a bundle, checked as a whole before anything runs.
 
 use crate::board::{Board, Gic, Module, ModuleKind};
+use crate::bundle;
 use crate::error::{Error, err};
 use crate::fdt;
 use crate::image::{self, ImageHeader};
 use crate::layout::{self, Parts, Placement};
 use crate::map::{self, GicVersion, MemoryMap, RAM_BASE};
+use crate::memory::MEMRESERVE;
 use crate::words::{self, RAM_PIECE, Words};
 use alloc::format;
 use alloc::string::String;
@@ -45,6 +47,8 @@ pub struct Machine<'a> {
     pub board: &'a Board,
     /// Everything that Portcullis uses: image with BSS and stacks, heap, device tree.
     pub own: &'a [Occupied<'a>],
+    /// The bundle that stands behind the image, where one was appended to it; part of `own`'s image.
+    pub appended: Option<Range<Pa>>,
     /// How many CPUs vCPUs can run on: [`Board::usable_cpus`], or fewer.
     pub cpus: usize,
     /// Bits of physical address of the weakest CPU (ID_AA64MMFR0_EL1.PARange).
@@ -76,9 +80,9 @@ pub struct VmConfig {
     pub ipa_bits: u8,
     /// Pages for stage-2 tables beyond what RAM and ROM need.
     pub pool_pages: usize,
-    /// The kernel module, as the boot loader left it.
+    /// The kernel, as the boot loader left it: a module, or in a bundle.
     pub kernel: Range<Pa>,
-    /// The ramdisk module, as the boot loader left it.
+    /// The ramdisk, as the boot loader left it.
     pub ramdisk: Option<Range<Pa>>,
     /// The guest's bootargs, `vm.` words taken out.
     pub bootargs: String,
@@ -88,7 +92,7 @@ pub struct VmConfig {
     pub test_device: Option<Ipa>,
     /// The GIC it sees: that of the machine.
     pub gic: GicVersion,
-    /// Path of its node in the machine's tree, for messages.
+    /// Path of its node, for messages; one of a bundle begins with `bundle:`.
     pub node: String,
 }
 
@@ -106,33 +110,36 @@ impl VmConfig {
     }
 }
 
-/// The VMs that the board's modules describe.
+/// A VM as it is described: nothing is checked but each value by itself.
+pub(crate) struct Described {
+    pub node: String,
+    pub words: Words,
+    pub bootargs: String,
+    pub kernel: Range<Pa>,
+    pub ramdisk: Option<Range<Pa>>,
+}
+
+/// The VMs that the board's modules describe, or the bundle that was passed as its initrd or appended to the image:
+/// one of these.
 ///
 /// # Errors
 /// One line that names what is wrong and what to do: no VM is returned unless all are right.
 pub fn vms(machine: &Machine<'_>) -> Result<Vec<VmConfig>, Error> {
-    let board = machine.board;
-    check_modules(machine)?;
-    let pairs = pairs(&board.modules)?;
-    if pairs.is_empty() {
-        return Err(err!(
-            Vm,
-            "no guest: /chosen has no multiboot,kernel module; give one, on QEMU with -device \
-             guest-loader,addr=0x50000000,kernel=FILE"
-        ));
-    }
-    if pairs.len() > MAX_VMS {
+    let described = match bundle::find(machine)? {
+        Some((what, range)) => bundle::read(machine, what, range)?,
+        None => of_modules(machine)?,
+    };
+    if let Some(beyond) = described.get(MAX_VMS) {
         return Err(err!(
             Vm,
             "{} VMs, at most {MAX_VMS} are possible; leave out {}",
-            pairs.len(),
-            pairs.get(MAX_VMS).map_or("", |pair| pair.0.name.as_str())
+            described.len(),
+            beyond.node
         ));
     }
     let mut configs: Vec<VmConfig> = Vec::new();
-    for (index, (kernel, ramdisk)) in pairs.into_iter().enumerate() {
-        let (words, bootargs) = words::parse(&kernel.name, &kernel.bootargs)?;
-        let config = config(machine, index, kernel, ramdisk, words, bootargs)?;
+    for (index, described) in described.into_iter().enumerate() {
+        let config = config(machine, index, described)?;
         if let Some(other) = configs.iter().find(|other| other.name == config.name) {
             return Err(err!(
                 Vm,
@@ -148,6 +155,30 @@ pub fn vms(machine: &Machine<'_>) -> Result<Vec<VmConfig>, Error> {
     Ok(configs)
 }
 
+/// The VMs that modules describe.
+fn of_modules(machine: &Machine<'_>) -> Result<Vec<Described>, Error> {
+    check_modules(machine)?;
+    let pairs = pairs(&machine.board.modules)?;
+    if pairs.is_empty() {
+        return Err(err!(
+            Vm,
+            "no guest: /chosen has no multiboot,kernel module and no bundle as its initrd; give \
+             one, on QEMU with -device guest-loader,addr=0x50000000,kernel=FILE"
+        ));
+    }
+    let described = |(kernel, ramdisk): (&Module, Option<&Module>)| {
+        let (words, bootargs) = words::parse(&kernel.name, &kernel.bootargs)?;
+        Ok(Described {
+            node: kernel.name.clone(),
+            words,
+            bootargs,
+            kernel: kernel.range,
+            ramdisk: ramdisk.map(|ramdisk| ramdisk.range),
+        })
+    };
+    pairs.into_iter().map(described).collect()
+}
+
 /// Modules against Portcullis, reservations, RAM and each other.
 fn check_modules(machine: &Machine<'_>) -> Result<(), Error> {
     let board = machine.board;
@@ -160,31 +191,44 @@ fn check_modules(machine: &Machine<'_>) -> Result<(), Error> {
                 module.name
             ));
         }
-        if !board.ram.iter().any(|bank| bank.encloses(&module.range)) {
-            return Err(err!(
-                Module,
-                "module {} at {} is not inside RAM ({}); load it at another address or give the \
-                 machine more memory",
-                module.name,
-                module.range,
-                list(&board.ram)
-            ));
-        }
-        let own = machine.own.iter().map(|own| (own.name, own.range));
-        let initrd = board.initrd.iter().map(|range| ("the initrd", *range));
-        let reserved = board.reserved.iter().map(|it| (it.name.as_str(), it.range));
-        let later = board.modules.iter().skip(index.saturating_add(1));
-        let modules = later.map(|other| (other.name.as_str(), other.range));
-        let mut others = own.chain(initrd).chain(reserved).chain(modules);
-        if let Some((name, range)) = others.find(|(_, range)| range.overlaps(&module.range)) {
-            return Err(err!(
-                Module,
-                "module {} at {} overlaps {name} at {range}; load it at another address, \
-                 0x50000000 and up where RAM allows",
-                module.name,
-                module.range
-            ));
-        }
+        let later = board.modules.get(index.saturating_add(1)..).unwrap_or_default();
+        check_place(machine, &format!("module {}", module.name), module.range, later)?;
+    }
+    Ok(())
+}
+
+/// What the boot loader put at `range`, against RAM, Portcullis, reservations, the initrd and `modules`.
+pub(crate) fn check_place(
+    machine: &Machine<'_>,
+    what: &str,
+    range: Range<Pa>,
+    modules: &[Module],
+) -> Result<(), Error> {
+    let board = machine.board;
+    if !board.ram.iter().any(|bank| bank.encloses(&range)) {
+        return Err(err!(
+            Module,
+            "{what} at {range} is not inside RAM ({}); load it at another address or give the \
+             machine more memory",
+            list(&board.ram)
+        ));
+    }
+    let (is_initrd, is_appended) = (board.initrd == Some(range), machine.appended == Some(range));
+    // What is appended is part of the image.
+    let own = machine.own.iter().filter(|own| !is_appended || !own.range.encloses(&range));
+    let own = own.map(|own| (own.name, own.range));
+    let initrd = board.initrd.iter().filter(|_| !is_initrd).map(|range| ("the initrd", *range));
+    // A boot loader reserves the initrd that it has loaded.
+    let reserved = board.reserved.iter().filter(|it| !is_initrd || it.name != MEMRESERVE);
+    let reserved = reserved.map(|it| (it.name.as_str(), it.range));
+    let modules = modules.iter().map(|other| (other.name.as_str(), other.range));
+    let mut others = own.chain(initrd).chain(reserved).chain(modules);
+    if let Some((name, other)) = others.find(|(_, other)| other.overlaps(&range)) {
+        return Err(err!(
+            Module,
+            "{what} at {range} overlaps {name} at {other}; load it at another address, 0x50000000 \
+             and up where RAM allows"
+        ));
     }
     Ok(())
 }
@@ -227,23 +271,15 @@ fn pairs(modules: &[Module]) -> Result<Vec<(&Module, Option<&Module>)>, Error> {
     Ok(pairs)
 }
 
-fn config(
-    machine: &Machine<'_>,
-    index: usize,
-    kernel: &Module,
-    ramdisk: Option<&Module>,
-    words: Words,
-    bootargs: String,
-) -> Result<VmConfig, Error> {
+fn config(machine: &Machine<'_>, index: usize, described: Described) -> Result<VmConfig, Error> {
+    let Described { node, words, bootargs, kernel, ramdisk } = described;
     let name = words.name.clone().unwrap_or_else(|| format!("vm{index}"));
-    let who = |error: Error| {
-        Error::new(error.kind(), format_args!("VM '{name}' ({}): {error}", kernel.name))
-    };
-    let head =
-        Range::<Pa>::new(kernel.range.start(), kernel.range.size().min(image::HEADER_BYTES as u64));
+    let who =
+        |error: Error| Error::new(error.kind(), format_args!("VM '{name}' ({node}): {error}"));
+    let head = Range::<Pa>::new(kernel.start(), kernel.size().min(image::HEADER_BYTES as u64));
     let head = head
         .and_then(machine.read)
-        .ok_or_else(|| who(err!(Module, "its kernel at {} cannot be read", kernel.range)))?;
+        .ok_or_else(|| who(err!(Module, "its kernel at {kernel} cannot be read")))?;
     let header = ImageHeader::parse(head).map_err(who)?;
 
     let ipa_bits = words.ipa.unwrap_or(DEFAULT_IPA_BITS.min(machine.pa_bits));
@@ -261,8 +297,8 @@ fn config(
         roms: &words.rom,
         load: words.load,
         header,
-        kernel_bytes: kernel.range.size(),
-        ramdisk_bytes: ramdisk.map(|ramdisk| ramdisk.range.size()),
+        kernel_bytes: kernel.size(),
+        ramdisk_bytes: ramdisk.map(|ramdisk| ramdisk.size()),
     })
     .map_err(who)?;
     Ok(VmConfig {
@@ -276,8 +312,8 @@ fn config(
         roms: words.rom,
         ipa_bits,
         pool_pages: words.pool.unwrap_or(DEFAULT_POOL_PAGES),
-        kernel: kernel.range,
-        ramdisk: ramdisk.map(|ramdisk| ramdisk.range),
+        kernel,
+        ramdisk,
         bootargs,
         placement,
         test_device: words.testdev,
@@ -285,7 +321,7 @@ fn config(
             Gic::V2 { .. } => GicVersion::V2,
             Gic::V3 { .. } => GicVersion::V3,
         },
-        node: kernel.name.clone(),
+        node: node.clone(),
     })
 }
 

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The words of a module's bootargs that configure its VM: `vm.name=`, `vm.mem=` and so on.
+//! The words of a module's bootargs that configure its VM: `vm.name=`, `vm.mem=` and so on. The properties of a
+//! bundle's node are the same without `vm.`.
 //!
 //! Every word is described in docs/vm-words.md.
 
+use crate::bus::CellReader;
 use crate::error::{Error, err};
 use crate::number;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arch::{Ipa, PAGE_SIZE, Range};
+use core::fmt::Display;
+use dtoolkit::FromPropertyValue;
 use mmio_guard::{Dialect, Policy};
 
 /// The words there are.
@@ -63,8 +67,7 @@ pub(crate) fn parse(module: &str, bootargs: &str) -> Result<(Words, String), Err
     let mut rest = String::new();
     let mut seen: Vec<&str> = Vec::new();
     for word in split(bootargs) {
-        let bare = word.trim_start_matches('"');
-        if !bare.starts_with("vm.") {
+        if !is_ours(word) {
             if !rest.is_empty() {
                 rest.push(' ');
             }
@@ -76,21 +79,21 @@ pub(crate) fn parse(module: &str, bootargs: &str) -> Result<(Words, String), Err
         }
         let (key, value) = word.split_once('=').unwrap_or((word, ""));
         if !WORDS.contains(&key) {
-            return Err(unknown(module, word, key));
+            return Err(unknown(module, "word", word, ""));
         }
-        if seen.contains(&key) {
-            return Err(err!(Word, "{module}: '{key}' is given twice; keep one"));
-        }
-        seen.push(key);
-        words.set(key, value).map_err(|expected| {
-            err!(Word, "{module}: bad value in '{word}': {key} takes {expected}")
-        })?;
+        once(module, &mut seen, key)?;
+        words.take(module, key, Value::Text(value), &word)?;
     }
     Ok((words, rest))
 }
 
+/// Whether a word of bootargs is, or was meant to be, one for us.
+pub(crate) fn is_ours(word: &str) -> bool {
+    word.trim_start_matches('"').starts_with("vm.")
+}
+
 /// The words of `text`, quotes kept.
-fn split(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn split(text: &str) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     text.split(move |character: char| {
         if character == '"' {
@@ -101,19 +104,73 @@ fn split(text: &str) -> impl Iterator<Item = &str> {
     .filter(|word| !word.is_empty())
 }
 
-fn unknown(module: &str, word: &str, key: &str) -> Error {
+/// Notes that `key` is given, which it may be once.
+pub(crate) fn once<'a>(node: &str, seen: &mut Vec<&'a str>, key: &'a str) -> Result<(), Error> {
+    if seen.contains(&key) {
+        return Err(err!(Word, "{node}: '{key}' is given twice; keep one"));
+    }
+    seen.push(key);
+    Ok(())
+}
+
+/// What to say of a `word` or a `property` that there is not; `left_out` is what properties have less than words.
+pub(crate) fn unknown(node: &str, kind: &str, given: &str, left_out: &str) -> Error {
+    let key = given.split('=').next().unwrap_or_default();
+    let known = |word: &'static str| word.strip_prefix(left_out).unwrap_or(word);
     let nearest = WORDS
         .iter()
-        .map(|known| (distance(known, key), *known))
+        .map(|word| (distance(known(word), key), known(word)))
         .min()
-        .filter(|(distance, _)| *distance <= 2);
+        .filter(|(distance, known)| *distance <= 2 && *distance <= known.len() / 2);
+    let sign = if left_out.is_empty() { "=" } else { "" };
     match nearest {
         Some((_, known)) => {
-            err!(Word, "{module}: unknown word '{word}'; did you mean {known}=?")
+            err!(Word, "{node}: unknown {kind} '{given}'; did you mean {known}{sign}?")
         }
         None => {
-            err!(Word, "{module}: unknown word '{word}'; there are {}", WORDS.join(" "))
+            err!(Word, "{node}: unknown {kind} '{given}'; there are {}", WORDS.map(known).join(" "))
         }
+    }
+}
+
+/// What a word is given: text of bootargs, or the property of a bundle's node.
+#[derive(Clone, Copy)]
+pub(crate) enum Value<'a> {
+    Text(&'a str),
+    /// A string; or a number in one cell or two; or ranges, two cells each for address and size.
+    Property(&'a [u8]),
+}
+
+impl<'a> Value<'a> {
+    pub(crate) fn text(self) -> Option<&'a str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Property(value) => <&str>::from_property_value(value).ok(),
+        }
+    }
+
+    fn number(self) -> Option<u64> {
+        match self {
+            Self::Text(text) => number::number(text),
+            Self::Property(value) if matches!(value.len(), 4 | 8) => {
+                CellReader::new(value).next(value.len() / 4)
+            }
+            Self::Property(_) => None,
+        }
+    }
+
+    fn ranges(self) -> Option<Vec<Range<Ipa>>> {
+        let value = match self {
+            Self::Text(text) => return number::ranges(text),
+            Self::Property(value) => value,
+        };
+        let mut reader = CellReader::new(value);
+        let mut found = Vec::new();
+        // One more than may be is enough to refuse them.
+        while found.is_empty() || !reader.is_empty() && found.len() <= MAX_RANGES {
+            found.push(Range::<Ipa>::new(Ipa::new(reader.next(2)?), reader.next(2)?)?);
+        }
+        Some(found)
     }
 }
 
@@ -143,18 +200,40 @@ fn distance(from: &str, to: &str) -> usize {
 type Expected = &'static str;
 
 impl Words {
-    fn set(&mut self, key: &str, value: &str) -> Result<(), Expected> {
+    /// Takes what `key`, one of [`WORDS`], is given by `node`; `given` is how errors quote it.
+    pub(crate) fn take(
+        &mut self,
+        node: &str,
+        key: &str,
+        value: Value<'_>,
+        given: &dyn Display,
+    ) -> Result<(), Error> {
+        self.set(key, value).map_err(|expected| match value {
+            Value::Text(_) => {
+                err!(Word, "{node}: bad value in '{given}': {key} takes {expected}")
+            }
+            Value::Property(_) => err!(
+                Word,
+                "{node}: bad value in '{given}': {key} takes {expected}; in a bundle numbers are \
+                 cells, of a range two for its address and two for its size"
+            ),
+        })
+    }
+
+    fn set(&mut self, key: &str, value: Value<'_>) -> Result<(), Expected> {
         match key {
-            "vm.name" => self.name = Some(name(value)?),
+            "vm.name" => self.name = Some(name(value.text().unwrap_or_default())?),
             "vm.mem" => self.mem = Some(mem(value)?),
             "vm.cpus" => {
                 self.cpus = Some(bounded(value, 1, MAX_VCPUS).ok_or("a number from 1 to 8")?);
             }
             "vm.guard" => {
-                self.guard = Some(Policy::parse(value).ok_or("off, enrol or enforce")?);
+                let policy = value.text().and_then(Policy::parse);
+                self.guard = Some(policy.ok_or("off, enrol or enforce")?);
             }
             "vm.dialect" => {
-                self.dialect = Some(Dialect::parse(value).ok_or("pkvm or series")?);
+                let dialect = value.text().and_then(Dialect::parse);
+                self.dialect = Some(dialect.ok_or("pkvm or series")?);
             }
             "vm.allow" => self.allow = pages(value)?,
             "vm.preset" => self.preset = pages(value)?,
@@ -185,26 +264,28 @@ fn name(value: &str) -> Result<String, Expected> {
     Ok(String::from(value))
 }
 
-fn mem(value: &str) -> Result<u64, Expected> {
-    number::number(value)
+fn mem(value: Value<'_>) -> Result<u64, Expected> {
+    value
+        .number()
         .filter(|size| *size != 0 && size.is_multiple_of(RAM_PIECE))
         .ok_or("a size like 128M: a multiple of 2M, not 0")
 }
 
-fn bounded(value: &str, least: usize, most: usize) -> Option<usize> {
-    let number = usize::try_from(number::number(value)?).ok()?;
+fn bounded(value: Value<'_>, least: usize, most: usize) -> Option<usize> {
+    let number = usize::try_from(value.number()?).ok()?;
     (least..=most).contains(&number).then_some(number)
 }
 
-fn page(value: &str) -> Result<Ipa, Expected> {
-    number::number(value)
+fn page(value: Value<'_>) -> Result<Ipa, Expected> {
+    value
+        .number()
         .map(Ipa::new)
         .filter(|ipa| ipa.is_aligned(PAGE_SIZE))
         .ok_or("an address like 0x4000000, a multiple of 4K")
 }
 
-fn pages(value: &str) -> Result<Vec<Range<Ipa>>, Expected> {
-    let ranges = number::ranges(value).ok_or("IPA+SIZE[:IPA+SIZE...], like 0x9000000+4K")?;
+fn pages(value: Value<'_>) -> Result<Vec<Range<Ipa>>, Expected> {
+    let ranges = value.ranges().ok_or("IPA+SIZE[:IPA+SIZE...], like 0x9000000+4K")?;
     if ranges.len() > MAX_RANGES {
         return Err("at most 16 ranges; join some");
     }

@@ -42,7 +42,8 @@ fn drive(blob: &[u8], head: &[u8; 64]) {
         assert!(board.modules.iter().all(|module| !module.range.overlaps(range)));
     }
     let read = |range: Range<Pa>| head.get(..range.size() as usize);
-    let machine = Machine { board: &board, own: &own, cpus: 4, pa_bits: 44, read: &read };
+    let machine =
+        Machine { board: &board, own: &own, appended: None, cpus: 4, pa_bits: 44, read: &read };
     let Ok(configs) = vms(&machine) else { return };
     for (index, config) in configs.iter().enumerate() {
         assert!(configs[..index].iter().all(|other| other.name != config.name));

@@ -29,7 +29,8 @@ fn qemus_modules_become_a_vm() {
     let board = Board::from_tree(VIRT_G2).unwrap();
     let zeros = [0; 64];
     let read = |range: Range<arch::Pa>| zeros.get(..range.size() as usize);
-    let machine = Machine { board: &board, own: &[], cpus: 2, pa_bits: 44, read: &read };
+    let machine =
+        Machine { board: &board, own: &[], appended: None, cpus: 2, pa_bits: 44, read: &read };
     let configs = vms(&machine).unwrap();
     let expected = VmConfig {
         name: "a".into(),
@@ -286,7 +287,8 @@ fn the_image_header_places_the_image() {
 #[test]
 fn a_kernel_that_cannot_be_read_is_refused() {
     let board = one("").board;
-    let machine = Machine { board: &board, own: &[], cpus: 1, pa_bits: 44, read: &|_| None };
+    let machine =
+        Machine { board: &board, own: &[], appended: None, cpus: 1, pa_bits: 44, read: &|_| None };
     let message = vms(&machine).unwrap_err().to_string();
     assert_says(&message, &["VM 'vm0'", "0x50000000+0x1000 cannot be read"]);
 }

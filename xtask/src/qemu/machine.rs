@@ -78,6 +78,8 @@ pub struct Machine {
     pub start: Start,
     /// The image started as Linux would be, with the tree's address in x0.
     pub kernel: Option<PathBuf>,
+    /// Its initial ramdisk: a bundle.
+    pub initrd: Option<PathBuf>,
     /// That image's own boot arguments.
     pub append: Option<String>,
     /// Device tree instead of QEMU's own.
@@ -102,6 +104,7 @@ impl Default for Machine {
             memory_mib: 1024,
             start: Start::El2,
             kernel: None,
+            initrd: None,
             append: None,
             dtb: None,
             modules: Vec::new(),
@@ -148,7 +151,9 @@ impl Machine {
             all.push(option.into());
             all.push(value.into());
         }
-        for (option, file) in [("-kernel", &self.kernel), ("-dtb", &self.dtb)] {
+        for (option, file) in
+            [("-kernel", &self.kernel), ("-initrd", &self.initrd), ("-dtb", &self.dtb)]
+        {
             if let Some(file) = file {
                 all.push(option.into());
                 all.push(file.into());

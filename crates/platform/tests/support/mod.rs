@@ -188,6 +188,10 @@ pub struct Bench {
     pub cpus: usize,
     pub pa_bits: u8,
     pub headers: Vec<(u64, [u8; 64])>,
+    /// Where the bundle is behind the image.
+    pub appended: Option<Range<Pa>>,
+    /// A bundle's bytes, and where they are.
+    pub bundle: Option<(u64, Vec<u8>)>,
 }
 
 impl Bench {
@@ -201,7 +205,7 @@ impl Bench {
             ("Portcullis's image", pa(0x4008_0000, 0x20_0000)),
             ("the device tree", pa(0x4800_0000, 0x10_0000)),
         ];
-        Self { board, own, cpus: 4, pa_bits: 44, headers: Vec::new() }
+        Self { board, own, cpus: 4, pa_bits: 44, headers: Vec::new(), appended: None, bundle: None }
     }
 
     pub fn module(mut self, kind: ModuleKind, start: u64, size: u64, bootargs: &str) -> Self {
@@ -231,9 +235,22 @@ impl Bench {
         self
     }
 
+    /// These bytes as the initrd at `start`.
+    pub fn initrd(mut self, start: u64, bytes: Vec<u8>) -> Self {
+        self.board.initrd = Some(pa(start, bytes.len() as u64));
+        self.bundle = Some((start, bytes));
+        self
+    }
+
     pub fn vms(&self) -> Result<Vec<VmConfig>, Error> {
         let zeros = [0; 64];
         let read = |range: Range<Pa>| {
+            if let Some((start, bytes)) = &self.bundle
+                && let Some(offset) = range.start().raw().checked_sub(*start)
+                && let Some(rest) = bytes.get(offset as usize..)
+            {
+                return rest.get(..range.size() as usize);
+            }
             let found = self.headers.iter().find(|(start, _)| *start == range.start().raw());
             found.map_or(&zeros, |(_, header)| header).get(..range.size() as usize)
         };
@@ -242,6 +259,7 @@ impl Bench {
         platform::vms(&Machine {
             board: &self.board,
             own: &own,
+            appended: self.appended,
             cpus: self.cpus,
             pa_bits: self.pa_bits,
             read: &read,

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask bundle`: VMs and their images in one file, compiled by dtc and checked as EL2 will check it.
+//! docs/bundle.md describes bundles.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use arch::{Mpidr, Pa, Range};
+use platform::{BUNDLE_MAGIC, Board, Cpu, Gic, Machine, Seeds, StartMethod, Timer, VmConfig};
+
+use crate::build::replace;
+use crate::error::{Context, Error, Result};
+
+/// Where a bundle stands on the machine that checks it.
+const BASE: u64 = 0x1000_0000;
+/// Offset of the size in an arm64 Image header, and of its magic.
+const IMAGE_SIZE: usize = 16;
+const MAGIC: usize = 56;
+
+/// Makes `output` from the device-tree source `source`: a bundle, or `image` with the bundle behind it.
+///
+/// # Errors
+///
+/// dtc or the check refuses the source, or a file cannot be read or written. `output` is then as it was.
+pub fn make(source: &Path, output: &Path, image: Option<&Path>) -> Result<Vec<VmConfig>> {
+    let blob = [&BUNDLE_MAGIC[..], &compile(source)?].concat();
+    let vms = check(&blob).context(|| source.display().to_string())?;
+    let bytes = match image {
+        None => blob,
+        Some(image) => {
+            let bytes =
+                fs::read(image).context(|| format!("{}: run ./scripts/build", image.display()))?;
+            append(&bytes, &blob).context(|| image.display().to_string())?
+        }
+    };
+    replace(output, &bytes)?;
+    Ok(vms)
+}
+
+/// The blob that dtc makes of `source`. Images are looked for beside the source.
+///
+/// # Errors
+///
+/// There is no dtc, or it refuses the source.
+pub fn compile(source: &Path) -> Result<Vec<u8>> {
+    let output =
+        Command::new("dtc").args(["-I", "dts", "-O", "dtb"]).arg(source).output().context(
+            || "cannot run dtc (Debian's device-tree-compiler; ./scripts/setup --bundle)".into(),
+        )?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(Error(format!("dtc refuses {}: {}", source.display(), said.trim())));
+    }
+    if !said.trim().is_empty() {
+        eprintln!("{}", said.trim());
+    }
+    Ok(output.stdout)
+}
+
+/// The VMs of a bundle, checked by what EL2 checks them with, on a machine that has everything.
+///
+/// # Errors
+///
+/// The line that EL2 would say.
+pub fn check(blob: &[u8]) -> Result<Vec<VmConfig>> {
+    let range = |start: u64, size: u64| {
+        Range::<Pa>::new(Pa::new(start), size)
+            .ok_or_else(|| Error("the bundle is too large".into()))
+    };
+    let initrd = range(BASE, blob.len() as u64)?;
+    let registers = range(0, 0x1_0000)?;
+    let board = Board {
+        model: String::new(),
+        ram: vec![range(0, 1 << 47)?],
+        reserved: Vec::new(),
+        cpus: vec![Cpu {
+            mpidr: Mpidr::new(0),
+            start: StartMethod::Psci,
+            compatible: String::new(),
+        }],
+        psci: None,
+        gic: Gic::V3 {
+            gicd: registers,
+            redistributors: vec![registers],
+            stride: None,
+            maintenance: None,
+        },
+        timer: Timer {
+            secure_physical: None,
+            physical: 30,
+            virt: 27,
+            hypervisor: 26,
+            frequency: None,
+        },
+        uart: None,
+        bootargs: String::new(),
+        initrd: Some(initrd),
+        modules: Vec::new(),
+        seeds: Seeds::default(),
+    };
+    let read = |range: Range<Pa>| {
+        let start = usize::try_from(range.start().raw().checked_sub(BASE)?).ok()?;
+        blob.get(start..start.checked_add(usize::try_from(range.size()).ok()?)?)
+    };
+    let machine =
+        Machine { board: &board, own: &[], appended: None, cpus: 64, pa_bits: 48, read: &read };
+    platform::vms(&machine).map_err(|error| Error(error.to_string()))
+}
+
+/// `image` with `blob` behind its BSS, which its header's size then covers.
+///
+/// # Errors
+///
+/// It is no arm64 Image, or has something behind it already.
+pub fn append(image: &[u8], blob: &[u8]) -> Result<Vec<u8>> {
+    let size = image.get(IMAGE_SIZE..).and_then(|rest| rest.first_chunk::<8>());
+    let is_image = image.get(MAGIC..).is_some_and(|rest| rest.starts_with(b"ARM\x64"));
+    let size = size.filter(|_| is_image).map(|bytes| u64::from_le_bytes(*bytes) as usize);
+    let size = size.ok_or_else(|| Error("it is no arm64 Image".into()))?;
+    if size < image.len() || !size.is_multiple_of(4096) {
+        return Err(Error(format!("its image_size is {size:#x}, its file has {:#x}", image.len())));
+    }
+    let mut whole = image.to_vec();
+    // The BSS: EL2 clears it at its start, and keeps what stands behind it.
+    whole.resize(size, 0);
+    whole.extend(blob);
+    let total = whole.len() as u64;
+    if let Some(field) = whole.get_mut(IMAGE_SIZE..IMAGE_SIZE + 8) {
+        field.copy_from_slice(&total.to_le_bytes());
+    }
+    Ok(whole)
+}
+
+/// What a bundle holds, a line for each VM.
+#[must_use]
+pub fn table(vms: &[VmConfig]) -> String {
+    let mut text = String::new();
+    for vm in vms {
+        let kib = |bytes: u64| bytes.div_ceil(1024);
+        let ramdisk = match &vm.ramdisk {
+            Some(ramdisk) => format!(", ramdisk {} KiB", kib(ramdisk.size())),
+            None => String::new(),
+        };
+        text += &format!(
+            "  {}: {} MiB, {} vCPU{}, guard {:?} ({:?}), kernel {} KiB{ramdisk}\n",
+            vm.name,
+            vm.ram_size() >> 20,
+            vm.vcpus,
+            if vm.vcpus == 1 { "" } else { "s" },
+            vm.policy,
+            vm.dialect,
+            kib(vm.kernel.size()),
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(size: u64, file: usize) -> Vec<u8> {
+        let mut bytes = vec![7; file];
+        bytes[IMAGE_SIZE..IMAGE_SIZE + 8].copy_from_slice(&size.to_le_bytes());
+        bytes[MAGIC..MAGIC + 4].copy_from_slice(b"ARM\x64");
+        bytes
+    }
+
+    #[test]
+    fn what_is_appended_stands_behind_the_bss_and_the_size_covers_it() {
+        let whole = append(&image(0x3000, 0x1800), b"bundle").unwrap();
+        assert_eq!(whole.len(), 0x3006);
+        assert_eq!(whole[0x3000..], *b"bundle");
+        assert!(whole[0x1800..0x3000].iter().all(|byte| *byte == 0));
+        assert_eq!(whole[IMAGE_SIZE..IMAGE_SIZE + 8], 0x3006_u64.to_le_bytes());
+        // All else is as it was.
+        assert_eq!(whole[..IMAGE_SIZE], image(0x3000, 0x1800)[..IMAGE_SIZE]);
+        assert_eq!(whole[24..0x1800], image(0x3000, 0x1800)[24..]);
+    }
+
+    #[test]
+    fn what_is_no_image_or_has_a_bundle_already_is_refused() {
+        let mut other = image(0x3000, 0x1800);
+        other[MAGIC] = 0;
+        assert!(append(&other, b"x").unwrap_err().0.contains("no arm64 Image"));
+        assert!(append(b"short", b"x").unwrap_err().0.contains("no arm64 Image"));
+        let twice = append(&image(0x3000, 0x1800), b"bundle").unwrap();
+        assert!(append(&twice, b"bundle").unwrap_err().0.contains("image_size"));
+    }
+
+    #[test]
+    fn what_is_no_bundle_is_refused() {
+        assert!(check(b"no bundle").unwrap_err().0.contains("no bundle"));
+    }
+}
