@@ -132,7 +132,6 @@ enable_mmu:
     msr     tcr_el2, x1
     isb
     tlbi    alle2
-    tlbi    alle1                       // whatever ran before may have used our VMIDs
     ic      iallu
     dsb     nsh
     isb

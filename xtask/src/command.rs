@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use xtask::assure;
 use xtask::build::{self, Artifacts, Options};
 use xtask::catalogue::{self, Registry};
 use xtask::error::{Context, Error, Result};
@@ -31,6 +32,10 @@ cargo xtask COMMAND
       resolve the `image+0xOFFSET` of a backtrace, from LOG or standard input
   esr VALUE
       the fields of an exception syndrome
+  assure [--long] [STEP..]
+      what is checked beyond the tests, and a table of figures; see ./scripts/assure
+  fuzz TARGET [NUMBER]
+      one fuzz target until it has tried so many things, or as many as a long run wants
   catalogue
       write docs/assurance.md: which bugs and scenarios have a test, and which tests those are
   list
@@ -85,6 +90,8 @@ pub fn run(arguments: &[String]) -> Result<()> {
             Ok(())
         }
         Some(("esr", _)) => Err("esr takes one value, as in `cargo xtask esr 0x96000010`".into()),
+        Some(("assure", rest)) => run_assurance(rest),
+        Some(("fuzz", rest)) => fuzz(rest),
         Some(("catalogue", [])) => write_catalogue(),
         Some(("list", [])) => {
             for test in stub::list(&Artifacts::expected().guest_stub)? {
@@ -258,6 +265,38 @@ fn make_guests(arguments: &[String]) -> Result<()> {
     guests::make(&wanted, update)
 }
 
+fn run_assurance(arguments: &[String]) -> Result<()> {
+    let mut options = assure::Options::default();
+    for argument in arguments {
+        match argument.as_str() {
+            "--long" => options.long = true,
+            "--list" => {
+                for step in assure::STEPS {
+                    let form = if step.long_only { " (long form only)" } else { "" };
+                    println!("{:<12} {}{form}", step.name, step.about);
+                }
+                return Ok(());
+            }
+            other if other.starts_with('-') => {
+                return Err(format!("assure: no option `{other}`").into());
+            }
+            step => options.only.push(step.to_owned()),
+        }
+    }
+    assure::run(&options)
+}
+
+fn fuzz(arguments: &[String]) -> Result<()> {
+    let (target, number) = match arguments {
+        [target] => (target, None),
+        [target, number] => {
+            (target, Some(number.parse().context(|| format!("fuzz {target} {number}"))?))
+        }
+        _ => return Err("fuzz takes a target, and perhaps how much it is to try".into()),
+    };
+    assure::fuzz::until_enough(target, number)
+}
+
 fn write_catalogue() -> Result<()> {
     let root = paths::root();
     let registry = Registry::collect(&root)?;
@@ -373,6 +412,8 @@ mod tests {
             (vec!["guests", "windows"], "linux-guarded"),
             (vec!["bundle", "--with"], "--with"),
             (vec!["bundle", "a.dts"], "-o FILE"),
+            (vec!["assure", "--short"], "--short"),
+            (vec!["fuzz", "windows"], "windows"),
             (vec!["esr"], "0x96000010"),
         ] {
             let words: Vec<String> = words.into_iter().map(str::to_owned).collect();

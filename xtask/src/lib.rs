@@ -6,6 +6,7 @@
 //!
 //! # Key types
 //!
+//! - [`assure::Step`]: a check beyond the tests.
 //! - [`build::Artifacts`]: where the images are once built.
 //! - [`bundle::make`]: VMs and their images in one file.
 //! - [`flat::flatten`]: an ELF file as the bytes a boot loader puts into memory.
@@ -21,6 +22,7 @@
 //! - No verdict rests on QEMU's exit status: it is 0 whatever happened inside.
 #![forbid(unsafe_code)]
 
+pub mod assure;
 pub mod build;
 pub mod bundle;
 pub mod catalogue;

@@ -128,7 +128,7 @@ fn linker() -> Result<PathBuf> {
 }
 
 /// The host's triple, as the active compiler calls it.
-fn host() -> Result<String> {
+pub(crate) fn host() -> Result<String> {
     let version = print(&rustc(), &["-vV"])?;
     version
         .lines()

@@ -4,55 +4,9 @@
 
 mod support;
 
-use arch::{Pa, Range};
-use platform::{
-    Board, GuestHardware, ImageHeader, Machine, Occupied, StartMethod, TREE_SPACE, guest_tree, vms,
-};
 use proptest::prelude::*;
+use support::drive::{drive, try_header, try_words};
 use support::*;
-
-/// Runs everything that follows from a tree, and checks what is promised of what is accepted.
-fn drive(blob: &[u8], head: &[u8; 64]) {
-    let _ = Board::console(blob);
-    let board = match Board::from_tree(blob) {
-        Ok(board) => board,
-        Err(error) => {
-            let message = error.to_string();
-            assert!(!message.is_empty() && message.len() < 500);
-            assert!(!message.contains(char::is_control), "{message:?}");
-            return;
-        }
-    };
-    assert!(!board.ram.is_empty() && !board.cpus.is_empty());
-    for pair in board.ram.windows(2) {
-        assert!(pair[0].end() < pair[1].start(), "sorted and joined");
-    }
-    assert!(board.ram.iter().all(|bank| bank.size() > 0 && bank.end().raw() <= 1 << 52));
-    for (index, cpu) in board.cpus.iter().enumerate() {
-        assert!(board.cpus[..index].iter().all(|other| other.mpidr != cpu.mpidr));
-        if let StartMethod::SpinTable(release) = cpu.start {
-            assert!(release.is_aligned(8));
-        }
-    }
-    let own = [Occupied { name: "the image", range: pa(0x4008_0000, 0x20_0000) }];
-    let free = board.free_ram(&[own[0].range]);
-    for range in &free {
-        assert!(!range.overlaps(&own[0].range));
-        assert!(board.reserved.iter().all(|reserved| !reserved.range.overlaps(range)));
-        assert!(board.modules.iter().all(|module| !module.range.overlaps(range)));
-    }
-    let read = |range: Range<Pa>| head.get(..range.size() as usize);
-    let machine =
-        Machine { board: &board, own: &own, appended: None, cpus: 4, pa_bits: 44, read: &read };
-    let Ok(configs) = vms(&machine) else { return };
-    for (index, config) in configs.iter().enumerate() {
-        assert!(configs[..index].iter().all(|other| other.name != config.name));
-        assert!(board.ram.iter().any(|bank| bank.encloses(&config.kernel)));
-        let seeds = board.seeds.for_guest(index, &config.name, 0);
-        let tree = guest_tree(config, &GuestHardware::of(&board), seeds.as_ref()).unwrap();
-        assert!(tree.len() as u64 <= TREE_SPACE);
-    }
-}
 
 /// Cases of each test: few enough for every run, or as many as FUZZ_CASES says.
 fn cases() -> u32 {
@@ -198,22 +152,7 @@ proptest! {
         let mut header = image_header(0, 0, 0);
         header[..32].copy_from_slice(&head);
         for bench in [one(&args), one(&args).header(0x5000_0000, header)] {
-            match bench.vms() {
-                Err(error) => {
-                    let message = error.to_string();
-                    prop_assert!(!message.contains(char::is_control), "{:?}", message);
-                }
-                Ok(vms) => {
-                    let vm = &vms[0];
-                    // Words begin where white space ends, outside quotes.
-                    if !vm.bootargs.contains('"') {
-                        let left = vm.bootargs.split_ascii_whitespace();
-                        prop_assert!(left.into_iter().all(|word| !word.starts_with("vm.")));
-                    }
-                    let hardware = GuestHardware::of(&bench.board);
-                    prop_assert!(guest_tree(vm, &hardware, None).is_ok());
-                }
-            }
+            try_words(&bench);
         }
     }
 
@@ -226,9 +165,6 @@ proptest! {
         if magic && bytes.len() >= 60 {
             bytes[56..60].copy_from_slice(b"ARM\x64");
         }
-        if let Ok(Some(header)) = ImageHeader::parse(&bytes) {
-            prop_assert!(bytes.len() >= 64 && header.image_size != 0 && header.flags & 1 == 0);
-            prop_assert!(header.text_offset.checked_add(header.image_size).is_some());
-        }
+        try_header(&bytes);
     }
 }

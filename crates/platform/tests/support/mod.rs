@@ -3,6 +3,8 @@
 #![allow(dead_code)]
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+pub mod drive;
+
 use arch::{Ipa, Pa, Range};
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};

@@ -13,3 +13,4 @@
 pub mod hardware;
 pub mod ideal;
 pub mod machine;
+pub mod scene;

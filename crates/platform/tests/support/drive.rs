@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Runs everything that follows from an input, and checks what is promised of what is accepted.
+
+use super::{Bench, pa};
+use arch::{Pa, Range};
+use platform::{
+    Board, GuestHardware, ImageHeader, Machine, Occupied, StartMethod, TREE_SPACE, guest_tree, vms,
+};
+
+/// A device tree, and what the modules in it say.
+pub fn drive(blob: &[u8], head: &[u8; 64]) {
+    let _ = Board::console(blob);
+    let board = match Board::from_tree(blob) {
+        Ok(board) => board,
+        Err(error) => {
+            let message = error.to_string();
+            assert!(!message.is_empty() && message.len() < 500);
+            assert!(!message.contains(char::is_control), "{message:?}");
+            return;
+        }
+    };
+    assert!(!board.ram.is_empty() && !board.cpus.is_empty());
+    for pair in board.ram.windows(2) {
+        assert!(pair[0].end() < pair[1].start(), "sorted and joined");
+    }
+    assert!(board.ram.iter().all(|bank| bank.size() > 0 && bank.end().raw() <= 1 << 52));
+    for (index, cpu) in board.cpus.iter().enumerate() {
+        assert!(board.cpus[..index].iter().all(|other| other.mpidr != cpu.mpidr));
+        if let StartMethod::SpinTable(release) = cpu.start {
+            assert!(release.is_aligned(8));
+        }
+    }
+    let own = [Occupied { name: "the image", range: pa(0x4008_0000, 0x20_0000) }];
+    let free = board.free_ram(&[own[0].range]);
+    for range in &free {
+        assert!(!range.overlaps(&own[0].range));
+        assert!(board.reserved.iter().all(|reserved| !reserved.range.overlaps(range)));
+        assert!(board.modules.iter().all(|module| !module.range.overlaps(range)));
+    }
+    let read = |range: Range<Pa>| head.get(..range.size() as usize);
+    let machine =
+        Machine { board: &board, own: &own, appended: None, cpus: 4, pa_bits: 44, read: &read };
+    let Ok(configs) = vms(&machine) else { return };
+    for (index, config) in configs.iter().enumerate() {
+        assert!(configs[..index].iter().all(|other| other.name != config.name));
+        assert!(board.ram.iter().any(|bank| bank.encloses(&config.kernel)));
+        let seeds = board.seeds.for_guest(index, &config.name, 0);
+        let tree = guest_tree(config, &GuestHardware::of(&board), seeds.as_ref()).unwrap();
+        assert!(tree.len() as u64 <= TREE_SPACE);
+    }
+}
+
+/// The boot arguments and headers of `bench`'s modules. Returns the trees of the VMs, if there are any.
+pub fn try_words(bench: &Bench) -> Vec<Vec<u8>> {
+    match bench.vms() {
+        Err(error) => {
+            let message = error.to_string();
+            assert!(!message.contains(char::is_control), "{message:?}");
+            Vec::new()
+        }
+        Ok(vms) => vms
+            .iter()
+            .map(|vm| {
+                // Words begin where white space ends, outside quotes.
+                if !vm.bootargs.contains('"') {
+                    let mut left = vm.bootargs.split_ascii_whitespace();
+                    assert!(left.all(|word| !word.starts_with("vm.")));
+                }
+                guest_tree(vm, &GuestHardware::of(&bench.board), None).unwrap()
+            })
+            .collect(),
+    }
+}
+
+/// The header of an arm64 Image.
+pub fn try_header(bytes: &[u8]) {
+    if let Ok(Some(header)) = ImageHeader::parse(bytes) {
+        assert!(bytes.len() >= 64 && header.image_size != 0 && header.flags & 1 == 0);
+        assert!(header.text_offset.checked_add(header.image_size).is_some());
+    }
+}
+
+/// A bundle, passed as the initrd of QEMU's board; `blob` is what stands behind its magic.
+pub fn try_bundle(blob: &[u8]) {
+    let blob = [platform::BUNDLE_MAGIC, blob].concat();
+    let mut bench = Bench::new();
+    bench.board.modules.clear();
+    let place = pa(0x6000_0000, blob.len() as u64);
+    bench.board.initrd = Some(place);
+    let read = |range: Range<Pa>| {
+        let from = range.start().raw().checked_sub(place.start().raw())?;
+        blob.get(from as usize..)?.get(..range.size() as usize)
+    };
+    let own = [Occupied { name: "the image", range: pa(0x4008_0000, 0x20_0000) }];
+    let machine = Machine {
+        board: &bench.board,
+        own: &own,
+        appended: None,
+        cpus: 4,
+        pa_bits: 44,
+        read: &read,
+    };
+    match vms(&machine) {
+        Err(error) => {
+            let message = error.to_string();
+            assert!(!message.contains(char::is_control), "{message:?}");
+        }
+        Ok(configs) => {
+            assert!(!configs.is_empty());
+            for config in &configs {
+                assert!(place.encloses(&config.kernel), "an image outside its bundle");
+                guest_tree(config, &GuestHardware::of(&bench.board), None).unwrap();
+            }
+        }
+    }
+}

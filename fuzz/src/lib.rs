@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the fuzz targets do with their bytes.
+//!
+//! One input holds many things to try: making an input costs more than trying it. [`count`] counts what was tried.
+//! The judges are those of the host tests, by path: a fuzzer and a property test differ in where their input comes
+//! from and in nothing else.
+#![forbid(unsafe_code)]
+#![allow(dead_code)]
+
+pub mod bundle;
+pub mod count;
+pub mod esr;
+pub mod exits;
+pub mod gic;
+pub mod guest_tree;
+pub mod image;
+pub mod tree;
+
+#[path = "../../crates/platform/tests/support/mod.rs"]
+mod boards;
+#[path = "../../crates/vm/tests/suite/common.rs"]
+mod common;
+#[path = "../../crates/vgic/tests/support/mod.rs"]
+mod gics;
+#[path = "../../crates/arch/tests/support/oracle.rs"]
+mod oracle;

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The fuzz targets of `fuzz/`, each for a while or until it has tried enough.
+//!
+//! They are built by the compiler that builds everything else, with the flags of coverage that libFuzzer wants:
+//! `cargo fuzz` does the same and works too, where it is installed. No sanitizer: what is fuzzed has no `unsafe`.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
+
+use super::tool::{self, number, said, tail};
+use super::{Figure, Options, Outcome, Step};
+use crate::error::{Context, Error, Result};
+use crate::{paths, toolchain};
+
+/// The step.
+pub const STEP: Step = Step {
+    name: "fuzz",
+    about: "parsers, decoders, exits and interrupt controllers under random input",
+    long_only: false,
+    run,
+};
+
+/// A target, and what one thing is that it tries.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Its name in `fuzz/fuzz_targets/`.
+    pub name: &'static str,
+    /// What is counted.
+    pub unit: &'static str,
+    /// How many are wanted in a long run.
+    pub wanted: u64,
+    /// Longest input, in bytes.
+    longest: u32,
+}
+
+const fn target(name: &'static str, unit: &'static str, wanted: u64, longest: u32) -> Target {
+    Target { name, unit, wanted, longest }
+}
+
+/// All targets.
+pub const TARGETS: [Target; 7] = [
+    target("esr", "syndromes decoded as another decoder does", 100_000_000, 1536),
+    target("exits", "exits within streams", 100_000_000, 8192),
+    target("gic", "steps of an interrupt controller beside the ideal one", 10_000_000, 4096),
+    target("tree", "device trees parsed", 10_000_000, 16384),
+    target("bundle", "bundles parsed", 10_000_000, 8192),
+    target("image", "Image headers parsed", 10_000_000, 512),
+    target("guest_tree", "boot arguments, and the device trees made of them", 10_000_000, 512),
+];
+
+/// What -Cpasses=sancov-module is to count: edges, their addresses, operands of comparisons.
+const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing";
+
+fn run(options: &Options) -> Result<Outcome> {
+    if !tool::works(Command::new("c++").arg("--version")) {
+        return Ok(Outcome::NotRun("libFuzzer needs a C++ compiler: apt-get install g++".into()));
+    }
+    build()?;
+    let seconds = number("PORTCULLIS_FUZZ_SECONDS", if options.long { 600 } else { 60 });
+    let jobs = number("PORTCULLIS_JOBS", 2).max(1);
+    let queue: Mutex<VecDeque<Target>> = Mutex::new(TARGETS.into());
+    let results = Mutex::new(Vec::new());
+    let next = || queue.lock().ok().and_then(|mut queue| queue.pop_front());
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some(target) = next() {
+                    let result = fuzz(&target, seconds);
+                    if let Ok(mut results) = results.lock() {
+                        results.push((target, result));
+                    }
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_default();
+    let place = |name| TARGETS.iter().position(|target| target.name == name);
+    results.sort_by_key(|(target, _)| place(target.name));
+    let mut figures = Vec::new();
+    let mut failures = Vec::new();
+    for (target, result) in &results {
+        match result {
+            Ok(tried) => {
+                figures.push(Figure::count(format!("{}: {}", target.name, target.unit), *tried))
+            }
+            Err(error) => failures.push(error.to_string()),
+        }
+    }
+    if results.len() < TARGETS.len() {
+        failures.push("not every target ran".into());
+    }
+    if failures.is_empty() {
+        Ok(Outcome::Passed(figures))
+    } else {
+        Ok(Outcome::Failed(failures.join("\n"), figures))
+    }
+}
+
+/// Runs one target again and again until it has tried what is wanted of it, saying how far it is.
+///
+/// # Errors
+///
+/// There is no such target, or it found something.
+pub fn until_enough(name: &str, wanted: Option<u64>) -> Result<()> {
+    let target = TARGETS
+        .iter()
+        .find(|target| target.name == name)
+        .ok_or_else(|| Error(format!("there is no fuzz target `{name}`")))?;
+    build()?;
+    let wanted = wanted.unwrap_or(target.wanted);
+    let mut tried = 0;
+    while tried < wanted {
+        tried += fuzz(target, number("PORTCULLIS_FUZZ_SECONDS", 120))?;
+        println!(
+            "{name}: {} of {} {}",
+            super::table::grouped(tried),
+            super::table::grouped(wanted),
+            target.unit
+        );
+    }
+    Ok(())
+}
+
+fn manifest() -> PathBuf {
+    paths::root().join("fuzz/Cargo.toml")
+}
+
+fn build() -> Result<()> {
+    let host = toolchain::host()?;
+    let mut command = tool::cargo_at_root(&["build", "--release", "--locked", "--target", &host]);
+    command
+        .arg("--manifest-path")
+        .arg(manifest())
+        .env("CARGO_TARGET_DIR", paths::target().join("fuzz"))
+        .env("RUSTFLAGS", COVERAGE);
+    let (built, text) = said(&mut command)?;
+    if built {
+        Ok(())
+    } else {
+        Err(Error(format!("the fuzz targets do not build\n{}", tail(&text, 30))))
+    }
+}
+
+/// Runs a target for so long. How many it tried.
+fn fuzz(target: &Target, seconds: u64) -> Result<u64> {
+    let name = target.name;
+    let folder = paths::target().join("fuzz");
+    let corpus = folder.join("corpus").join(name);
+    let found = folder.join("found").join(name);
+    for folder in [&corpus, &found] {
+        std::fs::create_dir_all(folder).context(|| folder.display().to_string())?;
+    }
+    let seeds = match name {
+        "tree" => paths::root().join("crates/platform/tests/fixtures"),
+        _ => paths::root().join("fuzz/seeds").join(name),
+    };
+    let binary = folder.join(toolchain::host()?).join("release").join(name);
+    let mut command = Command::new(&binary);
+    command
+        .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-max_len={}", target.longest))
+        .args(["-timeout=60", "-rss_limit_mb=2048", "-print_final_stats=1", "-len_control=0"])
+        .arg(format!("-artifact_prefix={}/", found.display()))
+        .arg(&corpus);
+    if seeds.is_dir() {
+        command.arg(seeds);
+    }
+    let (passed, text) = said(&mut command)?;
+    if !passed {
+        return Err(Error(format!(
+            "{name} found something; {} FILE repeats it\n{}",
+            binary.display(),
+            tail(&text, 30)
+        )));
+    }
+    tried(&text).ok_or_else(|| Error(format!("{name} tried nothing\n{}", tail(&text, 10))))
+}
+
+/// What the last line `tried N` says, or else the number of inputs.
+fn tried(text: &str) -> Option<u64> {
+    let after = |prefix: &str| {
+        let line = text.lines().rev().find_map(|line| line.strip_prefix(prefix))?;
+        line.trim().parse().ok().filter(|count| *count > 0)
+    };
+    after("tried ").or_else(|| after("stat::number_of_executed_units:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_target_is_in_the_list_and_has_a_file() {
+        let folder = paths::root().join("fuzz/fuzz_targets");
+        let files = std::fs::read_dir(folder).unwrap().flatten().count();
+        assert_eq!(files, TARGETS.len());
+        for target in TARGETS {
+            let file = format!("fuzz/fuzz_targets/{}.rs", target.name);
+            assert!(paths::root().join(&file).is_file(), "{file}");
+        }
+    }
+
+    #[test]
+    fn the_last_count_is_the_one_that_counts() {
+        assert_eq!(
+            tried("tried 65536\n#1 NEW\ntried 131072\nstat::number_of_executed_units: 7\n"),
+            Some(131_072)
+        );
+        assert_eq!(tried("stat::number_of_executed_units: 7\n"), Some(7));
+        assert_eq!(tried("stat::number_of_executed_units: 0\n"), None);
+        assert_eq!(tried(""), None);
+    }
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask assure`: what is checked beyond the tests, step by step, and a table of figures.
+//!
+//! # Key types
+//!
+//! - [`Step`]: one check, a file of its own in this folder.
+//! - [`Outcome`]: what it found, with its figures.
+//!
+//! # Invariants
+//!
+//! - A step that cannot run here says so and is not counted as passed.
+//! - The short form runs in under twelve minutes on two cores once everything is built.
+
+mod catalogue;
+pub mod fuzz;
+mod table;
+mod tool;
+
+use std::time::Instant;
+
+use crate::error::{Error, Result};
+
+/// How much is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The long form: hours instead of minutes.
+    pub long: bool,
+    /// Only the steps of these names; all where there is none.
+    pub only: Vec<String>,
+}
+
+/// A number that a step found, and what it counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figure {
+    /// What is counted, with its unit.
+    pub what: String,
+    /// How many.
+    pub value: String,
+}
+
+impl Figure {
+    /// A count of something, its digits in groups of three.
+    #[must_use]
+    pub fn count(what: impl Into<String>, value: u64) -> Self {
+        Self { what: what.into(), value: table::grouped(value) }
+    }
+
+    /// `part` of `whole` in percent.
+    #[must_use]
+    pub fn percent(what: impl Into<String>, part: u64, whole: u64) -> Self {
+        let tenths = u128::from(part).saturating_mul(1000).checked_div(whole.into()).unwrap_or(0);
+        let value = format!("{}.{} %", tenths / 10, tenths % 10);
+        Self { what: what.into(), value }
+    }
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything held.
+    Passed(Vec<Figure>),
+    /// Something did not hold; what, and how to repeat it.
+    Failed(String, Vec<Figure>),
+    /// It could not be tried here; why, and what to do.
+    NotRun(String),
+}
+
+/// One check.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// A word.
+    pub name: &'static str,
+    /// What it checks, in a few words.
+    pub about: &'static str,
+    /// Left out of the short form.
+    pub long_only: bool,
+    /// Does it. An error counts as a failure.
+    pub run: fn(&Options) -> Result<Outcome>,
+}
+
+/// All steps, in the order in which they run.
+pub const STEPS: &[Step] = &[catalogue::STEP, fuzz::STEP];
+
+/// Runs what `options` ask for, and prints the table.
+///
+/// # Errors
+///
+/// A step failed, or there is none of a name asked for.
+pub fn run(options: &Options) -> Result<()> {
+    for name in &options.only {
+        if !STEPS.iter().any(|step| step.name == name) {
+            let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+            let names = names.join(", ");
+            return Err(Error(format!("assure: no step `{name}`; there are {names}")));
+        }
+    }
+    let mut rows = Vec::new();
+    for step in STEPS {
+        let wanted = if options.only.is_empty() {
+            options.long || !step.long_only
+        } else {
+            options.only.iter().any(|name| name == step.name)
+        };
+        if !wanted {
+            continue;
+        }
+        println!("assure: {} ({})", step.name, step.about);
+        let started = Instant::now();
+        let outcome =
+            (step.run)(options).unwrap_or_else(|error| Outcome::Failed(error.0, Vec::new()));
+        if let Outcome::Failed(why, _) | Outcome::NotRun(why) = &outcome {
+            println!("assure: {}: {why}", step.name);
+        }
+        rows.push((step.name, outcome, started.elapsed()));
+    }
+    print!("{}", table::render(&rows));
+    let failed: Vec<&str> = rows
+        .iter()
+        .filter(|(_, outcome, _)| matches!(outcome, Outcome::Failed(..)))
+        .map(|(name, ..)| *name)
+        .collect();
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Error(format!("assure: failed: {}", failed.join(", "))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_is_none_is_named() {
+        let options = Options { only: vec!["fuzzing".into()], ..Options::default() };
+        let error = run(&options).unwrap_err();
+        assert!(error.0.contains("`fuzzing`") && error.0.contains("catalogue, "), "{error}");
+    }
+
+    #[test]
+    fn shares_are_rounded_down() {
+        assert_eq!(Figure::percent("x", 999, 1000).value, "99.9 %");
+        assert_eq!(Figure::percent("x", 9999, 10_000).value, "99.9 %");
+        assert_eq!(Figure::percent("x", 0, 0).value, "0.0 %");
+    }
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the steps need of the machine, and running it.
+
+use std::process::{Command, Stdio};
+
+use crate::error::{Context, Result};
+use crate::paths;
+use crate::toolchain::cargo;
+
+/// The cargo that runs this tool, at the repository's root.
+pub fn cargo_at_root(words: &[&str]) -> Command {
+    let mut command = Command::new(cargo());
+    command.current_dir(paths::root()).args(words);
+    command
+}
+
+/// Whether `command` can be run and succeeds, without a word of it.
+pub fn works(command: &mut Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// What `command` says on both its outputs, and whether it succeeded.
+pub fn said(command: &mut Command) -> Result<(bool, String)> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .context(|| format!("cannot run {}", command.get_program().display()))?;
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    Ok((output.status.success(), text))
+}
+
+/// The last lines of `text`.
+pub fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    let rest = all.len().saturating_sub(lines);
+    all.get(rest..).unwrap_or_default().join("\n")
+}
+
+/// A number in the environment, such as a bound of time.
+pub fn number(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
