@@ -2,7 +2,8 @@
 //! The first instructions: Image header, checks, relocation, stack, first translation tables.
 //!
 //! Boot protocol: Linux Documentation/arch/arm64/booting.rst. x0 holds the device tree's address, MMU and
-//! D-cache are off, the image has been cleaned to PoC by whoever loaded it.
+//! D-cache are off, the image has been cleaned to PoC by whoever loaded it. What a loader has left otherwise (the MMU on,
+//! one to one; VHE; interrupts; SP_EL0) is put right first.
 
 use core::arch::global_asm;
 
@@ -25,7 +26,13 @@ _start:
 primary_entry:
     mov     x19, x0                     // device tree
     mrs     x20, CurrentEL
-    // Zero .bss (the MMU is off: whatever lies in a cache there is of no interest any more).
+    mov     x21, xzr
+    msr     daifset, #0xf
+    msr     spsel, #1
+    cmp     x20, #(2 << 2)
+    b.ne    0f
+    bl      settle
+0:  // Zero .bss.
     adrp    x0, bss_start
     adrp    x1, bss_end
 1:  cmp     x0, x1
@@ -55,22 +62,54 @@ primary_entry:
     mov     sp, x0
     mov     x29, xzr
     mov     x30, xzr
-    cmp     x20, #(2 << 2)
-    b.ne    6f
+    mov     x0, x19
+    mov     x1, x20
+    mov     x2, x21
+    bl      {check_entry}               // comes back if this may go on
+    mov     x0, sp
     msr     tpidr_el2, x0
     adr     x1, vectors
     msr     vbar_el2, x1
     isb
-    cbz     x19, 5f
     mov     x0, x19
     bl      {map_early}
     bl      enable_mmu
     mov     x0, x19
     b       {main}
-5:  bl      {no_tree}
-6:  mov     x0, x19
-    mov     x1, x20
-    b       {wrong_el}
+
+    // At EL2: MMU and caches off, E2H clear, and no dirty cache line that could fall onto what is written with caches
+    // off. x21: HCR_EL2 as it reads then. Touches no memory.
+settle:
+    mrs     x3, ctr_el0
+    ubfx    x3, x3, #16, #4
+    mov     x4, #4
+    lsl     x4, x4, x3                  // bytes of the smallest data cache line
+    mrs     x3, sctlr_el2
+    tbz     x3, #0, 2f
+    // The MMU is on: of the image much may be in caches alone.
+    adrp    x1, _start
+    adrp    x2, image_end
+1:  dc      civac, x1
+    add     x1, x1, x4
+    cmp     x1, x2
+    b.lo    1b
+    dsb     sy
+    mov     x1, #0x1005                 // I, C, M
+    bic     x3, x3, x1
+    msr     sctlr_el2, x3
+    isb
+2:  mov     x1, #(1 << 31)              // RW: EL1 is AArch64
+    msr     hcr_el2, x1
+    isb
+    mrs     x21, hcr_el2
+    adrp    x1, bss_start
+    adrp    x2, bss_end
+3:  dc      ivac, x1
+    add     x1, x1, x4
+    cmp     x1, x2
+    b.lo    3b
+    dsb     sy
+    ret
 
     // A CPU released from a spin-table: nobody gives it an argument, and others may come with it. It waits until
     // the structure that PEN points to is its own. What it reads was cleaned to PoC for it.
@@ -96,6 +135,10 @@ secondary_entry:
     cmp     x1, #(2 << 2)
     b.ne    7f
     mov     x19, x0
+    msr     daifset, #0xf
+    msr     spsel, #1
+    mov     x1, #(1 << 31)              // RW; E2H clear, as TCR_EL2 will have it
+    msr     hcr_el2, x1
     mov     sp, x0
     msr     tpidr_el2, x0
     adr     x1, vectors
@@ -144,8 +187,7 @@ enable_mmu:
     cpu_offset = const crate::cpu::CPU_OFFSET,
     map_early = sym crate::mmu::map_early,
     main = sym crate::main,
-    no_tree = sym crate::refuse::no_tree,
-    wrong_el = sym crate::refuse::wrong_el,
+    check_entry = sym crate::refuse::check_entry,
     secondary = sym crate::smp::secondary_main,
     pen = sym crate::smp::PEN,
     mpidr = const core::mem::offset_of!(crate::cpu::Cpu, mpidr),

@@ -5,6 +5,8 @@
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU8, Ordering};
 
+use arch::EntryRefusal;
+
 /// Why the image did not start; a text for a debugger (`x/s &boot_refusal`). Empty while all is well.
 #[unsafe(no_mangle)]
 pub static boot_refusal: [AtomicU8; 128] = [const { AtomicU8::new(0) }; 128];
@@ -50,23 +52,25 @@ pub fn keep_console(uart: Option<&platform::Uart>) {
     };
 }
 
-/// Entered with 0 in x0.
-pub extern "C" fn no_tree() -> ! {
-    keep("no device tree in x0: start the image as arm64 Linux is started (booting.rst)");
-    stop()
-}
-
-/// Entered at another exception level than EL2, with the MMU off. `current` is CurrentEL.
-pub extern "C" fn wrong_el(tree: usize, current: u64) -> ! {
-    let (reason, advice) = match current >> 2 & 3 {
-        1 => (
+/// Comes back if the image may go on as it was entered, with the MMU off: x0, CurrentEL, and HCR_EL2 with E2H cleared.
+pub extern "C" fn check_entry(tree: usize, current_el: u64, hcr: u64) {
+    let Some(refusal) = arch::entry_refusal(current_el, hcr, tree as u64) else { return };
+    let (reason, advice) = match refusal {
+        EntryRefusal::AtEl1 => (
             "started at EL1: Portcullis is EL2 firmware",
             "QEMU: -machine virt,virtualization=on; boards: firmware must enter the image at EL2",
         ),
-        _ => (
+        EntryRefusal::AtEl3 => (
             "started at EL3: Portcullis is EL2 firmware",
             "let EL3 firmware (TF-A) enter it at EL2 as BL33; QEMU: start it with -kernel",
         ),
+        EntryRefusal::OnlyVhe => (
+            "this CPU has EL2 with VHE only (HCR_EL2.E2H is RES1)",
+            "Portcullis needs EL2 without it: FEAT_E2H0",
+        ),
+        EntryRefusal::NoTree => {
+            ("no device tree in x0: start the image as arm64 Linux is started (booting.rst)", "")
+        }
     };
     keep(reason);
     if let Some(mut out) = early_console(tree) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Firmware chains: who starts Portcullis, and with what in its registers. QEMU's own `-kernel` is what nearly every
+//! Firmware chains: who starts Portcullis, in which state and with what in its registers. QEMU's own `-kernel` is what nearly every
 //! other case uses; starts at other exception levels are in `levels`, starts with other trees, or none, in `trees`.
 
 use std::path::{Path, PathBuf};
@@ -15,19 +15,21 @@ const UBOOT: &[Guest] = &[Guest::UBoot];
 
 /// Cases that need files which may not have been made; those with `true` are left out of a quick run.
 macro_rules! with {
-    ($($name:ident: $slow:literal;)+) => {
+    ($($name:ident: $needs:expr, $slow:literal;)+) => {
         /// The cases of this file.
         pub const CASES: &[Case] = &[$(
-            Case { group: group(module_path!()), name: stringify!($name), check: $name, needs: UBOOT, slow: $slow }
+            Case { group: group(module_path!()), name: stringify!($name), check: $name, needs: $needs, slow: $slow }
         ),+];
     };
 }
 
 with![
-    u_boot: false;
-    u_boot_gicv2: true;
-    u_boot_with_an_image_that_holds_the_bundle: true;
-    u_boot_moves_the_image: true;
+    u_boot: UBOOT, false;
+    u_boot_gicv2: UBOOT, true;
+    u_boot_with_an_image_that_holds_the_bundle: UBOOT, true;
+    u_boot_moves_the_image: UBOOT, true;
+    mmu_on: &[], false;
+    mmu_on_with_vhe: &[], false;
 ];
 
 /// Where QEMU puts its tree for a firmware that it starts.
@@ -95,4 +97,76 @@ fn u_boot_moves_the_image(lab: &Lab) -> Checked {
     const ODD: u64 = IMAGE + 0x1_2340;
     let image = bundle(lab, true)?;
     booti(prompt(lab, lab.machine(), &[(ODD, &image)])?, &format!("{ODD:x} - {TREE:x}"))
+}
+
+/// `spsel 0`, all interrupts unmasked, the MMU on, one to one (the table of [`one_to_one`] in TTBR0_EL2), x0 = 0x4e00_0000,
+/// then to the image at 0x4020_0000. `tcr` is what loads TCR_EL2's value into x1.
+fn careless(tcr: &[u32]) -> Vec<u32> {
+    let before = [
+        0xd2a9_e201, // mov x1, #0x4f100000
+        0xd51c_2001, // msr ttbr0_el2, x1
+        0xd29f_e001, // mov x1, #0xff00
+        0xd51c_a201, // msr mair_el2, x1
+    ];
+    let after = [
+        0xd51c_2041, // msr tcr_el2, x1
+        0xd503_3fdf, // isb
+        0xd283_06a1, // mov x1, #0x1835
+        0xf2a6_18a1, // movk x1, #0x30c5, lsl #16
+        0xd51c_1001, // msr sctlr_el2, x1
+        0xd503_3fdf, // isb
+        0xd500_40bf, // msr spsel, #0
+        0xd503_4fff, // msr daifclr, #0xf
+        0xd2a9_c000, // mov x0, #0x4e000000
+        0xd2a8_0401, // mov x1, #0x40200000
+        0xd61f_0020, // br x1
+    ];
+    [&before, tcr, &after].concat()
+}
+
+/// A level-1 table: 1 GiB of devices, 1 GiB of memory.
+fn one_to_one() -> Vec<u8> {
+    let mut table = [0_u64; 512];
+    table[0] = 0x401;
+    table[1] = 0x4000_0705;
+    table.iter().flat_map(|entry| entry.to_le_bytes()).collect()
+}
+
+/// A loader that leaves what it should not starts Portcullis all the same.
+fn starts_after(lab: &Lab, machine: Machine, code: &[u32]) -> Checked {
+    let code: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let tree = machine.tree(&lab.file("dump.dtb", &[])?).map_err(|error| error.to_string())?;
+    let blob = |name: &str, bytes: &[u8], address, start| -> Result<Blob, String> {
+        Ok(Blob { file: lab.file(name, bytes)?, address, start })
+    };
+    let blobs = vec![
+        blob("loader.bin", &code, 0x4f00_0000, true)?,
+        blob("table.bin", &one_to_one(), 0x4f10_0000, false)?,
+        blob("tree.dtb", &tree, 0x4e00_0000, false)?,
+        Blob { file: bundle(lab, true)?, address: 0x4020_0000, start: false },
+    ];
+    let run = lab.run(&Machine { blobs, kernel: None, ..machine })?;
+    demo::judge(&run).map_err(|error| error.to_string())?;
+    one(&run, "[hyp] web: stopped (").map(drop)
+}
+
+// scenario: J5
+fn mmu_on(lab: &Lab) -> Checked {
+    // mov x1, #0x3519; movk x1, #0x8082, lsl #16
+    starts_after(lab, lab.machine(), &careless(&[0xd286_a321, 0xf2b0_1041]))
+}
+
+/// The EL2&0 regime has another TCR_EL2, and leaves other bits in SCTLR_EL2, CPTR_EL2 and CNTHCTL_EL2.
+// scenario: J5
+fn mmu_on_with_vhe(lab: &Lab) -> Checked {
+    let machine = Machine { cpu: "max".into(), ..lab.machine() };
+    let e2h = [
+        0xd2c0_0081, // mov x1, #0x400000000
+        0xf2b0_0001, // movk x1, #0x8000, lsl #16
+        0xd51c_1101, // msr hcr_el2, x1
+        0xd503_3fdf, // isb
+    ];
+    // mov x1, #0x3519; movk x1, #0x80, lsl #16; movk x1, #0x2, lsl #32
+    let code = careless(&[0xd286_a321, 0xf2a0_1001, 0xf2c0_0041]);
+    starts_after(lab, machine, &[&e2h[..], &code].concat())
 }

@@ -10,6 +10,7 @@
 //! - [`Access`]: the load or store of an abort; [`advance`] steps over what EL2 has done for it.
 //! - [`El1Entry`]: what an exception given to the guest writes ([`external_abort`], [`undefined`]).
 //! - [`Stage1`]: the guest's own tables; [`Stage2Geometry`]: shape of ours, VTCR_EL2.
+//! - [`entry_refusal`]: whether the image may run as a boot loader has entered it.
 //! - [`Errata`]: workarounds by MIDR_EL1; [`visible_id_register`]: what guests see of the ID registers.
 //! - [`VcpuSet`]: some vCPUs of a VM.
 //!
@@ -34,6 +35,7 @@ mod advance;
 mod condition;
 mod decode;
 mod endian;
+mod entry;
 mod errata;
 mod exit;
 mod geometry;
@@ -50,6 +52,7 @@ pub use advance::advance;
 pub use condition::condition_failed;
 pub use decode::decode;
 pub use endian::{SCTLR_E0E, SCTLR_EE, is_big_endian};
+pub use entry::{EntryRefusal, entry_refusal};
 pub use errata::Errata;
 pub use exit::{
     Access, DataAbort, Exit, ExitInfo, Fault, FaultKind, InstructionAbort, SysRegAccess, Width,
