@@ -4,11 +4,11 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use xtask::qemu::{Blob, Machine};
 use xtask::{bundle, demo, paths};
 
+use super::banks::decompiled;
 use crate::lab::{Checked, Lab, ensure, one};
 
 cases![
@@ -112,10 +112,9 @@ fn initrd_above_4_gib(lab: &Lab) -> Checked {
     let low = Machine { initrd: Some(file.clone()), ..machine.clone() };
     let dump = lab.file("dump.dtb", &[])?;
     low.tree(&dump).map_err(|error| error.to_string())?;
-    let text = Command::new("dtc").args(["-q", "-I", "dtb"]).arg(&dump).output();
-    let text = String::from_utf8(text.map_err(|error| error.to_string())?.stdout);
+    let text = decompiled(&dump)?;
     let mut high = String::new();
-    for line in text.map_err(|error| error.to_string())?.lines() {
+    for line in text.lines() {
         high += &match line.trim_start().split_once(" = ") {
             Some((name @ "linux,initrd-start", _)) => format!("{name} = /bits/ 64 <{HIGH:#x}>;"),
             Some((name @ "linux,initrd-end", _)) => {

@@ -3,6 +3,7 @@
 //!
 //! A comment `scenario:` or `bug:` above a case says what it covers; `cargo xtask catalogue` collects them.
 
+mod banks;
 mod bundles;
 mod chains;
 mod company;
@@ -26,6 +27,7 @@ pub fn all() -> Vec<Case> {
         inputs::CASES,
         trees::CASES,
         levels::CASES,
+        banks::CASES,
         bundles::CASES,
         chains::CASES,
         panics::CASES,

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Trees as boards have them: RAM in banks with a hole between, reservations of both kinds, no PSCI. Started by a loader,
+//! since QEMU mends the tree that it passes itself.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use xtask::bundle;
+use xtask::qemu::{Blob, Machine, Monitor};
+
+use super::bundles::{made, stub};
+use crate::lab::{Checked, Lab, ensure, one};
+
+cases![holes_and_reservations_are_left_alone, without_psci];
+
+const TREE: u64 = 0x4e00_0000;
+const IMAGE: u64 = 0x4020_0000;
+const LOADER: u64 = 0x4f00_0000;
+
+/// The source of a tree.
+pub fn decompiled(tree: &Path) -> Result<String, String> {
+    let output = Command::new("dtc").args(["-q", "-I", "dtb", "-O", "dts"]).arg(tree).output();
+    let output = output.map_err(|error| format!("cannot run dtc: {error}"))?;
+    String::from_utf8(output.stdout).map_err(|error| error.to_string())
+}
+
+/// QEMU's tree of the usual machine with each line of `changes`' first words replaced; each must be there.
+fn changed(lab: &Lab, changes: &[(&str, &str)]) -> Result<Vec<u8>, String> {
+    let dump = lab.file("dump.dtb", &[])?;
+    lab.machine().tree(&dump).map_err(|error| error.to_string())?;
+    let mut text = decompiled(&dump)?;
+    for (old, new) in changes {
+        if !text.contains(old) {
+            return Err(format!("QEMU's tree has no `{old}`"));
+        }
+        text = text.replacen(old, new, 1);
+    }
+    let source = lab.file("changed.dts", text.as_bytes())?;
+    bundle::compile(&source).map_err(|error| error.to_string())
+}
+
+/// The machine on which a loader starts Portcullis with a bundle of `nodes` behind it, on `tree`.
+fn machine(lab: &Lab, tree: &[u8], nodes: &str) -> Result<Machine, String> {
+    // movz x0, #0x4e00, lsl #16; movz x1, #0x4020, lsl #16; br x1
+    let code = [0xd2a9_c000_u32, 0xd2a8_0401, 0xd61f_0020];
+    let code: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let blobs = vec![
+        Blob { file: lab.file("loader.bin", &code)?, address: LOADER, start: true },
+        Blob { file: made(lab, "image", nodes, true)?, address: IMAGE, start: false },
+        Blob { file: lab.file("tree.dtb", tree)?, address: TREE, start: false },
+    ];
+    Ok(Machine { kernel: None, blobs, ..lab.machine() })
+}
+
+/// Guests get all RAM that there is but for a few pieces; what is no RAM of ours keeps its pattern.
+fn holes_and_reservations_are_left_alone(lab: &Lab) -> Checked {
+    const PATTERN: u64 = 0xa5a5_a5a5_a5a5_a5a5;
+    const LENGTH: u64 = 0x1_0000;
+    let tree = changed(
+        lab,
+        &[
+            ("/dts-v1/;", "/dts-v1/;\n/memreserve/ 0x54100000 0x100000;"),
+            (
+                "reg = <0x00 0x40000000 0x00 0x40000000>;",
+                "reg = <0 0x40000000 0 0x18000000>, <0 0x60000000 0 0x10000000>;",
+            ),
+            (
+                "chosen {",
+                "reserved-memory { #address-cells = <2>; #size-cells = <2>; ranges; \
+                 fw@64000000 { reg = <0 0x64000000 0 0x200000>; no-map; }; };\nchosen {",
+            ),
+        ],
+    )?;
+    // 640 MiB, without what stands in them: Portcullis, the tree, a reservation of either kind; each costs a piece or two.
+    let guest = stub(lab, "web", "bootargs = \"demo\"; mem = <(624 << 20)>;");
+    let mut machine = machine(lab, &tree, &guest)?;
+    let places = [
+        0x5410_0000,
+        0x5420_0000 - LENGTH,
+        0x5800_0000,
+        0x6000_0000 - LENGTH,
+        0x6400_0000,
+        0x6420_0000 - LENGTH,
+        0x7000_0000,
+        0x8000_0000 - LENGTH,
+    ];
+    let pattern = lab.file("pattern", &[0xa5; LENGTH as usize])?;
+    for address in places {
+        machine.blobs.push(Blob { file: pattern.clone(), address, start: false });
+    }
+    let socket = Monitor::socket(&lab.name);
+    machine.extra = Monitor::arguments(&socket);
+    // Its memory must still be there when it is off.
+    machine.extra.extend(["-action".into(), "shutdown=pause".into()]);
+    let mut session = lab.boot(&machine)?;
+    session.wait_for("[hyp] web: stopped (power off)").map_err(|error| error.to_string())?;
+    let mut monitor = Monitor::connect(&socket).map_err(|error| error.to_string())?;
+    let mut damaged = Vec::new();
+    for start in places {
+        for address in (start..start + LENGTH).step_by(0x1000) {
+            let words = monitor.words(address, 8).map_err(|error| error.to_string())?;
+            if words.iter().any(|word| *word != PATTERN) {
+                damaged.push(format!("{address:#x}"));
+            }
+        }
+    }
+    let run = session.stop_after(Duration::from_secs(1));
+    ensure(run.with("demo: ").any(|line| line.ends_with("as promised")), "no demo", &run)?;
+    ensure(damaged.is_empty(), &format!("written: {}", damaged.join(" ")), &run)
+}
+
+/// One CPU runs, nothing turns the machine off, and it is said.
+fn without_psci(lab: &Lab) -> Checked {
+    let tree = changed(
+        lab,
+        &[(r#"compatible = "arm,psci-1.0\0arm,psci-0.2\0arm,psci";"#, "status = \"disabled\";")],
+    )?;
+    let guest = stub(lab, "web", "bootargs = \"demo\"; cpus = <2>;");
+    let mut session = lab.boot(&machine(lab, &tree, &guest)?)?;
+    session.wait_for("[hyp] web: stopped (power off)").map_err(|error| error.to_string())?;
+    let run = session.stop_after(Duration::from_secs(2));
+    one(&run, "no firmware here turns the machine off")?;
+    one(&run, "[hyp] 1 CPU up")?;
+    one(&run, "CPU 0x1 cannot be started")?;
+    ensure(run.lines.iter().any(|line| demo_closed(line)), "no demo", &run)
+}
+
+fn demo_closed(line: &str) -> bool {
+    line.starts_with("demo: ") && line.ends_with("as promised")
+}
