@@ -99,8 +99,12 @@ fn u_boot_moves_the_image(lab: &Lab) -> Checked {
     booti(prompt(lab, lab.machine(), &[(ODD, &image)])?, &format!("{ODD:x} - {TREE:x}"))
 }
 
-/// `spsel 0`, all interrupts unmasked, the MMU on, one to one (the table of [`one_to_one`] in TTBR0_EL2), x0 = 0x4e00_0000,
-/// then to the image at 0x4020_0000. `tcr` is what loads TCR_EL2's value into x1.
+/// Where the tree stands: with addresses of 32 bits, which are what the fields of TCR_EL2 mean while E2H is set, nobody
+/// gets there.
+const HIGH_TREE: u64 = 0x1_2000_0000;
+
+/// `spsel 0`, all interrupts unmasked, the MMU on, one to one (the table of [`one_to_one`] in TTBR0_EL2), x0 =
+/// [`HIGH_TREE`], then to the image at 0x4020_0000. `tcr` is what loads TCR_EL2's value into x1.
 fn careless(tcr: &[u32]) -> Vec<u32> {
     let before = [
         0xd2a9_e201, // mov x1, #0x4f100000
@@ -117,24 +121,26 @@ fn careless(tcr: &[u32]) -> Vec<u32> {
         0xd503_3fdf, // isb
         0xd500_40bf, // msr spsel, #0
         0xd503_4fff, // msr daifclr, #0xf
-        0xd2a9_c000, // mov x0, #0x4e000000
+        0xd2c0_0020, // mov x0, #0x100000000
+        0xf2a4_0000, // movk x0, #0x2000, lsl #16
         0xd2a8_0401, // mov x1, #0x40200000
         0xd61f_0020, // br x1
     ];
     [&before, tcr, &after].concat()
 }
 
-/// A level-1 table: 1 GiB of devices, 1 GiB of memory.
+/// A level-1 table: 1 GiB of devices, 1 GiB of memory that may not be written.
 fn one_to_one() -> Vec<u8> {
     let mut table = [0_u64; 512];
     table[0] = 0x401;
-    table[1] = 0x4000_0705;
+    table[1] = 0x4000_0785;
     table.iter().flat_map(|entry| entry.to_le_bytes()).collect()
 }
 
 /// A loader that leaves what it should not starts Portcullis all the same.
 fn starts_after(lab: &Lab, machine: Machine, code: &[u32]) -> Checked {
     let code: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let machine = Machine { memory_mib: 6144, ..machine };
     let tree = machine.tree(&lab.file("dump.dtb", &[])?).map_err(|error| error.to_string())?;
     let blob = |name: &str, bytes: &[u8], address, start| -> Result<Blob, String> {
         Ok(Blob { file: lab.file(name, bytes)?, address, start })
@@ -142,7 +148,7 @@ fn starts_after(lab: &Lab, machine: Machine, code: &[u32]) -> Checked {
     let blobs = vec![
         blob("loader.bin", &code, 0x4f00_0000, true)?,
         blob("table.bin", &one_to_one(), 0x4f10_0000, false)?,
-        blob("tree.dtb", &tree, 0x4e00_0000, false)?,
+        blob("tree.dtb", &tree, HIGH_TREE, false)?,
         Blob { file: bundle(lab, true)?, address: 0x4020_0000, start: false },
     ];
     let run = lab.run(&Machine { blobs, kernel: None, ..machine })?;
