@@ -152,6 +152,7 @@ impl Host for GuestHost {
         }
     }
 
+    #[unsafe(link_section = ".text.hot")]
     fn fold_interrupts(&self, vcpu: usize, vgic: &mut Vgic) {
         let Some(gic) = gic::get() else { return };
         let interface = gic.interface();
@@ -165,6 +166,7 @@ impl Host for GuestHost {
         }
     }
 
+    #[unsafe(link_section = ".text.hot")]
     #[inline]
     fn plan_interrupts(&self, vcpu: usize, vgic: &mut Vgic) {
         let Some(gic) = gic::get() else { return };
@@ -255,12 +257,14 @@ impl GuestHost {
         }
     }
 
+    #[unsafe(link_section = ".text.hot")]
     #[inline(never)]
     fn plan_fully(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
         self.fold_interrupts(vcpu, vgic);
         self.plan(gic, vcpu, vgic);
     }
 
+    #[unsafe(link_section = ".text.hot")]
     fn plan(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
         let mut lrs = [ListRegister::FREE; MAX_LIST_REGISTERS];
         let plan = vgic.plan(vcpu, &mut lrs);

@@ -25,6 +25,7 @@ pub fn init_cpu(cpu: usize) {
 }
 
 /// Handles all that is pending on this CPU. `loaded` is the vCPU whose registers are in the CPU, if any.
+#[unsafe(link_section = ".text.hot")]
 pub fn handle(gic: &Gic, mut loaded: Option<&mut VcpuContext>) {
     loop {
         let iar = gic.acknowledge();

@@ -36,6 +36,7 @@ pub fn first_entry() -> ! {
 
 /// Interrupts have been handled while `ctx` was loaded, and one of them was a reason to look around: goes on with it, or
 /// with another vCPU.
+#[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 pub fn look_around(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let cpu = cpu::current();
@@ -79,6 +80,7 @@ pub fn leave(ctx: &mut VcpuContext) -> *mut VcpuContext {
 }
 
 /// The vCPU waits for an interrupt (CPU_SUSPEND, or WFI where it shares its CPU).
+#[unsafe(link_section = ".text.hot")]
 pub fn wait_for_interrupt(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let Some(gic) = gic::get() else { return ctx };
     let cpu = cpu::current();
@@ -114,6 +116,7 @@ fn is_stopping(ctx: &VcpuContext) -> bool {
 }
 
 /// Whether a vCPU other than the loaded one wants the CPU. Those of stopping VMs are parked on the way.
+#[unsafe(link_section = ".text.hot")]
 fn another_ready(cpu: &Cpu, loaded: *const VcpuContext, now: u64) -> bool {
     let mut ready = false;
     for (_, other) in cpu.queue.in_turn() {
@@ -131,6 +134,7 @@ fn another_ready(cpu: &Cpu, loaded: *const VcpuContext, now: u64) -> bool {
 }
 
 /// Waits for a vCPU of this CPU to be ready, and loads it.
+#[unsafe(link_section = ".text.hot")]
 fn next() -> *mut VcpuContext {
     let cpu = cpu::current();
     loop {
@@ -168,6 +172,7 @@ fn next() -> *mut VcpuContext {
 }
 
 /// Sets EL2's timer to the next thing that needs this CPU: the end of a slice, a timer of an unloaded vCPU, the console.
+#[unsafe(link_section = ".text.hot")]
 fn arm(cpu: &Cpu, loaded: Option<&VcpuContext>, slice_end: u64) {
     let mut at = slice_end;
     if cpu.queue.shared() || loaded.is_none() {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Exits from guests: read the syndrome once, decide in `vm`, act here. The only place that moves a guest's ELR or
 //! writes its EL1 state.
+//!
+//! What stands in .text.hot, here and elsewhere, is where frequent exits come: its instructions are not shared with
+//! other functions (the root Cargo.toml says why others' are).
 
 use core::arch::asm;
 
@@ -36,6 +39,7 @@ fn esr() -> u64 {
 
 /// Synchronous exit. What guests do most is done here without calling anything, so that no register need be kept for
 /// later; the rest is called last, so that its frame is its own.
+#[unsafe(link_section = ".text.hot")]
 pub extern "C" fn sync_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let info = exit_info();
     let errata = ctx.errata;
@@ -61,6 +65,7 @@ fn judge(ctx: &mut VcpuContext, info: &ExitInfo, errata: &Errata) -> *mut VcpuCo
 
 /// HPFAR_EL2 may be that of another access: the MMU says the IPA, then the exit is judged as any other. Where the MMU has
 /// no answer, the guest has changed its tables meanwhile and tries again.
+#[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 fn judge_translated(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let info = exit_info();
@@ -70,31 +75,37 @@ fn judge_translated(ctx: &mut VcpuContext) -> *mut VcpuContext {
     judge(ctx, &ExitInfo { hpfar: ipa.page().raw() >> 8, ..info }, &errata)
 }
 
+#[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 fn map(ctx: &mut VcpuContext) -> *mut VcpuContext {
     finish(ctx, Later::Map)
 }
 
+#[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 fn unmap(ctx: &mut VcpuContext) -> *mut VcpuContext {
     finish(ctx, Later::Unmap)
 }
 
+#[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 fn call(ctx: &mut VcpuContext) -> *mut VcpuContext {
     finish(ctx, Later::Call)
 }
 
+#[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 fn send_sgi(ctx: &mut VcpuContext, reg: u8) -> *mut VcpuContext {
     finish(ctx, Later::Sgi(reg))
 }
 
+#[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 fn gicd_store(ctx: &mut VcpuContext, store: GicdStore) -> *mut VcpuContext {
     finish(ctx, Later::GicdStore(store))
 }
 
+#[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 fn gic_access(ctx: &mut VcpuContext, access: GicAccess) -> *mut VcpuContext {
     finish(ctx, Later::Gic(access))
@@ -132,6 +143,7 @@ fn step_over(ctx: &mut VcpuContext) -> *mut VcpuContext {
 }
 
 /// The guard's answer to a data access: what [`inject_abort`] does, with nothing left to find out.
+#[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 fn refuse_access(ctx: &mut VcpuContext) -> *mut VcpuContext {
     deliver_abort(ctx, AbortKind::Data, None);
@@ -139,12 +151,14 @@ fn refuse_access(ctx: &mut VcpuContext) -> *mut VcpuContext {
 }
 
 /// Every other exit.
+#[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 fn slow(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let exit = arch::decode(exit_info(), &ctx.errata);
     judge_decoded(ctx, exit)
 }
 
+#[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 fn judge_decoded(ctx: &mut VcpuContext, exit: Exit) -> *mut VcpuContext {
     match vm::on_exit(exit, &mut ctx.vcpu, &ctx.guest.vm) {
@@ -265,6 +279,7 @@ fn find_ipa(ctx: &mut VcpuContext, exit: Exit) -> *mut VcpuContext {
 }
 
 /// Physical interrupt while a guest ran.
+#[unsafe(link_section = ".text.hot")]
 pub extern "C" fn irq_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
     if let Some(gic) = gic::get() {
         interrupts::handle(gic, Some(ctx));

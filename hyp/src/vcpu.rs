@@ -82,6 +82,7 @@ impl VcpuContext {
     }
 
     /// Puts the vCPU into this CPU.
+    #[unsafe(link_section = ".text.hot")]
     pub fn load(&mut self) {
         let guest = self.guest;
         let host = guest.vm.host();
@@ -123,6 +124,7 @@ impl VcpuContext {
     }
 
     /// Takes the vCPU out of this CPU; it goes on later.
+    #[unsafe(link_section = ".text.hot")]
     pub fn unload(&mut self, state: State) {
         {
             let vm = &self.guest.vm;
@@ -148,6 +150,7 @@ impl VcpuContext {
     }
 
     /// Whether an unloaded vCPU wants the CPU now. Its timer counts.
+    #[unsafe(link_section = ".text.hot")]
     pub fn is_ready(&mut self, now: u64) -> bool {
         if self.state == State::Off {
             return false;

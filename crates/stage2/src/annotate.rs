@@ -125,7 +125,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
     ///
     /// # Errors
     /// As [`Stage2::declare`].
-    #[inline]
+    #[inline(always)]
     pub fn declare_page(&self, order: &Order, ipa: Ipa, note: Note) -> Result<(), DeclareError> {
         if ipa.raw() >= self.limit() || ipa.page_offset() != 0 {
             return Err(DeclareError::Range);
@@ -198,7 +198,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
     ///
     /// # Errors
     /// As [`Stage2::undeclare`].
-    #[inline]
+    #[inline(always)]
     pub fn undeclare_page(&self, order: &Order, ipa: Ipa) -> Result<bool, DeclareError> {
         if ipa.raw() >= self.limit() || ipa.page_offset() != 0 {
             return Err(DeclareError::Range);
@@ -333,7 +333,8 @@ impl<H: TableMemory + Tlb> Stage2<H> {
     fn run<R: Rule>(&self, table: Pa, indices: Range<usize>, level: u8, rule: &R) -> Run {
         // Locals, so that they live in registers.
         let (mut index, mut changed, mut refused) = (indices.start, 0u64, false);
-        while index != indices.end {
+        // Asked at the end, once an entry: the range is not empty.
+        loop {
             let raw = self.host.load(table, index);
             match rule.whole(raw) {
                 Whole::Change(new) => {
@@ -350,6 +351,9 @@ impl<H: TableMemory + Tlb> Stage2<H> {
                 Whole::Other => {}
             }
             index = index.wrapping_add(1);
+            if index == indices.end {
+                break;
+            }
         }
         Run { end: index, changed, refused }
     }

@@ -127,7 +127,7 @@ impl Bank {
     }
 
     /// Hands the physical interrupts of `mask` over for deactivation, where nothing of the virtual one is left.
-    #[inline]
+    #[inline(always)]
     pub fn release_idle(&mut self, mask: u32) {
         let idle = mask & self.forwarded & !(self.latch | self.active | self.in_lr);
         self.forwarded &= !idle;

@@ -208,7 +208,7 @@ impl Vgic {
     /// The physical interrupt `pintid`, acknowledged, priority dropped and left active, becomes PPI or SPI `intid`. The guest's
     /// deactivation deactivates it (HW=1), or [`Vgic::take_released`] names it. An INTID that the GIC does not have, or an SGI's,
     /// is ignored: then the caller deactivates.
-    #[inline]
+    #[inline(always)]
     pub fn forward(&mut self, vcpu: usize, intid: u32, pintid: u32) -> VcpuSet {
         let Some((at, mask)) = self.input(vcpu, intid) else { return VcpuSet::EMPTY };
         let Some(bank) = self.bank_mut(at) else { return VcpuSet::EMPTY };
@@ -323,7 +323,7 @@ impl Vgic {
     }
 
     /// After a change to the interrupts of `mask`: keeps what is derived from them, and says whom it concerns.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn touch(&mut self, at: At, mask: u32) -> VcpuSet {
         match at {
             At::Private(v) => self.touch_private(v, mask),
@@ -331,7 +331,7 @@ impl Vgic {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn touch_private(&mut self, vcpu: usize, mask: u32) -> VcpuSet {
         let groups = self.groups;
         let Some(cpu) = self.cpus.get_mut(vcpu) else { return VcpuSet::EMPTY };

@@ -169,7 +169,8 @@ fn access<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>
     let ipa = Ipa::new((info.hpfar & 0x0000_ffff_ffff_fff0) << 8 | offset);
     let declared = match vm.stage2.glance(ipa) {
         Glance::Guard => true,
-        Glance::Empty if !vm.memory.is_memory(ipa) => false,
+        // Whether it lies in a ROM takes a search.
+        Glance::Empty if !vm.memory.is_ram(ipa) && vm.memory.roms().is_empty() => false,
         _ => return Fast::Slow,
     };
     if !declared && vm.guard.active() {

@@ -7,7 +7,7 @@ use mmio_guard::abi::{
     self, GRANULE, Hint, INVALID_PARAMETER, KVM_UID, NOT_SUPPORTED, PageState, SUCCESS, own, pkvm,
 };
 use mmio_guard::{Call, Dialect, Policy, feature_map};
-use stage2::{Attr, BUDGET, Entry, Note};
+use stage2::{Attr, BUDGET, DeclareError, Entry, Note};
 
 /// A vendor-specific hypervisor call.
 #[inline(always)]
@@ -20,8 +20,20 @@ pub(crate) fn call<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     match call {
         Call::Map => map(dialect, vcpu, vm),
         Call::Unmap => unmap(dialect, vcpu, vm),
-        Call::RangeMap => range(vcpu, vm, |range, vcpu| map_range(range, vcpu, vm)),
-        Call::RangeUnmap => range(vcpu, vm, |range, vcpu| unmap_range(range, vcpu, vm)),
+        Call::RangeMap => {
+            let done = match checked(vcpu, vm) {
+                Some(range) => map_range(range, vcpu, vm),
+                None => None,
+            };
+            answer_range(done, vcpu)
+        }
+        Call::RangeUnmap => {
+            let done = match checked(vcpu, vm) {
+                Some(range) => unmap_range(range, vcpu, vm),
+                None => None,
+            };
+            answer_range(done, vcpu)
+        }
         call => other(call, dialect, vcpu, vm),
     }
 }
@@ -82,8 +94,7 @@ fn map<H: Host>(dialect: Dialect, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     let granted = dialect == Dialect::Pkvm || vm.guard.active();
     let done = granted
         && if vm.plain {
-            !vm.memory.is_ram(ipa)
-                && vm.stage2.declare_page(&vcpu.order, ipa, note(vcpu, vm)).is_ok()
+            !vm.memory.is_ram(ipa) && declare_page(ipa, vcpu, vm)
         } else {
             map_page(ipa, vcpu, vm)
         };
@@ -124,6 +135,18 @@ pub(crate) fn fast_unmap<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
     Fast::Resume
 }
 
+/// One page, where the short way is not taken.
+#[inline(never)]
+fn declare_page<H: Host>(ipa: Ipa, vcpu: &Vcpu, vm: &Vm<H>) -> bool {
+    vm.stage2.declare_page(&vcpu.order, ipa, note(vcpu, vm)).is_ok()
+}
+
+/// The same the other way round.
+#[inline(never)]
+fn undeclare_page<H: Host>(page: Ipa, vcpu: &Vcpu, vm: &Vm<H>) -> Result<bool, DeclareError> {
+    vm.stage2.undeclare_page(&vcpu.order, page)
+}
+
 /// MAP where there is more to ask than whether the page is RAM.
 #[inline(never)]
 fn map_page<H: Host>(ipa: Ipa, vcpu: &Vcpu, vm: &Vm<H>) -> bool {
@@ -132,7 +155,7 @@ fn map_page<H: Host>(ipa: Ipa, vcpu: &Vcpu, vm: &Vm<H>) -> bool {
     }
     match vm.direct_region(ipa) {
         Some(_) => vm.declare_direct(ipa, &vcpu.order),
-        None => vm.stage2.declare_page(&vcpu.order, ipa, note(vcpu, vm)).is_ok(),
+        None => declare_page(ipa, vcpu, vm),
     }
 }
 
@@ -146,7 +169,7 @@ fn unmap<H: Host>(dialect: Dialect, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
             let done = vm.guard.active()
                 && match vm.direct_region(page) {
                     Some(_) => vm.undeclare_direct(page, &vcpu.order) == Some(true),
-                    None => vm.stage2.undeclare_page(&vcpu.order, page) == Ok(true),
+                    None => undeclare_page(page, vcpu, vm) == Ok(true),
                 };
             answer_page(done, dialect, vcpu)
         }
@@ -157,7 +180,7 @@ fn unmap<H: Host>(dialect: Dialect, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
                     None => {
                         // Beyond the IPA size nothing is declared, so there is nothing to do.
                         page.raw() >= vm.stage2.geometry().ipa_limit()
-                            || vm.stage2.undeclare_page(&vcpu.order, page).is_ok()
+                            || undeclare_page(page, vcpu, vm).is_ok()
                     }
                 };
             answer_page(done, dialect, vcpu)
@@ -165,22 +188,16 @@ fn unmap<H: Host>(dialect: Dialect, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     }
 }
 
-/// RGUARD_MAP and RGUARD_UNMAP: x1 = IPA, x2 = granules, x3 = 0. `run` does a prefix and says how many
-/// pages that were; none is a failure.
+/// What RGUARD_MAP and RGUARD_UNMAP answer: the pages of the prefix that was done; none is a failure.
 #[inline(always)]
-fn range<H: Host>(
-    vcpu: &mut Vcpu,
-    vm: &Vm<H>,
-    run: impl FnOnce(Range<Ipa>, &Vcpu) -> Option<u64>,
-) -> Outcome {
-    let done = checked(vcpu, vm).and_then(|range| run(range, vcpu));
+fn answer_range(done: Option<u64>, vcpu: &mut Vcpu) -> Outcome {
     match done {
         Some(pages) if pages != 0 => vcpu.answer([SUCCESS, pages, 0, 0]),
         _ => vcpu.answer0(INVALID_PARAMETER),
     }
 }
 
-/// The range that x1, x2 and x3 name, if it is one: its arithmetic is checked whole.
+/// The range that x1 (IPA), x2 (granules) and x3 (0) name, if it is one: its arithmetic is checked whole.
 #[inline(always)]
 fn checked<H: Host>(vcpu: &Vcpu, vm: &Vm<H>) -> Option<Range<Ipa>> {
     let (start, pages) = (Ipa::new(vcpu.argument(1)), vcpu.argument(2));

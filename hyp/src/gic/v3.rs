@@ -285,6 +285,7 @@ impl GicV3 {
 
 macro_rules! lr_table {
     ($($n:literal => $reg:ident),*) => {
+        #[unsafe(link_section = ".text.hot")]
         #[inline(never)]
         fn read_lr(n: usize) -> u64 {
             match n {
@@ -292,6 +293,7 @@ macro_rules! lr_table {
                 _ => 0,
             }
         }
+        #[unsafe(link_section = ".text.hot")]
         #[inline(never)]
         fn write_lr(n: usize, value: u64) {
             match n {
