@@ -53,6 +53,17 @@ pub static ENTRY: Shared<Entry> = Shared::new(Entry {
     fp: [0; 4],
 });
 
+/// CNTPCT_EL0 at the first instruction.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data")]
+static ENTERED_AT: Shared<u64> = Shared::new(0);
+
+/// CNTPCT_EL0 at the first instruction of this life.
+pub fn entered_at() -> u64 {
+    // SAFETY: written by the entry code alone, before any Rust code ran.
+    unsafe { ENTERED_AT.get().read_volatile() }
+}
+
 /// What the first vCPU was entered with.
 pub fn entry() -> &'static Entry {
     // SAFETY: written by the entry code alone, before any Rust code ran.
@@ -90,8 +101,15 @@ _start:
 
 1:  // Nothing is known but x0 = device tree. Keep what a former life could have left before
     // anything is overwritten: the image's own .bss is clean, or is made so below.
+    mrs     x29, cntpct_el0
+    adrp    x30, ENTERED_AT
+    str     x29, [x30, :lo12:ENTERED_AT]
     mrs     x29, CurrentEL
-    cmp     x29, #4
+    cmp     x29, #8
+    b.ne    3f
+    bl      floor_drop              // EL2: a benchmark without a hypervisor
+    mrs     x29, CurrentEL
+3:  cmp     x29, #4
     b.ne    9f
     mov     x29, #(3 << 20)
     msr     cpacr_el1, x29          // FP and SIMD work at EL1 and EL0
@@ -174,7 +192,11 @@ prepare:
 
     .global secondary_entry
 secondary_entry:
-    msr     daifset, #15
+    mrs     x1, CurrentEL
+    cmp     x1, #8
+    b.ne    1f
+    bl      floor_drop
+1:  msr     daifset, #15
     msr     spsel, #1
     ldr     x1, [x0, #{stack}]
     mov     x19, x0

@@ -175,11 +175,16 @@ pub fn broadcast(id: u32) {
 }
 
 /// The affinity fields of ICC_SGI1R_EL1 for one vCPU.
-fn sgi_to(mpidr: u64) -> u64 {
+pub fn sgi_to(mpidr: u64) -> u64 {
     (mpidr >> 32 & 0xff) << 48
         | (mpidr >> 16 & 0xff) << 32
         | (mpidr >> 8 & 0xff) << 16
         | 1 << (mpidr & 0xf)
+}
+
+/// The same for the calling vCPU.
+pub fn to_own() -> u64 {
+    sgi_to(cpu::of(cpu::index()).mpidr)
 }
 
 /// Writes ICC_SGI1R_EL1, or GICD_SGIR with the low half.

@@ -139,6 +139,8 @@ pub enum Mode {
     List,
     /// Tests by name.
     Run(&'static str),
+    /// Benchmarks.
+    Bench(&'static str),
     /// Company for other VMs.
     Other(modes::Request),
 }
@@ -152,6 +154,9 @@ impl Mode {
             }
             if let Some(names) = word.strip_prefix("run=") {
                 return Self::Run(names);
+            }
+            if let Some(what) = word.strip_prefix("bench=") {
+                return Self::Bench(what);
             }
             if let Some(request) = modes::Request::parse(word) {
                 return Self::Other(request);
@@ -172,6 +177,7 @@ impl Mode {
                 guard::declare_own();
                 run(names);
             }
+            Self::Bench(what) => crate::bench::run(what),
             Self::Other(request) => request.run(),
         }
     }

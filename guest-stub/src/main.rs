@@ -10,6 +10,7 @@
 //! | none, or `demo` | the demonstration of the main job, in prose, with a closing table |
 //! | `list` | one line per test: `test NAME IDS VMOPTS FLAGS`, separated by tabs |
 //! | `run=NAME:NAME..` | runs these tests (a trailing `*` stands for anything) |
+//! | `bench=WHAT` | benchmarks in executed instructions, see [`bench`] |
 //! | `spin`, `hammer`, `canary`, ... | company for other VMs, see [`modes`] |
 //!
 //! A test is one line in its file's `test!` list: a name, the ids of the scenarios that it covers (the
@@ -33,6 +34,7 @@ mod machine;
 #[macro_use]
 mod harness;
 
+mod bench;
 mod boot;
 mod cpu;
 mod demo;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! PSCI by HVC (Arm DEN0022), as the device tree's `method` says.
+//! PSCI (Arm DEN0022) by HVC or SMC, as the device tree's `method` says.
 
-use crate::hvc::hvc;
+use crate::hvc::{hvc, smc};
+use crate::tree;
 
 /// Function ids.
 pub mod id {
@@ -32,22 +33,26 @@ pub mod result {
     pub const INVALID_ADDRESS: i64 = -9;
 }
 
+fn conduit(id: u64, args: [u64; 3]) -> [u64; 4] {
+    if tree::get().psci_hvc { hvc(id, args) } else { smc(id, args) }
+}
+
 /// The result of an SMC32 call is 32 bits wide.
 pub fn call(id: u64, args: [u64; 3]) -> i64 {
-    let [x0, ..] = hvc(id, args);
+    let [x0, ..] = conduit(id, args);
     i64::from(x0 as i32)
 }
 
 /// The end of this VM.
 pub fn system_off() -> ! {
     loop {
-        hvc(id::SYSTEM_OFF, [0; 3]);
+        conduit(id::SYSTEM_OFF, [0; 3]);
     }
 }
 
 /// The VM starts again.
 pub fn system_reset() -> ! {
     loop {
-        hvc(id::SYSTEM_RESET, [0; 3]);
+        conduit(id::SYSTEM_RESET, [0; 3]);
     }
 }

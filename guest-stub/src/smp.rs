@@ -120,7 +120,8 @@ extern "C" fn secondary_main(cpu: &'static Cpu) -> ! {
                 cpu.state.store(OFF, Release);
                 psci::call(psci::id::CPU_OFF, [0; 3]);
             }
-            _ => core::hint::spin_loop(),
+            // Under QEMU this lets another CPU go first where one thread runs them all.
+            _ => plain!("yield"),
         }
     }
 }

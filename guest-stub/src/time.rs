@@ -46,7 +46,7 @@ pub fn wait_until(milliseconds: u64, mut condition: impl FnMut() -> bool) -> boo
         if deadline.passed() {
             return condition();
         }
-        core::hint::spin_loop();
+        plain!("yield");
     }
 }
 

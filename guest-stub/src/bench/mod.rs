@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Benchmarks in executed instructions. They only mean something under QEMU's `-icount shift=0`, where an instruction of
+//! any CPU and exception level takes 1 ns of virtual time: `./scripts/bench` boots them so.
+//!
+//! | `bench=` | what is measured |
+//! |---|---|
+//! | `operations` | the clock, and what one vCPU asks of a hypervisor |
+//! | `floor` | the clock, a bare round trip and interrupts: on a [`floor`] instead of a hypervisor |
+//! | `pingpong` | two vCPUs in WFI that wake each other |
+//! | `growth` | costs with more and more pages declared |
+//! | `vms` | costs while other VMs, which say `bench=quiet`, are there |
+//! | `vcpus` | device accesses of 1, 2, 4 .. vCPUs at once |
+//! | `switch` | with the same in a second VM: from one vCPU of a CPU to another's and back |
+//! | `dense` | how many pages the VM's table pool can declare |
+//!
+//! Results are kept and printed at the end, so that the console is not in the way: `bench`, name, median, minimum and
+//! maximum in hundredths of an instruction, separated by tabs; then `bench: done`.
+
+#[macro_use]
+mod clock;
+mod floor;
+mod growth;
+mod operations;
+mod several;
+mod vectors;
+
+use arrayvec::{ArrayString, ArrayVec};
+use core::fmt::Write;
+
+use crate::guard;
+use crate::scratch::Shared;
+
+/// A figure in hundredths of an instruction: median, minimum, maximum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figure {
+    /// The middle one of the batches.
+    pub median: u64,
+    /// The lowest.
+    pub min: u64,
+    /// The highest.
+    pub max: u64,
+}
+
+impl Figure {
+    /// Something that was counted, not sampled.
+    const fn exact(value: u64) -> Self {
+        let value = value * 100;
+        Self { median: value, min: value, max: value }
+    }
+}
+
+type Results = ArrayVec<(ArrayString<40>, Figure), 96>;
+static RESULTS: Shared<Results> = Shared::new(ArrayVec::new_const());
+
+/// Keeps a result.
+fn note(name: core::fmt::Arguments<'_>, figure: Figure) {
+    let mut text = ArrayString::new();
+    // A name that is too long is cut.
+    let _ = text.write_fmt(name);
+    // SAFETY: only the first vCPU comes here.
+    let full = unsafe { (*RESULTS.get()).try_push((text, figure)).is_err() };
+    if full {
+        say!("FAIL bench: too many results");
+    }
+}
+
+/// Measures what `bench=` names.
+pub fn run(what: &str) {
+    if what == "floor" {
+        if !floor::here() {
+            say!("FAIL bench: not started at EL2");
+            return;
+        }
+    } else {
+        guard::declare_own();
+        if guard::activate().is_err() {
+            say!("FAIL bench: no guard");
+            return;
+        }
+    }
+    // What EL2 still has to print of its boot log is not to be measured.
+    crate::time::sleep(20);
+    note(format_args!("entered at"), Figure::exact(crate::boot::entered_at() * clock::PER_TICK));
+    match what {
+        "" | "operations" => operations::all(),
+        "floor" => operations::floor(),
+        "pingpong" => several::ping_pong(),
+        "growth" => growth::pages(),
+        "vms" => growth::beside_others(),
+        "quiet" => several::quiet(),
+        "vcpus" => several::at_once(),
+        "switch" => several::switch(),
+        "dense" => growth::dense(),
+        other => say!("FAIL bench: no benchmark {other}"),
+    }
+    // SAFETY: only the first vCPU comes here.
+    for (name, figure) in unsafe { &*RESULTS.get() } {
+        say!("bench\t{name}\t{}\t{}\t{}", figure.median, figure.min, figure.max);
+    }
+    say!("bench: done");
+}
