@@ -45,6 +45,8 @@ pub struct Guest {
     hardware: GuestHardware,
     /// Lives so far; the first is 0.
     life: AtomicU64,
+    /// Ticks of CNTPCT_EL0 that zeroing its memory and copying its images took this time.
+    loading: AtomicU64,
     /// CNTPCT_EL0 at the start of this life.
     pub epoch: AtomicU64,
 }
@@ -138,6 +140,7 @@ impl Guest {
             seeds: board.seeds.clone(),
             hardware: GuestHardware { cpu_compatible: compatible },
             life: AtomicU64::new(0),
+            loading: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             config,
         })))
@@ -174,16 +177,19 @@ impl Guest {
     /// What went wrong, for one line.
     #[inline(never)]
     fn load(&self) -> Result<(), String> {
+        let start = crate::time::now();
         for piece in &self.ram {
             memory::wipe(piece.pa, piece.size);
         }
         for piece in &self.roms {
             memory::fill(piece.pa, piece.size, 0xff);
         }
+        let zeroed = crate::time::now() - start;
         let life = self.life.fetch_add(1, Ordering::Relaxed);
         let seeds = self.seeds.for_guest(self.index, &self.config.name, life);
         let tree =
             guest_tree(&self.config, &self.hardware, seeds.as_ref()).map_err(|e| format!("{e}"))?;
+        let start = crate::time::now();
         let place = &self.config.placement;
         // SAFETY: modules were checked against everything else in memory, are never given to anybody and never
         // written: pristine for each life.
@@ -195,7 +201,9 @@ impl Guest {
         }
         self.write(place.tree.start(), &tree)?;
         crate::cache::invalidate_instructions();
-        self.epoch.store(crate::time::now(), Ordering::Relaxed);
+        let now = crate::time::now();
+        self.loading.store(zeroed + (now - start), Ordering::Relaxed);
+        self.epoch.store(now, Ordering::Relaxed);
         Ok(())
     }
 
@@ -226,7 +234,7 @@ impl Guest {
         let free = self.vm.stage2().pool_free(&Order::new()) as u64;
         log::info!(
             "{}: {} MiB of RAM in {} pieces, {} vCPU{}, IPA {} bits; guard {:?}, dialect {:?}, features {:#x}; \
-             {} table pages, {free} more free",
+             {} table pages, {free} more free; loaded in {} us",
             c.name,
             c.ram.size() >> 20,
             self.ram.len(),
@@ -237,6 +245,8 @@ impl Guest {
             c.dialect,
             mmio_guard::feature_map(c.dialect, c.policy),
             self.tables.saturating_sub(free),
+            self.loading.load(Ordering::Relaxed).saturating_mul(1_000_000)
+                / crate::time::frequency(),
         );
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use xtask::assure;
+use xtask::bench;
 use xtask::build::{self, Artifacts, Options};
 use xtask::catalogue::{self, Registry};
 use xtask::error::{Context, Error, Result};
@@ -26,6 +27,8 @@ cargo xtask COMMAND
       run all tests (with FILTER, only the QEMU cases whose names contain it); see ./scripts/test
   bundle FILE.dts -o FILE [--with-hyp]
       VMs and their images in one file; --help shows the options
+  bench [--check | --save]
+      count executed instructions per operation, beside floors and peers; see ./scripts/bench
   guests [--update | --list | --tools] [NAME..]
       fetch or build the real guests (all, or those named) into target/guests; see docs/guests.md
   symbolize [--elf FILE] [LOG]
@@ -76,12 +79,24 @@ cargo xtask bundle FILE.dts -o FILE [OPTIONS]      (or ./scripts/bundle, which i
   --with-hyp       make one arm64 Image instead, Portcullis with the bundle behind it (after ./scripts/build)
 ";
 
+const BENCH_HELP: &str = "\
+cargo xtask bench [--check | --save]        (or ./scripts/bench, which sets up and builds before)
+
+  Boots guest-stub's benchmarks in QEMU with -icount shift=0, where every instruction takes one nanosecond, on Portcullis
+  and on two floors, and prints a table; results are in target/bench.json and target/bench-growth.svg.
+
+  --check          fail where an operation exceeds its limit (bench/operations.json), or has grown by more than 2 % over
+                   the committed result (bench/reference.json)
+  --save           make these results the committed ones, with the plot of docs/performance.md
+";
+
 /// Runs the command in `arguments`.
 pub fn run(arguments: &[String]) -> Result<()> {
     match arguments.split_first().map(|(command, rest)| (command.as_str(), rest)) {
         Some(("build", rest)) => build_images(rest),
         Some(("run", rest)) => run_guests(rest),
         Some(("test", rest)) => run_tests(rest),
+        Some(("bench", rest)) => run_benchmarks(rest),
         Some(("symbolize", rest)) => symbolize(rest),
         Some(("guests", rest)) => make_guests(rest),
         Some(("bundle", rest)) => make_bundle(rest),
@@ -231,6 +246,20 @@ fn run_tests(arguments: &[String]) -> Result<()> {
         }
     }
     testing::run(&options)
+}
+
+fn run_benchmarks(arguments: &[String]) -> Result<()> {
+    let purpose = match arguments {
+        [] => bench::Purpose::Show,
+        [word] if word == "--check" => bench::Purpose::Check,
+        [word] if word == "--save" => bench::Purpose::Save,
+        [word] if word == "--help" || word == "-h" => {
+            print!("{BENCH_HELP}");
+            return Ok(());
+        }
+        _ => return Err("bench: it takes --check, or --save, or nothing".into()),
+    };
+    bench::run(purpose)
 }
 
 fn make_guests(arguments: &[String]) -> Result<()> {

@@ -7,6 +7,7 @@
 //! # Key types
 //!
 //! - [`assure::Step`]: a check beyond the tests.
+//! - [`bench::Figure`]: benchmarks in executed instructions, and their limits.
 //! - [`build::Artifacts`]: where the images are once built.
 //! - [`bundle::make`]: VMs and their images in one file.
 //! - [`flat::flatten`]: an ELF file as the bytes a boot loader puts into memory.
@@ -23,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 pub mod assure;
+pub mod bench;
 pub mod build;
 pub mod bundle;
 pub mod catalogue;

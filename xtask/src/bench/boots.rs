@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The machines that are booted, and what their consoles say.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::{Figure, Figures};
+use crate::build::Artifacts;
+use crate::error::{Context, Error, Result};
+use crate::qemu::{Limits, Machine, Module, Session};
+
+/// One boot: what it is called in logs, what stands behind the names of its figures, and the machine.
+struct Boot {
+    name: String,
+    suffix: String,
+    machine: Machine,
+}
+
+/// Pages of the table pool in the boot that counts how many can be declared with them.
+pub const DENSE_POOL: u64 = 516;
+/// Other VMs beside the one that is measured.
+const OTHERS: [usize; 4] = [0, 1, 3, 7];
+
+fn machine(cpus: u32) -> Machine {
+    let extra = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"];
+    Machine { cpus, extra: extra.map(str::to_owned).to_vec(), ..Machine::default() }
+}
+
+fn boots(images: &Artifacts) -> Vec<Boot> {
+    let on_portcullis = |name: &str, suffix: &str, cpus: u32, vms: &[String]| {
+        let modules = vms.iter().map(|words| Module {
+            kernel: images.guest_stub.clone(),
+            bootargs: format!("{words} vm.guard=enforce"),
+            ..Module::default()
+        });
+        Boot {
+            name: format!("bench-{name}"),
+            suffix: suffix.to_owned(),
+            machine: Machine {
+                kernel: Some(images.hypervisor.clone()),
+                modules: modules.collect(),
+                ..machine(cpus)
+            },
+        }
+    };
+    let on_floor = |kind: &str| Boot {
+        name: format!("bench-floor-{kind}"),
+        suffix: format!(", floor {kind}"),
+        machine: Machine {
+            kernel: Some(images.guest_stub.clone()),
+            append: Some(format!("bench=floor floor={kind}")),
+            ..machine(1)
+        },
+    };
+    let vm = |what: &str| format!("vm.name=measured bench={what}");
+    let mut all = vec![
+        on_portcullis("vcpus", "", 8, &[format!("{} vm.cpus=8", vm("vcpus"))]),
+        on_portcullis("operations", "", 1, &[vm("operations")]),
+        on_portcullis("pingpong", "", 2, &[format!("{} vm.cpus=2", vm("pingpong"))]),
+        on_portcullis("growth", "", 1, &[format!("{} vm.pool=1024", vm("growth"))]),
+        on_portcullis("dense", "", 1, &[format!("{} vm.pool={DENSE_POOL}", vm("dense"))]),
+        on_portcullis("switch", "", 1, &[vm("switch"), "vm.name=other bench=switch".to_owned()]),
+        on_floor("bare"),
+        on_floor("full"),
+    ];
+    for others in OTHERS {
+        let mut vms = vec![format!("{} vm.mem=16M", vm("vms"))];
+        vms.extend((0..others).map(|n| format!("vm.name=quiet{n} vm.mem=16M bench=quiet")));
+        let count = others as u32 + 1;
+        all.push(on_portcullis(
+            &format!("vms-{count}"),
+            &format!(" with {count} VM{}", if count == 1 { "" } else { "s" }),
+            count,
+            &vms,
+        ));
+    }
+    all
+}
+
+/// Boots all of them, two at a time: what else runs on the host changes nothing.
+pub fn all(images: &Artifacts) -> Result<Figures> {
+    let boots = boots(images);
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Ok(Figures::new()));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(boot) = boots.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let found = measure(boot);
+                    let Ok(mut all) = results.lock() else { return };
+                    match (&mut *all, found) {
+                        (Ok(all), Ok(found)) => all.extend(found),
+                        (Ok(_), Err(error)) => *all = Err(error),
+                        (Err(_), _) => {}
+                    }
+                }
+            });
+        }
+    });
+    results.into_inner().map_err(|_| Error("a benchmark's thread has panicked".into()))?
+}
+
+fn measure(boot: &Boot) -> Result<Figures> {
+    let limits = Limits { total: Duration::from_secs(300), silence: Duration::from_secs(200) };
+    let mut session = Session::start(&boot.machine, &boot.name, limits, false)?;
+    // Quiet VMs never end.
+    session.wait_for("bench: done").context(|| boot.name.clone())?;
+    let mut figures = read(session.lines(), &boot.suffix).context(|| boot.name.clone())?;
+    let entered = figures.remove(&format!("entered at{}", boot.suffix));
+    if boot.name == "bench-operations" {
+        let entered = entered.ok_or("the guest does not say when it was entered")?.median / 100;
+        let loading = loading(session.lines())? * 1000;
+        let rest = entered.checked_sub(loading).ok_or("loading took longer than all")?;
+        figures.insert("boot, VM's memory zeroed and images copied".into(), Figure::exact(loading));
+        figures.insert("boot, all else".into(), Figure::exact(rest));
+    }
+    Ok(figures)
+}
+
+/// Lines `bench;NAME;MEDIAN;MIN;MAX`, which with several VMs have the VM's name in front.
+fn read(lines: &[String], suffix: &str) -> Result<Figures> {
+    let mut figures = Figures::new();
+    for line in lines {
+        if line.contains("FAIL") || line.contains("[hyp] error") {
+            return Err(Error(line.clone()));
+        }
+        let Some((_, rest)) = line.split_once("bench;") else { continue };
+        let fields: Vec<&str> = rest.trim_end().split(';').collect();
+        let [name, median, min, max] = fields[..] else {
+            return Err(Error(format!("no figure: {line}")));
+        };
+        let number = |text: &str| text.parse().context(|| line.clone());
+        let figure = Figure { median: number(median)?, min: number(min)?, max: number(max)? };
+        // Two VMs that do the same: the first one to end counts.
+        figures.entry(format!("{name}{suffix}")).or_insert(figure);
+    }
+    if figures.is_empty() {
+        return Err("it has no figures".into());
+    }
+    Ok(figures)
+}
+
+/// Microseconds of `loaded in N us` in the boot log.
+fn loading(lines: &[String]) -> Result<u64> {
+    lines
+        .iter()
+        .find_map(|line| line.split_once("loaded in ")?.1.split(' ').next()?.parse().ok())
+        .ok_or_else(|| "the boot log does not say how long loading took".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_read_from_any_vms_lines() {
+        let lines =
+            ["[hyp] up", "bench;MAP;15800;15800;15812", "[a] bench;MAP;1;2;3", "bench;a, b;1;0;2"];
+        let figures = read(&lines.map(str::to_owned), " x").unwrap();
+        assert_eq!(figures["MAP x"], Figure { median: 15_800, min: 15_800, max: 15_812 });
+        assert_eq!(figures["a, b x"], Figure { median: 1, min: 0, max: 2 });
+        assert_eq!(figures.len(), 2);
+    }
+
+    #[test]
+    fn a_failure_or_half_a_line_is_no_result() {
+        assert!(read(&["FAIL bench: no guard".to_owned()], "").is_err());
+        assert!(read(&["bench;MAP;1;2".to_owned()], "").is_err());
+        assert!(read(&["bench: done".to_owned()], "").is_err());
+    }
+
+    #[test]
+    fn the_time_of_loading_is_found() {
+        let line = "[hyp] a: 128 MiB of RAM in 3 pieces; loaded in 6021 us".to_owned();
+        assert_eq!(loading(&[line]), Ok(6021));
+        assert!(loading(&["[hyp] up".to_owned()]).is_err());
+    }
+}

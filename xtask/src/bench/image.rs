@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Sizes of the image.
+
+use std::fs;
+
+use super::boots::DENSE_POOL;
+use super::{Figure, Figures};
+use crate::build::Artifacts;
+use crate::elf;
+use crate::error::{Context, Result};
+
+/// Bytes of a table page.
+pub const PAGE: u64 = 4096;
+
+/// Code, file, and memory with BSS, heap and the stacks of all CPUs.
+///
+/// # Errors
+///
+/// An image is missing or not an ELF file.
+pub fn sizes(images: &Artifacts) -> Result<Figures> {
+    let path = &images.hypervisor_elf;
+    let elf = fs::read(path).context(|| path.display().to_string())?;
+    let file =
+        fs::metadata(&images.hypervisor).context(|| images.hypervisor.display().to_string())?;
+    let text = elf::text(&elf)?.len() as u64 * 4;
+    let memory = elf::symbol(&elf, |name| name == "image_end")?;
+    Ok(Figures::from([
+        ("image: code (.text)".into(), Figure::exact(text)),
+        ("image: file".into(), Figure::exact(file.len())),
+        ("image: memory, 8 CPUs' stacks and heap included".into(), Figure::exact(memory)),
+    ]))
+}
+
+/// Bytes of tables per page that was declared with [`DENSE_POOL`] of them, in hundredths.
+pub fn table_bytes_per_page(figures: &Figures) -> Option<Figure> {
+    let pages = figures.get("pages declared")?.median / 100;
+    let value = (DENSE_POOL * PAGE * 100).checked_div(pages)?;
+    Some(Figure { median: value, min: value, max: value })
+}
