@@ -4,6 +4,7 @@
 //! # Key types
 //! - [`Order`]: which ranks a CPU holds. Each CPU has one, and hands it to whatever may take a lock.
 //! - [`Lock`]: can only be taken with an [`Order`], in rising rank.
+//! - [`atomic`]: the atomics of crates whose state several CPUs share.
 //!
 //! # Invariants
 //! - A CPU takes locks in strictly rising rank; checked in debug builds ([`Lock::lock`] panics there).
@@ -15,8 +16,14 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod atomic;
+
 use core::cell::Cell;
 use core::ops::{Deref, DerefMut};
+#[cfg(shuttle)]
+use shuttle::sync::{Mutex, MutexGuard};
+#[cfg(not(shuttle))]
+use spin::mutex::{SpinMutex as Mutex, SpinMutexGuard as MutexGuard};
 
 /// Ranks, lowest first: a lock may be taken while locks of lower ranks are held. docs/locking.md says what each protects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,13 +87,13 @@ impl Order {
 /// A value that one CPU at a time may touch.
 pub struct Lock<T> {
     rank: Rank,
-    inner: spin::mutex::SpinMutex<T>,
+    inner: Mutex<T>,
 }
 
 impl<T> Lock<T> {
     /// Wraps `value` in a lock of `rank`.
     pub const fn new(rank: Rank, value: T) -> Self {
-        Self { rank, inner: spin::mutex::SpinMutex::new(value) }
+        Self { rank, inner: Mutex::new(value) }
     }
 
     /// Waits until the value is free, and takes it.
@@ -96,25 +103,35 @@ impl<T> Lock<T> {
     #[inline(always)]
     pub fn lock<'a>(&'a self, order: &'a Order) -> Guard<'a, T> {
         order.enter(self.rank);
-        Guard { inner: self.inner.lock(), order, rank: self.rank }
+        let inner = self.inner.lock();
+        // A poisoned lock: a model has failed already.
+        #[cfg(shuttle)]
+        let inner = inner.unwrap_or_else(|poisoned| poisoned.into_inner());
+        Guard { inner, order, rank: self.rank }
     }
 
     /// Takes the value without waiting; `None` where somebody else has it.
     pub fn try_lock<'a>(&'a self, order: &'a Order) -> Option<Guard<'a, T>> {
-        let inner = self.inner.try_lock()?;
+        let inner = self.inner.try_lock();
+        #[cfg(shuttle)]
+        let inner = inner.ok();
+        let inner = inner?;
         order.enter(self.rank);
         Some(Guard { inner, order, rank: self.rank })
     }
 
     /// The value, of a lock that nobody else can see.
     pub fn get_mut(&mut self) -> &mut T {
-        self.inner.get_mut()
+        let value = self.inner.get_mut();
+        #[cfg(shuttle)]
+        let value = value.unwrap_or_else(|poisoned| poisoned.into_inner());
+        value
     }
 }
 
 /// The right to touch a [`Lock`]'s value; released on drop.
 pub struct Guard<'a, T> {
-    inner: spin::mutex::SpinMutexGuard<'a, T>,
+    inner: MutexGuard<'a, T>,
     order: &'a Order,
     rank: Rank,
 }

@@ -6,7 +6,7 @@ use crate::codec::{self, Descriptor, Entry, level_shift};
 use crate::host::{ENTRIES, TableMemory, Tlb};
 use crate::pool::Pool;
 use arch::{Ipa, Pa};
-use core::sync::atomic::{AtomicU64, Ordering};
+use lock::atomic::{AtomicU64, Ordering};
 use lock::{Lock, Order, Rank};
 
 /// What a walk found.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a VM's vCPUs have done.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use lock::atomic::{AtomicU64, Ordering};
 
 /// Counters of one vCPU. Only the vCPU itself counts; anybody may read. Alone in its cache line, so that
 /// counting disturbs no other vCPU.

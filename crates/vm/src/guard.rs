@@ -4,7 +4,7 @@
 use crate::SetupError;
 use arch::{Ipa, Range};
 use arrayvec::ArrayVec;
-use core::sync::atomic::{AtomicBool, Ordering};
+use lock::atomic::{AtomicBool, Ordering};
 use mmio_guard::{Dialect, Policy};
 
 /// Most ranges of an allow list, and of presets.

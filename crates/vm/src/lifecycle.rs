@@ -10,7 +10,7 @@
 
 use arch::{MAX_VCPUS, VcpuSet};
 use core::fmt;
-use core::sync::atomic::{AtomicU8, Ordering};
+use lock::atomic::{AtomicU8, Ordering};
 use lock::{Lock, Order, Rank};
 
 /// Why a VM stops.

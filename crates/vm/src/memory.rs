@@ -4,7 +4,7 @@
 use crate::SetupError;
 use arch::{Ipa, PAGE_SHIFT, PAGE_SIZE, Pa, Range};
 use arrayvec::ArrayVec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use lock::atomic::{AtomicU64, Ordering};
 
 /// Most regions of read-only memory a VM can have.
 pub(crate) const MAX_ROMS: usize = 8;

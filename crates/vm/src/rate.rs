@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which of a VM's refusals become log lines: the first ten, then one a second.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use lock::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Lines without a limit at the beginning.
 const BURST: u32 = 10;

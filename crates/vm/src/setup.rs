@@ -4,7 +4,7 @@
 use crate::Direct;
 use arch::{Ipa, Range};
 use core::fmt;
-use core::sync::atomic::AtomicU64;
+use lock::atomic::AtomicU64;
 use mmio_guard::{Dialect, Policy};
 
 /// Number of ID registers: op0 = 3, op1 = 0, CRn = 0, CRm 0..8, op2 0..8.

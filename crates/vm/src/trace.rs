@@ -3,7 +3,7 @@
 
 use crate::{Reason, Refusal};
 use arch::{AbortKind, Width};
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use lock::atomic::{AtomicU64, Ordering, fence};
 
 /// Words of a record: 64 bytes.
 pub const WORDS: usize = 8;

@@ -12,7 +12,11 @@
 //! - The short form runs in under twelve minutes on two cores once everything is built.
 
 mod catalogue;
+mod coverage;
 pub mod fuzz;
+mod miri;
+mod mutants;
+mod races;
 mod table;
 mod tool;
 
@@ -79,7 +83,8 @@ pub struct Step {
 }
 
 /// All steps, in the order in which they run.
-pub const STEPS: &[Step] = &[catalogue::STEP, fuzz::STEP];
+pub const STEPS: &[Step] =
+    &[catalogue::STEP, races::STEP, miri::STEP, fuzz::STEP, mutants::STEP, coverage::STEP];
 
 /// Runs what `options` ask for, and prints the table.
 ///

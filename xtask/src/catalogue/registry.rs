@@ -15,7 +15,7 @@ use super::scenarios::SUBJECTS;
 use crate::error::{Context, Error, Result};
 
 /// Folders in which marks are looked for.
-const FOLDERS: [&str; 5] = ["crates", "guest-stub", "hyp", "tests", "xtask"];
+const FOLDERS: [&str; 6] = ["crates", "guest-stub", "hyp", "races", "tests", "xtask"];
 
 /// Something to cover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

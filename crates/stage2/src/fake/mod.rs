@@ -277,6 +277,7 @@ impl Inner {
 
 impl TableMemory for Fake {
     fn load(&self, table: Pa, index: usize) -> u64 {
+        lock::atomic::chance();
         self.with(|inner| {
             inner.loads += 1;
             inner.words[inner.word(table, index)]
@@ -284,6 +285,7 @@ impl TableMemory for Fake {
     }
 
     fn store(&self, table: Pa, index: usize, raw: u64) {
+        lock::atomic::chance();
         self.with(|inner| {
             inner.stores += 1;
             let word = inner.word(table, index);

@@ -2,7 +2,7 @@
 //! A device that shows a test what reaches it. docs/vm.md has the register table.
 
 use arch::Width;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use lock::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// "test" in ASCII, most significant byte first.
 pub(crate) const ID: u64 = 0x7465_7374;

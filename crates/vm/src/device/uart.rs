@@ -4,7 +4,7 @@
 use super::pl011::{self, Pl011};
 use crate::{Host, UART_INTID, Vcpu, Vm};
 use arch::Width;
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use lock::atomic::{AtomicBool, AtomicU8, Ordering};
 use lock::{Lock, Order, Rank};
 
 const FR_BUSY: u32 = 1 << 3;

@@ -7,11 +7,11 @@ use arch::{
     Pa, Range, Va, VcpuSet, Width,
 };
 use lock::Order;
+use lock::atomic::AtomicU64;
 use mmio_guard::{Dialect, Policy};
 use stage2::fake::Fake;
 use stage2::{Attr, Entry, Stage2, TableMemory, Tlb};
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use vgic::Vgic;
 use vm::{
