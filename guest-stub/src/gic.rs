@@ -9,6 +9,8 @@ use crate::{mmio, tree};
 
 /// The virtual timer's interrupt.
 pub const VTIMER: u32 = 27;
+/// Interrupt of the physical timer.
+pub const PTIMER: u32 = 30;
 /// "Nothing pending", and what else is no interrupt.
 const SPURIOUS: u32 = 1020;
 
@@ -219,12 +221,16 @@ pub fn end(value: u32) {
     }
 }
 
-/// The interrupt handler: counts, and silences the virtual timer, which would come again.
+/// The interrupt handler: counts, and silences a timer, which would come again.
 pub fn interrupt(cpu: &Cpu) {
     let value = acknowledge();
     let id = value & 0x3ff;
     if id == VTIMER {
         msr!("cntv_ctl_el0", 2);
+        plain!("isb");
+    }
+    if id == PTIMER {
+        msr!("cntp_ctl_el0", 2);
         plain!("isb");
     }
     if let Some(counter) = cpu.interrupts.get(id as usize) {

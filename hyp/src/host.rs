@@ -222,6 +222,11 @@ impl Host for GuestHost {
     }
 
     #[inline(always)]
+    fn counter(&self) -> u64 {
+        crate::time::now()
+    }
+
+    #[inline(always)]
     fn sctlr_el1(&self) -> u64 {
         SCTLR_EL1.get()
     }

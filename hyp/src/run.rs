@@ -43,6 +43,7 @@ pub fn look_around(ctx: &mut VcpuContext) -> *mut VcpuContext {
     if is_stopping(ctx) {
         return leave(ctx);
     }
+    ctx.guest.vm.tick(&mut ctx.vcpu, true);
     if cpu.queue.shared() {
         let now = time::now();
         if another_ready(cpu, ctx, now) {
@@ -93,10 +94,12 @@ pub fn wait_for_interrupt(ctx: &mut VcpuContext) -> *mut VcpuContext {
             ctx.unload(State::Waiting);
             return next();
         }
+        ctx.guest.vm.tick(&mut ctx.vcpu, true);
         ctx.plan();
         if ctx.guest.vm.vgic().lock(&ctx.vcpu.order).deliverable(ctx.vcpu.index) {
             return ctx;
         }
+        arm(cpu, Some(ctx), u64::MAX);
         barrier::wfi();
     }
 }
@@ -175,6 +178,9 @@ fn next() -> *mut VcpuContext {
 #[unsafe(link_section = ".text.hot")]
 fn arm(cpu: &Cpu, loaded: Option<&VcpuContext>, slice_end: u64) {
     let mut at = slice_end;
+    if let Some(deadline) = loaded.and_then(|l| l.vcpu.physical_timer.deadline()) {
+        at = at.min(deadline);
+    }
     if cpu.queue.shared() || loaded.is_none() {
         for (_, vcpu) in cpu.queue.in_turn() {
             if loaded.is_some_and(|l| core::ptr::eq(l, vcpu)) {

@@ -199,6 +199,10 @@ fn rare(ctx: &mut VcpuContext, exit: Exit, outcome: Outcome) -> *mut VcpuContext
             arch::advance(&mut ctx.vcpu.regs, il);
             run::yield_now(ctx)
         }
+        Outcome::Timer => {
+            arch::advance(&mut ctx.vcpu.regs, true);
+            run::look_around(ctx)
+        }
         Outcome::Off | Outcome::Stop(_) => run::leave(ctx),
     }
 }

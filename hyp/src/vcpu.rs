@@ -139,8 +139,13 @@ impl VcpuContext {
         crate::cpu::current().loaded.set(core::ptr::null_mut());
     }
 
-    /// CNTPCT_EL0 at which the virtual timer of an unloaded vCPU expires, unless its interrupt is on its way already.
+    /// CNTPCT_EL0 at which a timer of an unloaded vCPU expires, unless its interrupt is on its way already.
     pub fn deadline(&self) -> Option<u64> {
+        let (one, other) = (self.virtual_deadline(), self.vcpu.physical_timer.deadline());
+        one.into_iter().chain(other).min()
+    }
+
+    fn virtual_deadline(&self) -> Option<u64> {
         let deadline = self.context.deadline()?;
         let vgic = self.guest.vm.vgic().lock(&self.vcpu.order);
         if vgic.is_forwarded(self.vcpu.index, time::GUEST_VIRTUAL) {
@@ -149,13 +154,14 @@ impl VcpuContext {
         Some(deadline.wrapping_add(self.guest.epoch.load(Ordering::Relaxed)))
     }
 
-    /// Whether an unloaded vCPU wants the CPU now. Its timer counts.
+    /// Whether an unloaded vCPU wants the CPU now. Its timers count.
     #[unsafe(link_section = ".text.hot")]
     pub fn is_ready(&mut self, now: u64) -> bool {
         if self.state == State::Off {
             return false;
         }
-        if self.deadline().is_some_and(|deadline| deadline <= now) {
+        self.guest.vm.tick(&mut self.vcpu, false);
+        if self.virtual_deadline().is_some_and(|deadline| deadline <= now) {
             let mut vgic = self.guest.vm.vgic().lock(&self.vcpu.order);
             vgic.forward(self.vcpu.index, time::GUEST_VIRTUAL, time::virtual_timer());
         }

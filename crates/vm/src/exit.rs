@@ -37,6 +37,9 @@ pub enum Outcome {
         /// ESR.IL of the trap.
         il: bool,
     },
+    /// [`Vcpu::physical_timer`] may have another deadline: step over the instruction (of A64), and see to it that
+    /// [`Vm::tick`] is called at that time.
+    Timer,
     /// The vCPU is off: do not enter it again until [`Vm::take_start`] says so.
     Off,
     /// The VM is stopping, others have been kicked: leave the guest and call [`Vm::park`].

@@ -47,6 +47,9 @@ pub trait Host: TableMemory + Tlb {
     /// Fills `bytes` bytes of the VM's RAM at `pa` with zeros, and cleans them to the point of coherency.
     fn wipe(&self, pa: Pa, bytes: u64);
 
+    /// CNTPCT_EL0, as the guest reads it.
+    fn counter(&self) -> u64;
+
     /// SCTLR_EL1 of the calling vCPU: it decides the byte order of its data.
     fn sctlr_el1(&self) -> u64;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Trapped system registers. What is not in a table here is UNDEFINED to the guest.
 
-use crate::{Host, Outcome, Vcpu, Vm, bus};
+use crate::{Host, Outcome, Vcpu, Vm, bus, physical_timer};
 use arch::SysRegAccess;
 use arch::sysreg::*;
 use vgic::Version;
@@ -32,6 +32,10 @@ pub(crate) fn access<H: Host>(access: SysRegAccess, vcpu: &mut Vcpu, vm: &Vm<H>)
 #[cold]
 #[inline(never)]
 fn rare<H: Host>(access: SysRegAccess, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+    if physical_timer::owns(access.reg) {
+        physical_timer::access(access, vcpu, vm);
+        return Outcome::Timer;
+    }
     let done = match access.reg {
         ICC_SGI0R_EL1 | ICC_ASGI1R_EL1 if access.write && vm.gic.version() == Version::V3 => {
             let value = vcpu.regs.get(access.rt);

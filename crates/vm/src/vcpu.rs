@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a vCPU has for itself.
 
-use crate::Refusal;
+use crate::{PhysicalTimer, Refusal};
 use arch::{GuestRegs, pstate};
 use lock::Order;
 
@@ -17,12 +17,20 @@ pub struct Vcpu {
     pub order: Order,
     /// The access that [`Outcome::Abort`](crate::Outcome::Abort) is about; stale otherwise.
     pub refusal: Refusal,
+    /// Its physical timer.
+    pub physical_timer: PhysicalTimer,
 }
 
 impl Vcpu {
     /// vCPU `index` of a VM, with all registers zero.
     pub fn new(index: usize) -> Self {
-        Self { regs: GuestRegs::default(), index, order: Order::new(), refusal: Refusal::default() }
+        Self {
+            regs: GuestRegs::default(),
+            index,
+            order: Order::new(),
+            refusal: Refusal::default(),
+            physical_timer: PhysicalTimer::default(),
+        }
     }
 
     /// `arch::advance` for what [`Fast::Advance`](crate::Fast::Advance) is about: an instruction of A64. Calls

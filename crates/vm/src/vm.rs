@@ -261,6 +261,7 @@ impl<H: Host> Vm<H> {
             | arch::pstate::I
             | arch::pstate::F;
         vcpu.refusal = crate::Refusal::default();
+        self.reset_physical_timer(vcpu);
         true
     }
 

@@ -25,6 +25,7 @@ tests! {
     i06_counter_monotonic: "I6", "vm.cpus=2", "" => counter_monotonic;
     // bug: 69
     i07_physical_timer: "I7", "", "" => physical_timer;
+    i07_physical_timer_interrupts: "I7", "", "" => physical_timer_interrupts;
     i07_timer_control: "I7", "", "" => timer_control;
     i12_wait_for_interrupt: "I12", "", "" => wait_for_interrupt;
     i12_wait_for_event: "I12", "", "" => wait_for_event;
@@ -446,6 +447,41 @@ fn physical_timer() -> Verdict {
     time::sleep(1);
     check!(time::now() > before, "the virtual counter stands");
     Ok(())
+}
+
+/// Each expiry of the physical timer is one interrupt, not before its time; it ends a WFI too.
+fn physical_timer_interrupts() -> Verdict {
+    ready()?;
+    gic::enable(1 << gic::PTIMER);
+    let body = || -> Verdict {
+        for n in 0..40 {
+            let before = gic::count(0, gic::PTIMER);
+            let due = mrs!("cntpct_el0") + time::ticks(1) / 4 * (n % 5);
+            msr!("cntp_cval_el0", due);
+            msr!("cntp_ctl_el0", 1);
+            plain!("isb");
+            if n % 2 == 0 {
+                gic::unmask();
+                let come = time::wait_until(1000, || gic::count(0, gic::PTIMER) > before);
+                gic::mask();
+                check!(come, "expiry {n} did not come: CNTP_CTL_EL0 {:#x}", mrs!("cntp_ctl_el0"));
+            } else {
+                let mut woken = 0;
+                while mrs!("cntp_ctl_el0") & 4 == 0 && woken < 1_000_000 {
+                    plain!("wfi");
+                    woken += 1;
+                }
+                take();
+            }
+            check!(mrs!("cntpct_el0") >= due, "expiry {n} came early");
+            equal!(gic::count(0, gic::PTIMER), before + 1, "interrupts of expiry {n}");
+        }
+        Ok(())
+    };
+    let result = body();
+    msr!("cntp_ctl_el0", 0);
+    gic::disable(1 << gic::PTIMER);
+    result
 }
 
 /// CNTKCTL_EL1 decides what EL0 may do with timers.

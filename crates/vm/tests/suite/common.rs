@@ -47,6 +47,7 @@ pub struct Log {
     pub workarounds: Vec<u8>,
     pub mair: u64,
     pub sctlr: u64,
+    pub counter: u64,
 }
 
 /// stage2's recording fake, and the rest of a machine.
@@ -131,6 +132,9 @@ impl Host for Machine {
     }
     fn wipe(&self, pa: Pa, bytes: u64) {
         self.log().wiped.push((pa, bytes));
+    }
+    fn counter(&self) -> u64 {
+        self.log().counter
     }
     fn sctlr_el1(&self) -> u64 {
         self.log().sctlr

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The physical timer of a vCPU. EL2 has the machine's own to itself, so that accesses trap and are served here
+//! (DDI 0487 D12.2.4); the virtual timer is the CPU's.
+
+use crate::{Host, Vcpu, Vm};
+use arch::SysRegAccess;
+use arch::sysreg::{CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTP_TVAL_EL0};
+
+/// Its interrupt in every VM: private peripheral interrupt 14.
+pub const PHYSICAL_TIMER_INTID: u32 = 30;
+
+const ENABLE: u64 = 1;
+const IMASK: u64 = 1 << 1;
+const ISTATUS: u64 = 1 << 2;
+
+/// Out of reset: off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PhysicalTimer {
+    /// ENABLE and IMASK.
+    control: u64,
+    compare: u64,
+    /// The interrupt line, as the interrupt controller was told.
+    line: bool,
+}
+
+impl PhysicalTimer {
+    const fn expired(&self, now: u64) -> bool {
+        self.control & ENABLE != 0 && now >= self.compare
+    }
+
+    /// CNTPCT_EL0 at which there is something to do: the line is to rise.
+    pub const fn deadline(&self) -> Option<u64> {
+        if self.control & (ENABLE | IMASK) == ENABLE && !self.line {
+            Some(self.compare)
+        } else {
+            None
+        }
+    }
+
+    /// A register, at CNTPCT_EL0 `now`.
+    const fn read(&self, reg: u16, now: u64) -> u64 {
+        match reg {
+            CNTP_CTL_EL0 => self.control | if self.expired(now) { ISTATUS } else { 0 },
+            CNTP_CVAL_EL0 => self.compare,
+            // CNTP_TVAL_EL0: what is left, 32 bits of it.
+            _ => self.compare.wrapping_sub(now) & 0xffff_ffff,
+        }
+    }
+
+    const fn write(&mut self, reg: u16, value: u64, now: u64) {
+        match reg {
+            CNTP_CTL_EL0 => self.control = value & (ENABLE | IMASK),
+            CNTP_CVAL_EL0 => self.compare = value,
+            // CNTP_TVAL_EL0 is signed.
+            _ => self.compare = now.wrapping_add(value as u32 as i32 as u64),
+        }
+    }
+
+    /// Whether the line has to move, and moves it.
+    const fn moves(&mut self, now: u64) -> bool {
+        let line = self.control & IMASK == 0 && self.expired(now);
+        let moved = line != self.line;
+        self.line = line;
+        moved
+    }
+}
+
+/// Whether `reg` is one of the timer's.
+pub(crate) const fn owns(reg: u16) -> bool {
+    matches!(reg, CNTP_CTL_EL0 | CNTP_CVAL_EL0 | CNTP_TVAL_EL0)
+}
+
+/// A trapped access to it.
+pub(crate) fn access<H: Host>(access: SysRegAccess, vcpu: &mut Vcpu, vm: &Vm<H>) {
+    let now = vm.host().counter();
+    if access.write {
+        vcpu.physical_timer.write(access.reg, vcpu.regs.get(access.rt), now);
+    } else {
+        let value = vcpu.physical_timer.read(access.reg, now);
+        vcpu.regs.set(access.rt, value);
+    }
+    vm.tick(vcpu, true);
+}
+
+impl<H: Host> Vm<H> {
+    /// Moves the line of `vcpu`'s physical timer where that is due. `here` says that its list registers are in
+    /// this CPU; else whoever loads it plans them.
+    pub fn tick(&self, vcpu: &mut Vcpu, here: bool) {
+        if !vcpu.physical_timer.moves(self.host().counter()) {
+            return;
+        }
+        let (index, line) = (vcpu.index, vcpu.physical_timer.line);
+        if here {
+            self.interrupts(&vcpu.order, Some(index), |vgic| {
+                vgic.set_level(index, PHYSICAL_TIMER_INTID, line)
+            });
+        } else {
+            let _ = self.vgic.lock(&vcpu.order).set_level(index, PHYSICAL_TIMER_INTID, line);
+        }
+    }
+
+    /// Takes the physical timer of a vCPU that is turned on back to its reset.
+    pub(crate) fn reset_physical_timer(&self, vcpu: &mut Vcpu) {
+        vcpu.physical_timer.control = 0;
+        self.tick(vcpu, false);
+        vcpu.physical_timer = PhysicalTimer::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
+
+    use super::*;
+
+    const ON: u64 = ENABLE;
+
+    fn at(compare: u64, control: u64) -> PhysicalTimer {
+        PhysicalTimer { control, compare, line: false }
+    }
+
+    #[test]
+    fn it_expires_at_its_time_and_stays_so() {
+        let timer = at(1000, ON);
+        for (now, status) in
+            [(0, 0), (999, 0), (1000, ISTATUS), (1001, ISTATUS), (u64::MAX, ISTATUS)]
+        {
+            assert_eq!(timer.read(CNTP_CTL_EL0, now), ON | status, "{now}");
+        }
+        // Unsigned: the largest value is in the far future, not in the past.
+        assert_eq!(at(u64::MAX, ON).read(CNTP_CTL_EL0, 5), ON);
+        assert_eq!(at(0, 0).read(CNTP_CTL_EL0, 5), 0, "off: no status");
+    }
+
+    #[test]
+    fn tval_is_signed_when_written_and_32_bits_when_read() {
+        let mut timer = PhysicalTimer::default();
+        timer.write(CNTP_TVAL_EL0, 0xffff_ffff_0000_0010, 1000);
+        assert_eq!(timer.read(CNTP_CVAL_EL0, 0), 1016, "the upper half does not count");
+        timer.write(CNTP_TVAL_EL0, 0xffff_fff0, 1000);
+        assert_eq!(timer.read(CNTP_CVAL_EL0, 0), 984);
+        assert_eq!(timer.read(CNTP_TVAL_EL0, 1000), 0xffff_fff0);
+        timer.write(CNTP_CVAL_EL0, u64::MAX, 0);
+        assert_eq!(timer.read(CNTP_TVAL_EL0, 0), 0xffff_ffff);
+    }
+
+    #[test]
+    fn only_enable_and_mask_can_be_written() {
+        let mut timer = PhysicalTimer::default();
+        timer.write(CNTP_CTL_EL0, u64::MAX, 0);
+        timer.write(CNTP_CVAL_EL0, 10, 0);
+        assert_eq!(timer.read(CNTP_CTL_EL0, 0), ENABLE | IMASK);
+    }
+
+    #[test]
+    fn the_line_moves_once_each_way() {
+        let mut timer = at(1000, ON);
+        assert!(!timer.moves(999));
+        assert_eq!(timer.deadline(), Some(1000));
+        assert!(timer.moves(1000));
+        assert!(!timer.moves(2000));
+        assert_eq!(timer.deadline(), None, "nothing more to wait for");
+        timer.write(CNTP_CTL_EL0, ENABLE | IMASK, 2000);
+        assert!(timer.moves(2000));
+        assert_eq!(timer.deadline(), None, "masked");
+        timer.write(CNTP_CTL_EL0, ENABLE, 2000);
+        assert!(timer.moves(2000), "still expired");
+        timer.write(CNTP_CVAL_EL0, 3000, 2000);
+        assert!(timer.moves(2000));
+        assert_eq!(timer.deadline(), Some(3000));
+    }
+}
