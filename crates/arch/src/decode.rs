@@ -336,6 +336,7 @@ mod tests {
         }
     }
 
+    // scenario: D9 D10
     #[test]
     fn cache_maintenance_and_dc_zva_are_told_apart() {
         let civac = data(DATA | esr::CM | esr::WNR | 0x07, 0, 0, &SOUND);

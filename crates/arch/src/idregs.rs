@@ -218,6 +218,32 @@ pub const fn visible_id_register(reg: u16, raw: u64, cpu: &VisibleCpu) -> Option
     })
 }
 
+/// Fields of `reg` whose 0b1000 to 0b1111 mean less than 0, a bit for each field.
+const fn signed_fields(reg: u16) -> u16 {
+    match reg {
+        ID_AA64PFR0_EL1 => 1 << 4 | 1 << 5,  // FP, AdvSIMD
+        ID_AA64DFR0_EL1 => 1 << 9,           // DoubleLock
+        ID_AA64MMFR0_EL1 => 1 << 6 | 1 << 7, // TGran64, TGran4
+        _ => 0,
+    }
+}
+
+/// What two CPUs with the values `a` and `b` of an ID register have in common: the lesser of each field.
+pub const fn common_id_register(reg: u16, a: u64, b: u64) -> u64 {
+    let signed = signed_fields(reg);
+    let mut common = 0;
+    let mut n = 0_u32;
+    while n < 16 {
+        let shift = n << 2;
+        // Turns the order of signed fields into that of unsigned ones.
+        let turn = ((signed >> n & 1) as u64) << 3;
+        let (a, b) = (a >> shift & 0xf ^ turn, b >> shift & 0xf ^ turn);
+        common |= (if a < b { a } else { b } ^ turn) << shift;
+        n = n.wrapping_add(1);
+    }
+    common
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::arithmetic_side_effects)]
@@ -522,5 +548,31 @@ mod tests {
         assert_eq!(visible_id_register(SCTLR_EL1, !0, &V3), None);
         assert_eq!(known().len(), 42);
         assert!(known().into_iter().all(is_id_space));
+    }
+
+    #[test]
+    fn cpus_have_in_common_what_the_lesser_one_has() {
+        // Cortex-A53 and Cortex-A72: 40 and 44 bits of physical address, the rest alike.
+        assert_eq!(common_id_register(ID_AA64MMFR0_EL1, 0x1122, 0x1124), 0x1122);
+        assert_eq!(common_id_register(ID_AA64MMFR0_EL1, 0x1124, 0x1122), 0x1122);
+        // Field by field, not the smaller number.
+        assert_eq!(common_id_register(ID_AA64ISAR0_EL1, 0x0102, 0x0011), 0x0001);
+        assert_eq!(common_id_register(ID_AA64ISAR0_EL1, 0x9, 0x8), 0x8);
+        // "Not implemented" of a signed field is the least.
+        assert_eq!(common_id_register(ID_AA64PFR0_EL1, 0xff_0011, 0x11_0022), 0xff_0011);
+        assert_eq!(common_id_register(ID_AA64MMFR0_EL1, 0xf100_0005, 0x0010_0005), 0xf000_0005);
+        assert_eq!(common_id_register(ID_AA64DFR0_EL1, 0xf << 36, 0), 0xf << 36);
+    }
+
+    #[test]
+    fn what_is_in_common_does_not_depend_on_the_order() {
+        for reg in known() {
+            for (a, b) in [(0, u64::MAX), (0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210)] {
+                let common = common_id_register(reg, a, b);
+                assert_eq!(common, common_id_register(reg, b, a), "{reg:#x}");
+                assert_eq!(common, common_id_register(reg, common, b), "{reg:#x}");
+            }
+            assert_eq!(common_id_register(reg, 0x1234_5678, 0x1234_5678), 0x1234_5678);
+        }
     }
 }

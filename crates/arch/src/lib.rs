@@ -58,7 +58,7 @@ pub use exit::{
     Access, DataAbort, Exit, ExitInfo, Fault, FaultKind, InstructionAbort, SysRegAccess, Width,
 };
 pub use geometry::{GeometryError, Stage2Geometry, physical_bits};
-pub use idregs::{VisibleCpu, visible_id_register};
+pub use idregs::{VisibleCpu, common_id_register, visible_id_register};
 pub use inject::{
     AbortKind, El1Entry, El1State, PstateFeatures, PstateRule, external_abort, undefined,
 };

@@ -175,6 +175,7 @@ mod tests {
         assert_eq!(order.taken(), 4);
     }
 
+    // scenario: E9
     // bug: 64
     #[test]
     #[should_panic(expected = "lock of rank Stage2 taken while")]
@@ -185,6 +186,7 @@ mod tests {
         let _a = low.lock(&order);
     }
 
+    // scenario: E9
     // bug: 64
     #[test]
     #[should_panic(expected = "lock of rank Vgic taken while")]

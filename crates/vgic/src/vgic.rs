@@ -171,7 +171,7 @@ impl Vgic {
     /// the GIC does not have are ignored. Returns whose list registers must be planned again.
     ///
     /// For a level-sensitive interrupt that is forwarded, `false` withdraws it if the guest has not acknowledged it yet.
-    #[inline]
+    #[inline(never)]
     pub fn set_level(&mut self, vcpu: usize, intid: u32, high: bool) -> VcpuSet {
         let Some((at, mask)) = self.input(vcpu, intid) else { return VcpuSet::EMPTY };
         let Some(bank) = self.bank_mut(at) else { return VcpuSet::EMPTY };

@@ -238,7 +238,12 @@ impl<H: Host> Vm<H> {
 
     /// What [`Vm::interrupts`] does after a change that touched somebody.
     #[inline(never)]
-    fn settle(&self, mut vgic: Guard<'_, vgic::Vgic>, me: Option<usize>, mut touched: VcpuSet) {
+    pub(crate) fn settle(
+        &self,
+        mut vgic: Guard<'_, vgic::Vgic>,
+        me: Option<usize>,
+        mut touched: VcpuSet,
+    ) {
         if let Some(me) = me
             && touched.contains(me)
         {

@@ -10,7 +10,7 @@
 //! - [`Refusal`], [`Reason`]: why an access was aborted; [`Vm::refusal_line`] says it to people.
 //! - [`Lifecycle`]: vCPUs on and off, and the way from a running VM to a stopped one or a new life.
 //! - [`trace::Ring`], [`RateLimit`], [`mux::Mux`]: how refusals and consoles reach the outside, bounded.
-//! - [`keys::Keys`]: whose the keyboard is.
+//! - [`ring::Ring`], [`keys::Keys`]: what waits for the console, and whose the keyboard is.
 //!
 //! # Invariants
 //! - The guard is asked before any device is, the interrupt controller included.
@@ -48,6 +48,8 @@ mod physical_timer;
 mod psci;
 mod rate;
 mod refusal;
+mod residents;
+pub mod ring;
 mod setup;
 mod smccc;
 mod sysreg;
@@ -69,6 +71,7 @@ pub use memory::{Direct, MemoryMap};
 pub use physical_timer::{PHYSICAL_TIMER_INTID, PhysicalTimer};
 pub use rate::RateLimit;
 pub use refusal::{Reason, Refusal};
+pub use residents::Residents;
 pub use setup::{ID_REGISTERS, Setup, SetupError, Workarounds};
 pub use vcpu::Vcpu;
 pub use vm::{ResetError, Vm};

@@ -90,12 +90,10 @@ impl<H: Host> Vm<H> {
             return;
         }
         let (index, line) = (vcpu.index, vcpu.physical_timer.line);
-        if here {
-            self.interrupts(&vcpu.order, Some(index), |vgic| {
-                vgic.set_level(index, PHYSICAL_TIMER_INTID, line)
-            });
-        } else {
-            let _ = self.vgic.lock(&vcpu.order).set_level(index, PHYSICAL_TIMER_INTID, line);
+        let mut vgic = self.vgic.lock(&vcpu.order);
+        let touched = vgic.set_level(index, PHYSICAL_TIMER_INTID, line);
+        if here && !touched.is_empty() {
+            self.settle(vgic, Some(index), touched);
         }
     }
 

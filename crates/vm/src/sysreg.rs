@@ -14,6 +14,9 @@ const OSECCR_EL1: u16 = sys(2, 0, 0, 6, 2);
 const DBGDTR_EL0: u16 = sys(2, 3, 0, 4, 0);
 const DBGDTRRX_EL0: u16 = sys(2, 3, 0, 5, 0);
 
+/// OSLSR_EL1: OSLM says that there is a lock, OSLK that it is open.
+const OS_LOCK_OPEN: u64 = 0b1000;
+
 /// A trapped MSR, MRS or SYS.
 #[inline(always)]
 pub(crate) fn access<H: Host>(access: SysRegAccess, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
@@ -59,7 +62,8 @@ fn rare<H: Host>(access: SysRegAccess, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
             let known = inert_register(reg);
             let allowed = known.is_some_and(|a| if access.write { a.write } else { a.read });
             if allowed && !access.write {
-                vcpu.regs.set(access.rt, 0);
+                let value = if reg == OSLSR_EL1 { OS_LOCK_OPEN } else { 0 };
+                vcpu.regs.set(access.rt, value);
             }
             allowed
         }
@@ -78,11 +82,11 @@ const BOTH: Allowed = Allowed { read: true, write: true };
 const READ: Allowed = Allowed { read: true, write: false };
 const WRITE: Allowed = Allowed { read: false, write: true };
 
-/// Registers that read as zero and ignore writes.
+/// Registers that read as zero (OSLSR_EL1: [`OS_LOCK_OPEN`]) and ignore writes.
 ///
 /// ACTLR_EL1: what it controls is the implementation's and EL2's. Set/way maintenance: stepped over, as it
 /// would reach other VMs' lines; see docs/vm.md. Self-hosted debug of Armv8.0 where EL2 traps it: nothing to
-/// break on; the OS lock is open and stays so (DDI 0487 D19.3).
+/// break on. The OS lock always traps: it is the CPU's, not a vCPU's, is open and stays so (DDI 0487 D19.3).
 const fn inert_register(reg: u16) -> Option<Allowed> {
     const BREAKPOINTS: u16 = sys(2, 0, 0, 0, 4);
     const NUMBER: u16 = sys(0, 0, 0, 15, 3);

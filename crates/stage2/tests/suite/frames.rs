@@ -69,6 +69,7 @@ fn outside_the_table_nobody_owns_and_nobody_claims() {
     assert_eq!(table.frames_of(NO_OWNER), 1024);
 }
 
+// scenario: C10
 // bug: 12
 #[test]
 fn threat_12_a_frame_is_never_claimed_twice() {

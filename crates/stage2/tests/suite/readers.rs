@@ -33,6 +33,7 @@ fn a_page_changes_once_and_for_good() {
     assert_eq!(seen, [Entry::Guard(NOTE), Entry::Guard(NOTE), Entry::Empty]);
 }
 
+// scenario: C5
 /// Memory beside a page that is taken away: a leaf with the right output, or `locked`; never nothing.
 #[test]
 fn memory_beside_a_page_taken_away_is_mapped_or_locked() {

@@ -41,6 +41,7 @@ fn threat_01_what_is_left_has_nothing_of_the_old_leaf() {
     }
 }
 
+// scenario: C5
 // bug: 11
 #[test]
 fn threat_11_giving_a_page_away_keeps_the_other_511() {

@@ -90,6 +90,9 @@ impl Host for Machine {
     fn wipe(&self, pa: Pa, bytes: u64) {
         self.with(|state| state.wiped.push((pa, bytes)));
     }
+    fn counter(&self) -> u64 {
+        0
+    }
     fn sctlr_el1(&self) -> u64 {
         self.with(|state| state.sctlr)
     }

@@ -263,6 +263,7 @@ fn walk_in_memory_is_tried_again_unless_it_wants_to_write_rom() {
     assert_eq!(rig.exit(0, walk(0, FaultKind::Permission)), abort);
 }
 
+// scenario: D10
 // bug: 38
 #[test]
 fn cache_maintenance_outside_memory_is_stepped_over() {
@@ -324,6 +325,7 @@ fn store_that_misses_in_rom_is_read_only_too() {
     assert_eq!(rig.load(8, Width::B4), Outcome::Resume);
 }
 
+// scenario: D10
 #[test]
 fn cache_maintenance_of_rom_is_stepped_over() {
     let mut rig = Config { roms: vec![range(0, 0x1000)], ..Config::default() }.build();

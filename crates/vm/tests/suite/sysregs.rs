@@ -169,6 +169,8 @@ fn registers_of_one_direction() {
     let mut rig = rig(OFF, Dialect::Pkvm);
     for reg in [MDRAR_EL1, OSLSR_EL1, DBGAUTHSTATUS_EL1, MDCCSR_EL0] {
         assert_eq!(rig.exit(0, mrs(reg, 8)), ADVANCE);
+        // OSLSR_EL1: there is an OS lock, and it is open.
+        assert_eq!(rig.vcpus[0].regs.x[8], if reg == OSLSR_EL1 { 8 } else { 0 });
         assert_eq!(rig.exit(0, msr(reg, 8)), Outcome::Undefined, "read-only");
     }
     for reg in [OSLAR_EL1, DC_ISW, DC_CSW, DC_CISW] {
