@@ -1,79 +1,63 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The console: everything goes through a ring, which is drained as fast as the UART takes it and never waited for
-//! while a guest could run. Boot, the last stop and a panic wait.
+//! while a guest could run. Boot, the last stop and a panic wait. What each VM may put into it is bounded (`vm::ring`).
 
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use lock::{Lock, Rank};
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use platform::MAX_VMS;
 use spin::Once;
 use vm::live::{Live, Open};
+use vm::ring::Ring;
 
 use crate::uart::Uart;
 
 const RING: usize = 16 * 1024;
-/// How much of the ring guests' output may fill; the rest is EL2's own.
-const GUESTS: usize = RING - 2048;
+/// Room that a VM needs to be asked for more: a line with its name and its end.
+const LINE: usize = 256;
 
-struct Ring {
-    bytes: [u8; RING],
-    head: usize,
-    used: usize,
-    /// Bytes lost because the ring was full.
-    lost: usize,
+struct Pending {
+    ring: Ring<RING, MAX_VMS>,
     /// Whose line has not ended yet.
     open: Open,
 }
 
-static RING_LOCK: Lock<Ring> = Lock::new(
-    Rank::Console,
-    Ring { bytes: [0; RING], head: 0, used: 0, lost: 0, open: Open::new() },
-);
+static RING_LOCK: Lock<Pending> =
+    Lock::new(Rank::Console, Pending { ring: Ring::new(), open: Open::new() });
 static UART: Once<Uart> = Once::new();
 /// Bytes in the ring, for a look without the lock.
 static USED: AtomicUsize = AtomicUsize::new(0);
+/// A bit for each VM whose share of the ring is used up, for a look without the lock.
+static FULL: AtomicU32 = AtomicU32::new(0);
 /// Wait for the UART (boot and last words) instead of leaving bytes in the ring.
 static WAIT: AtomicBool = AtomicBool::new(true);
 
-impl Ring {
-    fn push(&mut self, byte: u8) {
-        if self.used == RING {
-            self.lost = self.lost.saturating_add(1);
-            return;
-        }
-        let at = (self.head + self.used) % RING;
-        if let Some(slot) = self.bytes.get_mut(at) {
-            *slot = byte;
-            self.used += 1;
-        }
-    }
-
+impl Pending {
     /// Ends the line of a guest that stands at the end: somebody else has something to say.
     fn close(&mut self) {
-        let mut open = core::mem::take(&mut self.open);
-        open.close(|bytes| bytes.iter().for_each(|byte| self.push(*byte)));
+        let Self { ring, open } = self;
+        open.close(|bytes| bytes.iter().for_each(|byte| ring.push(*byte)));
     }
 
     /// Hands bytes to the UART while it takes them.
     fn drain(&mut self, uart: &Uart, wait: bool) {
-        while self.used != 0 {
+        while self.ring.used() != 0 {
             if !uart.ready() {
                 if wait {
                     core::hint::spin_loop();
                     continue;
                 }
-                break;
+                return;
             }
-            if let Some(byte) = self.bytes.get(self.head) {
-                uart.put(*byte);
+            if let Some(byte) = self.ring.pop() {
+                uart.put(byte);
             }
-            self.head = (self.head + 1) % RING;
-            self.used -= 1;
         }
-        if self.used == 0 && self.lost != 0 {
-            let lost = core::mem::take(&mut self.lost);
-            let mut line = Line { ring: self };
+        let lost = self.ring.take_lost();
+        if lost != 0 {
+            let mut line = Line { ring: &mut self.ring };
             let _ = writeln!(
                 line,
                 "[hyp] warning: {lost} bytes of console output lost: the ring was full"
@@ -83,7 +67,7 @@ impl Ring {
 }
 
 struct Line<'a> {
-    ring: &'a mut Ring,
+    ring: &'a mut Ring<RING, MAX_VMS>,
 }
 
 impl Write for Line<'_> {
@@ -107,9 +91,9 @@ impl Log for Logger {
 
     fn log(&self, record: &Record<'_>) {
         let order = &crate::cpu::current().order;
-        let mut ring = RING_LOCK.lock(order);
-        ring.close();
-        let mut line = Line { ring: &mut ring };
+        let mut pending = RING_LOCK.lock(order);
+        pending.close();
+        let mut line = Line { ring: &mut pending.ring };
         let kind = match record.level() {
             Level::Error => "error: ",
             Level::Warn => "warning: ",
@@ -117,7 +101,7 @@ impl Log for Logger {
             Level::Debug | Level::Trace => "debug: ",
         };
         let _ = writeln!(line, "[hyp] {kind}{}", record.args());
-        finish(&mut ring);
+        finish(&mut pending);
     }
 
     fn flush(&self) {
@@ -125,14 +109,25 @@ impl Log for Logger {
     }
 }
 
-fn finish(ring: &mut Ring) {
+fn finish(pending: &mut Pending) {
     if let Some(uart) = UART.get() {
-        ring.drain(uart, WAIT.load(Ordering::Relaxed));
+        pending.drain(uart, WAIT.load(Ordering::Relaxed));
     }
-    USED.store(ring.used, Ordering::Relaxed);
-    if ring.used != 0 && !WAIT.load(Ordering::Relaxed) {
+    let ring = &pending.ring;
+    let full = match ring.used() {
+        0 => 0,
+        _ => (0..MAX_VMS).filter(|vm| !ring.fits(*vm, LINE)).fold(0, |set, vm| set | 1 << vm),
+    };
+    FULL.store(full, Ordering::Relaxed);
+    USED.store(ring.used(), Ordering::Relaxed);
+    if ring.used() != 0 && !WAIT.load(Ordering::Relaxed) {
         crate::time::wake_soon();
     }
+}
+
+/// Divides the ring among `vms` VMs.
+pub fn divide(vms: usize) {
+    RING_LOCK.lock(&crate::cpu::current().order).ring.divide(vms);
 }
 
 /// Starts to log to `uart`; without one, lines stay in the ring, where a debugger finds them.
@@ -153,11 +148,11 @@ pub fn stop_waiting() {
 /// Writes all that is left, and waits for it.
 pub fn flush() {
     let order = &crate::cpu::current().order;
-    let mut ring = RING_LOCK.lock(order);
+    let mut pending = RING_LOCK.lock(order);
     if let Some(uart) = UART.get() {
-        ring.drain(uart, true);
+        pending.drain(uart, true);
     }
-    USED.store(ring.used, Ordering::Relaxed);
+    USED.store(pending.ring.used(), Ordering::Relaxed);
 }
 
 /// Whether something waits to be written.
@@ -169,36 +164,47 @@ pub fn backlog() -> bool {
 /// Writes what the UART takes now.
 pub fn pump() {
     let order = &crate::cpu::current().order;
-    if let Some(mut ring) = RING_LOCK.try_lock(order) {
-        finish(&mut ring);
+    if let Some(mut pending) = RING_LOCK.try_lock(order) {
+        finish(&mut pending);
     }
 }
 
-/// Puts bytes of a guest.
-pub fn guest_bytes(bytes: &[u8]) {
+/// Puts bytes of VM `index`; all of them or, where it has no room, none.
+pub fn guest_bytes(index: usize, bytes: &[u8]) {
     let order = &crate::cpu::current().order;
-    let mut ring = RING_LOCK.lock(order);
-    ring.close();
-    for byte in bytes {
-        ring.push(*byte);
+    let mut pending = RING_LOCK.lock(order);
+    if pending.ring.admit(index, bytes.len()) {
+        pending.close();
+        for byte in bytes {
+            pending.ring.push(*byte);
+        }
     }
-    finish(&mut ring);
+    finish(&mut pending);
 }
 
 /// Shows how the line of VM `index`, called `name`, goes on.
 pub fn guest_line(index: usize, name: &str, live: &Live<'_>) {
     let order = &crate::cpu::current().order;
-    let mut ring = RING_LOCK.lock(order);
-    let mut open = core::mem::take(&mut ring.open);
-    open.show(index, name, live, |bytes| bytes.iter().for_each(|byte| ring.push(*byte)));
-    ring.open = open;
-    finish(&mut ring);
+    let mut pending = RING_LOCK.lock(order);
+    let Pending { ring, open } = &mut *pending;
+    // It may have to be shown whole again.
+    if ring.fits(index, LINE) {
+        let before = ring.used();
+        open.show(index, name, live, |bytes| bytes.iter().for_each(|byte| ring.push(*byte)));
+        let _ = ring.admit(index, ring.used() - before);
+    } else {
+        ring.lose(match live {
+            Live::More { new, .. } => new.len(),
+            Live::End { .. } => 1,
+        });
+    }
+    finish(&mut pending);
 }
 
-/// Whether a guest may put more.
+/// Whether VM `index` may put more.
 #[inline(always)]
-pub fn guest_room() -> bool {
-    USED.load(Ordering::Relaxed) < GUESTS
+pub fn guest_room(index: usize) -> bool {
+    FULL.load(Ordering::Relaxed) >> (index & 31) & 1 == 0
 }
 
 /// A byte from the console's input.
@@ -240,9 +246,9 @@ impl Write for Raw {
 pub fn take_over() {
     let order = lock::Order::new();
     for _ in 0..1_000_000 {
-        if let Some(mut ring) = RING_LOCK.try_lock(&order) {
+        if let Some(mut pending) = RING_LOCK.try_lock(&order) {
             if let Some(uart) = UART.get() {
-                ring.drain(uart, true);
+                pending.drain(uart, true);
             }
             return;
         }

@@ -8,6 +8,7 @@
 use core::arch::asm;
 
 use crate::gic::VirtualInterface;
+use crate::sysreg::{tpidr2_el0, vdisr_el2};
 
 macro_rules! registers {
     ($(#[$doc:meta])* $name:ident { $($field:ident = $reg:literal,)* }) => {
@@ -65,6 +66,7 @@ registers!(
         par = "par_el1",
         csselr = "csselr_el1",
         mdscr = "mdscr_el1",
+        mdccint = "mdccint_el1",
         cntkctl = "cntkctl_el1",
         cntv_cval = "cntv_cval_el0",
         cntv_ctl = "cntv_ctl_el0",
@@ -116,6 +118,10 @@ pub struct Context {
     keys: Keys,
     debug: Debug,
     fp: Fp,
+    /// TPIDR2_EL0, which comes with SME and is not everywhere hidden with it (FEAT_FGT would do that).
+    tpidr2: u64,
+    /// VDISR_EL2: what EL1 writes as DISR_EL1, with SErrors taken to EL2 (DDI 0487 D17.2.149).
+    deferred: u64,
     gic: VirtualInterface,
 }
 
@@ -123,6 +129,8 @@ pub struct Context {
 #[derive(Clone, Copy, Default)]
 pub struct Features {
     pauth: bool,
+    ras: bool,
+    sme: bool,
     breakpoints: usize,
     watchpoints: usize,
 }
@@ -130,16 +138,18 @@ pub struct Features {
 impl Features {
     /// Reads the ID registers of this CPU.
     pub fn read() -> Self {
-        let (dfr0, isar1, isar2): (u64, u64, u64);
+        let (pfr0, pfr1, dfr0, isar1, isar2): (u64, u64, u64, u64, u64);
         // SAFETY: reads identification registers.
         unsafe {
-            asm!("mrs {}, id_aa64dfr0_el1", "mrs {}, id_aa64isar1_el1", "mrs {}, S3_0_C0_C6_2",
-                out(reg) dfr0, out(reg) isar1, out(reg) isar2,
+            asm!("mrs {}, id_aa64pfr0_el1", "mrs {}, id_aa64pfr1_el1", "mrs {}, id_aa64dfr0_el1", "mrs {}, id_aa64isar1_el1", "mrs {}, S3_0_C0_C6_2",
+                out(reg) pfr0, out(reg) pfr1, out(reg) dfr0, out(reg) isar1, out(reg) isar2,
                 options(nomem, nostack, preserves_flags));
         }
         Self {
             // APA, API, GPA, GPI; APA3, GPA3.
             pauth: isar1 & 0xff00_0ff0 != 0 || isar2 & 0xff00 != 0,
+            ras: pfr0 >> 28 & 15 != 0,
+            sme: pfr1 >> 24 & 15 != 0,
             breakpoints: (dfr0 >> 12 & 15) as usize + 1,
             watchpoints: (dfr0 >> 20 & 15) as usize + 1,
         }
@@ -154,6 +164,8 @@ impl Context {
             keys: Keys::default(),
             debug: Debug::default(),
             fp: Fp { v: [[0; 2]; 32], fpcr: 0, fpsr: 0 },
+            tpidr2: 0,
+            deferred: 0,
             gic: VirtualInterface::default(),
         }
     }
@@ -165,6 +177,12 @@ impl Context {
         unsafe { asm!("msr cntv_ctl_el0, xzr", options(nomem, nostack, preserves_flags)) };
         if features.pauth {
             self.keys.save();
+        }
+        if features.ras {
+            self.deferred = vdisr_el2::read();
+        }
+        if features.sme {
+            self.tpidr2 = tpidr2_el0::read();
         }
         self.debug.save(features);
         self.fp.save();
@@ -178,6 +196,12 @@ impl Context {
         self.system.restore();
         if features.pauth {
             self.keys.restore();
+        }
+        if features.ras {
+            vdisr_el2::write(self.deferred);
+        }
+        if features.sme {
+            tpidr2_el0::write(self.tpidr2);
         }
         self.debug.restore(features);
         self.fp.restore();

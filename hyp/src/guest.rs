@@ -19,6 +19,8 @@ use crate::vcpu::VcpuContext;
 use crate::{frames, memory};
 
 const PAGE: u64 = arch::PAGE_SIZE;
+/// What is wiped or copied at once: a fraction of a slice of time.
+const STEP: u64 = 256 << 10;
 
 /// A piece of a guest's memory.
 struct Piece {
@@ -43,6 +45,8 @@ pub struct Guest {
     roms: Vec<Piece>,
     seeds: platform::Seeds,
     hardware: GuestHardware,
+    /// Bytes of the work before the next life that are done.
+    prepared: AtomicU64,
     /// Lives so far; the first is 0.
     life: AtomicU64,
     /// Ticks of CNTPCT_EL0 that zeroing its memory and copying its images took this time.
@@ -68,7 +72,8 @@ pub fn make_all(board: &Board, configs: Vec<VmConfig>, cpus: usize) -> Result<()
     let mut cpu = 0;
     for (index, config) in configs.into_iter().enumerate() {
         let guest = Guest::make(board, index, config)?;
-        guest.begin()?;
+        guest.clear()?;
+        while !guest.prepare()? {}
         for vcpu in 0..guest.config.vcpus {
             VcpuContext::assign(guest, vcpu, cpu)?;
             cpu = (cpu + 1) % cpus;
@@ -139,6 +144,7 @@ impl Guest {
             roms,
             seeds: board.seeds.clone(),
             hardware: GuestHardware { cpu_compatible: compatible },
+            prepared: AtomicU64::new(0),
             life: AtomicU64::new(0),
             loading: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
@@ -146,12 +152,12 @@ impl Guest {
         })))
     }
 
-    /// Begins a life: nothing of a former one is left, memory is as the boot loader's images say, vCPU 0 is to start.
+    /// Begins to prepare a life: nothing of a former one is left but its memory. [`Guest::prepare`] does the rest.
     ///
     /// # Errors
     /// What went wrong, for one line. The VM does not run then.
     #[inline(never)]
-    pub fn begin(&self) -> Result<(), String> {
+    pub fn clear(&self) -> Result<(), String> {
         let order = Order::new();
         self.vm.reset(&order).map_err(|e| format!("VM '{}': {e}", self.config.name))?;
         // Physical interrupts that the former life held: each vCPU's CPU has let go of them when it left.
@@ -159,52 +165,73 @@ impl Guest {
         for vcpu in 0..self.config.vcpus {
             while vgic.take_released(vcpu).is_some() {}
         }
-        drop(vgic);
-        self.load()?;
-        let place = &self.config.placement;
-        if !self.vm.start(&order, place.entry, place.tree.start().raw()) {
-            return Err(format!("VM '{}' is running already", self.config.name));
-        }
-        // Whoever parked last is here; vCPU 0 may belong to another CPU, which sleeps.
-        self.vm.host().kick(VcpuSet::single(0));
+        self.prepared.store(0, Ordering::Relaxed);
+        self.loading.store(0, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Zeroes all memory and copies the pristine images in, cleaned to the point of coherency: the guest starts with
-    /// its caches off.
+    /// Does a piece of the work that a life begins with: memory as the boot loader's images say, all else zero, cleaned to
+    /// the point of coherency, as the guest starts with its caches off. `true` once all is done and vCPU 0 is to start.
+    /// One CPU at a time.
     ///
     /// # Errors
-    /// What went wrong, for one line.
+    /// What went wrong, for one line. The VM does not run then.
     #[inline(never)]
-    fn load(&self) -> Result<(), String> {
+    pub fn prepare(&self) -> Result<bool, String> {
         let start = crate::time::now();
-        for piece in &self.ram {
-            memory::wipe(piece.pa, piece.size);
+        let at = self.prepared.load(Ordering::Relaxed);
+        let bytes = self.step(at)?;
+        self.prepared.store(at + bytes, Ordering::Relaxed);
+        if bytes != 0 {
+            let took = crate::time::now() - start;
+            self.loading.store(self.loading.load(Ordering::Relaxed) + took, Ordering::Relaxed);
+            return Ok(false);
         }
-        for piece in &self.roms {
-            memory::fill(piece.pa, piece.size, 0xff);
-        }
-        let zeroed = crate::time::now() - start;
         let life = self.life.fetch_add(1, Ordering::Relaxed);
         let seeds = self.seeds.for_guest(self.index, &self.config.name, life);
         let tree =
             guest_tree(&self.config, &self.hardware, seeds.as_ref()).map_err(|e| format!("{e}"))?;
-        let start = crate::time::now();
         let place = &self.config.placement;
-        // SAFETY: modules were checked against everything else in memory, are never given to anybody and never
-        // written: pristine for each life.
-        let kernel = unsafe { memory::slice(self.config.kernel) };
-        self.write(place.image.start(), kernel)?;
-        if let (Some(module), Some(at)) = (self.config.ramdisk, place.ramdisk) {
-            // SAFETY: as for the kernel.
-            self.write(at.start(), unsafe { memory::slice(module) })?;
-        }
         self.write(place.tree.start(), &tree)?;
         crate::cache::invalidate_instructions();
-        let now = crate::time::now();
-        self.loading.store(zeroed + (now - start), Ordering::Relaxed);
-        self.epoch.store(now, Ordering::Relaxed);
-        Ok(())
+        self.epoch.store(crate::time::now(), Ordering::Relaxed);
+        if !self.vm.start(&Order::new(), place.entry, place.tree.start().raw()) {
+            return Err(format!("VM '{}' is running already", self.config.name));
+        }
+        // Whoever parked last is here; vCPU 0 may belong to another CPU, which sleeps.
+        self.vm.host().kick(VcpuSet::single(0));
+        Ok(true)
+    }
+
+    /// The piece of work at `at`: all memory in order, then the images. Returns its bytes; 0 is the end.
+    fn step(&self, mut at: u64) -> Result<u64, String> {
+        let ram = self.ram.iter().map(|piece| (piece, 0));
+        let roms = self.roms.iter().map(|piece| (piece, 0xff));
+        for (piece, byte) in ram.chain(roms) {
+            if at < piece.size {
+                let bytes = STEP.min(piece.size - at);
+                memory::fill(Pa::new(piece.pa.raw() + at), bytes, byte);
+                return Ok(bytes);
+            }
+            at -= piece.size;
+        }
+        let place = &self.config.placement;
+        let ramdisk = self.config.ramdisk.zip(place.ramdisk);
+        for (module, to) in [Some((self.config.kernel, place.image)), ramdisk].into_iter().flatten()
+        {
+            if at < module.size() {
+                let bytes = STEP.min(module.size() - at);
+                let Some(part) = Range::<Pa>::new(Pa::new(module.start().raw() + at), bytes) else {
+                    break;
+                };
+                // SAFETY: modules were checked against everything else in memory, are never given to anybody and never
+                // written: pristine for each life.
+                self.write(Ipa::new(to.start().raw() + at), unsafe { memory::slice(part) })?;
+                return Ok(bytes);
+            }
+            at -= module.size();
+        }
+        Ok(0)
     }
 
     /// Copies `bytes` to the guest's memory at `ipa`.

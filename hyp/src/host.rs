@@ -201,7 +201,7 @@ impl Host for GuestHost {
 
     #[inline(always)]
     fn console_has_room(&self) -> bool {
-        crate::console::guest_room()
+        crate::console::guest_room(self.index)
     }
 
     #[inline(always)]

@@ -6,9 +6,9 @@ use lock::Order;
 use vm::trace::Event;
 use vm::{Parked, StopReason};
 
-use crate::cpu;
 use crate::guest::{self, Guest};
 use crate::vcpu::{State, VcpuContext};
+use crate::{cpu, time};
 
 /// Parks the vCPU where its VM is stopping; the last one to park decides what comes next, alone.
 pub fn tend(ctx: &mut VcpuContext) {
@@ -18,30 +18,54 @@ pub fn tend(ctx: &mut VcpuContext) {
     }
     ctx.state = State::Off;
     if let Parked::Last(reason) = guest.vm.park(&ctx.vcpu) {
-        end(guest, reason);
+        end(ctx, reason);
     }
 }
 
 /// The end of a life: said in one line, followed by a new one or none.
-fn end(guest: &'static Guest, reason: StopReason) {
+fn end(ctx: &mut VcpuContext, reason: StopReason) {
+    let guest = ctx.guest;
     crate::output::finish_line(guest.index);
     log::info!("{}", guest.vm.stop_line(reason));
     crate::input::forget(guest.index);
-    if reason == StopReason::Reset {
-        match guest.begin() {
-            Ok(()) => {
-                log::info!(
-                    "{}: life {} begins: {} declared, {}",
-                    guest.config.name,
-                    guest.life(),
-                    guest.vm.declared_pages(),
-                    if guest.vm.guard().active() { "enforced" } else { "not enrolled" },
-                );
-                return;
-            }
-            Err(why) => log::error!("{why}"),
-        }
+    if reason != StopReason::Reset {
+        finish(guest);
+    } else if let Err(why) = guest.clear() {
+        fail(guest, &why);
+    } else {
+        ctx.state = State::Preparing;
     }
+}
+
+/// Uses a slice of time for the next life of the VM whose last vCPU has parked here: others on this CPU have theirs
+/// between, however much memory is to be wiped.
+pub fn prepare(ctx: &mut VcpuContext) {
+    let guest = ctx.guest;
+    let end = time::now().saturating_add(time::slice());
+    while time::now() < end {
+        match guest.prepare() {
+            Ok(false) => continue,
+            Ok(true) => log::info!(
+                "{}: life {} begins: {} declared, {}",
+                guest.config.name,
+                guest.life(),
+                guest.vm.declared_pages(),
+                if guest.vm.guard().active() { "enforced" } else { "not enrolled" },
+            ),
+            Err(why) => fail(guest, &why),
+        }
+        ctx.state = State::Off;
+        return;
+    }
+}
+
+fn fail(guest: &'static Guest, why: &str) {
+    log::error!("{why}");
+    finish(guest);
+}
+
+/// The VM never runs again; with the last one the machine goes off.
+fn finish(guest: &'static Guest) {
     let order = Order::new();
     guest.vm.lifecycle().finish(&order);
     if guest::all().iter().all(|g| g.vm.lifecycle().finished(&order)) {

@@ -32,6 +32,7 @@ static ALONE: AtomicBool = AtomicBool::new(true);
 pub fn init(configs: &[VmConfig]) {
     let alone = configs.len() == 1;
     ALONE.store(alone, Ordering::Release);
+    console::divide(configs.len());
     WRITING.call_once(|| {
         configs
             .iter()
@@ -47,7 +48,7 @@ pub fn init(configs: &[VmConfig]) {
 /// A byte that VM `index` writes.
 pub fn put(index: usize, byte: u8) {
     if ALONE.load(Ordering::Relaxed) {
-        console::guest_bytes(&[byte]);
+        console::guest_bytes(index, &[byte]);
     } else {
         with(index, |whole, out| whole.put(byte, out), |live, show| live.put(byte, show));
     }
@@ -90,12 +91,12 @@ fn with(
     let mut line: ArrayVec<u8, LINE> = ArrayVec::new();
     whole(&mut writing.whole, &mut |bytes| {
         if line.try_extend_from_slice(bytes).is_err() && !keyboard {
-            console::guest_bytes(&line);
+            console::guest_bytes(index, &line);
             line.clear();
-            console::guest_bytes(bytes);
+            console::guest_bytes(index, bytes);
         }
     });
     if !line.is_empty() && !keyboard {
-        console::guest_bytes(&line);
+        console::guest_bytes(index, &line);
     }
 }

@@ -5,6 +5,7 @@ use core::cell::Cell;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use platform::{MAX_VMS, VCPUS_PER_CPU};
+use vm::Residents;
 
 use crate::vcpu::VcpuContext;
 
@@ -18,8 +19,8 @@ pub struct Queue {
     pub slice_end: Cell<u64>,
     /// An interrupt has said that there may be something new: a kick, a deadline.
     stirred: Cell<bool>,
-    /// For each VM, the number of its vCPU that ran here last, plus 1; 0 is nobody.
-    resident: [Cell<u8>; MAX_VMS],
+    /// Whose translations may be here.
+    residents: Cell<Residents<MAX_VMS>>,
 }
 
 impl Queue {
@@ -31,7 +32,7 @@ impl Queue {
             last: Cell::new(0),
             slice_end: Cell::new(0),
             stirred: Cell::new(false),
-            resident: [const { Cell::new(0) }; MAX_VMS],
+            residents: Cell::new(Residents::new()),
         }
     }
 
@@ -76,12 +77,11 @@ impl Queue {
         self.stirred.replace(false)
     }
 
-    /// Says that vCPU `index` of VM `vm` runs here now, with or without a `fresh` life. `true` where instructions and
-    /// translations of another vCPU of the same VMID may still be here.
+    /// Says that vCPU `index` of VM `vm` runs here now, with or without a `fresh` life: [`Residents::enter`].
     pub fn take_residence(&self, vm: usize, index: usize, fresh: bool) -> bool {
-        let Some(resident) = self.resident.get(vm) else { return true };
-        let now = index as u8 + 1;
-        let before = resident.replace(now);
-        fresh || (before != now && before != 0)
+        let mut residents = self.residents.get();
+        let stale = residents.enter(vm, index, fresh);
+        self.residents.set(residents);
+        stale
     }
 }

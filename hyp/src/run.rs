@@ -71,6 +71,7 @@ pub fn leave(ctx: &mut VcpuContext) -> *mut VcpuContext {
     // Its timer and its list registers would go on otherwise.
     CNTV_CTL_EL0.set(0);
     if let Some(gic) = gic::get() {
+        ctx.take_back_interrupts();
         gic.write_hcr(0);
         gic.set_ppi_active(ctx.cpu, time::virtual_timer(), false);
     }
@@ -164,6 +165,10 @@ fn next() -> *mut VcpuContext {
         }
         if let Some((place, vcpu)) = found {
             cpu.queue.chose(place);
+            if vcpu.state == State::Preparing {
+                lives::prepare(vcpu);
+                continue;
+            }
             vcpu.load();
             let end = if cpu.queue.take_stirred() { cpu.queue.slice_end.get() } else { u64::MAX };
             arm(cpu, Some(vcpu), end);

@@ -4,7 +4,6 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::arch::asm;
 use core::sync::atomic::AtomicU64;
 
 use arch::{Ipa, Range, VisibleCpu};
@@ -13,6 +12,7 @@ use stage2::Stage2;
 use vm::{Direct, ID_REGISTERS, Setup, Vm, Workarounds};
 
 use crate::host::GuestHost;
+use crate::ids;
 
 /// Shared interrupts that a guest's controller has.
 const SPIS: usize = 64;
@@ -68,41 +68,10 @@ pub fn vm(
     Vm::new(stage2, &setup).map_err(|e| format!("VM '{}': {e}", config.name))
 }
 
-macro_rules! id_row {
-    ($raw:expr, $row:literal, $crm:literal) => {
-        id_row!($raw, $row, $crm, 0 "0", 1 "1", 2 "2", 3 "3", 4 "4", 5 "5", 6 "6", 7 "7")
-    };
-    ($raw:expr, $row:literal, $crm:literal, $($n:literal $op2:literal),*) => {
-        $(
-            let value: u64;
-            // SAFETY: the ID space reads as zero where it has no register (DDI 0487 D17.3.1).
-            unsafe {
-                asm!(concat!("mrs {}, S3_0_C0_", $crm, "_", $op2), out(reg) value,
-                    options(nomem, nostack, preserves_flags));
-            }
-            if let Some(slot) = $raw.get_mut($row * 8 + $n) {
-                *slot = value;
-            }
-        )*
-    };
-}
-
-/// What a guest sees of this CPU, by CRm << 3 | op2.
+/// What a guest sees of the CPUs, by CRm << 3 | op2.
 #[inline(never)]
 fn id_registers(visible: &VisibleCpu) -> [u64; ID_REGISTERS] {
-    let mut raw = [0_u64; ID_REGISTERS];
-    id_row!(raw, 1, "C1");
-    id_row!(raw, 2, "C2");
-    id_row!(raw, 3, "C3");
-    id_row!(raw, 4, "C4");
-    id_row!(raw, 5, "C5");
-    id_row!(raw, 6, "C6");
-    id_row!(raw, 7, "C7");
-    let mut shown = [0_u64; ID_REGISTERS];
-    for (n, (slot, value)) in shown.iter_mut().zip(raw).enumerate() {
-        let (crm, op2) = (n as u16 >> 3, n as u16 & 7);
-        let reg = arch::sysreg::sys(3, 0, 0, crm, op2);
-        *slot = arch::visible_id_register(reg, value, visible).unwrap_or(0);
-    }
-    shown
+    core::array::from_fn(|n| {
+        arch::visible_id_register(ids::reg(n), ids::common(n), visible).unwrap_or(0)
+    })
 }

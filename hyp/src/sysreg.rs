@@ -81,3 +81,4 @@ sysreg!(cnthp_cval_el2 = "S3_4_C14_C2_2");
 sysreg!(cnthp_ctl_el2 = "S3_4_C14_C2_1");
 sysreg!(disr_el1 = "S3_0_C12_C1_1");
 sysreg!(vdisr_el2 = "S3_4_C12_C1_1");
+sysreg!(tpidr2_el0 = "S3_3_C13_C0_5");

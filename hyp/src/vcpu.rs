@@ -24,6 +24,8 @@ pub enum State {
     Ready,
     /// Sleeps until an interrupt is deliverable.
     Waiting,
+    /// Parked, and its share of the CPU goes into the next life of its VM (`lives::prepare`).
+    Preparing,
 }
 
 /// A vCPU. Only its CPU touches it, but for the boot CPU before that CPU looks for work.
@@ -139,6 +141,15 @@ impl VcpuContext {
         crate::cpu::current().loaded.set(core::ptr::null_mut());
     }
 
+    /// Takes back what stands in the list registers of a vCPU that leaves its CPU for good: what was pending waits for its
+    /// next life, as in the redistributor of a CPU that is off. Its timer is off, so that line is low.
+    pub fn take_back_interrupts(&mut self) {
+        let (vm, index) = (&self.guest.vm, self.vcpu.index);
+        let mut vgic = vm.vgic().lock(&self.vcpu.order);
+        vm.host().fold_interrupts(index, &mut vgic);
+        let _ = vgic.set_level(index, time::GUEST_VIRTUAL, false);
+    }
+
     /// CNTPCT_EL0 at which a timer of an unloaded vCPU expires, unless its interrupt is on its way already.
     pub fn deadline(&self) -> Option<u64> {
         let (one, other) = (self.virtual_deadline(), self.vcpu.physical_timer.deadline());
@@ -157,8 +168,8 @@ impl VcpuContext {
     /// Whether an unloaded vCPU wants the CPU now. Its timers count.
     #[unsafe(link_section = ".text.hot")]
     pub fn is_ready(&mut self, now: u64) -> bool {
-        if self.state == State::Off {
-            return false;
+        if matches!(self.state, State::Off | State::Preparing) {
+            return self.state == State::Preparing;
         }
         self.guest.vm.tick(&mut self.vcpu, false);
         if self.virtual_deadline().is_some_and(|deadline| deadline <= now) {
