@@ -7,7 +7,7 @@ use xtask::stub::Test;
 /// How much of the guest's tests a machine gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Depth {
-    /// Those of one boot with the default options.
+    /// Those of one boot with the default options, and those for more than two vCPUs that all have a CPU here.
     Smoke,
     /// All but those flagged `slow`.
     Most,
@@ -74,27 +74,57 @@ impl Configuration {
         let wanted = match depth {
             Depth::Full => true,
             Depth::Most => !test.has("slow"),
-            Depth::Smoke => !test.has("slow") && !test.has("alone") && test.options.is_empty(),
+            Depth::Smoke => {
+                let plain = test.options.is_empty() || self.is_for_many_cpus(&test.options);
+                !test.has("slow") && !test.has("alone") && plain
+            }
         };
         wanted && self.can_run(&test.options)
     }
 
     /// Whether a VM with these words can be on this machine; the hypervisor would refuse it.
     fn can_run(&self, options: &str) -> bool {
-        let number = |word: &str, key: &str| -> Option<u64> {
-            let digits = word.strip_prefix(key)?;
-            digits.trim_end_matches(|letter: char| !letter.is_ascii_digit()).parse().ok()
-        };
-        options
-            .split_whitespace()
-            .filter_map(|word| number(word, "vm.ipa="))
-            .all(|bits| bits <= u64::from(self.pa_bits))
+        numbers(options, "vm.ipa=").all(|bits| bits <= u64::from(self.pa_bits))
     }
+
+    /// Whether a VM with these words has more than two vCPUs, and each of them a CPU of its own here.
+    fn is_for_many_cpus(&self, options: &str) -> bool {
+        numbers(options, "vm.cpus=").any(|vcpus| vcpus > 2 && vcpus <= u64::from(self.machine.cpus))
+    }
+}
+
+/// The values of the words that begin with `key`.
+fn numbers<'a>(options: &'a str, key: &'a str) -> impl Iterator<Item = u64> + 'a {
+    options.split_whitespace().filter_map(move |word| {
+        let digits = word.strip_prefix(key)?;
+        digits.trim_end_matches(|letter: char| !letter.is_ascii_digit()).parse().ok()
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tests_of_four_vcpus_run_where_each_has_a_cpu() {
+        let test = |options: &str| Test {
+            name: "t".into(),
+            ids: Vec::new(),
+            options: options.into(),
+            flags: Vec::new(),
+        };
+        let takes = |machine: &str, options: &str| {
+            let all = configurations();
+            let machine = all.iter().find(|one| one.name == machine).unwrap();
+            machine.takes(&test(options), machine.depth)
+        };
+        assert!(
+            takes("smp4", "vm.cpus=4") && takes("smp8", "vm.cpus=4") && takes("gicv3", "vm.cpus=4")
+        );
+        assert!(
+            !takes("smp4", "vm.cpus=2") && !takes("smp1", "vm.cpus=4") && !takes("4g", "vm.cpus=4")
+        );
+    }
 
     #[test]
     fn names_are_unique() {

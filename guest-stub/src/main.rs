@@ -38,6 +38,7 @@ mod bench;
 mod boot;
 mod cpu;
 mod demo;
+mod encoding;
 mod exception;
 mod features;
 mod gic;

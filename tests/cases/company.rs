@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use xtask::qemu::{Gic, Machine};
+use xtask::qemu::{Gic, Machine, Run};
 
 use crate::lab::{Checked, Lab, ensure, one, powered_off};
 
@@ -17,6 +17,12 @@ cases![
     hammers_on_one_cpu,
     sleeper_beside_a_spinner,
     a_hundred_resets,
+    a_reset_beside_others_on_one_cpu,
+    a_storm_of_interrupts,
+    a_storm_of_interrupts_gicv2,
+    tenants,
+    smaller_after_a_restart,
+    alone_on_its_cpu,
     worst_calls,
     worst_registers,
     worst_registers_with_all_features,
@@ -87,11 +93,128 @@ fn hammers_on_one_cpu(lab: &Lab) -> Checked {
 // scenario: I12
 fn sleeper_beside_a_spinner(lab: &Lab) -> Checked {
     // Ten wakes a second by its own timer, while the other never lets go of the CPU.
+    let guests = ["idle=3 vm.name=lazy", "spin vm.name=busy"];
+    beside_the_endless(lab, &guests, Gic::V3, "[hyp] lazy: stopped (power off)", |run| {
+        one(run, "[lazy] idle: 30 wakes").map(drop)
+    })
+}
+
+/// Guests on one CPU, some of which never end, until `last` is said; then `check`.
+fn beside_the_endless(
+    lab: &Lab,
+    bootargs: &[&str],
+    gic: Gic,
+    last: &str,
+    check: impl Fn(&Run) -> Checked,
+) -> Checked {
+    let machine = Machine { cpus: 1, gic, ..lab.machine_with(bootargs) };
+    let mut session = lab.boot(&machine)?;
+    session.wait_for(last).map_err(|error| error.to_string())?;
+    let run = session.stop_after(Duration::from_secs(1));
+    ensure(run.with("FAIL ").count() == 0, "something failed", &run)?;
+    ensure(run.with("[hyp] panic").count() == 0, "EL2 panicked", &run)?;
+    check(&run)
+}
+
+fn storm(lab: &Lab, gic: Gic) -> Checked {
+    let guests = ["demo vm.name=good", "storm vm.name=bad vm.cpus=2"];
+    beside_the_endless(lab, &guests, gic, "[hyp] good: stopped (power off)", |run| {
+        ensure(run.with("[hyp] bad: stopped").count() == 0, "the storm is over", run)?;
+        let line = one(run, "[good] demo: ")?;
+        ensure(line.ends_with(" as promised"), line, run)
+    })
+}
+
+// scenario: E10
+fn a_storm_of_interrupts(lab: &Lab) -> Checked {
+    storm(lab, Gic::V3)
+}
+
+// scenario: E10
+fn a_storm_of_interrupts_gicv2(lab: &Lab) -> Checked {
+    storm(lab, Gic::V2)
+}
+
+// scenario: C2
+fn tenants(lab: &Lab) -> Checked {
+    // Together most of the machine: were a page another's too, or EL2's, somebody would notice.
     let guests = [
-        ("idle=3 vm.name=lazy", "[lazy] idle: 30 wakes"),
-        ("spin=4 vm.name=busy", "[busy] spin: done"),
+        ("tenant=1:2 vm.name=a vm.mem=256M", "[a] tenant 1: "),
+        ("tenant=2:2 vm.name=b vm.mem=256M", "[b] tenant 2: "),
+        ("tenant=3:2 vm.name=c vm.mem=128M", "[c] tenant 3: "),
     ];
-    all_say(lab, Machine { cpus: 1, ..lab.machine() }, &guests)
+    let bootargs = guests.map(|(bootargs, _)| bootargs);
+    let run = lab.run(&lab.machine_with(&bootargs))?;
+    for (_, begin) in guests {
+        one(&run, &format!("{begin}moved in"))?;
+        let kept = |line: &&str| line.starts_with(begin) && line.ends_with(" pages of its own");
+        ensure(run.with(begin).filter(kept).count() == 1, begin, &run)?;
+    }
+    ensure(run.with("FAIL ").count() == 0, "a page was not its own", &run)?;
+    powered_off(&run)
+}
+
+// scenario: G3 J6
+fn smaller_after_a_restart(lab: &Lab) -> Checked {
+    // RAM that outlives the machine, as real RAM outlives a reset: the second time the VM is smaller, and what the first
+    // one left is neither in its RAM nor in its reach.
+    let memory = lab.file("memory", &[])?;
+    let backend =
+        format!("memory-backend-file,id=ram,size=512M,share=on,mem-path={}", memory.display());
+    let extra = vec!["-object".into(), backend, "-machine".into(), "memory-backend=ram".into()];
+    for (size, pages) in [("256M", 50_000), ("16M", 1)] {
+        let bootargs = format!("tenant=9 vm.mem={size}");
+        let machine = lab.machine_with(&[&bootargs]);
+        let run = lab.run(&Machine { memory_mib: 512, extra: extra.clone(), ..machine })?;
+        let line = one(&run, "pages of its own")?;
+        let count: u64 = line.split(' ').nth(2).and_then(|word| word.parse().ok()).unwrap_or(0);
+        ensure(count >= pages, line, &run)?;
+        powered_off(&run)?;
+    }
+    let left = std::fs::read(&memory).map_err(|error| error.to_string())?;
+    let word = 0x7e4a_4700_0000_0009_u64.to_le_bytes();
+    let found = left.chunks_exact(512).any(|place| place.starts_with(&word));
+    // Else the first VM would have left nothing to find, and the second proved nothing.
+    std::fs::remove_file(&memory).map_err(|error| error.to_string())?;
+    if found { Ok(()) } else { Err("the first VM left nothing in memory".into()) }
+}
+
+// scenario: G6
+fn a_reset_beside_others_on_one_cpu(lab: &Lab) -> Checked {
+    // Time is counted in instructions, so that how busy the host is does not matter. 512 MiB are wiped for each life of
+    // the one; the other's timer is never later than a few slices of time.
+    let guests = [
+        "idle=2 vm.name=lazy vm.mem=16M",
+        "reboot=1000 vm.name=big vm.mem=512M vm.testdev=0x0b000000",
+    ];
+    let extra = vec!["-icount".into(), "shift=2,sleep=off".into()];
+    let machine = Machine { cpus: 1, extra, ..lab.machine_with(&guests) };
+    let mut session = lab.boot(&machine)?;
+    session.wait_for("[hyp] lazy: stopped (power off)").map_err(|error| error.to_string())?;
+    let run = session.stop_after(Duration::ZERO);
+    ensure(run.with("big: life").count() >= 2, "the other had one life only", &run)?;
+    let line = one(&run, "[lazy] idle: 20 wakes, the latest by ")?;
+    let latest: u64 = line.split(' ').nth(7).and_then(|word| word.parse().ok()).unwrap_or(u64::MAX);
+    ensure(latest < 12_000, line, &run)
+}
+
+// scenario: I12
+fn alone_on_its_cpu(lab: &Lab) -> Checked {
+    // What QEMU logs of exceptions: a vCPU that owns its CPU waits there itself, and no tick disturbs it.
+    let log = lab.file("exceptions", &[])?;
+    let extra = vec!["-d".into(), "int".into(), "-D".into(), log.display().to_string()];
+    let machine = lab.machine_with(&["idle=3"]);
+    let run = lab.run(&Machine { extra, ..machine })?;
+    one(&run, "idle: 30 wakes")?;
+    let text = std::fs::read_to_string(&log).map_err(|error| error.to_string())?;
+    let waits = text.lines().filter(|line| line.contains("with ESR 0x1/")).count();
+    ensure(waits == 0, &format!("{waits} WFI came to EL2"), &run)?;
+    // 30 of its timer; a tick of 4 ms would make 750. The console's and EL2's own at the beginning are few.
+    let interrupts = text.lines().filter(|line| line.contains("Taking exception 5 [IRQ]")).count();
+    let at_el1 = text.lines().filter(|line| line.contains("Taking exception 14 [Virtual IRQ]"));
+    ensure(at_el1.count() >= 30, "QEMU logs no exceptions", &run)?;
+    ensure(interrupts < 120, &format!("{interrupts} interrupts came to EL2"), &run)?;
+    powered_off(&run)
 }
 
 // scenario: G1

@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Lives of a VM: as many as it likes, each as new as the first.
 
+use xtask::qemu::{Gic, Machine};
+
 use crate::code::{Code, ENTRY, NOWHERE, UART, calls};
 use crate::lab::{Checked, Lab, ensure, one};
 
-cases![a_thousand_lives, nothing_in_memory_survives, guard_is_off_again, enforce_is_on_again];
+cases![
+    a_thousand_lives,
+    nothing_in_memory_survives,
+    guard_is_off_again,
+    enforce_is_on_again,
+    tlbs_are_empty_again
+];
 
 /// Boots `code` until it has said `alive` for the `lives`th time; it must not say `DIRTY`.
 fn live(lab: &Lab, code: Code, options: &str, lives: usize) -> Checked {
@@ -90,4 +98,33 @@ fn enforce_is_on_again(lab: &Lab) -> Checked {
     }
     let run = session.stop_after(std::time::Duration::ZERO);
     ensure(run.with("DIRTY").count() == 0, "its console was served undeclared", &run)
+}
+
+/// The next life has the VMID of this one: what its TLBs knew of a page is not for the next.
+// scenario: G4
+fn tlbs_are_empty_again(lab: &Lab) -> Checked {
+    // A page of the GICv2's CPU interface is reached without a trap while it is declared. In each life the first access
+    // is refused; the abort's handler declares the page and uses it, so that a translation of it is held.
+    let page = 0x0801_0000;
+    let code = Code::new()
+        .mov(9, ENTRY + 0x800)
+        .set_vectors(9)
+        .mov(10, page)
+        .load(11, 10)
+        .call(calls::MAP, UART)
+        .print("DIRTY\n")
+        .off()
+        .at(0x800 + 0x200)
+        .call(calls::MAP, page)
+        .load(11, 10)
+        .call(calls::MAP, UART)
+        .print("alive\n")
+        .call(calls::RESET, 0);
+    let machine = lab.machine_code(code, "vm.mem=4M vm.guard=enforce")?;
+    let mut session = lab.boot(&Machine { gic: Gic::V2, ..machine })?;
+    for life in 1..=20 {
+        session.wait_for("alive").map_err(|error| format!("life {life}: {error}"))?;
+    }
+    let run = session.stop_after(std::time::Duration::ZERO);
+    ensure(run.with("DIRTY").count() == 0, "the former life's page could be used", &run)
 }

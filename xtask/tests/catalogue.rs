@@ -28,3 +28,11 @@ fn every_bug_has_a_test_or_a_reason() {
     }
     assert!(registry.covered().0 >= 75, "only {} bugs have a test", registry.covered().0);
 }
+
+#[test]
+fn every_scenario_has_a_test_or_a_reason() {
+    let registry = Registry::collect(&paths::root()).unwrap_or_else(|error| panic!("{error}"));
+    for id in Id::all().filter(|id| matches!(id, Id::Scenario(..))) {
+        assert!(!registry.tests(id).is_empty() || id.reason().is_some(), "{id} has neither");
+    }
+}

@@ -4,7 +4,11 @@
 
 use core::arch::asm;
 
-use crate::{features, time, tree};
+use arrayvec::ArrayVec;
+
+use crate::encoding::Encoding;
+use crate::machine::{Machine, pstate};
+use crate::{features, probe, scratch, time, tree};
 
 /// The upper half of every pattern; below it the VM's number and the register's.
 const MARK: u64 = 0xca9a_0000_0000_0000;
@@ -35,47 +39,87 @@ macro_rules! registers {
 }
 
 const ALL: u64 = u64::MAX;
-const LOW: u64 = 0xffff_ffff;
 
-/// Those that every Armv8.0 CPU has and that the stub can do without for a while.
-static REGISTERS: [Register; 22] = registers! {
-    "tpidr_el0" ALL;
-    "contextidr_el1" LOW;
-    "par_el1" 0x0000_ffff_ffff_f000;
+/// Those that are not found by trying: the probes' own exceptions write them, or much else hangs on their other bits.
+static REGISTERS: [Register; 7] = registers! {
     "far_el1" ALL;
     "esr_el1" 0x03ff_ffff;
     "elr_el1" ALL;
     "spsr_el1" 0xf000_03cf;
     "sp_el0" ALL;
-    "ttbr1_el1" 0xffff_0000_ffff_f000;
     "cntv_cval_el0" ALL;
-    "cntkctl_el1" 0x2;
-    "csselr_el1" 0x2;
-    "dbgbvr0_el1" 0x0000_ffff_ffff_fffc;
-    "dbgbvr1_el1" 0x0000_ffff_ffff_fffc;
-    "dbgwvr0_el1" 0x0000_ffff_ffff_fffc;
-    "dbgwvr1_el1" 0x0000_ffff_ffff_fffc;
     "mdscr_el1" 1 << 12;
-    "s3_3_c4_c4_0" 0x03c0_0000; // FPCR
-    "s3_3_c4_c4_1" 0x0000_009f; // FPSR
-    "afsr0_el1" 0;
-    "afsr1_el1" 0;
-    "amair_el1" 0;
 };
 
-/// Keys of pointer authentication.
-static KEYS: [Register; 10] = registers! {
-    "s3_0_c2_c1_0" ALL;
-    "s3_0_c2_c1_1" ALL;
-    "s3_0_c2_c1_2" ALL;
-    "s3_0_c2_c1_3" ALL;
-    "s3_0_c2_c2_0" ALL;
-    "s3_0_c2_c2_1" ALL;
-    "s3_0_c2_c2_2" ALL;
-    "s3_0_c2_c2_3" ALL;
-    "s3_0_c2_c3_0" ALL;
-    "s3_0_c2_c3_1" ALL;
-};
+/// A register that was found to keep what is written: the pattern that it gets, and what is read of that.
+struct Found {
+    encoding: Encoding,
+    pattern: u64,
+    kept: u64,
+}
+static FOUND: scratch::Shared<ArrayVec<Found, 256>> = scratch::Shared::new(ArrayVec::new_const());
+
+/// Registers that are not tried: the stub stands on them, or they do something else than keep a value.
+fn not_tried(encoding: Encoding) -> bool {
+    matches!(
+        encoding.fields(),
+        // SCTLR, CPACR; TTBR0, TCR; SPSR, ELR, SP_EL0 and PSTATE; ESR, FAR; MAIR; VBAR; TPIDR_EL1 and TPIDRRO_EL0.
+        (3, 0, 1, 0, 0 | 2) | (3, 0, 2, 0, 0 | 2) | (3, 0, 4, 0..=2, _) | (3, 3, 4, 2, _)
+            | (3, 0, 5, 2, 0) | (3, 0, 6, 0, 0) | (3, 0, 10, 2, 0) | (3, 0, 12, 0, 0) | (3, 0, 13, 0, 4) | (3, 3, 13, 0, 3)
+            // MDSCR_EL1, of which single-stepping and breakpoints come alive; timers, which go on.
+            | (2, 0, 0, 2, 2) | (3, 3, 14, ..)
+            // Implementation defined.
+            | (3, _, 11 | 15, ..)
+    )
+}
+
+fn read(encoding: Encoding) -> Option<u64> {
+    let result = probe::run(Machine::new(scratch::code(&[encoding.read(0)])).at(pstate::EL1H));
+    result.exit.done().then_some(result.after.x[0])
+}
+
+fn write(encoding: Encoding, value: u64) -> bool {
+    let code = scratch::code(&[encoding.write(0)]);
+    probe::run(Machine::new(code).with(0, value).at(pstate::EL1H)).exit.done()
+}
+
+/// Tries every encoding: what two written values can be told apart by is kept. Whatever a later CPU brings is found too.
+fn discover(number: u64) {
+    // SAFETY: the first vCPU alone does this, once.
+    let found = unsafe { &mut *FOUND.get() };
+    for n in 0..1 << 15 {
+        let encoding = Encoding::register(n);
+        if not_tried(encoding) || read(encoding).is_none() {
+            continue;
+        }
+        let mut seen = [0; 2];
+        for (seen, value) in
+            seen.iter_mut().zip([MARK ^ 0x5555_aaaa_5555_aaaa, !MARK ^ 0x5555_aaaa_5555_aaaa])
+        {
+            if write(encoding, value) {
+                *seen = read(encoding).unwrap_or(0);
+            }
+        }
+        if seen[0] != seen[1] {
+            let pattern = match encoding.fields() {
+                // ICC_BPR1_EL1: QEMU lets a guest set less than the least, which does not survive (IHI 0069 12.2.6).
+                (3, 0, 12, 12, 3) => 4 | number & 3,
+                _ => pattern(number, 8 + found.len()),
+            };
+            let _ = found.try_push(Found { encoding, pattern, kept: 0 });
+        }
+    }
+    // One may decide what another takes and shows (ICC_CTLR_EL1.CBPR of ICC_BPR1_EL1), so all are written before they are
+    // read, and twice.
+    for _ in 0..2 {
+        for register in found.iter() {
+            write(register.encoding, register.pattern);
+        }
+    }
+    for register in found.iter_mut() {
+        register.kept = read(register.encoding).unwrap_or(0);
+    }
+}
 
 #[repr(C, align(16))]
 #[derive(Clone, Copy, PartialEq)]
@@ -121,16 +165,28 @@ fn foreign(value: u64, number: u64) -> bool {
     value & MARK_MASK == MARK && value >> 40 & 0xff != number & 0xff
 }
 
-fn registers() -> impl Iterator<Item = (usize, &'static Register)> {
-    let keys = if features::pauth() { KEYS.as_slice() } else { &[] };
-    REGISTERS.iter().chain(keys).enumerate()
+/// The first register that trying must find and has not: TPIDR_EL0, PAR, CONTEXTIDR, CNTKCTL, FPCR, DBGBVR0, DBGWCR1 and,
+/// where it is there, a key of pointer authentication.
+fn missing(found: &[Found]) -> Option<Encoding> {
+    let known = [
+        Encoding::of(3, 3, 13, 0, 2),
+        Encoding::of(3, 0, 7, 4, 0),
+        Encoding::of(3, 0, 13, 0, 1),
+        Encoding::of(3, 0, 14, 1, 0),
+        Encoding::of(3, 3, 4, 4, 0),
+        Encoding::of(2, 0, 0, 0, 4),
+        Encoding::of(2, 0, 0, 1, 7),
+        Encoding::of(3, 0, 2, 1, 0),
+    ];
+    let known = known.into_iter().take(if features::pauth() { 8 } else { 7 });
+    known.into_iter().find(|one| found.iter().all(|found| found.encoding.fields() != one.fields()))
 }
 
 /// Writes, waits, reads, for `seconds`.
 pub fn run(number: u64, seconds: u64) {
     crate::guard::declare_own();
     // What somebody else has left would be there before the first write.
-    for (_, register) in registers() {
+    for register in &REGISTERS {
         let value = (register.read)();
         if value & MARK_MASK == MARK {
             say!("FAIL canary {number}: {} begins with {value:#x}", register.name);
@@ -143,6 +199,14 @@ pub fn run(number: u64, seconds: u64) {
         say!("FAIL canary {number}: a vector register begins with {value:#x}");
         return;
     }
+    discover(number);
+    // SAFETY: nobody writes it any more.
+    let found: &[Found] = unsafe { &*FOUND.get() };
+    if let Some(encoding) = missing(found) {
+        say!("FAIL canary {number}: {:?} was not found", encoding.fields());
+        return;
+    }
+    say!("canary {number}: {} registers found", found.len());
     let vectors = Vectors(core::array::from_fn(|n| pattern(number, 100 + n)));
     let (ram, size) = tree::get().ram;
     let place = (ram + size - 4096) as *mut u64;
@@ -152,7 +216,10 @@ pub fn run(number: u64, seconds: u64) {
         load_vectors(&vectors);
         // SAFETY: the last page of RAM, which nobody uses.
         unsafe { place.write_volatile(pattern(number, 99)) };
-        for (n, register) in registers() {
+        for register in found {
+            write(register.encoding, register.pattern);
+        }
+        for (n, register) in REGISTERS.iter().enumerate() {
             (register.write)(pattern(number, n) & register.mask);
         }
         plain!("isb");
@@ -164,7 +231,7 @@ pub fn run(number: u64, seconds: u64) {
             plain!("sevl", "wfe", "yield");
             time::wait_until(1, || false);
         }
-        for (n, register) in registers() {
+        for (n, register) in REGISTERS.iter().enumerate() {
             let value = (register.read)();
             if value & register.mask != pattern(number, n) & register.mask {
                 say!("FAIL canary {number}: {} is {value:#x} in round {rounds}", register.name);
@@ -172,6 +239,17 @@ pub fn run(number: u64, seconds: u64) {
             }
             if register.mask == ALL && foreign(value, number) {
                 say!("FAIL canary {number}: {} is another's {value:#x}", register.name);
+                return;
+            }
+        }
+        for register in found {
+            let value = read(register.encoding).unwrap_or(0);
+            if value != register.kept {
+                let fields = register.encoding.fields();
+                let kept = register.kept;
+                say!(
+                    "FAIL canary {number}: {fields:?} is {value:#x} and was {kept:#x}, round {rounds}"
+                );
                 return;
             }
         }

@@ -39,7 +39,7 @@ pub fn idle(seconds: u64) {
     }
     gic::init();
     gic::init_cpu();
-    let mut wakes = 0;
+    let (mut wakes, mut latest) = (0, 0);
     while wakes < seconds * 10 {
         let due = time::now() + time::ticks(100);
         msr!("cntv_cval_el0", due);
@@ -57,13 +57,15 @@ pub fn idle(seconds: u64) {
                 return;
             }
         }
-        if time::now() < due {
+        let now = time::now();
+        if now < due {
             say!("FAIL idle: the timer came early");
             return;
         }
+        latest = latest.max(now - due);
         wakes += 1;
     }
-    say!("idle: {wakes} wakes");
+    say!("idle: {wakes} wakes, the latest by {} us", time::microseconds(latest));
 }
 
 /// One round: what a busy guest asks of a hypervisor, each with its answer checked.
@@ -117,4 +119,100 @@ pub fn reboot(count: u64) {
     }
     testdev::keep(life);
     psci::system_reset()
+}
+
+/// Interrupts without end: SGIs to itself and to all others, and a timer that is always due.
+pub fn storm(seconds: Option<u64>) {
+    guard::declare_own();
+    if tree::get().gic == Gic::None {
+        say!("FAIL storm: no GIC");
+        return;
+    }
+    gic::init();
+    say!("storm: begins");
+    let seconds = seconds.unwrap_or(3600);
+    for index in 1..tree::get().vcpus {
+        // A vCPU that does not start storms all the less.
+        let _ = smp::give(index, blow, seconds);
+    }
+    let taken = blow(seconds);
+    say!("storm: {taken} interrupts");
+}
+
+/// For so many seconds; how many interrupts were taken here.
+fn blow(seconds: u64) -> u64 {
+    gic::init_cpu();
+    let mine = crate::cpu::index();
+    let deadline = time::Deadline::after(seconds * 1000);
+    while !deadline.passed() {
+        for target in 0..tree::get().vcpus {
+            for sgi in 0..8 {
+                gic::send(target, sgi);
+            }
+        }
+        // In the past: due at once, whenever the handler has silenced it.
+        msr!("cntv_cval_el0", 0);
+        msr!("cntv_ctl_el0", 1);
+        gic::unmask();
+        plain!("isb");
+        gic::mask();
+    }
+    let taken = |id| u64::from(gic::count(mine, id));
+    (0..8).map(taken).sum::<u64>() + taken(gic::VTIMER)
+}
+
+/// Bytes of a page that tell whose it is.
+const WORD: usize = 8;
+
+/// Whether every free page of RAM holds the word in each place that is looked at.
+fn all_pages(word: u64) -> Result<u64, (u64, u64)> {
+    let mut pages = 0;
+    for page in free_pages() {
+        for at in (page..page + 4096).step_by(4096 / WORD) {
+            // SAFETY: RAM that nothing of the stub is in.
+            let seen = unsafe { (at as *const u64).read_volatile() };
+            if seen != word {
+                return Err((at, seen));
+            }
+        }
+        pages += 1;
+    }
+    Ok(pages)
+}
+
+/// RAM behind the image and what stands with it.
+fn free_pages() -> impl Iterator<Item = u64> {
+    let (base, size) = tree::get().ram;
+    let first = (crate::boot::footprint().end + 0xfff) & !0xfff;
+    (first..base + size).step_by(4096)
+}
+
+/// All of its RAM is zero at first, can be filled, and stays as it was filled: it is nobody else's.
+pub fn tenant(number: u64, seconds: u64) {
+    guard::declare_own();
+    let word = 0x7e4a_4700_0000_0000 | number;
+    let complain = |when: &str, (at, seen): (u64, u64)| {
+        say!("FAIL tenant {number}: {when}, {at:#x} holds {seen:#x}");
+    };
+    let pages = match all_pages(0) {
+        Ok(pages) => pages,
+        Err(other) => return complain("at first", other),
+    };
+    for page in free_pages() {
+        for at in (page..page + 4096).step_by(4096 / WORD) {
+            // SAFETY: as in `all_pages`.
+            unsafe { (at as *mut u64).write_volatile(word) };
+        }
+    }
+    say!("tenant {number}: moved in");
+    let deadline = time::Deadline::after(seconds * 1000);
+    loop {
+        if let Err(other) = all_pages(word) {
+            return complain("later", other);
+        }
+        if deadline.passed() {
+            break;
+        }
+    }
+    say!("tenant {number}: {pages} pages of its own");
 }

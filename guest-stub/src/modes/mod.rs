@@ -6,9 +6,11 @@
 //! |---|---|---|
 //! | `spin` | an endless loop with interrupts masked | `spin: spinning` |
 //! | `spin=S` | the same for S seconds, then power-off | `spin: done` |
-//! | `idle=S` | WFI for S seconds, woken by the timer ten times each, then power-off | `idle: N wakes` |
+//! | `idle=S` | WFI for S seconds, woken by the timer ten times each, then power-off | `idle: N wakes, the latest by T us` |
 //! | `hammer`, `hammer=N` | calls, device accesses and aborts, for ever or N rounds | `hammer: N rounds` each second and at the end |
 //! | `canary=K`, `canary=K:S` | fills every register it may with patterns of number K, yields, and checks that they stay and that nobody else's appear, for S (3) seconds | `canary K: kept N times`, or `FAIL canary K: ..` |
+//! | `storm`, `storm=S` | SGIs to all vCPUs and timer interrupts, for an hour or S seconds | `storm: begins`, then `storm: N interrupts` |
+//! | `tenant=K`, `tenant=K:S` | finds all its RAM zero, fills it with words of number K, and looks that they stay for S (1) seconds | `tenant K: moved in`, then `tenant K: N pages of its own`, or `FAIL tenant K: ..` |
 //! | `reboot=N` | resets the VM N times; needs a test device | `reboot: life L of N`, then `reboot: N lives` |
 //! | `worst=KIND`, `worst=KIND:N` | see below, N rounds where it ends | `worst KIND: N rounds` |
 //!
@@ -30,7 +32,7 @@ pub struct Request {
     value: &'static str,
 }
 
-const NAMES: [&str; 6] = ["spin", "idle", "hammer", "canary", "reboot", "worst"];
+const NAMES: [&str; 8] = ["spin", "idle", "hammer", "canary", "storm", "tenant", "reboot", "worst"];
 
 impl Request {
     /// If the word is one.
@@ -45,6 +47,14 @@ impl Request {
             "spin" => company::spin(tree::parse(self.value)),
             "idle" => company::idle(tree::parse(self.value).unwrap_or(1)),
             "hammer" => company::hammer(tree::parse(self.value)),
+            "storm" => company::storm(tree::parse(self.value)),
+            "tenant" => {
+                let (number, seconds) = self.value.split_once(':').unwrap_or((self.value, "1"));
+                company::tenant(
+                    tree::parse(number).unwrap_or(1),
+                    tree::parse(seconds).unwrap_or(1),
+                );
+            }
             "reboot" => company::reboot(tree::parse(self.value).unwrap_or(1)),
             "canary" => {
                 let (number, seconds) = self.value.split_once(':').unwrap_or((self.value, "3"));

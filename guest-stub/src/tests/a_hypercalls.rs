@@ -62,8 +62,8 @@ tests! {
     a20_unmap_unaligned: "A20", "", "" => unmap_unaligned;
     a20_unmap_unaligned_series: "A20", "vm.dialect=series", "" => unmap_unaligned;
     a20_range_unmap: "A20", "", "" => range_unmap;
-    a21_share_and_guard: "A21", "", "" => share_and_guard;
-    a21_share_ranges: "A21", "", "" => share_ranges;
+    a21_share_and_guard: "A21,C12", "", "" => share_and_guard;
+    a21_share_ranges: "A21,C12", "", "" => share_ranges;
     a21_relinquish: "A21", "", "" => relinquish;
     a22_calls_from_aarch32: "A22,A13", "", "" => calls_from_aarch32;
     a23_policy_off: "A9,A16", "vm.guard=off", "" => policy_off;

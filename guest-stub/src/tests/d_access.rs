@@ -26,6 +26,7 @@ tests! {
     d03_stack_pointer_base: "D3", "vm.testdev=0x0b000000", "" => stack_pointer_base;
     d08_acquire_release: "D8", "vm.testdev=0x0b000000", "" => acquire_release;
     d08_unprivileged: "D8", "vm.testdev=0x0b000000", "" => unprivileged;
+    d11_prefetch: "D11", "vm.testdev=0x0b000000", "" => prefetch;
     // bug: 32
     d12_crossing_into_undeclared: "D12", "vm.testdev=0x0b000000", "" => crossing_into_undeclared;
     d12_crossing_from_undeclared: "D12", "vm.testdev=0x0b000000", "" => crossing_from_undeclared;
@@ -708,5 +709,29 @@ fn device_error() -> Verdict {
         Ok(())
     })?;
     equal!(guard::counters().refused, refused, "refusals: the device said no, not the guard");
+    Ok(())
+}
+
+/// A prefetch is a hint: of whatever address, it gives no abort, and no device sees it.
+fn prefetch() -> Verdict {
+    snippet!(
+        prefetch,
+        "prfm pldl1keep, [x1]",
+        "prfm pstl2strm, [x1]",
+        "prfm plil1keep, [x1]",
+        "mov x2, #1"
+    );
+    testdev::ready()?;
+    let counters = guard::counters();
+    let counts = testdev::counts();
+    for address in [hole(20), testdev::window(), testdev::base(), 0x40_0000_0000, tree::get().ram.0]
+    {
+        let result = probe::access(prefetch, address);
+        result.completed(&[2])?;
+        equal!(result.after.x[2], 1, "x2");
+    }
+    equal!(guard::counters().refused, counters.refused, "refusals");
+    let after = testdev::counts();
+    equal!((after.loads, after.stores), (counts.loads, counts.stores), "what the device saw");
     Ok(())
 }

@@ -15,6 +15,8 @@ tests! {
     e04_cpu_on_twice: "E4", "vm.cpus=2", "" => cpu_on_twice;
     e04_cpu_on_by_three: "E4", "vm.cpus=4", "" => cpu_on_by_three;
     e05_cpu_on_against_off: "E5", "vm.cpus=2", "" => cpu_on_against_off;
+    e05_pending_survives_off: "E5", "vm.cpus=2", "" => pending_survives_off;
+    c09_share_by_two: "C9", "vm.cpus=2", "" => share_by_two;
     e10_sgi_storm: "E10", "vm.cpus=2", "" => sgi_storm;
     e10_ping_pong: "E10", "vm.cpus=2", "" => ping_pong;
 }
@@ -327,5 +329,72 @@ fn ping_pong() -> Verdict {
         check!(come, "no answer in round {round}");
     }
     equal!(smp::finish(1, 60_000)?, ROUNDS, "pings answered");
+    Ok(())
+}
+
+/// Lets an SGI come and does not take it.
+fn leave_pending(_: u64) -> u64 {
+    gic::init_cpu();
+    u64::from(time::wait_until(20_000, || gic::pending() & 1 << 4 != 0 || STOP.load(Acquire)))
+}
+
+fn take_pending(_: u64) -> u64 {
+    let before = gic::count(1, 4);
+    gic::init_cpu();
+    gic::unmask();
+    let come = time::wait_until(20_000, || gic::count(1, 4) != before);
+    gic::mask();
+    u64::from(come)
+}
+
+/// An interrupt that is pending for a vCPU waits while it is off.
+fn pending_survives_off() -> Verdict {
+    need_vcpus(2)?;
+    need!(tree::get().gic != tree::Gic::None, "no GIC");
+    guard::activate_if_there()?;
+    gic::init();
+    STOP.store(false, Release);
+    for round in 0..5 {
+        smp::give(1, leave_pending, 0)?;
+        time::sleep(2);
+        gic::send(1, 4);
+        // A GIC may show what stands at the CPU late, or not at all.
+        time::sleep(5);
+        STOP.store(true, Release);
+        equal!(smp::finish(1, 60_000)?, 1, "round {round}: the job");
+        smp::stop(1)?;
+        STOP.store(false, Release);
+        smp::give(1, take_pending, 0)?;
+        equal!(smp::finish(1, 60_000)?, 1, "round {round}: the SGI came after CPU_OFF and CPU_ON");
+    }
+    smp::stop(1)
+}
+
+/// Pages of RAM that nobody uses.
+fn free_page(n: u64) -> u64 {
+    let (base, size) = tree::get().ram;
+    base + size - 0x20_0000 + n * 4096
+}
+
+/// MEM_SHARE of each page, and later MEM_UNSHARE: how many this one did.
+fn share_all(call: u64) -> u64 {
+    let mut done = 0;
+    for page in 0..PAGES {
+        meet(page + 1);
+        done += u64::from(crate::hvc::hvc(call, [free_page(page), 1, 0]) == [0, 1, 0, 0]);
+    }
+    done
+}
+
+/// Two vCPUs share the same page at once: one succeeds, the other hears that it is shared.
+fn share_by_two() -> Verdict {
+    need_vcpus(2)?;
+    need!(guard::dialect().is_some() && !guard::series(), "no MEM_SHARE");
+    for call in [0xc600_0003, 0xc600_0004, 0xc600_0003, 0xc600_0004] {
+        MEET.store(0, Release);
+        smp::give(1, share_all, call)?;
+        let own = share_all(call);
+        equal!(own + smp::finish(1, 60_000)?, PAGES, "successes of {call:#x}");
+    }
     Ok(())
 }

@@ -19,10 +19,10 @@ tests! {
     // bug: 70
     g02_clean_interrupts: "G2", "vm.testdev=0x0b000000", "alone" => clean_interrupts;
     // bug: 67
-    g02_clean_vcpus: "G2", "vm.testdev=0x0b000000 vm.cpus=2", "alone" => clean_vcpus;
+    g02_clean_vcpus: "G2,E3", "vm.testdev=0x0b000000 vm.cpus=2", "alone" => clean_vcpus;
     g02_clean_shares: "G2,A21", "vm.testdev=0x0b000000", "alone" => clean_shares;
     g02_reset2: "G2", "vm.testdev=0x0b000000", "alone" => reset2;
-    e06_reset_under_load: "E6", "vm.testdev=0x0b000000 vm.cpus=2", "alone" => reset_under_load;
+    e06_reset_under_load: "E6,E3", "vm.testdev=0x0b000000 vm.cpus=2", "alone" => reset_under_load;
 }
 
 /// A word that a reset must wipe: it is not part of the image.

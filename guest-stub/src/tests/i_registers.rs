@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! I: system registers, all encodings of them, and instructions that act on a whole CPU.
 
+use crate::encoding::Encoding;
 use crate::guard::{self, hole};
-use crate::harness::Verdict;
+use crate::harness::{Verdict, need_vcpus};
 use crate::machine::{Exit, Machine, pstate};
 use crate::probe;
-use crate::{cpu, mmu, scratch};
+use crate::{cpu, mmu, scratch, smp, time};
 
 tests! {
     i09_reads_at_el1: "I9,D22", "", "" => reads_at_el1;
@@ -14,54 +15,14 @@ tests! {
     // bug: 69
     i09_writes_at_el1: "I9,D22", "", "alone" => writes_at_el1;
     i09_system_instructions: "I9", "", "alone" => system_instructions;
+    i08_shared_vmid: "I8,G4", "vm.cpus=4", "" => shared_vmid;
     i10_mmu_toggled: "I10", "", "" => mmu_toggled;
     // bug: 74
     i11_set_way: "I11", "", "" => set_way;
     // bug: 69
     i13_debug_registers: "I13", "", "" => debug_registers;
-}
-
-/// An instruction of the space of system registers and instructions.
-#[derive(Clone, Copy)]
-struct Encoding(u32);
-
-impl Encoding {
-    /// `msr`/`mrs` number `n` of 2^15: op0 2 or 3, op1, CRn, CRm, op2.
-    const fn register(n: u32) -> Self {
-        Self(n << 5 | 2 << 19)
-    }
-
-    const fn read(self, rt: u32) -> u32 {
-        0xd520_0000 | self.0 | rt
-    }
-
-    const fn write(self, rt: u32) -> u32 {
-        0xd500_0000 | self.0 | rt
-    }
-
-    const fn op0(self) -> u32 {
-        self.0 >> 19 & 3
-    }
-
-    const fn op1(self) -> u32 {
-        self.0 >> 16 & 7
-    }
-
-    const fn crn(self) -> u32 {
-        self.0 >> 12 & 15
-    }
-
-    const fn crm(self) -> u32 {
-        self.0 >> 8 & 15
-    }
-
-    const fn op2(self) -> u32 {
-        self.0 >> 5 & 7
-    }
-
-    const fn fields(self) -> (u32, u32, u32, u32, u32) {
-        (self.op0(), self.op1(), self.crn(), self.crm(), self.op2())
-    }
+    i13_os_lock: "I13,I8", "", "" => os_lock;
+    i14_error_synchronization: "I14", "", "" => error_synchronization;
 }
 
 /// How an access may end: done; undefined; or trapped to EL1 by the guest's own controls (FP, SVE, SME,
@@ -162,7 +123,7 @@ fn system_instructions() -> Verdict {
     guard::activate()?;
     static PAGE: scratch::Shared<scratch::Page> = scratch::Shared::new(scratch::Page::new(0x5a));
     for n in 0..1_u32 << 14 {
-        let encoding = Encoding(n << 5 | 1 << 19);
+        let encoding = Encoding::instruction(n);
         for (state, address) in
             [(pstate::EL1H, PAGE.address()), (pstate::EL0, mmu::user(PAGE.address()))]
         {
@@ -274,5 +235,125 @@ fn debug_registers() -> Verdict {
     msr!("dbgbcr0_el1", 0);
     msr!("dbgwcr0_el1", 0);
     plain!("isb");
+    Ok(())
+}
+
+/// The OS lock is the CPU's: a guest that closes it does so for nobody.
+fn os_lock() -> Verdict {
+    need!(guard::dialect().is_some(), "no hypervisor");
+    for lock in [1, 0] {
+        msr!("oslar_el1", lock);
+        plain!("isb");
+        equal!(mrs!("oslsr_el1") & 0xf, 8, "OSLSR_EL1: open");
+    }
+    Ok(())
+}
+
+/// ESB, which is a NOP where there is no RAS, and DISR_EL1 behind it: nothing is pending, and what a guest writes there
+/// is its own business.
+fn error_synchronization() -> Verdict {
+    snippet!(synchronize, "hint #16", "mov x2, #1");
+    for state in [pstate::EL1H, pstate::EL1T, pstate::EL0] {
+        for unmasked in [0, 1 << 8] {
+            let result = probe::run(Machine::new(synchronize).at(state & !unmasked));
+            result.completed(&[2])?;
+        }
+    }
+    let deferred = Encoding::of(3, 0, 12, 1, 1);
+    one(deferred, deferred.read(0), 0, pstate::EL1H)?;
+    for value in [u64::MAX, 0] {
+        one(deferred, deferred.write(0), value, pstate::EL1H)?;
+        probe::run(Machine::new(synchronize).at(pstate::EL1H & !(1 << 8))).completed(&[2])?;
+    }
+    // EL0 has no business there.
+    let result = probe::run(Machine::new(scratch::code(&[deferred.read(0)])).at(pstate::EL0));
+    check!(!result.exit.done(), "DISR_EL1 can be read at EL0");
+    Ok(())
+}
+
+/// Tables of one vCPU: the same virtual address in each leads to another page.
+#[repr(C, align(4096))]
+struct Own {
+    levels: [mmu::Table; 4],
+    page: [u64; 512],
+}
+static OWN: scratch::Shared<[Own; 4]> = scratch::Shared::new(
+    [const { Own { levels: [const { mmu::Table::new() }; 4], page: [0; 512] } }; 4],
+);
+/// Set when all are to stop.
+static STOP: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(false);
+/// How many are at it.
+static READY: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
+
+/// Maps its own page at an address of TTBR1_EL1 that others map as well, with the same ASID, and looks at it until told
+/// to stop. Returns the first thing seen there that is not its own.
+fn look_at_own(index: u64) -> u64 {
+    use core::sync::atomic::Ordering::{AcqRel, Acquire};
+    const VA: u64 = 0xffff_0000_0000_0000;
+    let own = &raw const *OWN.get() as u64 + index * size_of::<Own>() as u64;
+    // SAFETY: this vCPU's own element.
+    let own = unsafe { &mut *(own as *mut Own) };
+    own.page[0] = 0x600d_0000 + index;
+    let [l0, l1, l2, l3] = &own.levels;
+    for (table, next) in [(l0, l1), (l1, l2), (l2, l3)] {
+        table.set(0, next.address() | mmu::attribute::TABLE);
+    }
+    // Not global: nG.
+    let page = &raw const own.page as u64;
+    l3.set(
+        0,
+        page | mmu::attribute::VALID | mmu::attribute::PAGE | mmu::attribute::SHARED | 1 << 11,
+    );
+    msr!("ttbr1_el1", l0.address());
+    msr!("tcr_el1", mmu::tcr() & !(1 << 23));
+    plain!("isb", "tlbi vmalle1", "dsb nsh", "isb");
+    READY.fetch_add(1, AcqRel);
+    let mut seen = 0;
+    while !STOP.load(Acquire) && seen == 0 {
+        for _ in 0..1000 {
+            // SAFETY: mapped above to a page of its own.
+            let value = unsafe { (VA as *const u64).read_volatile() };
+            if value != 0x600d_0000 + index {
+                seen = value;
+                break;
+            }
+        }
+        // Where they share a CPU, another one's turn.
+        plain!("sevl", "wfe", "yield", "wfe");
+    }
+    msr!("tcr_el1", mmu::tcr());
+    msr!("ttbr1_el1", 0);
+    mmu::flush_all();
+    seen
+}
+
+/// vCPUs that share a CPU have one VMID, and here one ASID: each sees its own page all the same.
+fn shared_vmid() -> Verdict {
+    use core::sync::atomic::Ordering::{Acquire, Release};
+    need_vcpus(4)?;
+    STOP.store(false, Release);
+    READY.store(0, Release);
+    for index in 1..4 {
+        smp::give(index, look_at_own, index as u64)?;
+    }
+    let met = time::wait_until(60_000, || {
+        plain!("sevl", "wfe", "yield");
+        READY.load(Acquire) == 3
+    });
+    let seen = if met {
+        time::wait_until(300, || false);
+        STOP.store(true, Release);
+        // The last one looks too, while the others end.
+        look_at_own(0)
+    } else {
+        STOP.store(true, Release);
+        0
+    };
+    for index in 1..4 {
+        equal!(smp::finish(index, 60_000)?, 0, "what vCPU {index} saw in its page");
+        smp::stop(index)?;
+    }
+    check!(met, "not all vCPUs came to their pages");
+    equal!(seen, 0, "what vCPU 0 saw in its page");
     Ok(())
 }

@@ -23,7 +23,7 @@ tests! {
     psci_trng: "", "", "" => trng;
     psci_device_tree: "J1", "", "" => device_tree;
     psci_seeds: "", "", "" => seeds;
-    psci_system_off_with_others: "G6", "vm.cpus=2", "alone" => system_off_with_others;
+    psci_system_off_with_others: "G6,E3", "vm.cpus=2", "alone" => system_off_with_others;
 }
 
 fn portcullis() -> Verdict {
