@@ -13,16 +13,55 @@ global_asm!(
     .section .text.header, "ax"
     .global _start
 _start:
-    b       primary_entry                   // code0
-    .long   0                           // code1
+    .inst   0x91005a4d                  // code0: `MZ`, for who takes it for a PE/COFF file; add x13, x18, #0x16
+    b       primary_entry               // code1
     .quad   0                           // text_offset
     .quad   image_end - _start          // image_size, bss included
     .quad   0b1010                      // flags: little endian, 4 KiB pages, anywhere in memory
     .quad   0, 0, 0                     // reserved
     .ascii  "ARM\x64"                   // magic
-    .long   0                           // no PE header
+    .long   pe_header - _start
+
+    // The same image as an EFI application: one section, everything behind the headers, for any address.
+pe_header:
+    .ascii  "PE\0\0"
+    .short  0xaa64, 1                   // AArch64, one section
+    .long   0, 0, 0
+    .short  section_table - optional_header, 0x206  // executable, no line numbers, no symbols
+optional_header:
+    .short  0x20b                       // PE32+
+    .byte   2, 20
+    .long   image_end - pe_code, 0, 0   // sizes of code, data, and what is not in the file
+    .long   efi_entry - _start
+    .long   pe_code - _start
+    .quad   0                           // address
+    .long   512, 512                    // alignment in memory and in the file
+    .short  0, 0, 0, 0, 0, 0
+    .long   0
+    .long   image_end - _start          // SizeOfImage
+    .long   pe_code - _start            // SizeOfHeaders
+    .long   0
+    .short  10, 0                       // EFI application
+    .quad   0, 0, 0, 0
+    .long   0, 6                        // six directories, all empty
+    .quad   0, 0, 0, 0, 0, 0
+section_table:
+    .ascii  ".text\0\0\0"
+    .long   image_end - pe_code         // VirtualSize
+    .long   pe_code - _start
+    .long   file_end - pe_code          // SizeOfRawData
+    .long   pe_code - _start
+    .long   0, 0
+    .short  0, 0
+    .long   0xe0000020                  // code; read, write, execute
+    .balign 512
+pe_code:
 
     .section .text.entry, "ax"
+efi_entry:
+    b       {efi}
+
+    .global primary_entry
 primary_entry:
     mov     x19, x0                     // device tree
     mrs     x20, CurrentEL
@@ -187,6 +226,7 @@ enable_mmu:
     cpu_offset = const crate::cpu::CPU_OFFSET,
     map_early = sym crate::mmu::map_early,
     main = sym crate::main,
+    efi = sym crate::efi::entry,
     check_entry = sym crate::refuse::check_entry,
     secondary = sym crate::smp::secondary_main,
     pen = sym crate::smp::PEN,

@@ -17,6 +17,7 @@ mod cache;
 mod console;
 mod context;
 mod cpu;
+mod efi;
 mod el1;
 mod el2;
 mod entry;
@@ -53,7 +54,10 @@ extern "C" fn main(tree: usize) -> ! {
     let tree = tree::find(tree);
     let described = platform::Board::console(tree);
     // 2. EL2's own tables: all RAM, the devices EL2 drives, the image W^X.
-    let board = platform::Board::from_tree(tree);
+    let mut board = platform::Board::from_tree(tree);
+    if let Ok(board) = &mut board {
+        board.reserved.extend(efi::reserved());
+    }
     tree::map(tree, described.as_ref().ok().and_then(Option::as_ref), board.as_ref().ok());
     let described = described.ok().flatten();
     refuse::keep_console(described.as_ref());

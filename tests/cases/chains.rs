@@ -12,6 +12,7 @@ use super::bundles::{made, stub};
 use crate::lab::{Case, Checked, Lab, group, one};
 
 const UBOOT: &[Guest] = &[Guest::UBoot];
+const EDK2: &[Guest] = &[Guest::Edk2];
 
 /// Cases that need files which may not have been made; those with `true` are left out of a quick run.
 macro_rules! with {
@@ -28,6 +29,9 @@ with![
     u_boot_gicv2: UBOOT, true;
     u_boot_with_an_image_that_holds_the_bundle: UBOOT, true;
     u_boot_moves_the_image: UBOOT, true;
+    edk2: EDK2, false;
+    edk2_keeps_its_memory: EDK2, true;
+    edk2_without_a_tree: EDK2, true;
     mmu_on: &[], false;
     mmu_on_with_vhe: &[], false;
 ];
@@ -175,4 +179,50 @@ fn mmu_on_with_vhe(lab: &Lab) -> Checked {
     // mov x1, #0x3519; movk x1, #0x80, lsl #16; movk x1, #0x2, lsl #32
     let code = careless(&[0xd286_a321, 0xf2a0_1001, 0xf2c0_0041]);
     starts_after(lab, machine, &[&e2h[..], &code].concat())
+}
+
+/// EDK2 as the machine's firmware, at EL2, which starts `image` as an EFI application.
+fn edk2_machine(lab: &Lab, image: PathBuf, machine: &str) -> Result<Machine, String> {
+    let bios = Guest::Edk2.existing().map_err(|error| error.to_string())?;
+    let extra = ["-bios", &bios.display().to_string(), "-machine", machine].map(String::from);
+    Ok(Machine { kernel: Some(image), extra: extra.into(), ..lab.machine() })
+}
+
+// scenario: J5
+fn edk2(lab: &Lab) -> Checked {
+    let run = lab.run(&edk2_machine(lab, bundle(lab, true)?, "acpi=off")?)?;
+    demo::judge(&run).map_err(|error| error.to_string())?;
+    one(&run, "[hyp] web: stopped (").map(drop)
+}
+
+/// Where firmware describes the machine by ACPI there is no tree. It is said on firmware's console, and firmware goes on.
+// scenario: J5
+fn edk2_without_a_tree(lab: &Lab) -> Checked {
+    let mut session = lab.boot(&edk2_machine(lab, bundle(lab, true)?, "acpi=on")?)?;
+    session
+        .wait_for("[hyp] error: firmware has no device tree")
+        .map_err(|error| error.to_string())?;
+    let run = session.stop_after(std::time::Duration::from_secs(1));
+    one(&run, "[hyp]").map(drop)
+}
+
+/// What EDK2's runtime services have, here and there, is in no guest's RAM: of the same machine less is free than where
+/// QEMU starts the image.
+fn edk2_keeps_its_memory(lab: &Lab) -> Checked {
+    let image = made(lab, "greedy", &stub(lab, "web", "mem = <(2 << 30)>;"), true)?;
+    let free = |machine: &Machine| -> Result<u32, String> {
+        let run = lab.run(machine)?;
+        let line = one(&run, " MiB are free")?;
+        let words: Vec<_> = line.split(' ').collect();
+        let at = words.windows(3).position(|three| three == ["MiB", "are", "free"]);
+        let number = at.and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok());
+        number.ok_or_else(|| format!("no number in `{line}`"))
+    };
+    let with_edk2 = free(&edk2_machine(lab, image.clone(), "acpi=off")?)?;
+    let without = free(&Machine { kernel: Some(image), ..lab.machine() })?;
+    if with_edk2 + 4 <= without && with_edk2 > without / 2 {
+        Ok(())
+    } else {
+        Err(format!("{with_edk2} MiB are free with EDK2, {without} MiB without"))
+    }
 }

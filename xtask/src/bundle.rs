@@ -17,6 +17,8 @@ const BASE: u64 = 0x1000_0000;
 /// Offset of the size in an arm64 Image header, and of its magic.
 const IMAGE_SIZE: usize = 16;
 const MAGIC: usize = 56;
+/// Where the offset of the PE/COFF header stands.
+const PE_HEADER: usize = 60;
 
 /// Makes `output` from the device-tree source `source`: a bundle, or `image` with the bundle behind it.
 ///
@@ -129,7 +131,38 @@ pub fn append(image: &[u8], blob: &[u8]) -> Result<Vec<u8>> {
     if let Some(field) = whole.get_mut(IMAGE_SIZE..IMAGE_SIZE + 8) {
         field.copy_from_slice(&total.to_le_bytes());
     }
+    lengthen_section(&mut whole)?;
     Ok(whole)
+}
+
+/// Makes the only section of a PE/COFF `image` end where the file does. Without such a header nothing is to do.
+fn lengthen_section(image: &mut [u8]) -> Result<()> {
+    let word = |image: &[u8], at: usize| {
+        let bytes = image.get(at..).and_then(|rest| rest.first_chunk::<4>());
+        bytes.map(|bytes| u32::from_le_bytes(*bytes) as usize)
+    };
+    let header = word(image, PE_HEADER).filter(|_| image.starts_with(b"MZ"));
+    let Some(header) = header.filter(|at| image.get(*at..*at + 4) == Some(b"PE\0\0")) else {
+        return Ok(());
+    };
+    // UEFI 2.10 takes these from Microsoft's PE and COFF specification, 2.3 and 2.4.
+    let optional = header + 24;
+    let section = word(image, header + 20).map(|size| optional + (size & 0xffff));
+    let section = section.ok_or_else(|| Error("its PE header is cut".into()))?;
+    let start = word(image, section + 12).ok_or_else(|| Error("its PE header is cut".into()))?;
+    let total = image.len().next_multiple_of(512);
+    for (at, value) in [
+        (optional + 4, total - start),
+        (optional + 56, total),
+        (section + 8, total - start),
+        (section + 16, image.len() - start),
+    ] {
+        let value = u32::try_from(value).context(|| "it would be too large".into())?;
+        if let Some(field) = image.get_mut(at..at + 4) {
+            field.copy_from_slice(&value.to_le_bytes());
+        }
+    }
+    Ok(())
 }
 
 /// What a bundle holds, a line for each VM.

@@ -51,6 +51,7 @@ mod bus;
 mod chosen;
 mod cpus;
 mod early;
+mod efi;
 mod error;
 mod fdt;
 mod fdt_writer;
@@ -76,6 +77,7 @@ pub use board::{
 };
 pub use bundle::BUNDLE_MAGIC;
 pub use early::early_pl011;
+pub use efi::EfiMap;
 pub use error::{Error, ErrorKind};
 pub use fdt::{MAX_DEPTH, MAX_NODES, MAX_TREE_BYTES, tree_size};
 pub use guest_tree::{GuestHardware, guest_tree};
