@@ -13,6 +13,7 @@
 
 mod catalogue;
 mod coverage;
+mod el2_lines;
 pub mod fuzz;
 mod miri;
 mod mutants;
@@ -83,8 +84,15 @@ pub struct Step {
 }
 
 /// All steps, in the order in which they run.
-pub const STEPS: &[Step] =
-    &[catalogue::STEP, races::STEP, miri::STEP, fuzz::STEP, mutants::STEP, coverage::STEP];
+pub const STEPS: &[Step] = &[
+    catalogue::STEP,
+    races::STEP,
+    miri::STEP,
+    fuzz::STEP,
+    mutants::STEP,
+    coverage::STEP,
+    el2_lines::STEP,
+];
 
 /// Runs what `options` ask for, and prints the table.
 ///

@@ -18,7 +18,7 @@ mod session;
 
 pub use machine::{Blob, Gic, MODULES, Machine, Module, Start};
 pub use monitor::Monitor;
-pub use session::{Ended, Limits, Run, Session};
+pub use session::{Ended, IN_ASM, Limits, Run, Session};
 
 use std::env;
 use std::path::PathBuf;

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -83,6 +84,21 @@ pub struct Session {
     log: PathBuf,
 }
 
+/// A folder in which each run logs the blocks of low RAM that it translates: which lines of the image ran.
+pub const IN_ASM: &str = "PORTCULLIS_IN_ASM";
+
+fn in_asm(name: &str) -> Vec<OsString> {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    let Some(folder) = std::env::var_os(IN_ASM) else { return Vec::new() };
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    let name = name.replace(['/', ':'], "-");
+    let file = PathBuf::from(folder).join(format!("{name}-{run}.log"));
+    let mut arguments: Vec<OsString> =
+        ["-d", "in_asm", "-dfilter", "0x40000000+0x800000", "-D"].map(Into::into).into();
+    arguments.push(file.into());
+    arguments
+}
+
 impl Session {
     /// Starts `machine`; its log is `target/qemu-logs/NAME.log`.
     ///
@@ -93,7 +109,8 @@ impl Session {
     /// QEMU is missing or cannot be started, or the machine's files are missing.
     pub fn start(machine: &Machine, name: &str, limits: Limits, echo: bool) -> Result<Self> {
         let qemu = program()?;
-        let arguments = machine.arguments()?;
+        let mut arguments = machine.arguments()?;
+        arguments.extend(in_asm(name));
         let log = paths::target().join("qemu-logs").join(format!("{name}.log"));
         if let Some(folder) = log.parent() {
             fs::create_dir_all(folder).context(|| folder.display().to_string())?;
