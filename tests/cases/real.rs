@@ -44,6 +44,7 @@ with![
     earlycon_with_preset: GUARDED, true;
     earlycon_without_preset: GUARDED, true;
     three_at_once: ALL, true;
+    linux_from_a_bundle: LINUX, true;
     u_boot: UBOOT, false;
     u_boot_gicv2: UBOOT, true;
 ];
@@ -280,6 +281,21 @@ fn earlycon_without_preset(lab: &Lab) -> Checked {
 }
 
 /// Two Linux and the test guest, five vCPUs on two CPUs, one keyboard.
+/// examples/linux.dts, as anybody would make and start it.
+fn linux_from_a_bundle(lab: &Lab) -> Checked {
+    let source = xtask::paths::root().join("examples/linux.dts");
+    let initrd = lab.file("linux.img", &[])?;
+    xtask::bundle::make(&source, &initrd, None).map_err(|error| error.to_string())?;
+    let machine = Machine { initrd: Some(initrd), ..lab.machine() };
+    let mut console = Console { session: lab.boot(&machine)? };
+    let up = console.shell()?;
+    if !up.contains("2 CPUs (0-1)") {
+        return Err(format!("not both CPUs came up: {up}"));
+    }
+    let run = console.power_off("poweroff\n")?;
+    one(&run, "[hyp] linux: stopped (power off)").map(drop)
+}
+
 fn three_at_once(lab: &Lab) -> Checked {
     let mut machine = lab.machine();
     let boots: Vec<Boot> =

@@ -88,6 +88,15 @@ pub(crate) fn read(
     Ok(vms)
 }
 
+/// What to say of a property that there is not.
+fn unknown(path: &str, name: &str) -> Error {
+    let words = words::WORDS.iter().filter_map(|word| word.strip_prefix("vm."));
+    // The name is the node's.
+    let words = words.filter(|word| *word != "name");
+    let all: Vec<&str> = ["kernel", "ramdisk", "bootargs"].into_iter().chain(words).collect();
+    words::unknown(path, "property", name, &all, "")
+}
+
 /// The VM that a node describes. `place` says where an image of the bundle stands.
 fn vm(node: &Node<'_>, place: &dyn Fn(&[u8]) -> Option<Range<Pa>>) -> Result<Described, Error> {
     let path = format!("bundle:{}", node.path());
@@ -118,7 +127,7 @@ fn vm(node: &Node<'_>, place: &dyn Fn(&[u8]) -> Option<Range<Pa>>) -> Result<Des
             }
             _ => {
                 let word = words::WORDS.iter().find(|word| word.strip_prefix("vm.") == Some(name));
-                let word = *word.ok_or_else(|| words::unknown(&path, "property", name, "vm."))?;
+                let word = *word.ok_or_else(|| unknown(&path, name))?;
                 words.take(&path, word, Value::Property(value), &name)?;
             }
         }

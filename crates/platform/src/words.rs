@@ -79,7 +79,7 @@ pub(crate) fn parse(module: &str, bootargs: &str) -> Result<(Words, String), Err
         }
         let (key, value) = word.split_once('=').unwrap_or((word, ""));
         if !WORDS.contains(&key) {
-            return Err(unknown(module, "word", word, ""));
+            return Err(unknown(module, "word", word, &WORDS, "="));
         }
         once(module, &mut seen, key)?;
         words.take(module, key, Value::Text(value), &word)?;
@@ -113,22 +113,20 @@ pub(crate) fn once<'a>(node: &str, seen: &mut Vec<&'a str>, key: &'a str) -> Res
     Ok(())
 }
 
-/// What to say of a `word` or a `property` that there is not; `left_out` is what properties have less than words.
-pub(crate) fn unknown(node: &str, kind: &str, given: &str, left_out: &str) -> Error {
+/// What to say of a `word` or a `property` that is not among `all`; `sign` is what stands behind one.
+pub(crate) fn unknown(node: &str, kind: &str, given: &str, all: &[&str], sign: &str) -> Error {
     let key = given.split('=').next().unwrap_or_default();
-    let known = |word: &'static str| word.strip_prefix(left_out).unwrap_or(word);
-    let nearest = WORDS
+    let nearest = all
         .iter()
-        .map(|word| (distance(known(word), key), known(word)))
+        .map(|known| (distance(known, key), *known))
         .min()
         .filter(|(distance, known)| *distance <= 2 && *distance <= known.len() / 2);
-    let sign = if left_out.is_empty() { "=" } else { "" };
     match nearest {
         Some((_, known)) => {
             err!(Word, "{node}: unknown {kind} '{given}'; did you mean {known}{sign}?")
         }
         None => {
-            err!(Word, "{node}: unknown {kind} '{given}'; there are {}", WORDS.map(known).join(" "))
+            err!(Word, "{node}: unknown {kind} '{given}'; there are {}", all.join(" "))
         }
     }
 }

@@ -204,10 +204,14 @@ fn a_bundle_over_anything_or_beyond_ram_is_refused_with_both_ranges() {
 fn what_a_bundle_may_not_have_is_refused_by_node_and_property() {
     let refused = |properties: &[Property]| one_of(properties).refusal();
     let text = |text: &str| [text.as_bytes(), &[0]].concat();
-    let cases: [(Property, &[&str]); 24] = [
+    let cases: [(Property, &[&str]); 25] = [
+        (("kernal", vec![1]), &["bundle:/x: unknown property 'kernal'; did you mean kernel?"]),
         (("memm", cells(&[0])), &["bundle:/x: unknown property 'memm'; did you mean mem?"]),
         (("vm.mem", cells(&[0])), &["bundle:/x: unknown property 'vm.mem'"]),
-        (("clocks", cells(&[0])), &["unknown property 'clocks'", "there are name mem cpus guard"]),
+        (
+            ("clocks", cells(&[0])),
+            &["unknown property 'clocks'", "there are kernel ramdisk bootargs mem cpus"],
+        ),
         (("phandle", cells(&[1])), &["bundle:/x: unknown property 'phandle'"]),
         (("name", text("y")), &["bundle:/x: 'name' is given twice"]),
         (("kernel", vec![0]), &["bundle:/x: 'kernel' is given twice"]),
