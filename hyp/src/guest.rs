@@ -43,6 +43,7 @@ pub struct Guest {
     tables: u64,
     ram: Vec<Piece>,
     roms: Vec<Piece>,
+    flash: Vec<Piece>,
     seeds: platform::Seeds,
     hardware: GuestHardware,
     /// Bytes of the work before the next life that are done.
@@ -74,6 +75,7 @@ pub fn make_all(board: &Board, configs: Vec<VmConfig>, cpus: usize) -> Result<()
         let guest = Guest::make(board, index, config)?;
         guest.clear()?;
         while !guest.prepare()? {}
+        crate::passed::route(guest, cpu);
         for vcpu in 0..guest.config.vcpus {
             VcpuContext::assign(guest, vcpu, cpu)?;
             cpu = (cpu + 1) % cpus;
@@ -111,6 +113,11 @@ impl Guest {
             let gicv = Range::<Ipa>::new(Ipa::new(GICC_BASE), GICC_SIZE);
             tables += gicv.map_or(0, |gicv| tables_for(&geometry, gicv, 3));
         }
+        let passed = config.devices.iter().flat_map(platform::Passed::ipas);
+        for range in config.flash.iter().copied().chain(passed) {
+            // The same, or a flash's pages that may be declared one by one.
+            tables += tables_for(&geometry, range, 3);
+        }
         let pool_bytes = (tables + config.pool_pages as u64) * PAGE;
         let pool_start = memory::take(pool_bytes, PAGE).ok_or_else(|| short("stage-2 tables"))?;
         let host = GuestHost::new(index, root.raw() | vmid << 48, crate::ids::errata());
@@ -119,6 +126,7 @@ impl Guest {
         let stage2 = Stage2::new(host, geometry, root, pool);
 
         let ram = gather(config.ram, memory::PIECE).ok_or_else(|| short("RAM"))?;
+        let roms_given = config.roms.len();
         let mut roms = Vec::new();
         for rom in &config.roms {
             roms.extend(gather(*rom, PAGE).ok_or_else(|| short("ROM"))?);
@@ -131,9 +139,22 @@ impl Guest {
                 .map(&order, piece.ipa, piece.pa, piece.size, attr)
                 .map_err(|e| format!("VM '{}': memory at {}: {e:?}", config.name, piece.ipa))?;
         }
+        // What flash holds outlives resets: it is filled here and not for each life.
+        let mut flash: Vec<Piece> = Vec::new();
+        let mut banks: Vec<vm::Bank> = Vec::new();
+        let image = config.placement.image_rom.and_then(|n| n.checked_sub(roms_given));
+        for (n, bank) in config.flash.iter().enumerate() {
+            let size = bank.size();
+            let pa = memory::take(size, size).ok_or_else(|| short("flash"))?;
+            frames::claim(pa, size, owner)?;
+            memory::fill(pa, size, 0xff);
+            flash.push(Piece { ipa: bank.start(), pa, size });
+            let protected = image == Some(n);
+            banks.push(vm::Bank::new(vm::Flash { ipa: *bank, pa, protected }));
+        }
         let visible =
             VisibleCpu { ipa_bits: config.ipa_bits, gicv3: config.gic == platform::GicVersion::V3 };
-        let vm = crate::setup::vm(board, index, &config, stage2, visible)?;
+        let vm = crate::setup::vm(board, index, &config, stage2, visible, Vec::leak(banks))?;
         let compatible = board.cpus.first().map_or_else(String::new, |cpu| cpu.compatible.clone());
         Ok(Box::leak(Box::new(Self {
             index,
@@ -142,6 +163,7 @@ impl Guest {
             vm,
             ram,
             roms,
+            flash,
             seeds: board.seeds.clone(),
             hardware: GuestHardware { cpu_compatible: compatible },
             prepared: AtomicU64::new(0),
@@ -242,6 +264,7 @@ impl Guest {
                 .ram
                 .iter()
                 .chain(&self.roms)
+                .chain(&self.flash)
                 .find(|p| at.wrapping_sub(p.ipa.raw()) < p.size)
                 .ok_or_else(|| format!("VM '{}' has no memory at {at:#x}", self.config.name))?;
             let offset = at - piece.ipa.raw();

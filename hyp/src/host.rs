@@ -5,7 +5,7 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use aarch64_cpu::registers::{MAIR_EL1, Readable, SCTLR_EL1, TCR_EL1, VTTBR_EL2, Writeable};
-use arch::{Errata, Ipa, MAX_VCPUS, Pa, VcpuSet};
+use arch::{Errata, Ipa, MAX_VCPUS, Pa, VcpuSet, Width};
 use stage2::{TableMemory, Tlb};
 use vgic::{ListRegister, Quick, Vgic};
 use vm::Host;
@@ -219,6 +219,24 @@ impl Host for GuestHost {
 
     fn wipe(&self, pa: Pa, bytes: u64) {
         crate::memory::wipe(pa, bytes);
+    }
+
+    fn flash_load(&self, pa: Pa, width: Width) -> u64 {
+        (0..width.bytes()).rev().fold(0, |all, n| {
+            // SAFETY: `vm` stays within the VM's own flash, RAM that EL2 maps; a byte is always aligned.
+            all << 8 | u64::from(unsafe { ((pa.raw() + n) as *const u8).read_volatile() })
+        })
+    }
+
+    fn flash_program(&self, pa: Pa, value: u32) {
+        let word = pa.raw() as *mut u32;
+        // SAFETY: as above; `vm` passes aligned words, one vCPU at a time.
+        unsafe { word.write_volatile(word.read_volatile() & value) };
+        crate::cache::clean_invalidate_to_poc(pa.raw() as usize, 4);
+    }
+
+    fn flash_erase(&self, pa: Pa, bytes: u64) {
+        crate::memory::fill(pa, bytes, 0xff);
     }
 
     #[inline(always)]

@@ -42,7 +42,7 @@ pub fn init(uart: Option<&platform::Uart>) {
     match (gic::get(), uart.intid) {
         (Some(gic), Some(intid @ 32..gic::SPECIAL)) if console::can_interrupt() => {
             INTID.store(intid, Ordering::Relaxed);
-            gic.enable_spi(cpu::current().index.get(), intid);
+            gic.enable_spi(cpu::current().index.get(), intid, false);
             console::interrupt_for_input(true);
         }
         _ => POLLED.store(true, Ordering::Relaxed),

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::gic::{self, Gic, SGI_KICK, SGI_PANIC, SPECIAL};
 use crate::vcpu::VcpuContext;
-use crate::{console, cpu, input, time};
+use crate::{console, cpu, input, passed, time};
 
 /// Maintenance interrupt of the GIC; 0 is none.
 static MAINTENANCE: AtomicU32 = AtomicU32::new(0);
@@ -62,6 +62,9 @@ pub fn handle(gic: &Gic, mut loaded: Option<&mut VcpuContext>) {
             crate::panic::park();
         } else if intid == SGI_KICK {
             cpu::current().queue.stir();
+        } else if passed::forward(intid, loaded.as_deref()) {
+            // Stays active until the guest deactivates it.
+            continue;
         } else {
             log::warn!("interrupt {intid} belongs to nobody");
         }

@@ -27,6 +27,7 @@ fn end(ctx: &mut VcpuContext, reason: StopReason) {
     let guest = ctx.guest;
     crate::output::finish_line(guest.index);
     log::info!("{}", guest.vm.stop_line(reason));
+    crate::passed::mask(guest, true);
     crate::input::forget(guest.index);
     if reason != StopReason::Reset {
         finish(guest);
@@ -45,13 +46,16 @@ pub fn prepare(ctx: &mut VcpuContext) {
     while time::now() < end {
         match guest.prepare() {
             Ok(false) => continue,
-            Ok(true) => log::info!(
-                "{}: life {} begins: {} declared, {}",
-                guest.config.name,
-                guest.life(),
-                guest.vm.declared_pages(),
-                if guest.vm.guard().active() { "enforced" } else { "not enrolled" },
-            ),
+            Ok(true) => {
+                crate::passed::mask(guest, false);
+                log::info!(
+                    "{}: life {} begins: {} declared, {}",
+                    guest.config.name,
+                    guest.life(),
+                    guest.vm.declared_pages(),
+                    if guest.vm.guard().active() { "enforced" } else { "not enrolled" },
+                );
+            }
             Err(why) => fail(guest, &why),
         }
         ctx.state = State::Off;

@@ -36,6 +36,7 @@ mod mmu;
 mod options;
 mod output;
 mod panic;
+mod passed;
 mod queue;
 mod refuse;
 mod run;
@@ -75,7 +76,8 @@ extern "C" fn main(tree: usize) -> ! {
     interrupts::init(&board.gic);
     // 4. Memory that guests may have, and what they are.
     let own = tree::own(tree);
-    let configs = tree::vms(&board, &own).unwrap_or_else(|e| refuse::with(format_args!("{e}")));
+    let configs =
+        tree::vms(&board, tree, &own).unwrap_or_else(|e| refuse::with(format_args!("{e}")));
     for free in board.free_ram(&own.each_ref().map(|o| o.range)) {
         memory::add(free);
     }

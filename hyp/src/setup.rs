@@ -9,7 +9,7 @@ use core::sync::atomic::AtomicU64;
 use arch::{Ipa, Range, VisibleCpu};
 use platform::{Board, GICC_BASE, GICC_SIZE, Gic, GicVersion, VmConfig};
 use stage2::Stage2;
-use vm::{Direct, ID_REGISTERS, Setup, Vm, Workarounds};
+use vm::{Bank, Direct, ID_REGISTERS, Setup, Vm, Workarounds};
 
 use crate::host::GuestHost;
 use crate::ids;
@@ -28,6 +28,7 @@ pub fn vm(
     config: &VmConfig,
     stage2: Stage2<GuestHost>,
     visible: VisibleCpu,
+    flash: &'static [Bank],
 ) -> Result<Vm<GuestHost>, String> {
     let version = match config.gic {
         GicVersion::V2 => vgic::Version::V2,
@@ -37,7 +38,7 @@ pub fn vm(
     let words = Vm::<GuestHost>::share_words(config.ram.size());
     let shares: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
     let id_registers = id_registers(&visible);
-    let direct: Vec<Direct> = match &board.gic {
+    let mut direct: Vec<Direct> = match &board.gic {
         Gic::V2 { gicv, .. } => {
             let size = gicv.size().min(GICC_SIZE);
             Range::<Ipa>::new(Ipa::new(GICC_BASE), size)
@@ -47,6 +48,10 @@ pub fn vm(
         }
         Gic::V3 { .. } => Vec::new(),
     };
+    for pages in config.devices.iter().flat_map(platform::Passed::pages) {
+        let ipa = Range::<Ipa>::new(Ipa::new(pages.start().raw()), pages.size());
+        direct.extend(ipa.map(|ipa| Direct { ipa, pa: pages.start() }));
+    }
     let setup = Setup {
         name: &config.name,
         id: index as u16,
@@ -58,6 +63,7 @@ pub fn vm(
         allow: &config.allow,
         preset: &config.preset,
         direct: &direct,
+        flash,
         test_device: config.test_device,
         gic: vgic::Config::new(version, config.vcpus, list_registers, SPIS),
         id_registers: &id_registers,

@@ -45,7 +45,7 @@ fn range(span: &Span) -> Range<Pa> {
 /// # Errors
 /// What is wrong, in one line.
 #[inline(never)]
-pub fn vms(board: &Board, own: &[Occupied<'_>]) -> Result<Vec<VmConfig>, Error> {
+pub fn vms(board: &Board, tree: &[u8], own: &[Occupied<'_>]) -> Result<Vec<VmConfig>, Error> {
     let read = |range: Range<Pa>| {
         board.ram.iter().any(|bank| bank.encloses(&range)).then(|| {
             // SAFETY: RAM, mapped by EL2's tables; modules are written by nobody.
@@ -56,7 +56,7 @@ pub fn vms(board: &Board, own: &[Occupied<'_>]) -> Result<Vec<VmConfig>, Error> 
     let pa_bits = arch::physical_bits(crate::ids::pa_range());
     let appended = layout::appended();
     let appended = (!appended.is_empty()).then(|| range(&appended));
-    platform::vms(&Machine { board, own, appended, cpus, pa_bits, read: &read })
+    platform::vms(&Machine { board, tree, own, appended, cpus, pa_bits, read: &read })
 }
 
 /// Makes EL2's final tables and switches to them.

@@ -22,6 +22,7 @@ const LINUX: &[Guest] = &[Guest::Linux, Guest::Initramfs];
 const GUARDED: &[Guest] = &[Guest::LinuxGuarded, Guest::Initramfs];
 const ALL: &[Guest] = &[Guest::Linux, Guest::LinuxGuarded, Guest::Initramfs];
 const UBOOT: &[Guest] = &[Guest::UBoot];
+const EDK2: &[Guest] = &[Guest::Edk2];
 
 with![
     linux: LINUX, true;
@@ -47,6 +48,9 @@ with![
     linux_from_a_bundle: LINUX, true;
     u_boot: UBOOT, false;
     u_boot_gicv2: UBOOT, true;
+    edk2: EDK2, true;
+    edk2_gicv2: EDK2, true;
+    edk2_unguarded: EDK2, true;
 ];
 
 /// A guest with somebody at its console.
@@ -83,6 +87,13 @@ impl Console {
     fn u_boot(&mut self, command: &str) -> Checked {
         self.session.wait_for_prompt("=> ").map_err(|error| error.to_string())?;
         self.send(&format!("{command}\n"))
+    }
+
+    /// Types a line at the UEFI shell's prompt.
+    fn uefi(&mut self, command: &str) -> Checked {
+        let prompt = "Shell> \x1b[0m\x1b[37m\x1b[40m";
+        self.session.wait_for_prompt(prompt).map_err(|error| error.to_string())?;
+        self.send(&format!("{command}\r"))
     }
 
     /// Runs a command in Linux' shell. Its status must be `status`; returns the line before the status, if one came.
@@ -375,4 +386,41 @@ fn u_boot(lab: &Lab) -> Checked {
 
 fn u_boot_gicv2(lab: &Lab) -> Checked {
     u_boot_on(lab, Machine { cpus: 1, gic: Gic::V2, ..Machine::default() })
+}
+
+/// To the UEFI shell; the clock; a variable that is written to flash and is there after a reset; off.
+fn edk2_on(lab: &Lab, machine: Machine, words: &str) -> Checked {
+    const VARIABLE: &str = "setvar probe -guid 12345678-1234-1234-1234-123456789abc";
+    let mut console = Console::boot(lab, machine, "edk2", words)?;
+    console.wait_for("UEFI Interactive Shell")?;
+    console.uefi("date")?;
+    console.wait_for("/20")?;
+    console.uefi(VARIABLE)?;
+    console.wait_for("Unable to get")?;
+    console.uefi(&format!("{VARIABLE} -bs -nv =cafe"))?;
+    console.uefi(VARIABLE)?;
+    console.wait_for("- probe - 0002 Bytes")?;
+    console.wait_for("CA FE")?;
+    console.uefi("reset")?;
+    console.wait_for("edk2: life 2 begins: ")?;
+    console.wait_for("UEFI Interactive Shell")?;
+    console.uefi(VARIABLE)?;
+    console.wait_for("- probe - 0002 Bytes")?;
+    console.wait_for("CA FE")?;
+    console.session.wait_for_prompt("\x1b[40m").map_err(|error| error.to_string())?;
+    let run = console.power_off("reset -s\r")?;
+    one(&run, "edk2: stopped (reset): ")?;
+    ensure(run.with(", 0 refused").count() == 2, "something was refused", &run)
+}
+
+fn edk2(lab: &Lab) -> Checked {
+    edk2_on(lab, Machine { cpus: 1, ..Machine::default() }, "")
+}
+
+fn edk2_gicv2(lab: &Lab) -> Checked {
+    edk2_on(lab, Machine { cpus: 1, ..gicv2() }, "")
+}
+
+fn edk2_unguarded(lab: &Lab) -> Checked {
+    edk2_on(lab, Machine { cpus: 1, ..Machine::default() }, "vm.guard=off")
 }

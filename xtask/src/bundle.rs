@@ -105,8 +105,15 @@ pub fn check(blob: &[u8]) -> Result<Vec<VmConfig>> {
         let start = usize::try_from(range.start().raw().checked_sub(BASE)?).ok()?;
         blob.get(start..start.checked_add(usize::try_from(range.size()).ok()?)?)
     };
-    let machine =
-        Machine { board: &board, own: &[], appended: None, cpus: 64, pa_bits: 48, read: &read };
+    let machine = Machine {
+        board: &board,
+        tree: &[],
+        own: &[],
+        appended: None,
+        cpus: 64,
+        pa_bits: 48,
+        read: &read,
+    };
     platform::vms(&machine).map_err(|error| Error(error.to_string()))
 }
 

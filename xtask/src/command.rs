@@ -48,8 +48,8 @@ cargo xtask COMMAND
 const RUN_HELP: &str = "\
 cargo xtask run [GUEST..] [OPTIONS]        (or ./scripts/run, which sets up and builds before)
 
-  GUEST            demo, which is judged and the default, or guests to sit at: linux, linux-guarded, u-boot; each is
-                   a VM. Ctrl-A x ends QEMU; with several VMs, Ctrl-] and a number gives one the keyboard
+  GUEST            demo, which is judged and the default, or guests to sit at: linux, linux-guarded, u-boot, edk2;
+                   each is a VM. Ctrl-A x ends QEMU; with several VMs, Ctrl-] and a number gives one the keyboard
 
   --gic 2|3        interrupt controller (3)
   --cpu NAME       CPU model as QEMU calls it (cortex-a57)

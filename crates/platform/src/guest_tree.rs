@@ -67,6 +67,8 @@ pub fn guest_tree(
     tree.cells("phandle", &[CLOCK_PHANDLE]);
     tree.text("clock-output-names", "clk24mhz");
     clock(&mut tree, 24_000_000);
+    flash(&mut tree, config);
+    passed(&mut tree, config);
     tree.begin("aliases");
     tree.text("serial0", &uart_path());
     tree.end();
@@ -186,6 +188,54 @@ fn clock(tree: &mut Writer, frequency: u32) {
     tree.cells("#clock-cells", &[0]);
     tree.text("compatible", "fixed-clock");
     tree.end();
+}
+
+/// Banks of flash: two chips of 16 bits side by side.
+fn flash(tree: &mut Writer, config: &VmConfig) {
+    for bank in &config.flash {
+        let start = bank.start().raw();
+        tree.begin(&at("flash", start));
+        tree.cells("bank-width", &[4]);
+        tree.longs("reg", &[start, bank.size()]);
+        tree.text("compatible", "cfi-flash");
+        tree.end();
+    }
+}
+
+/// Devices of the machine, where the machine has them, each behind its clocks.
+fn passed(tree: &mut Writer, config: &VmConfig) {
+    let mut phandle = CLOCK_PHANDLE;
+    for device in &config.devices {
+        let mut clocks = Vec::new();
+        for frequency in &device.clocks {
+            phandle = phandle.wrapping_sub(1);
+            clocks.push(phandle);
+            tree.begin(&at("clock", phandle.into()));
+            tree.cells("phandle", &[phandle]);
+            clock(tree, *frequency);
+        }
+        tree.begin(&device.name());
+        for (name, value) in &device.properties {
+            tree.bytes(name, value);
+        }
+        if !clocks.is_empty() {
+            tree.cells("clocks", &clocks);
+        }
+        let mut interrupts = Vec::new();
+        for interrupt in &device.interrupts {
+            let spi = interrupt.intid.saturating_sub(32);
+            interrupts.extend_from_slice(&[0, spi, interrupt.flags]);
+        }
+        if !interrupts.is_empty() {
+            tree.cells("interrupts", &interrupts);
+        }
+        let mut registers = Vec::new();
+        for range in &device.registers {
+            registers.extend_from_slice(&[range.start().raw(), range.size()]);
+        }
+        tree.longs("reg", &registers);
+        tree.end();
+    }
 }
 
 fn chosen(tree: &mut Writer, config: &VmConfig, seeds: Option<&GuestSeeds>) {

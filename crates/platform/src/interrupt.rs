@@ -13,12 +13,30 @@ use alloc::vec::Vec;
 /// Most interrupts of a node that are looked at.
 const MAX_INTERRUPTS: usize = 16;
 
+/// An interrupt as the GIC knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Interrupt {
+    /// Its number.
+    pub intid: u32,
+    /// The third cell: 1 a rising edge, 4 a high level, of SPIs.
+    pub flags: u32,
+}
+
 /// The INTIDs of a node's interrupts, in its order; `None` for one that does not go to the GIC, or
 /// that no GIC has.
 ///
 /// # Errors
 /// Where the property ends inside a specifier, or its controller does not exist.
 pub(crate) fn intids(tree: &Tree<'_>, node: &Node<'_>) -> Result<Vec<Option<u32>>, Error> {
+    let all = interrupts(tree, node)?;
+    Ok(all.into_iter().map(|one| one.map(|one| one.intid)).collect())
+}
+
+/// As [`intids`], with their flags.
+pub(crate) fn interrupts(
+    tree: &Tree<'_>,
+    node: &Node<'_>,
+) -> Result<Vec<Option<Interrupt>>, Error> {
     let mut found = Vec::new();
     let (name, fixed) = if node.property("interrupts-extended").is_some() {
         ("interrupts-extended", None)
@@ -53,24 +71,25 @@ pub(crate) fn intids(tree: &Tree<'_>, node: &Node<'_>) -> Result<Vec<Option<u32>
 }
 
 /// Reads one interrupt specifier: `Some(None)` where it is no GIC's.
-fn specifier(reader: &mut CellReader<'_>, cells: u32) -> Option<Option<u32>> {
-    let mut fields = [0; 2];
+fn specifier(reader: &mut CellReader<'_>, cells: u32) -> Option<Option<Interrupt>> {
+    let mut fields = [0; 3];
     for index in 0..cells.max(1) {
         let cell = reader.next(1)?;
         if let Some(field) = fields.get_mut(index as usize) {
             *field = cell;
         }
     }
-    let [kind, number] = fields;
+    let [kind, number, flags] = fields;
     let number = u32::try_from(number).ok()?;
-    Some(match kind {
+    let intid = match kind {
         0 if number < 988 => Some(number.saturating_add(32)),
         1 if number < 16 => Some(number.saturating_add(16)),
         // Extended SPIs and PPIs of GICv3.1.
         2 if number < 1024 => Some(number.saturating_add(4096)),
         3 if number < 64 => Some(number.saturating_add(1056)),
         _ => None,
-    })
+    };
+    Some(intid.map(|intid| Interrupt { intid, flags: flags as u32 }))
 }
 
 /// The interrupt controller of a node: its own or the nearest `interrupt-parent` above, else the

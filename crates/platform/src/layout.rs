@@ -15,7 +15,7 @@ pub struct Placement {
     pub image: Range<Ipa>,
     /// First instruction of the boot vCPU: the start of the image.
     pub entry: Ipa,
-    /// Which of the VM's ROMs holds the image; `None`: RAM.
+    /// Which of the VM's ROMs, and behind those banks of flash, holds the image; `None`: RAM.
     pub image_rom: Option<usize>,
     /// The ramdisk.
     pub ramdisk: Option<Range<Ipa>>,
@@ -63,7 +63,7 @@ pub(crate) fn place(parts: &Parts<'_>) -> Result<Placement, Error> {
     if rom.is_none() && parts.load.is_some() && !ram.contains(start) {
         return Err(err!(
             Vm,
-            "vm.load={start} is neither in its RAM {ram} nor in a vm.rom; move it there"
+            "vm.load={start} is neither in its RAM {ram} nor in a vm.rom or vm.flash; move it there"
         ));
     }
     let used = Range::<Ipa>::new(start, footprint).filter(|used| home.encloses(used));

@@ -19,7 +19,7 @@
 //! let board = Board::from_tree(blob)?;
 //! let memory = [0_u8; 64];
 //! let read = |range: Range<Pa>| memory.get(..range.size() as usize);
-//! let machine = Machine { board: &board, own: &[], appended: None, cpus: 2, pa_bits: 40, read: &read };
+//! let machine = Machine { board: &board, tree: blob, own: &[], appended: None, cpus: 2, pa_bits: 40, read: &read };
 //! for (index, vm) in vms(&machine)?.iter().enumerate() {
 //!     let seeds = board.seeds.for_guest(index, &vm.name, 0);
 //!     let tree = guest_tree(vm, &GuestHardware::of(&board), seeds.as_ref())?;
@@ -63,6 +63,7 @@ mod layout;
 mod map;
 mod memory;
 mod number;
+mod passed;
 mod seed;
 mod sort;
 mod survey;
@@ -88,6 +89,7 @@ pub use map::{
     MemoryMap, RAM_BASE, Region, RegionKind, TEST_DEVICE_SIZE, TREE_SPACE, UART_BASE, UART_SIZE,
     UART_SPI,
 };
+pub use passed::{MAX_PASSED, Passed, PassedInterrupt};
 pub use seed::{GuestSeeds, Seeds};
 pub use survey::{Survey, SurveyedRam};
 pub use uart::{PL011, UartDriver};

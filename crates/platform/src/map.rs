@@ -68,6 +68,10 @@ pub enum RegionKind {
     Uart,
     /// The device of tests that counts accesses.
     TestDevice,
+    /// Flash memory.
+    Flash,
+    /// A device of the machine.
+    Passed,
 }
 
 impl RegionKind {
@@ -82,6 +86,8 @@ impl RegionKind {
             Self::GicRedistributor(_) => "gicr",
             Self::Uart => "pl011",
             Self::TestDevice => "testdev",
+            Self::Flash => "flash",
+            Self::Passed => "device",
         }
     }
 
@@ -114,13 +120,14 @@ pub struct MemoryMap {
 }
 
 impl MemoryMap {
-    /// The map of a VM with this RAM, these ROMs, vCPUs and test device.
+    /// The map of a VM with this RAM, these ROMs, vCPUs, test device and what else there is.
     pub(crate) fn new(
         gic: GicVersion,
         vcpus: usize,
         ram: Range<Ipa>,
         roms: &[Range<Ipa>],
         test_device: Option<Ipa>,
+        others: impl Iterator<Item = (RegionKind, Range<Ipa>)>,
     ) -> Self {
         let mut regions = Vec::new();
         let mut add = |kind, start, size| {
@@ -144,6 +151,9 @@ impl MemoryMap {
         }
         if let Some(start) = test_device {
             add(RegionKind::TestDevice, start.raw(), TEST_DEVICE_SIZE);
+        }
+        for (kind, range) in others {
+            add(kind, range.start().raw(), range.size());
         }
         sort::by_key(&mut regions, |region| region.range.start());
         Self { regions }
@@ -173,6 +183,7 @@ impl MemoryMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::iter;
     use proptest::prelude::*;
 
     fn range(start: u64, size: u64) -> Range<Ipa> {
@@ -181,7 +192,14 @@ mod tests {
 
     fn map(gic: GicVersion, vcpus: usize) -> MemoryMap {
         let roms = [range(0x400_0000, 0x4_0000), range(0, 0x1000)];
-        MemoryMap::new(gic, vcpus, range(RAM_BASE, 64 << 20), &roms, Some(Ipa::new(0xa00_0000)))
+        MemoryMap::new(
+            gic,
+            vcpus,
+            range(RAM_BASE, 64 << 20),
+            &roms,
+            Some(Ipa::new(0xa00_0000)),
+            iter::empty(),
+        )
     }
 
     #[test]
@@ -226,7 +244,8 @@ mod tests {
     #[test]
     fn every_window_is_one_that_nothing_may_overlap() {
         for (gic, vcpus) in [(GicVersion::V2, 8), (GicVersion::V3, 8)] {
-            let map = MemoryMap::new(gic, vcpus, range(RAM_BASE, 2 << 20), &[], None);
+            let map =
+                MemoryMap::new(gic, vcpus, range(RAM_BASE, 2 << 20), &[], None, iter::empty());
             for region in map.regions().iter().filter(|region| !region.kind.is_memory()) {
                 let covers = |(_, window): (&str, Range<Ipa>)| window.encloses(&region.range);
                 assert!(device_windows().any(covers), "{region:?}");

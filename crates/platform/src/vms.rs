@@ -5,10 +5,12 @@ use crate::board::{Board, Gic, Module, ModuleKind};
 use crate::bundle;
 use crate::error::{Error, err};
 use crate::fdt;
+use crate::fdt::Tree;
 use crate::image::{self, ImageHeader};
 use crate::layout::{self, Parts, Placement};
-use crate::map::{self, GicVersion, MemoryMap, RAM_BASE};
+use crate::map::{self, GicVersion, MemoryMap, RAM_BASE, RegionKind};
 use crate::memory::MEMRESERVE;
+use crate::passed::{self, MAX_PASSED, Passed};
 use crate::words::{self, RAM_PIECE, Words};
 use alloc::format;
 use alloc::string::String;
@@ -45,6 +47,9 @@ pub struct Occupied<'a> {
 pub struct Machine<'a> {
     /// The board.
     pub board: &'a Board,
+    /// The device tree that the board was read from. Empty where there is no machine, just a bundle to check: then
+    /// `vm.dev` is not looked up, and no VM has a device.
+    pub tree: &'a [u8],
     /// Everything that Portcullis uses: image with BSS and stacks, heap, device tree.
     pub own: &'a [Occupied<'a>],
     /// The bundle that stands behind the image, where one was appended to it; part of `own`'s image.
@@ -76,6 +81,10 @@ pub struct VmConfig {
     pub preset: Vec<Range<Ipa>>,
     /// Read-only, executable memory, filled with 0xff where no image lies in it.
     pub roms: Vec<Range<Ipa>>,
+    /// Banks of flash memory, each a power of two from 256 KiB to 16 MiB at a multiple of its size.
+    pub flash: Vec<Range<Ipa>>,
+    /// Devices of the machine that it has for itself; nobody else has them.
+    pub devices: Vec<Passed>,
     /// Size of the IPA space: 32 to 48, within the CPU's.
     pub ipa_bits: u8,
     /// Pages for stage-2 tables beyond what RAM and ROM need.
@@ -106,7 +115,10 @@ impl VmConfig {
     /// Its memory map: RAM, ROMs and devices.
     #[must_use]
     pub fn memory_map(&self) -> MemoryMap {
-        MemoryMap::new(self.gic, self.vcpus, self.ram, &self.roms, self.test_device)
+        let flash = self.flash.iter().map(|bank| (RegionKind::Flash, *bank));
+        let devices = self.devices.iter().flat_map(Passed::ipas);
+        let others = flash.chain(devices.map(|pages| (RegionKind::Passed, pages)));
+        MemoryMap::new(self.gic, self.vcpus, self.ram, &self.roms, self.test_device, others)
     }
 }
 
@@ -148,6 +160,21 @@ pub fn vms(machine: &Machine<'_>) -> Result<Vec<VmConfig>, Error> {
                 other.node,
                 config.node
             ));
+        }
+        for device in &config.devices {
+            let takes = |other: &&VmConfig| {
+                other.devices.iter().any(|theirs| passed::clash(device, theirs))
+            };
+            if let Some(other) = configs.iter().find(takes) {
+                return Err(err!(
+                    Vm,
+                    "VM '{}' ({}): vm.dev={}: VM '{}' has it, or its interrupt; leave one out",
+                    config.name,
+                    config.node,
+                    device.node,
+                    other.name
+                ));
+            }
         }
         configs.push(config);
     }
@@ -284,7 +311,8 @@ fn config(machine: &Machine<'_>, index: usize, described: Described) -> Result<V
 
     let ipa_bits = words.ipa.unwrap_or(DEFAULT_IPA_BITS.min(machine.pa_bits));
     let ram_size = words.mem.unwrap_or(DEFAULT_MEM);
-    let ram = check_addresses(machine, &words, ipa_bits, ram_size).map_err(who)?;
+    let devices = devices(machine, &words.dev).map_err(who)?;
+    let ram = check_addresses(machine, &words, &devices, ipa_bits, ram_size).map_err(who)?;
     if bootargs.len() > MAX_BOOTARGS {
         return Err(who(err!(
             Vm,
@@ -292,9 +320,10 @@ fn config(machine: &Machine<'_>, index: usize, described: Described) -> Result<V
             bootargs.len()
         )));
     }
+    let homes: Vec<Range<Ipa>> = words.rom.iter().chain(&words.flash).copied().collect();
     let placement = layout::place(&Parts {
         ram,
-        roms: &words.rom,
+        roms: &homes,
         load: words.load,
         header,
         kernel_bytes: kernel.size(),
@@ -310,6 +339,8 @@ fn config(machine: &Machine<'_>, index: usize, described: Described) -> Result<V
         allow: words.allow,
         preset: words.preset,
         roms: words.rom,
+        flash: words.flash,
+        devices,
         ipa_bits,
         pool_pages: words.pool.unwrap_or(DEFAULT_POOL_PAGES),
         kernel,
@@ -325,10 +356,32 @@ fn config(machine: &Machine<'_>, index: usize, described: Described) -> Result<V
     })
 }
 
+/// The devices that a VM's words name.
+fn devices(machine: &Machine<'_>, paths: &[String]) -> Result<Vec<Passed>, Error> {
+    let mut found: Vec<Passed> = Vec::new();
+    if paths.is_empty() || machine.tree.is_empty() {
+        return Ok(found);
+    }
+    let tree = Tree::parse(machine.tree)?;
+    for path in paths {
+        let device = passed::passed(machine.board, &tree, path)?;
+        if found.iter().any(|other| passed::clash(&device, other)) {
+            return Err(err!(Vm, "vm.dev={path} is given twice, or its interrupt; leave one out"));
+        }
+        found.push(device);
+    }
+    if found.iter().flat_map(Passed::pages).count() > MAX_PASSED {
+        return Err(err!(Vm, "its vm.dev have more than {MAX_PASSED} regions; leave one out"));
+    }
+    passed::number(&mut found)?;
+    Ok(found)
+}
+
 /// Every address a VM's words give, against its IPA space, its RAM and each other; its RAM.
 fn check_addresses(
     machine: &Machine<'_>,
     words: &Words,
+    devices: &[Passed],
     ipa_bits: u8,
     ram_size: u64,
 ) -> Result<Range<Ipa>, Error> {
@@ -361,14 +414,17 @@ fn check_addresses(
     if words.testdev.is_some() && testdev.is_empty() {
         return Err(err!(Vm, "vm.testdev wraps; move it"));
     }
-    let lists = [
+    let passed: Vec<Range<Ipa>> = devices.iter().flat_map(Passed::ipas).collect();
+    let declared = [("vm.allow", &words.allow), ("vm.preset", &words.preset)];
+    // What is memory, or a device of ours, stands alone.
+    let alone = [
         ("vm.rom", &words.rom),
-        ("vm.allow", &words.allow),
-        ("vm.preset", &words.preset),
+        ("vm.flash", &words.flash),
         ("vm.testdev", &testdev),
+        ("vm.dev at", &passed),
     ];
-    for (word, ranges) in lists {
-        for range in ranges {
+    for (word, ranges) in alone.iter().chain(&declared) {
+        for range in *ranges {
             if range.end().raw() > limit {
                 return Err(err!(
                     Vm,
@@ -380,26 +436,20 @@ fn check_addresses(
             }
         }
     }
-    // What is memory, or a device of ours, stands alone.
-    for (word, ranges) in [("vm.rom", &words.rom), ("vm.testdev", &testdev)] {
-        for range in ranges {
-            let window = map::device_windows().find(|(_, window)| window.overlaps(range));
-            if let Some((device, window)) = window {
-                return Err(err!(Vm, "{word} {range} overlaps {device} at {window}; move it"));
-            }
+    let each = || alone.iter().flat_map(|(word, ranges)| ranges.iter().map(move |r| (*word, r)));
+    for (index, (word, range)) in each().enumerate() {
+        let window = map::device_windows().find(|(_, window)| window.overlaps(range));
+        if let Some((device, window)) = window {
+            return Err(err!(Vm, "{word} {range} overlaps {device} at {window}; move it"));
         }
-    }
-    for (index, rom) in words.rom.iter().enumerate() {
-        let later = words.rom.iter().skip(index.saturating_add(1)).map(|range| ("vm.rom", range));
-        let declared = words.allow.iter().map(|range| ("vm.allow", range));
-        let preset = words.preset.iter().map(|range| ("vm.preset", range));
-        let device = testdev.iter().map(|range| ("vm.testdev", range));
-        let mut others = later.chain(declared).chain(preset).chain(device);
-        if let Some((word, other)) = others.find(|(_, other)| other.overlaps(rom)) {
-            return Err(err!(
-                Vm,
-                "vm.rom {rom} overlaps {word} {other}; ROM is memory, move one of them"
-            ));
+        // ROM is memory, which is never declared.
+        let memory = word == "vm.rom";
+        let notes = declared.iter().filter(|_| memory);
+        let notes = notes.flat_map(|(word, ranges)| ranges.iter().map(move |r| (*word, r)));
+        let mut others = each().skip(index.saturating_add(1)).chain(notes);
+        if let Some((other, at)) = others.find(|(_, other)| other.overlaps(range)) {
+            let why = if memory { "ROM is memory, " } else { "" };
+            return Err(err!(Vm, "{word} {range} overlaps {other} {at}; {why}move one of them"));
         }
     }
     Ok(ram)
@@ -428,7 +478,8 @@ fn check_totals(machine: &Machine<'_>, configs: &[VmConfig]) -> Result<(), Error
         sum.saturating_add(pieces.saturating_mul(RAM_PIECE))
     });
     let wanted = configs.iter().fold(0_u64, |sum, config| {
-        let roms = config.roms.iter().fold(0_u64, |sum, rom| sum.saturating_add(rom.size()));
+        let roms = config.roms.iter().chain(&config.flash);
+        let roms = roms.fold(0_u64, |sum, rom| sum.saturating_add(rom.size()));
         sum.saturating_add(config.ram_size()).saturating_add(roms)
     });
     if wanted > free {

@@ -7,6 +7,7 @@
 use crate::bus::CellReader;
 use crate::error::{Error, err};
 use crate::number;
+use crate::passed::MAX_PASSED;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arch::{Ipa, PAGE_SIZE, Range};
@@ -15,7 +16,7 @@ use dtoolkit::FromPropertyValue;
 use mmio_guard::{Dialect, Policy};
 
 /// The words there are.
-pub const WORDS: [&str; 12] = [
+pub const WORDS: [&str; 14] = [
     "vm.name",
     "vm.mem",
     "vm.cpus",
@@ -24,6 +25,8 @@ pub const WORDS: [&str; 12] = [
     "vm.allow",
     "vm.preset",
     "vm.rom",
+    "vm.flash",
+    "vm.dev",
     "vm.load",
     "vm.ipa",
     "vm.pool",
@@ -34,6 +37,12 @@ pub const WORDS: [&str; 12] = [
 pub const MAX_VCPUS: usize = 8;
 /// Most ranges in one list.
 pub const MAX_RANGES: usize = 16;
+/// Most banks of flash.
+pub const MAX_FLASH: usize = 4;
+/// Smallest bank of flash: one block.
+const FLASH_BLOCK: u64 = 256 << 10;
+/// Largest bank of flash.
+const MAX_FLASH_BYTES: u64 = 16 << 20;
 /// Largest table pool of a VM, in pages.
 pub const MAX_POOL_PAGES: usize = 65_536;
 /// Longest name of a VM, in bytes.
@@ -52,6 +61,8 @@ pub(crate) struct Words {
     pub allow: Vec<Range<Ipa>>,
     pub preset: Vec<Range<Ipa>>,
     pub rom: Vec<Range<Ipa>>,
+    pub flash: Vec<Range<Ipa>>,
+    pub dev: Vec<String>,
     pub load: Option<Ipa>,
     pub ipa: Option<u8>,
     pub pool: Option<usize>,
@@ -236,6 +247,8 @@ impl Words {
             "vm.allow" => self.allow = pages(value)?,
             "vm.preset" => self.preset = pages(value)?,
             "vm.rom" => self.rom = pages(value)?,
+            "vm.flash" => self.flash = banks(value)?,
+            "vm.dev" => self.dev = paths(value)?,
             "vm.load" => self.load = Some(page(value)?),
             "vm.ipa" => {
                 let bits = bounded(value, 32, 48).and_then(|bits| u8::try_from(bits).ok());
@@ -298,6 +311,28 @@ fn pages(value: Value<'_>) -> Result<Vec<Range<Ipa>>, Expected> {
     Ok(ranges)
 }
 
+fn banks(value: Value<'_>) -> Result<Vec<Range<Ipa>>, Expected> {
+    let ranges = pages(value)?;
+    let bank = |range: &Range<Ipa>| {
+        range.size().is_power_of_two()
+            && (FLASH_BLOCK..=MAX_FLASH_BYTES).contains(&range.size())
+            && range.start().is_aligned(range.size())
+    };
+    if ranges.len() > MAX_FLASH || !ranges.iter().all(bank) {
+        return Err("at most 4 banks of 256K, 512K, 1M ... 16M, each at a multiple of its size");
+    }
+    Ok(ranges)
+}
+
+fn paths(value: Value<'_>) -> Result<Vec<String>, Expected> {
+    let value = value.text().unwrap_or_default();
+    let paths: Vec<String> = value.split(':').map(String::from).collect();
+    if paths.len() > MAX_PASSED || !paths.iter().all(|path| path.starts_with('/')) {
+        return Err("at most 7 paths of the machine's tree, /pl031@9010000[:/...]");
+    }
+    Ok(paths)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,7 +359,8 @@ mod tests {
         let all = "vm.name=guest-1 vm.mem=256M vm.cpus=4 vm.guard=enforce vm.dialect=series \
                    vm.allow=0x8000000+64K:0x9000000+4K vm.preset=0x9000000+4K \
                    vm.rom=0x0+64M:0x4000000+256K vm.load=0x0 vm.ipa=36 vm.pool=7 \
-                   vm.testdev=0xa000000";
+                   vm.testdev=0xa000000 vm.flash=0x8000000+1M:0xc000000+256K \
+                   vm.dev=/pl031@9010000:/soc/serial@1";
         let (words, rest) = parsed(all);
         let expected = Words {
             name: Some("guest-1".to_string()),
@@ -335,6 +371,8 @@ mod tests {
             allow: [range(0x800_0000, 0x1_0000), range(0x900_0000, 0x1000)].to_vec(),
             preset: [range(0x900_0000, 0x1000)].to_vec(),
             rom: [range(0, 64 << 20), range(0x400_0000, 256 << 10)].to_vec(),
+            flash: [range(0x800_0000, 1 << 20), range(0xc00_0000, 256 << 10)].to_vec(),
+            dev: ["/pl031@9010000".to_string(), "/soc/serial@1".to_string()].to_vec(),
             load: Some(Ipa::new(0)),
             ipa: Some(36),
             pool: Some(7),
@@ -413,6 +451,8 @@ mod tests {
                 "vm.guard" => "off",
                 "vm.dialect" => "pkvm",
                 "vm.allow" | "vm.preset" | "vm.rom" => "0+4K",
+                "vm.flash" => "0+1M",
+                "vm.dev" => "/a",
                 "vm.ipa" => "40",
                 "vm.load" | "vm.testdev" => "0",
                 _ => "1",
@@ -424,7 +464,7 @@ mod tests {
 
     #[test]
     fn bad_values_are_refused_with_what_is_possible() {
-        let table: [(&str, &[&str], &str); 12] = [
+        let table: [(&str, &[&str], &str); 14] = [
             (
                 "vm.name",
                 &["", "a b", "a/b", "[x]", "\u{e9}", "a\u{1b}", "0123456789012345678901234567890x"],
@@ -446,6 +486,16 @@ mod tests {
                 "multiples of 4K",
             ),
             ("vm.rom", &["0xffffffffffffffff+1", "0+18446744073709551616"], "IPA+SIZE"),
+            (
+                "vm.flash",
+                &["0+128K", "0+768K", "0x40000+1M", "0+32M", "0+1M:1M+1M:2M+1M:3M+1M:4M+1M"],
+                "multiple of its size",
+            ),
+            (
+                "vm.dev",
+                &["", "pl031@9010000", "/a:", "/a:b", "/:/:/:/:/:/:/:/"],
+                "paths of the machine's tree",
+            ),
             ("vm.load", &["", "0x40000001", "0x800", "here"], "multiple of 4K"),
             ("vm.ipa", &["", "31", "49", "0", "255", "256", "288", "0x"], "32 to 48"),
             ("vm.pool", &["", "65537", "-1", "all"], "0 to 65536"),

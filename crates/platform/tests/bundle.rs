@@ -75,6 +75,8 @@ fn every_property_arrives_in_the_vm() {
         ("ipa", cells(&[32])),
         ("pool", cells(&[3])),
         ("testdev", cells(&[0xb00_0000])),
+        ("flash", cells(&[0, 0x20_0000, 0, 0x8_0000])),
+        ("dev", b"/pl061@9030000:/pl031@9010000\0".to_vec()),
     ]);
     let vm = bench.vm();
     assert_eq!((vm.name.as_str(), vm.node.as_str()), ("x", "bundle:/x"));
@@ -83,6 +85,9 @@ fn every_property_arrives_in_the_vm() {
     assert_eq!(vm.allow, [ipa(0x800_0000, 0x1_0000), ipa(0x900_0000, 0x1000)]);
     assert_eq!(vm.preset, [ipa(0x900_0000, 0x1000)]);
     assert_eq!(vm.roms, [ipa(0x400_0000, 0x4_0000)]);
+    assert_eq!(vm.flash, [ipa(0x20_0000, 0x8_0000)]);
+    let devices: Vec<&str> = vm.devices.iter().map(|device| device.node.as_str()).collect();
+    assert_eq!(devices, ["/pl061@9030000", "/pl031@9010000"]);
     assert_eq!((vm.placement.entry, vm.placement.image_rom), (Ipa::new(0x400_0000), Some(0)));
     assert_eq!((vm.ipa_bits, vm.pool_pages), (32, 3));
     assert_eq!(vm.test_device, Some(Ipa::new(0xb00_0000)));

@@ -29,8 +29,15 @@ fn qemus_modules_become_a_vm() {
     let board = Board::from_tree(VIRT_G2).unwrap();
     let zeros = [0; 64];
     let read = |range: Range<arch::Pa>| zeros.get(..range.size() as usize);
-    let machine =
-        Machine { board: &board, own: &[], appended: None, cpus: 2, pa_bits: 44, read: &read };
+    let machine = Machine {
+        board: &board,
+        tree: VIRT_G2,
+        own: &[],
+        appended: None,
+        cpus: 2,
+        pa_bits: 44,
+        read: &read,
+    };
     let configs = vms(&machine).unwrap();
     let expected = VmConfig {
         name: "a".into(),
@@ -41,6 +48,8 @@ fn qemus_modules_become_a_vm() {
         allow: vec![],
         preset: vec![],
         roms: vec![],
+        flash: vec![],
+        devices: vec![],
         ipa_bits: 40,
         pool_pages: 160,
         kernel: pa(0x5000_0000, 4096),
@@ -287,8 +296,15 @@ fn the_image_header_places_the_image() {
 #[test]
 fn a_kernel_that_cannot_be_read_is_refused() {
     let board = one("").board;
-    let machine =
-        Machine { board: &board, own: &[], appended: None, cpus: 1, pa_bits: 44, read: &|_| None };
+    let machine = Machine {
+        board: &board,
+        tree: VIRT_G3,
+        own: &[],
+        appended: None,
+        cpus: 1,
+        pa_bits: 44,
+        read: &|_| None,
+    };
     let message = vms(&machine).unwrap_err().to_string();
     assert_says(&message, &["VM 'vm0'", "0x50000000+0x1000 cannot be read"]);
 }

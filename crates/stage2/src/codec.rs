@@ -103,6 +103,8 @@ pub enum Annotation {
     Empty,
     /// The memory now belongs to the owner with this id.
     Owner(u16),
+    /// A declaration with nothing to note.
+    Declared,
 }
 
 /// A descriptor, tables included.
@@ -229,6 +231,7 @@ pub(crate) const fn annotation(annotation: Annotation) -> u64 {
     match annotation {
         Annotation::Empty => EMPTY,
         Annotation::Owner(id) => OWNER | ((id as u64) << 2),
+        Annotation::Declared => guard(Note { hint: 0, mair: 0, preset: false }),
     }
 }
 

@@ -6,13 +6,13 @@ use crate::host::{TableMemory, Tlb};
 use crate::invalidate::{Batch, Stale};
 use crate::map::{MapError, entry_end};
 use crate::tables::{Slot, Stage2, Writer};
-use arch::{Ipa, Pa, Range};
+use arch::{Ipa, PAGE_SHIFT, Pa, Range};
 use lock::Order;
 
 impl<H: TableMemory + Tlb> Stage2<H> {
     /// Takes away the leaves of `range`, all of which must be mapped, and leaves `leave`. Blocks that
     /// reach beyond the range are split. On return no CPU can reach the memory through this VM's
-    /// tables, and where it was Normal memory the caches hold nothing of it.
+    /// tables, and where it was memory that the guest could write the caches hold nothing of it.
     ///
     /// # Errors
     /// Nothing has changed then; [`MapError`] says why.
@@ -41,7 +41,12 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         if tables > writer.pool.free() as u64 {
             return Err(MapError::PoolEmpty);
         }
-        self.remove(writer, start, end, leave)
+        self.remove(writer, start, end, leave)?;
+        if leave == Annotation::Declared {
+            let pages = end.wrapping_sub(start) >> PAGE_SHIFT;
+            self.set_declared(self.declared_pages().wrapping_add(pages));
+        }
+        Ok(())
     }
 
     /// The second half of [`Stage2::unmap`]: everything was checked.
@@ -69,7 +74,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
                 continue;
             }
             self.host.store(slot.table, slot.index, codec::annotation(leave));
-            batch.push(Stale { ipa: at, level: slot.level, pa, clean: attr.is_memory() });
+            batch.push(Stale { ipa: at, level: slot.level, pa, clean: attr == Attr::Ram });
             if batch.is_full() {
                 self.complete(&mut batch);
             }

@@ -29,6 +29,8 @@ pub(crate) fn data<H: Host>(abort: &DataAbort, vcpu: &mut Vcpu, vm: &Vm<H>) -> O
         Page::Retry => return Outcome::Resume,
         Page::Declared => true,
         Page::Undeclared => false,
+        // A store to flash that shows what it holds: its leaf says that it is declared, or the guard not active.
+        Page::ReadOnly if vm.flash_at(ipa).is_some() => true,
         Page::ReadOnly => return read_only(abort, vcpu),
         Page::GivenAway => return abort_data(abort, ipa, Reason::GivenAway, vcpu),
     };
@@ -42,7 +44,7 @@ pub(crate) fn data<H: Host>(abort: &DataAbort, vcpu: &mut Vcpu, vm: &Vm<H>) -> O
     if !declared && vm.guard.active() {
         return refuse(abort, ipa, vcpu, vm);
     }
-    let Some((device, offset)) = vm.bus.at(ipa) else {
+    let Some((device, offset)) = vm.device_at(ipa) else {
         return abort_data(abort, ipa, Reason::NoDevice, vcpu);
     };
     let turned = arch::is_big_endian(vcpu.regs.spsr, vm.host().sctlr_el1());

@@ -31,6 +31,8 @@ pub enum Device {
     Uart,
     /// The device for tests.
     Test,
+    /// This bank of flash.
+    Flash(u8),
 }
 
 impl Device {
@@ -40,6 +42,7 @@ impl Device {
             Self::Distributor | Self::Redistributor => "intc@8000000",
             Self::Uart => "pl011@9000000",
             Self::Test => "test-device",
+            Self::Flash(_) => "flash",
         }
     }
 }
@@ -72,7 +75,7 @@ impl Bus {
         self.test.reset();
     }
 
-    /// The device at `ipa`, and the offset in its registers. Static: no device is added later.
+    /// The device at `ipa`, and the offset in its registers, but for flash. Static: no device is added later.
     #[inline(always)]
     pub(crate) fn at(&self, ipa: Ipa) -> Option<(Device, u64)> {
         let offset = ipa.raw().wrapping_sub(GICD_IPA.raw());
@@ -119,6 +122,7 @@ pub(crate) fn read<H: Host>(
         }
         Device::Uart => vm.bus.uart.read(offset, width, vcpu, vm),
         Device::Test => vm.bus.test.read(offset, width),
+        Device::Flash(n) => vm.flash_load(n, offset, width, vcpu),
     }
 }
 
@@ -140,6 +144,7 @@ pub(crate) fn write<H: Host>(
         }
         Device::Uart => return vm.bus.uart.write(offset, width, value, vcpu, vm),
         Device::Test => return vm.bus.test.write(offset, width, value),
+        Device::Flash(n) => return vm.flash_store(n, offset, width, value, vcpu),
     }
     true
 }
@@ -221,6 +226,22 @@ pub(crate) fn send_sgi<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) {
 }
 
 impl<H: Host> Vm<H> {
+    /// The device at `ipa`, and the offset in it.
+    #[inline(always)]
+    pub(crate) fn device_at(&self, ipa: Ipa) -> Option<(Device, u64)> {
+        match self.bus.at(ipa) {
+            None if !self.flash.is_empty() => self.flash_device(ipa),
+            found => found,
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn flash_device(&self, ipa: Ipa) -> Option<(Device, u64)> {
+        let (n, bank) = self.flash_at(ipa)?;
+        Some((Device::Flash(n), ipa.raw().wrapping_sub(bank.range().start().raw())))
+    }
+
     /// Changes the interrupt controller, and sees to it that what follows reaches the vCPUs: `me`, whose
     /// CPU this is, here and now; others by a kick.
     pub fn interrupts(

@@ -31,7 +31,10 @@ impl Features {
     /// There is a test device.
     pub const TEST_DEVICE: Self = Self(1 << 9);
 
-    const NAMES: [(Self, &'static str); 10] = [
+    /// There is flash memory.
+    pub const FLASH: Self = Self(1 << 10);
+
+    const NAMES: [(Self, &'static str); 11] = [
         (Self::GUARD, "guard"),
         (Self::ENFORCED, "enforced"),
         (Self::SERIES, "series"),
@@ -42,6 +45,7 @@ impl Features {
         (Self::DIRECT, "direct"),
         (Self::TRNG, "trng"),
         (Self::TEST_DEVICE, "test-device"),
+        (Self::FLASH, "flash"),
     ];
 
     /// Whether all of `other` is in this set.

@@ -7,7 +7,7 @@ use mmio_guard::abi::{
     self, GRANULE, Hint, INVALID_PARAMETER, KVM_UID, NOT_SUPPORTED, PageState, SUCCESS, own, pkvm,
 };
 use mmio_guard::{Call, Dialect, Policy, feature_map};
-use stage2::{Attr, BUDGET, DeclareError, Entry, Note};
+use stage2::{BUDGET, DeclareError, Entry, Note};
 
 /// A vendor-specific hypervisor call.
 #[inline(always)]
@@ -153,10 +153,10 @@ fn map_page<H: Host>(ipa: Ipa, vcpu: &Vcpu, vm: &Vm<H>) -> bool {
     if ipa.page_offset() != 0 || vm.memory.is_memory(ipa) || vm.guard.allowed_until(ipa).is_none() {
         return false;
     }
-    match vm.direct_region(ipa) {
-        Some(_) => vm.declare_direct(ipa, &vcpu.order),
-        None => declare_page(ipa, vcpu, vm),
+    if vm.untrapped_end(ipa).is_some() {
+        return vm.declare_direct(ipa, note(vcpu, vm), &vcpu.order);
     }
+    declare_page(ipa, vcpu, vm)
 }
 
 /// UNMAP: x1 = IPA.
@@ -167,7 +167,7 @@ fn unmap<H: Host>(dialect: Dialect, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     match dialect {
         Dialect::Series => {
             let done = vm.guard.active()
-                && match vm.direct_region(page) {
+                && match vm.untrapped_end(page) {
                     Some(_) => vm.undeclare_direct(page, &vcpu.order) == Some(true),
                     None => undeclare_page(page, vcpu, vm) == Ok(true),
                 };
@@ -175,7 +175,7 @@ fn unmap<H: Host>(dialect: Dialect, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
         }
         Dialect::Pkvm => {
             let done = page == at
-                && match vm.direct_region(page) {
+                && match vm.untrapped_end(page) {
                     Some(_) => vm.undeclare_direct(page, &vcpu.order).is_some(),
                     None => {
                         // Beyond the IPA size nothing is declared, so there is nothing to do.
@@ -222,8 +222,8 @@ fn map_range<H: Host>(range: Range<Ipa>, vcpu: &Vcpu, vm: &Vm<H>) -> Option<u64>
     }
     if !vm.plain {
         end = end.min(piece_end(start, vm)?);
-        if let Some(region) = vm.direct_region(start) {
-            return map_direct(start, end.min(region.range().end()), vcpu, vm);
+        if let Some(region_end) = vm.untrapped_end(start) {
+            return map_direct(start, end.min(region_end), vcpu, vm);
         }
     }
     let piece = Range::<Ipa>::new(start, end.raw().wrapping_sub(start.raw()))?;
@@ -246,14 +246,14 @@ fn piece_end<H: Host>(start: Ipa, vm: &Vm<H>) -> Option<Ipa> {
         }
     }
     // The region that holds `start` ends it by itself.
-    Some(if vm.direct_region(start).is_none() { end.min(vm.next_direct(start)) } else { end })
+    Some(if vm.untrapped_end(start).is_none() { end.min(vm.next_direct(start)) } else { end })
 }
 
 /// Declares pages that are reached without a trap, until `end` or the first that fails.
 fn map_direct<H: Host>(start: Ipa, end: Ipa, vcpu: &Vcpu, vm: &Vm<H>) -> Option<u64> {
     let mut pages = 0_u64;
     while let Some(at) = page_after(start, pages, end) {
-        if !vm.declare_direct(at, &vcpu.order) {
+        if !vm.declare_direct(at, Note::default(), &vcpu.order) {
             break;
         }
         pages = pages.wrapping_add(1);
@@ -265,11 +265,13 @@ fn map_direct<H: Host>(start: Ipa, end: Ipa, vcpu: &Vcpu, vm: &Vm<H>) -> Option<
 #[inline(never)]
 fn unmap_range<H: Host>(range: Range<Ipa>, vcpu: &Vcpu, vm: &Vm<H>) -> Option<u64> {
     let start = range.start();
-    if let Some(region) = vm.direct_region(start) {
-        let end = range.end().min(region.range().end());
+    if let Some(region_end) = vm.untrapped_end(start) {
+        let end = range.end().min(region_end);
         let mut pages = 0_u64;
         while let Some(at) = page_after(start, pages, end) {
-            vm.undeclare_direct(at, &vcpu.order)?;
+            if vm.undeclare_direct(at, &vcpu.order).is_none() {
+                break;
+            }
             pages = pages.wrapping_add(1);
         }
         return Some(pages);
@@ -279,8 +281,11 @@ fn unmap_range<H: Host>(range: Range<Ipa>, vcpu: &Vcpu, vm: &Vm<H>) -> Option<u6
     vm.stage2.undeclare(&vcpu.order, piece, BUDGET).ok()
 }
 
-/// Page number `pages` from `start`, if it lies before `end`.
+/// Page number `pages` from `start`, if it lies before `end` and within what a call may do.
 fn page_after(start: Ipa, pages: u64, end: Ipa) -> Option<Ipa> {
+    if pages >= BUDGET.into() {
+        return None;
+    }
     let at = start.checked_add(pages.wrapping_mul(PAGE_SIZE))?;
     (at < end).then_some(at)
 }
@@ -357,15 +362,25 @@ fn query<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
             let hint = Hint { index: note.hint, mair: note.mair, preset: note.preset };
             (PageState::Declared, hint)
         }
-        Entry::Leaf { attr: Attr::Device, .. } => (PageState::Direct, Hint::default()),
+        // A device's page, or flash.
+        Entry::Leaf { .. } => (PageState::Direct, Hint::default()),
         _ => (PageState::Undeclared, Hint::default()),
     };
     vcpu.answer([SUCCESS, state.to_raw(), hint.to_raw(), 0])
 }
 
 impl<H: Host> Vm<H> {
+    /// End of the pages that hold `ipa` and are reached without a trap at times: a device's, a bank of flash.
+    fn untrapped_end(&self, ipa: Ipa) -> Option<Ipa> {
+        let bank = || self.flash_at(ipa).map(|(_, bank)| bank.range().end());
+        self.direct_region(ipa).map(|region| region.range().end()).or_else(bank)
+    }
+
     /// Declares a page that is reached without a trap: its leaf stands from here on.
-    fn declare_direct(&self, ipa: Ipa, order: &lock::Order) -> bool {
+    fn declare_direct(&self, ipa: Ipa, note: Note, order: &lock::Order) -> bool {
+        if let Some((_, bank)) = self.flash_at(ipa) {
+            return self.declare_flash(bank, ipa, note, order);
+        }
         let Some(region) = self.direct_region(ipa) else { return false };
         let _changes = self.direct_changes.lock(order);
         let done = self.stage2.install_device(order, ipa, region.pa(ipa)).is_ok();
@@ -378,6 +393,9 @@ impl<H: Host> Vm<H> {
     /// Undeclares such a page: its leaf goes, unless the guard is not active. Whether it was declared;
     /// `None` where that failed, and nothing changed.
     fn undeclare_direct(&self, ipa: Ipa, order: &lock::Order) -> Option<bool> {
+        if let Some((_, bank)) = self.flash_at(ipa) {
+            return self.undeclare_flash(bank, ipa, order);
+        }
         let region = self.direct_region(ipa)?;
         let _changes = self.direct_changes.lock(order);
         let declared = region.is_declared(ipa);
@@ -400,6 +418,10 @@ impl<H: Host> Vm<H> {
                     let _ = self.stage2.remove_device(order, ipa);
                 }
             }
+        }
+        for bank in self.flash {
+            // Nothing is split: all of a bank goes.
+            let _ = self.place_flash(order, bank);
         }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a VM needs of the machine.
 
-use arch::{Pa, VcpuSet};
+use arch::{Pa, VcpuSet, Width};
 use stage2::{TableMemory, Tlb};
 use vgic::Vgic;
 
@@ -49,6 +49,23 @@ pub trait Host: TableMemory + Tlb {
 
     /// CNTPCT_EL0, as the guest reads it.
     fn counter(&self) -> u64;
+
+    /// What a load of `width` finds in a VM's flash at `pa`, aligned or not. This and the next two are only called for
+    /// the banks of [`Setup`](crate::Setup).
+    fn flash_load(&self, pa: Pa, width: Width) -> u64 {
+        let _ = (pa, width);
+        0
+    }
+
+    /// Clears in the word of flash at `pa` the bits that are clear in `value`, and cleans it to the point of coherency.
+    fn flash_program(&self, pa: Pa, value: u32) {
+        let _ = (pa, value);
+    }
+
+    /// Sets all bits of `bytes` bytes of flash at `pa`, and cleans them to the point of coherency.
+    fn flash_erase(&self, pa: Pa, bytes: u64) {
+        let _ = (pa, bytes);
+    }
 
     /// SCTLR_EL1 of the calling vCPU: it decides the byte order of its data.
     fn sctlr_el1(&self) -> u64;

@@ -67,7 +67,7 @@ impl<H: Host> fmt::Display for RefusalLine<'_, H> {
         }
         write!(f, " (VA {}, PC {:#x}): {}", r.va, r.pc, r.reason.text())?;
         if let Some(ipa) = r.ipa {
-            if let Some((device, _)) = self.vm.bus.at(ipa) {
+            if let Some((device, _)) = self.vm.device_at(ipa) {
                 write!(f, ", {}", device.node())?;
             }
             if r.reason == Reason::Undeclared {

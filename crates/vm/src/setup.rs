@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How a VM is made.
 
-use crate::Direct;
+use crate::{Bank, Direct};
 use arch::{Ipa, Range};
 use core::fmt;
 use lock::atomic::AtomicU64;
@@ -44,6 +44,8 @@ pub struct Setup<'a> {
     pub preset: &'a [Range<Ipa>],
     /// Device pages reached without a trap, at most 8 regions. Under GICv2 GICV is one of them.
     pub direct: &'a [Direct],
+    /// Banks of flash, at most 4.
+    pub flash: &'static [Bank],
     /// Page of the test device.
     pub test_device: Option<Ipa>,
     /// The interrupt controller.
@@ -115,6 +117,15 @@ pub(crate) fn check(setup: &Setup<'_>, ipa_limit: u64) -> Result<(), SetupError>
             return Err(SetupError::Range("direct", region.ipa));
         }
     }
+    if setup.flash.len() > crate::flash::MAX_FLASH {
+        return Err(SetupError::TooMany("flash"));
+    }
+    for bank in setup.flash {
+        check_range("flash", &bank.range(), ipa_limit)?;
+        if !bank.is_possible() {
+            return Err(SetupError::Range("flash", bank.range()));
+        }
+    }
     // Memory, presets and direct pages: memory is never declared, and no page has two meanings.
     for (i, rom) in setup.roms.iter().enumerate() {
         if rom.overlaps(&setup.ram) {
@@ -136,6 +147,14 @@ pub(crate) fn check(setup: &Setup<'_>, ipa_limit: u64) -> Result<(), SetupError>
         }
         if setup.direct.iter().skip(i).skip(1).any(|other| other.ipa.overlaps(&direct.ipa)) {
             return Err(SetupError::Overlap("direct", "direct", direct.ipa));
+        }
+    }
+    let direct = || setup.direct.iter().map(|direct| &direct.ipa);
+    for (i, bank) in setup.flash.iter().enumerate() {
+        let later = setup.flash.iter().skip(i).skip(1).map(Bank::range);
+        let range = bank.range();
+        if memory().chain(direct()).copied().chain(later).any(|region| region.overlaps(&range)) {
+            return Err(SetupError::Overlap("flash", "memory or a device", range));
         }
     }
     if let Some(page) = setup.test_device {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the vCPUs of a VM share.
 
+use crate::Bank;
 use crate::bus::Bus;
 use crate::counters::Counters;
 use crate::guard::Guard;
@@ -40,7 +41,8 @@ pub struct Vm<H: Host> {
     id: u16,
     pub(crate) vgic: Lock<Vgic>,
     pub(crate) direct: ArrayVec<DirectPages, MAX_DIRECT>,
-    /// Serialises what changes direct pages: a page's bit, its leaf and the guard's state go together.
+    pub(crate) flash: &'static [Bank],
+    /// Serialises what changes direct pages and flash: a page's bit, its leaf and the guard's state go together.
     pub(crate) direct_changes: Lock<()>,
     pub(crate) shares: Shares,
     pub(crate) workarounds: Workarounds,
@@ -112,7 +114,10 @@ impl<H: Host> Vm<H> {
         for region in setup.direct {
             direct.try_push(DirectPages::new(region)).map_err(|_| SetupError::TooMany("direct"))?;
         }
-        let plain = setup.allow.is_empty() && setup.roms.is_empty() && setup.direct.is_empty();
+        let plain = setup.allow.is_empty()
+            && setup.roms.is_empty()
+            && setup.direct.is_empty()
+            && setup.flash.is_empty();
         let mut name = ArrayString::new();
         for c in setup.name.chars() {
             if name.try_push(c).is_err() {
@@ -125,6 +130,7 @@ impl<H: Host> Vm<H> {
             memory: MemoryMap::new(setup.ram, setup.roms)?,
             plain,
             direct,
+            flash: setup.flash,
             ids: FastIds::new(setup.policy, setup.dialect, plain),
             direct_changes: Lock::new(Rank::Lifecycle, ()),
             counters: Default::default(),
@@ -228,6 +234,7 @@ impl<H: Host> Vm<H> {
         self.direct
             .iter()
             .map(DirectPages::declared_pages)
+            .chain(self.flash.iter().map(Bank::declared_pages))
             .fold(self.stage2.declared_pages(), u64::wrapping_add)
     }
 
@@ -301,6 +308,10 @@ impl<H: Host> Vm<H> {
         for region in &self.direct {
             region.clear();
         }
+        for bank in self.flash {
+            let preset = self.guard.preset().iter().any(|range| range.encloses(&bank.range()));
+            bank.reset(order, preset);
+        }
         for range in self.guard.preset() {
             self.declare_preset(order, *range)?;
         }
@@ -314,6 +325,10 @@ impl<H: Host> Vm<H> {
                 }
             }
         }
+        for bank in self.flash {
+            self.place_flash(order, bank)
+                .map_err(|error| ResetError::Direct(bank.range().start(), error))?;
+        }
         Ok(())
     }
 
@@ -323,6 +338,17 @@ impl<H: Host> Vm<H> {
         while at < range.end() {
             if let Some(region) = self.direct_region(at) {
                 region.set_declared(at, true);
+                at = Ipa::new(at.raw().wrapping_add(PAGE_SIZE));
+                continue;
+            }
+            if let Some((_, bank)) = self.flash_at(at) {
+                if bank.is_declared() {
+                    at = bank.range().end();
+                    continue;
+                }
+                if !self.declare_flash(bank, at, Note::PRESET, order) {
+                    return Err(ResetError::Preset(range, DeclareError::PoolEmpty));
+                }
                 at = Ipa::new(at.raw().wrapping_add(PAGE_SIZE));
                 continue;
             }
@@ -344,11 +370,12 @@ impl<H: Host> Vm<H> {
         self.direct.iter().find(|region| region.range().contains(ipa))
     }
 
-    /// Where the next region of direct pages behind `ipa` begins; the top of all addresses if there is none.
+    /// Where the next region of direct pages, or bank of flash, behind `ipa` begins; the top of all addresses if there is none.
     pub(crate) fn next_direct(&self, ipa: Ipa) -> Ipa {
         self.direct
             .iter()
             .map(|region| region.range().start())
+            .chain(self.flash.iter().map(|bank| bank.range().start()))
             .filter(|start| *start > ipa)
             .min()
             .unwrap_or(Ipa::new(u64::MAX))
@@ -361,6 +388,7 @@ impl<H: Host> Vm<H> {
             None => {
                 let entry = self.stage2.lookup(ipa).map(|found| found.entry);
                 matches!(entry, Some(Entry::Guard(_)))
+                    || self.flash_at(ipa).is_some_and(|(_, bank)| bank.is_declared())
             }
         }
     }
@@ -394,4 +422,5 @@ fn features(setup: &Setup<'_>) -> Features {
         .with(Features::DIRECT, !setup.direct.is_empty())
         .with(Features::TRNG, setup.trng)
         .with(Features::TEST_DEVICE, setup.test_device.is_some())
+        .with(Features::FLASH, !setup.flash.is_empty())
 }

@@ -8,6 +8,7 @@ mod d_aarch32;
 mod d_access;
 mod d_refuse;
 mod d_state;
+mod devices;
 mod e_races;
 mod f_exhaustion;
 mod g_reset;

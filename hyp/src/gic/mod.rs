@@ -40,6 +40,12 @@ pub enum Gic {
     V3(v3::GicV3),
 }
 
+// Registers that GICv2 and GICv3 have alike (IHI 0048 4.3, IHI 0069 12.9).
+const GICD_ISENABLER: u64 = 0x100;
+const GICD_ICENABLER: u64 = 0x180;
+const GICD_ICPENDR: u64 = 0x280;
+const GICD_ICACTIVER: u64 = 0x380;
+
 static GIC: Once<Gic> = Once::new();
 
 macro_rules! both {
@@ -83,9 +89,24 @@ impl Gic {
     pub fn enable_ppi(&self, cpu: usize, intid: u32) {
         both!(self, g => g.enable_ppi(cpu, intid))
     }
-    /// Enables a shared peripheral interrupt, level-triggered, for this CPU alone.
-    pub fn enable_spi(&self, cpu: usize, intid: u32) {
-        both!(self, g => g.enable_spi(cpu, intid))
+    /// Enables a shared peripheral interrupt, of a level or a rising edge, for this CPU alone. Boot CPU.
+    pub fn enable_spi(&self, cpu: usize, intid: u32, edge: bool) {
+        both!(self, g => g.enable_spi(cpu, intid, edge))
+    }
+    /// Masks a shared peripheral interrupt and makes it neither pending nor active, or lets it arrive again.
+    pub fn mask_spi(&self, intid: u32, masked: bool) {
+        let gicd = both!(self, g => g.gicd);
+        let registers: &[u64] = if masked {
+            &[GICD_ICENABLER, GICD_ICPENDR, GICD_ICACTIVER]
+        } else {
+            &[GICD_ISENABLER]
+        };
+        for register in registers {
+            let word = gicd + register + u64::from(intid / 32) * 4;
+            // SAFETY: a register of the distributor that the tree describes, mapped as a device; a bit that is written
+            // as 1 changes one interrupt, the others stay.
+            unsafe { (word as *mut u32).write_volatile(1 << (intid & 31)) };
+        }
     }
     /// Takes the most urgent interrupt; `SPECIAL` and up is none.
     #[inline(always)]

@@ -40,7 +40,7 @@ const GICH_LR: u64 = 0x100;
 
 /// A GICv2.
 pub struct GicV2 {
-    gicd: u64,
+    pub(super) gicd: u64,
     gicc: u64,
     gich: u64,
     list_registers: usize,
@@ -108,7 +108,7 @@ impl GicV2 {
         write(self.gicd + GICD_ISENABLER, 1 << (intid & 31));
     }
 
-    pub fn enable_spi(&self, cpu: usize, intid: u32) {
+    pub fn enable_spi(&self, cpu: usize, intid: u32, edge: bool) {
         let Some(target) = self.targets.get(cpu) else { return };
         let (n, bit) = (u64::from(intid), 1 << (intid & 31));
         let group = self.gicd + GICD_IGROUPR + n / 32 * 4;
@@ -116,7 +116,8 @@ impl GicV2 {
             write(group, read(group) | bit);
         }
         let config = self.gicd + GICD_ICFGR + n / 16 * 4;
-        write(config, read(config) & !(2 << (2 * (intid & 15))));
+        let shift = 2 * (intid & 15);
+        write(config, read(config) & !(2 << shift) | u32::from(edge) << (shift + 1));
         for (bytes, value) in
             [(GICD_IPRIORITYR, 0x80), (GICD_ITARGETSR, target.load(Ordering::Acquire))]
         {

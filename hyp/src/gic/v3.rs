@@ -32,7 +32,7 @@ const TYPER_VLPIS: u64 = 1 << 1;
 
 /// A GICv3 or GICv4.
 pub struct GicV3 {
-    gicd: u64,
+    pub(super) gicd: u64,
     list_registers: usize,
     /// Redistributor of each CPU, by CPU number; 0 where not found.
     redistributors: [AtomicUsize; MAX_CPUS],
@@ -130,7 +130,7 @@ impl GicV3 {
         }
     }
 
-    pub fn enable_spi(&self, cpu: usize, intid: u32) {
+    pub fn enable_spi(&self, cpu: usize, intid: u32, edge: bool) {
         let Some(area) = cpu::CPUS.get(cpu) else { return };
         let (n, bit) = (u64::from(intid), 1_u32 << (intid & 31));
         let word = |register: u64| (self.gicd + register) as *mut u32;
@@ -140,7 +140,9 @@ impl GicV3 {
             let group = word(GICD_IGROUPR + n / 32 * 4);
             group.write_volatile(group.read_volatile() | bit);
             let config = word(GICD_ICFGR + n / 16 * 4);
-            config.write_volatile(config.read_volatile() & !(2 << (2 * (intid & 15))));
+            let shift = 2 * (intid & 15);
+            let old = config.read_volatile() & !(2 << shift);
+            config.write_volatile(old | u32::from(edge) << (shift + 1));
             ((self.gicd + GICD_IPRIORITYR + n) as *mut u8).write_volatile(0x80);
             let affinity = area.cpu.mpidr.load(Ordering::Relaxed) & 0xff_00ff_ffff;
             ((self.gicd + GICD_IROUTER + 8 * n) as *mut u64).write_volatile(affinity);

@@ -21,7 +21,7 @@ pub struct Boot {
 }
 
 /// Those that boot to a prompt.
-pub const BOOTS: [Boot; 3] = [
+pub const BOOTS: [Boot; 4] = [
     Boot {
         name: "linux",
         image: Guest::Linux,
@@ -43,6 +43,17 @@ pub const BOOTS: [Boot; 3] = [
         ramdisk: None,
         memory_mib: 128,
         words: "vm.guard=enforce vm.preset=0x9000000+4K vm.rom=0x4000000+256K",
+    },
+    // Its code is in the first bank of flash, its variables in the second; it wants a clock. It declares nothing: what
+    // it uses is declared for it.
+    Boot {
+        name: "edk2",
+        image: Guest::Edk2,
+        ramdisk: None,
+        memory_mib: 256,
+        words: "vm.flash=0x0+2M:0x4000000+1M vm.load=0x0 vm.dev=/pl031@9010000 vm.guard=enforce \
+                vm.preset=0x0+2M:0x4000000+1M:0x8000000+64K:0x8010000+64K:0x80a0000+128K:\
+                0x9000000+4K:0x9010000+4K",
     },
 ];
 

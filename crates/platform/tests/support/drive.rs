@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Runs everything that follows from an input, and checks what is promised of what is accepted.
 
-use super::{Bench, pa};
+use super::{Bench, VIRT_G3, pa};
 use arch::{Pa, Range};
 use platform::{
     Board, GuestHardware, ImageHeader, Machine, Occupied, StartMethod, TREE_SPACE, guest_tree, vms,
@@ -38,8 +38,15 @@ pub fn drive(blob: &[u8], head: &[u8; 64]) {
         assert!(board.modules.iter().all(|module| !module.range.overlaps(range)));
     }
     let read = |range: Range<Pa>| head.get(..range.size() as usize);
-    let machine =
-        Machine { board: &board, own: &own, appended: None, cpus: 4, pa_bits: 44, read: &read };
+    let machine = Machine {
+        board: &board,
+        tree: blob,
+        own: &own,
+        appended: None,
+        cpus: 4,
+        pa_bits: 44,
+        read: &read,
+    };
     let Ok(configs) = vms(&machine) else { return };
     for (index, config) in configs.iter().enumerate() {
         assert!(configs[..index].iter().all(|other| other.name != config.name));
@@ -94,6 +101,7 @@ pub fn try_bundle(blob: &[u8]) {
     let own = [Occupied { name: "the image", range: pa(0x4008_0000, 0x20_0000) }];
     let machine = Machine {
         board: &bench.board,
+        tree: VIRT_G3,
         own: &own,
         appended: None,
         cpus: 4,

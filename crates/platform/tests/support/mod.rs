@@ -186,6 +186,7 @@ pub fn image_header(text_offset: u64, image_size: u64, flags: u64) -> [u8; 64] {
 /// A machine of 4 CPUs with 1 GiB at 0x40000000 and these modules; the image at 0x40080000.
 pub struct Bench {
     pub board: Board,
+    pub tree: Vec<u8>,
     pub own: Vec<(&'static str, Range<Pa>)>,
     pub cpus: usize,
     pub pa_bits: u8,
@@ -207,7 +208,16 @@ impl Bench {
             ("Portcullis's image", pa(0x4008_0000, 0x20_0000)),
             ("the device tree", pa(0x4800_0000, 0x10_0000)),
         ];
-        Self { board, own, cpus: 4, pa_bits: 44, headers: Vec::new(), appended: None, bundle: None }
+        Self {
+            board,
+            tree: VIRT_G3.into(),
+            own,
+            cpus: 4,
+            pa_bits: 44,
+            headers: Vec::new(),
+            appended: None,
+            bundle: None,
+        }
     }
 
     pub fn module(mut self, kind: ModuleKind, start: u64, size: u64, bootargs: &str) -> Self {
@@ -260,6 +270,7 @@ impl Bench {
             self.own.iter().map(|(name, range)| Occupied { name, range: *range }).collect();
         platform::vms(&Machine {
             board: &self.board,
+            tree: &self.tree,
             own: &own,
             appended: self.appended,
             cpus: self.cpus,

@@ -225,6 +225,7 @@ impl Model {
             Entry::Leaf { .. } => Ok(Some(match leave {
                 Annotation::Empty => Entry::Empty,
                 Annotation::Owner(id) => Entry::Owner(id),
+                Annotation::Declared => Entry::Guard(Note::default()),
             })),
             _ => Err(MapError::NotMapped(Ipa::new(at))),
         })

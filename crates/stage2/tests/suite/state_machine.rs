@@ -73,7 +73,11 @@ fn op(bits: u8) -> impl Strategy<Value = Op> {
         2 => Just(Over::Declared),
         2 => Just(Over::Owner(1)),
     ];
-    let leave = prop_oneof![1 => Just(Annotation::Empty), 2 => Just(Annotation::Owner(1))];
+    let leave = prop_oneof![
+        1 => Just(Annotation::Empty),
+        2 => Just(Annotation::Owner(1)),
+        1 => Just(Annotation::Declared),
+    ];
     // Output at the same distance from every border, or one page, or 2 MiB off.
     let skew = prop_oneof![6 => Just(0u64), 1 => Just(KIB4), 1 => Just(MIB2)];
     prop_oneof![

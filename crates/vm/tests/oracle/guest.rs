@@ -101,6 +101,7 @@ impl Make {
             allow: &ranges(&config.allow),
             preset: &ranges(&config.preset),
             direct: &direct,
+            flash: &[],
             test_device: self.test_device.then_some(Ipa::new(TEST)),
             gic: vgic::Config::new(self.version, config.vcpus, 4, 32),
             id_registers: &[0x5a; ID_REGISTERS],

@@ -11,12 +11,12 @@ use lock::atomic::AtomicU64;
 use mmio_guard::{Dialect, Policy};
 use stage2::fake::Fake;
 use stage2::{Attr, Entry, Stage2, TableMemory, Tlb};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use vgic::Vgic;
 use vm::{
-    Abort, Direct, Fast, Host, ID_REGISTERS, Outcome, Setup, Vcpu, Vm, Workarounds, fast_exit,
-    finish, on_exit,
+    Abort, Bank, Direct, Fast, Flash, Host, ID_REGISTERS, Outcome, Setup, Vcpu, Vm, Workarounds,
+    fast_exit, finish, on_exit,
 };
 
 /// Where a VM's RAM begins, and how much of it there is.
@@ -45,6 +45,8 @@ pub struct Log {
     pub random: Option<[u64; 3]>,
     pub asked_bits: Vec<u32>,
     pub workarounds: Vec<u8>,
+    /// Flash, by word.
+    pub flash: BTreeMap<u64, u32>,
     pub mair: u64,
     pub sctlr: u64,
     pub counter: u64,
@@ -136,6 +138,19 @@ impl Host for Machine {
     fn counter(&self) -> u64 {
         self.log().counter
     }
+    fn flash_load(&self, pa: Pa, width: Width) -> u64 {
+        let log = self.log();
+        let byte =
+            |at: u64| log.flash.get(&(at & !3)).unwrap_or(&u32::MAX) >> (8 * (at & 3)) & 0xff;
+        (0..width.bytes()).rev().fold(0, |all, n| all << 8 | u64::from(byte(pa.raw() + n)))
+    }
+    fn flash_program(&self, pa: Pa, value: u32) {
+        assert!(pa.raw().is_multiple_of(4));
+        *self.log().flash.entry(pa.raw()).or_insert(u32::MAX) &= value;
+    }
+    fn flash_erase(&self, pa: Pa, bytes: u64) {
+        self.log().flash.retain(|at, _| at.wrapping_sub(pa.raw()) >= bytes);
+    }
     fn sctlr_el1(&self) -> u64 {
         self.log().sctlr
     }
@@ -157,6 +172,7 @@ pub struct Config {
     pub allow: Vec<Range<Ipa>>,
     pub preset: Vec<Range<Ipa>>,
     pub direct: Vec<Direct>,
+    pub flash: Vec<Flash>,
     pub test_device: bool,
     pub version: vgic::Version,
     pub trng: bool,
@@ -176,6 +192,7 @@ impl Default for Config {
             allow: vec![],
             preset: vec![],
             direct: vec![],
+            flash: vec![],
             test_device: true,
             version: vgic::Version::V3,
             trng: true,
@@ -232,6 +249,7 @@ impl Config {
             allow: &self.allow,
             preset: &self.preset,
             direct: &self.direct,
+            flash: self.flash.iter().map(|flash| Bank::new(*flash)).collect::<Vec<_>>().leak(),
             test_device: self.test_device.then_some(Ipa::new(TEST)),
             gic: vgic::Config::new(self.version, self.vcpus, 4, 32),
             id_registers: &self.ids,

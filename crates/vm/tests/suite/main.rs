@@ -15,6 +15,7 @@ mod devices;
 mod direct;
 mod endian;
 mod first_path;
+mod flash;
 mod lifecycle;
 mod lines;
 mod setup;

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Banks of flash in a VM: loads of what a bank holds do not trap while its chips show it, and all of its pages are
+//! declared or the guard is not active; all else traps.
+//!
+//! A bank has leaves for all of its pages, or for none. Where it has none, notes in stage 2 say which pages are declared;
+//! where it has leaves while none is declared, the guard is not active; else all are.
+
+use crate::device::{BLOCK, Chips, Effect, Load, part};
+use crate::{Host, Vcpu, Vm};
+use arch::{Ipa, PAGE_SHIFT, Pa, Range, Width};
+use core::fmt;
+use lock::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use lock::{Lock, Order, Rank};
+use stage2::{Annotation, Attr, Entry, MapError, Note, Over};
+
+/// Most banks of a VM.
+pub(crate) const MAX_FLASH: usize = 4;
+/// Most bytes of a bank: what one store may do to stage 2 is bounded by it.
+pub(crate) const MAX_FLASH_BYTES: u64 = 16 << 20;
+
+/// A bank of flash. What it holds outlives resets of the VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flash {
+    /// Where the guest sees it: a power of two from 256 KiB to 16 MiB at a multiple of its size.
+    pub ipa: Range<Ipa>,
+    /// Where it is, aligned alike.
+    pub pa: Pa,
+    /// Write-protected: every store is ignored.
+    pub protected: bool,
+}
+
+/// A bank and its state.
+pub struct Bank {
+    flash: Flash,
+    chips: Lock<Chips>,
+    /// How many pages are declared. This and the next one are changed under the lock of direct pages only.
+    declared: AtomicU64,
+    /// It has leaves.
+    direct: AtomicBool,
+}
+
+impl fmt::Debug for Bank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.flash.fmt(f)
+    }
+}
+
+impl Bank {
+    /// A bank as it comes out of reset.
+    pub const fn new(flash: Flash) -> Self {
+        Self {
+            flash,
+            chips: Lock::new(Rank::Device, Chips::new()),
+            declared: AtomicU64::new(0),
+            direct: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) const fn range(&self) -> Range<Ipa> {
+        self.flash.ipa
+    }
+
+    /// Whether its size and places are those that [`Flash`] asks for.
+    pub(crate) fn is_possible(&self) -> bool {
+        let size = self.range().size();
+        size.is_power_of_two()
+            && (BLOCK..=MAX_FLASH_BYTES).contains(&size)
+            && (self.range().start().raw() | self.flash.pa.raw()) & size.wrapping_sub(1) == 0
+    }
+
+    const fn pages(&self) -> u64 {
+        self.range().size() >> PAGE_SHIFT
+    }
+
+    /// Whether all of it is declared.
+    pub(crate) fn is_declared(&self) -> bool {
+        self.declared.load(Relaxed) == self.pages()
+    }
+
+    /// Declared pages that no note stands for.
+    pub(crate) fn declared_pages(&self) -> u64 {
+        if self.direct.load(Relaxed) { self.declared.load(Relaxed) } else { 0 }
+    }
+
+    /// Out of reset; `preset`: all of it is declared.
+    pub(crate) fn reset(&self, order: &Order, preset: bool) {
+        *self.chips.lock(order) = Chips::new();
+        self.declared.store(if preset { self.pages() } else { 0 }, Relaxed);
+    }
+}
+
+impl<H: Host> Vm<H> {
+    /// The bank that holds `ipa`, and its number.
+    pub(crate) fn flash_at(&self, ipa: Ipa) -> Option<(u8, &Bank)> {
+        (0..).zip(self.flash).find(|(_, bank)| bank.range().contains(ipa))
+    }
+
+    /// Takes all leaves of a bank away.
+    fn hide(&self, order: &Order, bank: &Bank) -> Result<(), MapError> {
+        let all = bank.is_declared();
+        let leave = if all { Annotation::Declared } else { Annotation::Empty };
+        self.stage2.unmap(order, bank.range(), leave)?;
+        bank.direct.store(false, Relaxed);
+        Ok(())
+    }
+
+    /// Gives a bank its leaves or takes them away, as its state wants it. The lock of direct pages is held, or nobody runs.
+    #[inline(never)]
+    pub(crate) fn place_flash(&self, order: &Order, bank: &Bank) -> Result<(), MapError> {
+        let shown = bank.chips.lock(order).is_array();
+        let open = bank.declared.load(Relaxed) == 0 && !self.guard.active();
+        let wanted = shown && (open || bank.is_declared());
+        if wanted == bank.direct.load(Relaxed) {
+            return Ok(());
+        }
+        if !wanted {
+            return self.hide(order, bank);
+        }
+        let (start, size) = (bank.range().start(), bank.range().size());
+        self.stage2.map_over(order, start, bank.flash.pa, size, Attr::Rom, Over::Declared)?;
+        bank.direct.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// Declares a page of a bank.
+    pub(crate) fn declare_flash(&self, bank: &Bank, ipa: Ipa, note: Note, order: &Order) -> bool {
+        let _changes = self.direct_changes.lock(order);
+        if bank.direct.load(Relaxed) && (bank.is_declared() || self.hide(order, bank).is_err()) {
+            return bank.is_declared();
+        }
+        let known =
+            matches!(self.stage2.lookup(ipa).map(|found| found.entry), Some(Entry::Guard(_)));
+        let done = self.stage2.declare_page(order, ipa, note).is_ok();
+        if done && !known {
+            bank.declared.store(bank.declared.load(Relaxed).wrapping_add(1), Relaxed);
+        }
+        // It has its tables, so this does not fail; if it did, all of it would trap.
+        let _ = self.place_flash(order, bank);
+        done
+    }
+
+    /// Undeclares a page of a bank: whether it was declared; `None` where that failed, and nothing changed.
+    pub(crate) fn undeclare_flash(&self, bank: &Bank, ipa: Ipa, order: &Order) -> Option<bool> {
+        let _changes = self.direct_changes.lock(order);
+        if bank.direct.load(Relaxed) && bank.is_declared() {
+            self.hide(order, bank).ok()?;
+        }
+        let was = self.stage2.undeclare_page(order, ipa).ok();
+        if was == Some(true) {
+            bank.declared.store(bank.declared.load(Relaxed).wrapping_sub(1), Relaxed);
+        }
+        let _ = self.place_flash(order, bank);
+        was
+    }
+
+    /// A load of flash that traps.
+    #[inline(never)]
+    pub(crate) fn flash_load(&self, n: u8, offset: u64, width: Width, vcpu: &Vcpu) -> Option<u64> {
+        let bank = self.flash.get(usize::from(n))?;
+        let load = bank.chips.lock(&vcpu.order).load(offset, bank.range().size());
+        Some(match load {
+            Load::Array => self.host().flash_load(bank.flash.pa.checked_add(offset)?, width),
+            Load::Word(word) => part(word, offset, width),
+        })
+    }
+
+    /// A store to flash: a command or its data. `false` where it has not the 32 bits of a bank.
+    #[inline(never)]
+    pub(crate) fn flash_store(
+        &self,
+        n: u8,
+        offset: u64,
+        width: Width,
+        value: u64,
+        vcpu: &Vcpu,
+    ) -> bool {
+        let Some(bank) = self.flash.get(usize::from(n)) else { return false };
+        if bank.flash.protected {
+            return true;
+        }
+        if offset & 3 != 0 || !matches!(width, Width::B4) {
+            return false;
+        }
+        let (order, host) = (&vcpu.order, self.host());
+        let at = |offset: u64| Pa::new(bank.flash.pa.raw().wrapping_add(offset));
+        let _changes = self.direct_changes.lock(order);
+        let mut chips = bank.chips.lock(order);
+        let value = value as u32;
+        match chips.store(offset, value) {
+            Effect::None => {}
+            Effect::Program => host.flash_program(at(offset), value),
+            Effect::Buffer(start, count) => {
+                for (word, value) in (0..).zip(chips.buffer().iter().take(count)) {
+                    let offset = start.wrapping_add(4_u64.wrapping_mul(word));
+                    host.flash_program(at(offset), *value);
+                }
+            }
+            Effect::Erase(block) => host.flash_erase(at(block), BLOCK),
+        }
+        drop(chips);
+        // The tables are there since the bank was made.
+        let _ = self.place_flash(order, bank);
+        true
+    }
+}
