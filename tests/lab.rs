@@ -39,6 +39,17 @@ macro_rules! cases {
     };
 }
 
+/// Cases that need files which may not have been made: `cases_with![function: GUESTS, slow; ..]`. Those with `true`
+/// are left out of a quick run.
+macro_rules! cases_with {
+    ($($name:ident: $needs:expr, $slow:literal;)+) => {
+        /// The cases of this file.
+        pub const CASES: &[$crate::lab::Case] = &[$(
+            $crate::lab::Case { group: $crate::lab::group(module_path!()), name: stringify!($name), check: $name, needs: $needs, slow: $slow }
+        ),+];
+    };
+}
+
 /// Last part of a module's path.
 #[must_use]
 pub const fn group(path: &'static str) -> &'static str {

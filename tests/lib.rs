@@ -23,6 +23,7 @@ pub mod lab;
 
 pub mod cases;
 pub mod code;
+pub mod console;
 pub mod guests;
 pub mod matrix;
 pub mod plan;

@@ -7,6 +7,7 @@ mod banks;
 mod bundles;
 mod chains;
 mod company;
+mod enrolled;
 mod image;
 mod inputs;
 mod levels;
@@ -36,6 +37,7 @@ pub fn all() -> Vec<Case> {
         company::CASES,
         lifecycle::CASES,
         real::CASES,
+        enrolled::CASES,
     ]
     .concat()
 }

@@ -4,19 +4,10 @@
 
 use xtask::guests::Guest;
 use xtask::guests::boot::{Boot, judge, memory_mib};
-use xtask::qemu::{Gic, Machine, Run, Session};
+use xtask::qemu::{Gic, Machine};
 
-use crate::lab::{Case, Checked, Lab, ensure, group, one};
-
-/// Cases that need files which may not have been made; those with `true` are left out of a quick run.
-macro_rules! with {
-    ($($name:ident: $needs:expr, $slow:literal;)+) => {
-        /// The cases of this file.
-        pub const CASES: &[Case] = &[$(
-            Case { group: group(module_path!()), name: stringify!($name), check: $name, needs: $needs, slow: $slow }
-        ),+];
-    };
-}
+use crate::console::Console;
+use crate::lab::{Checked, Lab, ensure, one};
 
 const LINUX: &[Guest] = &[Guest::Linux, Guest::Initramfs];
 const GUARDED: &[Guest] = &[Guest::LinuxGuarded, Guest::Initramfs];
@@ -24,7 +15,7 @@ const ALL: &[Guest] = &[Guest::Linux, Guest::LinuxGuarded, Guest::Initramfs];
 const UBOOT: &[Guest] = &[Guest::UBoot];
 const EDK2: &[Guest] = &[Guest::Edk2];
 
-with![
+cases_with![
     linux: LINUX, true;
     linux_gicv2: LINUX, true;
     linux_1_vcpu: LINUX, true;
@@ -52,72 +43,6 @@ with![
     edk2_gicv2: EDK2, true;
     edk2_unguarded: EDK2, true;
 ];
-
-/// A guest with somebody at its console.
-struct Console {
-    session: Session,
-}
-
-impl Console {
-    /// Boots the guest called `name` on `machine`, with `words` more.
-    fn boot(lab: &Lab, machine: Machine, name: &str, words: &str) -> Result<Self, String> {
-        let boot = Boot::called(name).ok_or("no such guest")?;
-        let module = boot.module(words).map_err(|error| error.to_string())?;
-        let kernel = Some(lab.images.hypervisor.clone());
-        let session = lab.boot(&Machine { kernel, modules: vec![module], ..machine })?;
-        Ok(Self { session })
-    }
-
-    fn wait_for(&mut self, text: &str) -> Result<String, String> {
-        self.session.wait_for(text).map_err(|error| error.to_string())
-    }
-
-    fn send(&mut self, text: &str) -> Checked {
-        self.session.send(text).map_err(|error| error.to_string())
-    }
-
-    /// Waits for Linux' shell, and returns the line in which /init says how far it has come.
-    fn shell(&mut self) -> Result<String, String> {
-        let up = self.wait_for("guest: Linux")?;
-        self.wait_for("guest: shell")?;
-        Ok(up)
-    }
-
-    /// Types a line at U-Boot's prompt. (What is typed while a command runs, U-Boot throws away.)
-    fn u_boot(&mut self, command: &str) -> Checked {
-        self.session.wait_for_prompt("=> ").map_err(|error| error.to_string())?;
-        self.send(&format!("{command}\n"))
-    }
-
-    /// Types a line at the UEFI shell's prompt.
-    fn uefi(&mut self, command: &str) -> Checked {
-        let prompt = "Shell> \x1b[0m\x1b[37m\x1b[40m";
-        self.session.wait_for_prompt(prompt).map_err(|error| error.to_string())?;
-        self.send(&format!("{command}\r"))
-    }
-
-    /// Runs a command in Linux' shell. Its status must be `status`; returns the line before the status, if one came.
-    fn run(&mut self, command: &str, status: u32) -> Result<Option<String>, String> {
-        let before = self.session.lines().len();
-        // What is typed is echoed, and must not look like the answer.
-        self.send(&format!("{command}; echo end\"\"=$?\n"))?;
-        let end = self.wait_for("end=")?;
-        let said = self.session.lines().get(before..).unwrap_or_default();
-        if end.ends_with(&format!("end={status}")) {
-            Ok(said.iter().rfind(|line| !line.contains("end")).cloned())
-        } else {
-            Err(format!("`{command}` ended with `{end}` and not {status}: {said:?}"))
-        }
-    }
-
-    /// Powers the VM off by `command` and reads to the end.
-    fn power_off(mut self, command: &str) -> Result<Run, String> {
-        self.send(command)?;
-        let run = self.session.finish();
-        judge(&run, 1, false).map_err(|error| error.to_string())?;
-        Ok(run)
-    }
-}
 
 fn gicv2() -> Machine {
     Machine { gic: Gic::V2, ..Machine::default() }

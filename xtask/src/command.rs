@@ -48,8 +48,9 @@ cargo xtask COMMAND
 const RUN_HELP: &str = "\
 cargo xtask run [GUEST..] [OPTIONS]        (or ./scripts/run, which sets up and builds before)
 
-  GUEST            demo, which is judged and the default, or guests to sit at: linux, linux-guarded, u-boot, edk2;
-                   each is a VM. Ctrl-A x ends QEMU; with several VMs, Ctrl-] and a number gives one the keyboard
+  GUEST            demo, which is judged and the default, or guests to sit at: linux, linux-guarded, linux-enrolled,
+                   u-boot, edk2; each is a VM. Ctrl-A x ends QEMU; with several VMs, Ctrl-] and a number gives one the
+                   keyboard
 
   --gic 2|3        interrupt controller (3)
   --cpu NAME       CPU model as QEMU calls it (cortex-a57)
@@ -65,7 +66,7 @@ cargo xtask run [GUEST..] [OPTIONS]        (or ./scripts/run, which sets up and 
 const GUESTS_HELP: &str = "\
 cargo xtask guests [OPTIONS] [NAME..]        (or ./scripts/guests, which installs what a build needs)
 
-  NAME             linux, initramfs, linux-guarded, u-boot or edk2; all without one
+  NAME             linux, initramfs, linux-guarded, linux-enrolled, u-boot or edk2; all without one
   --update         from the newest packages, even what is there
   --list           what is there, and from which package
   --tools          the Debian packages that a build needs and that are not installed

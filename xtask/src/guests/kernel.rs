@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The guarded Linux: a small kernel with CONFIG_ARM_PKVM_GUEST, which no Debian kernel has, built from Debian's
-//! own source package and the options in guests/linux-guarded.config. About eight minutes of CPU time.
+//! Two small kernels that no distribution has, from Debian's source package: the guarded Linux, which is mainline with
+//! CONFIG_ARM_PKVM_GUEST, and the enrolled one, with the series in `linux/`. The first takes about eight minutes of
+//! CPU time; the second is built in the same tree, after it, where little has to be compiled again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,9 +10,10 @@ use std::thread;
 
 use super::apt::Package;
 use crate::error::{Context, Error, Result};
+use crate::paths;
 
 /// What the build runs, and the Debian package that has it.
-const TOOLS: [(&str, &str); 8] = [
+const TOOLS: [(&str, &str); 9] = [
     ("gcc", "gcc"),
     ("make", "make"),
     ("flex", "flex"),
@@ -19,73 +21,169 @@ const TOOLS: [(&str, &str); 8] = [
     ("bc", "bc"),
     ("xz", "xz-utils"),
     ("perl", "perl"),
+    ("patch", "patch"),
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
 ];
 
-/// Options without which the kernel would not be what it is for; merging drops what it does not know.
-const NEEDED: [&str; 7] = [
-    "ARM_PKVM_GUEST",
-    "SMP",
-    "SERIAL_AMBA_PL011_CONSOLE",
-    "SERIAL_EARLYCON",
-    "BLK_DEV_INITRD",
-    "RD_GZIP",
-    "DEVMEM",
-];
+/// One of the kernels.
+#[derive(Debug, Clone, Copy)]
+pub struct Kernel {
+    /// Files of `guests/` with its options, beyond `make tinyconfig`; what comes later counts.
+    pub fragments: &'static [&'static str],
+    /// Options without which it would not be what it is for; merging drops what it does not know.
+    pub needed: &'static [&'static str],
+    /// Whether the series is applied.
+    pub series: bool,
+}
 
-/// Builds the kernel in `folder`, which is removed afterwards, and returns the Image's bytes.
-///
-/// # Errors
-///
-/// A tool is missing, or the build fails; then `folder` stays, with `build.log` in it.
-pub fn build(source: &Package, version: &str, fragment: &Path, folder: &Path) -> Result<Vec<u8>> {
-    tools()?;
-    let _ = fs::remove_dir_all(folder);
-    let output = folder.join("out");
-    fs::create_dir_all(&output).context(|| output.display().to_string())?;
-    eprintln!("guests: unpacking {}", source.version());
-    let mut unpack = Command::new("tar");
-    unpack.arg("-xJ").current_dir(folder);
-    source.pipe(&format!("./usr/src/{version}.tar.xz"), &mut unpack)?;
+/// Mainline, and its client of the guard.
+pub const GUARDED: Kernel = Kernel {
+    fragments: &["linux-guarded.config"],
+    needed: &[
+        "ARM_PKVM_GUEST",
+        "SMP",
+        "SERIAL_AMBA_PL011_CONSOLE",
+        "SERIAL_EARLYCON",
+        "BLK_DEV_INITRD",
+        "RD_GZIP",
+        "DEVMEM",
+    ],
+    series: false,
+};
 
-    let tree = folder.join(version);
-    let log = folder.join("build.log");
-    let step = |command: &mut Command| -> Result<()> {
-        let file = fs::File::options().create(true).append(true).open(&log);
-        let file = file.context(|| log.display().to_string())?;
-        let errors = file.try_clone().context(|| log.display().to_string())?;
+/// The series in `linux/`.
+pub const ENROLLED: Kernel = Kernel {
+    fragments: &["linux-guarded.config", "linux-enrolled.config"],
+    needed: &[
+        "ARM_MMIO_GUARD",
+        "ARM_MMIO_GUARD_TEST",
+        "ARM_PKVM_GUEST",
+        "DEBUG_FS",
+        "PCI",
+        "SMP",
+        "SERIAL_AMBA_PL011_CONSOLE",
+        "SERIAL_EARLYCON",
+        "BLK_DEV_INITRD",
+        "RD_GZIP",
+        "DEVMEM",
+    ],
+    series: true,
+};
+
+/// The series: a script that applies it, and what that applies.
+#[must_use]
+pub fn series() -> PathBuf {
+    paths::root().join("linux")
+}
+
+/// An unpacked source tree, and what was built of it.
+#[derive(Debug)]
+pub struct Tree {
+    folder: PathBuf,
+    source: PathBuf,
+    output: PathBuf,
+    log: PathBuf,
+    patched: bool,
+}
+
+impl Tree {
+    /// Unpacks the package `source`, called `version`, into `folder`.
+    ///
+    /// # Errors
+    ///
+    /// A tool is missing, or the package is damaged.
+    pub fn unpack(source: &Package, version: &str, folder: &Path) -> Result<Self> {
+        tools()?;
+        let _ = fs::remove_dir_all(folder);
+        let output = folder.join("out");
+        fs::create_dir_all(&output).context(|| output.display().to_string())?;
+        eprintln!("guests: unpacking {}", source.version());
+        let mut unpack = Command::new("tar");
+        unpack.arg("-xJ").current_dir(folder);
+        source.pipe(&format!("./usr/src/{version}.tar.xz"), &mut unpack)?;
+        Ok(Self {
+            folder: folder.into(),
+            source: folder.join(version),
+            output,
+            log: folder.join("build.log"),
+            patched: false,
+        })
+    }
+
+    /// Builds a kernel, and returns the Image's bytes. Those without the series come before those with it.
+    ///
+    /// # Errors
+    ///
+    /// The series does not fit, or the build fails; then the tree stays, with `build.log` in it.
+    pub fn build(&mut self, kernel: &Kernel) -> Result<Vec<u8>> {
+        if kernel.series && !self.patched {
+            self.step(Command::new(series().join("apply")).arg(&self.source), "applying linux/")?;
+            self.patched = true;
+        }
+        self.step(self.make().arg("tinyconfig"), "building Linux")?;
+        let config = self.output.join(".config");
+        let mut merge = Command::new("./scripts/kconfig/merge_config.sh");
+        merge.args(["-m".as_ref(), "-O".as_ref(), self.output.as_os_str(), config.as_os_str()]);
+        merge.args(kernel.fragments.iter().map(|name| super::sources().join(name)));
+        self.step(merge.current_dir(&self.source), "building Linux")?;
+        self.step(self.make().arg("olddefconfig"), "building Linux")?;
+        check(kernel, &fs::read_to_string(&config).context(|| config.display().to_string())?)?;
+        let jobs = thread::available_parallelism().map_or(1, usize::from);
+        eprintln!("guests: building Linux on {jobs} CPUs; the first time takes minutes");
+        self.step(self.make().args([&format!("-j{jobs}"), "Image"]), "building Linux")?;
+        let image = self.output.join("arch/arm64/boot/Image");
+        fs::read(&image).context(|| image.display().to_string())
+    }
+
+    /// Removes it all, 1.7 GB.
+    ///
+    /// # Errors
+    ///
+    /// The file system's.
+    pub fn remove(self) -> Result<()> {
+        fs::remove_dir_all(&self.folder).context(|| self.folder.display().to_string())
+    }
+
+    /// Runs `command`, which is `what`, with its output in the log.
+    fn step(&self, command: &mut Command, what: &str) -> Result<()> {
+        let file = fs::File::options().create(true).append(true).open(&self.log);
+        let file = file.context(|| self.log.display().to_string())?;
+        let errors = file.try_clone().context(|| self.log.display().to_string())?;
+        let program = command.get_program().to_string_lossy().into_owned();
         let status = command
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(errors)
             .status()
-            .context(|| "cannot run make".into())?;
+            .context(|| format!("cannot run {program}"))?;
         if status.success() {
             return Ok(());
         }
-        let said = fs::read_to_string(&log).unwrap_or_default();
+        let said = fs::read_to_string(&self.log).unwrap_or_default();
         let last: Vec<&str> = said.lines().rev().take(5).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
-        Err(Error(format!("building Linux failed; {}:\n  {}", log.display(), last.join("\n  "))))
-    };
-    step(make(&tree, &output).arg("tinyconfig"))?;
-    let config = output.join(".config");
-    step(
-        Command::new("./scripts/kconfig/merge_config.sh")
-            .args(["-m".as_ref(), "-O".as_ref(), output.as_os_str()])
-            .args([config.as_os_str(), fragment.as_os_str()])
-            .current_dir(&tree),
-    )?;
-    step(make(&tree, &output).arg("olddefconfig"))?;
-    check(&fs::read_to_string(&config).context(|| config.display().to_string())?)?;
-    let jobs = thread::available_parallelism().map_or(1, usize::from);
-    eprintln!("guests: building Linux on {jobs} CPUs; the first time takes minutes");
-    step(make(&tree, &output).args([&format!("-j{jobs}"), "Image"]))?;
-    let image = output.join("arch/arm64/boot/Image");
-    let bytes = fs::read(&image).context(|| image.display().to_string())?;
-    // 1.7 GB.
-    fs::remove_dir_all(folder).context(|| folder.display().to_string())?;
-    Ok(bytes)
+        Err(Error(format!("{what} failed; {}:\n  {}", self.log.display(), last.join("\n  "))))
+    }
+
+    /// `make`, out of tree, at the lowest priority, with nothing of this machine in its output.
+    fn make(&self) -> Command {
+        let mut command = Command::new("nice");
+        command.args(["-n", "19", "make", "-s", "-C"]).arg(&self.source);
+        command.arg(format!("O={}", self.output.display())).arg("ARCH=arm64");
+        if std::env::consts::ARCH != "aarch64" {
+            command.arg("CROSS_COMPILE=aarch64-linux-gnu-");
+        }
+        command.args([
+            "KBUILD_BUILD_TIMESTAMP=1970-01-01",
+            "KBUILD_BUILD_USER=portcullis",
+            "KBUILD_BUILD_HOST=portcullis",
+        ]);
+        // Cargo's own variables must not become the kernel's.
+        for name in ["MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS", "RUSTC", "CC", "CFLAGS"] {
+            command.env_remove(name);
+        }
+        command
+    }
 }
 
 /// Debian packages that a build needs and that are not installed.
@@ -116,33 +214,14 @@ fn on_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder: PathBuf| folder.join(program).is_file())
 }
 
-/// `make` on `tree`, out of tree, at the lowest priority, with nothing of this machine in its output.
-fn make(tree: &Path, output: &Path) -> Command {
-    let mut command = Command::new("nice");
-    command.args(["-n", "19", "make", "-s", "-C"]).arg(tree);
-    command.arg(format!("O={}", output.display())).arg("ARCH=arm64");
-    if std::env::consts::ARCH != "aarch64" {
-        command.arg("CROSS_COMPILE=aarch64-linux-gnu-");
-    }
-    command.args([
-        "KBUILD_BUILD_TIMESTAMP=1970-01-01",
-        "KBUILD_BUILD_USER=portcullis",
-        "KBUILD_BUILD_HOST=portcullis",
-    ]);
-    // Cargo's own variables must not become the kernel's.
-    for name in ["MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS", "RUSTC", "CC", "CFLAGS"] {
-        command.env_remove(name);
-    }
-    command
-}
-
 /// Whether `config` has all that is needed.
-fn check(config: &str) -> Result<()> {
-    for option in NEEDED {
+fn check(kernel: &Kernel, config: &str) -> Result<()> {
+    for option in kernel.needed {
         let line = format!("CONFIG_{option}=y");
         if !config.lines().any(|other| other == line) {
             return Err(Error(format!(
-                "{line} did not survive: guests/linux-guarded.config lacks something it depends on"
+                "{line} did not survive: guests/{} lacks something it depends on",
+                kernel.fragments.join(" and guests/")
             )));
         }
     }
@@ -155,17 +234,28 @@ mod tests {
 
     #[test]
     fn an_option_that_was_dropped_is_named() {
-        let all: String = NEEDED.iter().map(|option| format!("CONFIG_{option}=y\n")).collect();
-        check(&all).unwrap();
+        let all: String =
+            GUARDED.needed.iter().map(|option| format!("CONFIG_{option}=y\n")).collect();
+        check(&GUARDED, &all).unwrap();
         let module = all.replace("CONFIG_DEVMEM=y", "CONFIG_DEVMEM=m");
-        assert!(check(&module).unwrap_err().0.contains("CONFIG_DEVMEM=y"));
+        assert!(check(&GUARDED, &module).unwrap_err().0.contains("CONFIG_DEVMEM=y"));
         let unset = all.replace("CONFIG_ARM_PKVM_GUEST=y", "# CONFIG_ARM_PKVM_GUEST is not set");
-        assert!(check(&unset).unwrap_err().0.contains("ARM_PKVM_GUEST"));
+        assert!(check(&GUARDED, &unset).unwrap_err().0.contains("ARM_PKVM_GUEST"));
     }
 
     #[test]
-    fn the_fragment_asks_for_what_is_needed() {
-        let fragment = crate::paths::root().join("guests/linux-guarded.config");
-        check(&fs::read_to_string(fragment).unwrap()).unwrap();
+    fn the_fragments_ask_for_what_is_needed() {
+        for kernel in [GUARDED, ENROLLED] {
+            let read =
+                |name: &&str| fs::read_to_string(super::super::sources().join(name)).unwrap();
+            check(&kernel, &kernel.fragments.iter().map(read).collect::<String>()).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_no_tree_gets_no_patches() {
+        let said = Command::new(series().join("apply")).arg("/").output().unwrap();
+        assert!(!said.status.success());
+        assert!(String::from_utf8_lossy(&said.stderr).contains("/ is no Linux tree"));
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Guests that nobody here wrote, in `target/guests/`: Debian's arm64 kernel, U-Boot and EDK2 as their packages
-//! hold them, a busybox root for Linux, and a kernel with CONFIG_ARM_PKVM_GUEST built from Debian's source.
+//! hold them, a busybox root for Linux, and two kernels built from Debian's source: mainline's client of the guard, and
+//! the series in `linux/`.
 //!
 //! # Key types
 //!
@@ -9,7 +10,8 @@
 //!
 //! # Invariants
 //!
-//! - A file that is there and was made from what `guests/` holds now is not made again, and needs no network.
+//! - A file that is there and was made from what `guests/` and `linux/` hold now is not made again, and needs no
+//!   network.
 //! - A file appears in one step: nobody finds half of one.
 //! - The same packages give the same bytes.
 
@@ -25,6 +27,7 @@ use std::process::{Command, Stdio};
 
 use self::apt::Apt;
 use self::cpio::Cpio;
+use self::kernel::Tree;
 use crate::error::{Context, Error, Result};
 use crate::paths;
 
@@ -33,23 +36,32 @@ use crate::paths;
 pub enum Guest {
     /// Debian's stock kernel, the cloud flavour: its PL011 is built in, and it is the smallest.
     Linux,
-    /// A busybox root for both kernels.
+    /// A busybox root for all kernels.
     Initramfs,
     /// The small kernel that is a client of the MMIO guard.
     LinuxGuarded,
+    /// The same kernel with the series in `linux/`: it enrols, and undeclares.
+    LinuxEnrolled,
     /// Debian's U-Boot for QEMU's virt machine.
     UBoot,
     /// Debian's UEFI firmware for QEMU's virt machine.
     Edk2,
 }
 
-/// Debian's source package of the guarded kernel: the first version that has the driver.
+/// Debian's source package of the kernels that are built: the first version that has mainline's driver.
 const SOURCE: &str = "linux-source-6.12";
 
 impl Guest {
-    /// All of them, those that take longest last.
-    pub const ALL: [Self; 5] =
-        [Self::Initramfs, Self::Linux, Self::UBoot, Self::Edk2, Self::LinuxGuarded];
+    /// All of them, in the order in which they are made: those that take longest last, and the series behind the
+    /// kernel that it would change.
+    pub const ALL: [Self; 6] = [
+        Self::Initramfs,
+        Self::Linux,
+        Self::UBoot,
+        Self::Edk2,
+        Self::LinuxGuarded,
+        Self::LinuxEnrolled,
+    ];
 
     /// The word for it at a shell.
     #[must_use]
@@ -58,6 +70,7 @@ impl Guest {
             Self::Linux => "linux",
             Self::Initramfs => "initramfs",
             Self::LinuxGuarded => "linux-guarded",
+            Self::LinuxEnrolled => "linux-enrolled",
             Self::UBoot => "u-boot",
             Self::Edk2 => "edk2",
         }
@@ -76,6 +89,7 @@ impl Guest {
             Self::Linux => "linux.img",
             Self::Initramfs => "initramfs.cpio.gz",
             Self::LinuxGuarded => "linux-guarded.img",
+            Self::LinuxEnrolled => "linux-enrolled.img",
             Self::UBoot => "u-boot.bin",
             Self::Edk2 => "edk2.fd",
         })
@@ -103,30 +117,47 @@ impl Guest {
         text.lines().next().map(str::to_owned)
     }
 
-    /// What it was made from: the package in the first line, then the files of `guests/` as they were.
+    /// What it was made from: the package in the first line, then the project's own files as they were.
     fn stamp(self) -> PathBuf {
         folder().join(format!("{}.from", self.name()))
     }
 
-    /// The files of `guests/` that go into it.
-    const fn sources(self) -> &'static [&'static str] {
+    /// Which kernel it is, if it is one that is built here.
+    const fn kernel(self) -> Option<kernel::Kernel> {
         match self {
-            Self::Initramfs => &["init", "inittab", "profile"],
-            Self::LinuxGuarded => &["linux-guarded.config"],
-            Self::Linux | Self::UBoot | Self::Edk2 => &[],
+            Self::LinuxGuarded => Some(kernel::GUARDED),
+            Self::LinuxEnrolled => Some(kernel::ENROLLED),
+            Self::Linux | Self::Initramfs | Self::UBoot | Self::Edk2 => None,
         }
+    }
+
+    /// The project's own files that go into it.
+    fn own_files(self) -> Result<Vec<PathBuf>> {
+        let here = |names: &[&str]| names.iter().map(|name| sources().join(name)).collect();
+        let Some(kernel) = self.kernel() else {
+            return Ok(match self {
+                Self::Initramfs => here(&["init", "inittab", "profile"]),
+                _ => Vec::new(),
+            });
+        };
+        let mut files: Vec<PathBuf> = here(kernel.fragments);
+        if kernel.series {
+            for part in ["apply", "files", "patches"] {
+                files.extend(below(&kernel::series().join(part))?);
+            }
+        }
+        Ok(files)
     }
 
     fn source_text(self) -> Result<String> {
         let mut text = String::new();
-        for name in self.sources() {
-            let file = sources().join(name);
+        for file in self.own_files()? {
             text += &fs::read_to_string(&file).context(|| file.display().to_string())?;
         }
         Ok(text)
     }
 
-    /// Whether its file is there and `guests/` has not changed since.
+    /// Whether its file is there and what it was made from has not changed since.
     fn fresh(self) -> Result<bool> {
         let text = self.source_text()?;
         let stamp = fs::read_to_string(self.stamp()).unwrap_or_default();
@@ -134,8 +165,8 @@ impl Guest {
         Ok(self.file().is_file() && before == Some(text.as_str()))
     }
 
-    /// Its bytes, and the package they come from.
-    fn produce(self, apt: &Apt) -> Result<(Vec<u8>, String)> {
+    /// Its bytes, and the package they come from. Kernels share `tree`.
+    fn produce(self, apt: &Apt, tree: &mut Option<Tree>) -> Result<(Vec<u8>, String)> {
         let (package, bytes) = match self {
             Self::Linux => {
                 let name = apt.stands_for("linux-image-cloud-arm64", "linux-image-")?;
@@ -160,27 +191,29 @@ impl Guest {
                 let busybox = busybox.or_else(|_| package.read("./usr/bin/busybox"))?;
                 (package, gzip(&initramfs(&busybox)?)?)
             }
-            Self::LinuxGuarded => {
+            Self::LinuxGuarded | Self::LinuxEnrolled => {
                 let package = apt.package(SOURCE)?;
-                let fragment = sources().join("linux-guarded.config");
-                let bytes =
-                    kernel::build(&package, SOURCE, &fragment, &folder().join("linux-guarded"))?;
-                (package, bytes)
+                let kernel = self.kernel().ok_or("it is no kernel")?;
+                let tree = match tree {
+                    Some(tree) => tree,
+                    None => tree.insert(Tree::unpack(&package, SOURCE, &folder().join("kernels"))?),
+                };
+                (package, tree.build(&kernel)?)
             }
         };
-        if matches!(self, Self::Linux | Self::LinuxGuarded) && bytes.get(56..60) != Some(b"ARM\x64")
-        {
+        let arm64 = bytes.get(56..60) == Some(b"ARM\x64");
+        if !arm64 && (self == Self::Linux || self.kernel().is_some()) {
             return Err(Error(format!("{}: it holds no arm64 Image", package.file.display())));
         }
         Ok((bytes, package.version()))
     }
 
-    fn make(self, apt: &Apt) -> Result<()> {
+    fn make(self, apt: &Apt, tree: &mut Option<Tree>) -> Result<()> {
         if self.fresh()? {
             return Ok(());
         }
         let text = self.source_text()?;
-        let (bytes, version) = self.produce(apt)?;
+        let (bytes, version) = self.produce(apt, tree)?;
         let file = self.file();
         replace(&file, &bytes)?;
         replace(&self.stamp(), format!("{version}\n{text}").as_bytes())?;
@@ -206,11 +239,15 @@ pub fn make(wanted: &[Guest], update: bool) -> Result<()> {
             let _ = fs::remove_file(guest.stamp());
         }
     }
+    let mut tree = None;
     let mut result = Ok(());
-    for guest in wanted {
-        result = result.and(guest.make(&apt).context(|| guest.name().to_owned()));
+    for guest in Guest::ALL.into_iter().filter(|guest| wanted.contains(guest)) {
+        result = result.and(guest.make(&apt, &mut tree).context(|| guest.name().to_owned()));
     }
-    result
+    match tree {
+        Some(tree) if result.is_ok() => tree.remove(),
+        _ => result,
+    }
 }
 
 /// Debian packages that making `wanted` needs and that are not installed.
@@ -218,7 +255,7 @@ pub fn make(wanted: &[Guest], update: bool) -> Result<()> {
 pub fn missing_tools(wanted: &[Guest]) -> Vec<&'static str> {
     let built = wanted
         .iter()
-        .any(|guest| *guest == Guest::LinuxGuarded && !guest.fresh().is_ok_and(|fresh| fresh));
+        .any(|guest| guest.kernel().is_some() && !guest.fresh().is_ok_and(|fresh| fresh));
     if built { kernel::missing_tools() } else { Vec::new() }
 }
 
@@ -243,6 +280,21 @@ fn folder() -> PathBuf {
 /// What the project itself has of its guests.
 fn sources() -> PathBuf {
     paths::root().join("guests")
+}
+
+/// The files in `path` and below, or `path` itself, always in the same order.
+fn below(path: &Path) -> Result<Vec<PathBuf>> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = fs::read_dir(path).context(|| path.display().to_string())?;
+    let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    inside.sort();
+    let mut files = Vec::new();
+    for path in inside {
+        files.extend(below(&path)?);
+    }
+    Ok(files)
 }
 
 /// The root of the Linux guests: busybox and the three files that start it.
@@ -310,6 +362,21 @@ mod tests {
             assert_eq!(Guest::called(guest.name()), Some(guest));
         }
         assert_eq!(Guest::called("windows"), None);
+    }
+
+    #[test]
+    fn a_kernel_is_made_again_when_something_that_goes_into_it_changes() {
+        let files = |guest: Guest| -> Vec<String> {
+            let name = |file: &PathBuf| file.file_name().unwrap().to_string_lossy().into_owned();
+            guest.own_files().unwrap().iter().map(name).collect()
+        };
+        assert_eq!(files(Guest::LinuxGuarded), ["linux-guarded.config"]);
+        let enrolled = files(Guest::LinuxEnrolled);
+        for file in ["linux-guarded.config", "linux-enrolled.config", "apply", "mmio_guard.c"] {
+            assert!(enrolled.iter().any(|name| name == file), "{file}");
+        }
+        assert!(enrolled.iter().any(|name| name.ends_with(".patch")));
+        assert!(files(Guest::Linux).is_empty());
     }
 
     #[test]
