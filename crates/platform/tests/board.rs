@@ -363,8 +363,10 @@ fn a_16550_has_bytes_side_by_side_unless_it_says_otherwise() {
 
 #[test]
 fn every_other_uart_has_the_registers_of_its_manual() {
+    /// A bit of the status, and its value when it is so.
+    type When = (u32, bool);
     // (send, receive, status, room and when, arrived and when)
-    let all: [(&[u8], [u16; 3], (u32, bool), (u32, bool)); 8] = [
+    let all: [(&[u8], [u16; 3], When, When); 8] = [
         (b"arm,pl011\0", [0, 0, 0x18], (0x20, false), (0x10, false)),
         (b"arm,sbsa-uart\0", [0, 0, 0x18], (0x20, false), (0x10, false)),
         (b"brcm,bcm2835-aux-uart\0", [0, 0, 0x14], (0x20, true), (1, true)),
