@@ -16,7 +16,10 @@ pub fn take() -> Vec<u8> {
     std::mem::take(&mut SAID.lock().unwrap())
 }
 
-pub fn guest_bytes(bytes: &[u8]) {
+/// Shares of the ring are the real console's affair.
+pub fn divide(_vms: usize) {}
+
+pub fn guest_bytes(_index: usize, bytes: &[u8]) {
     say(bytes);
 }
 
