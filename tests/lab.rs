@@ -29,13 +29,17 @@ pub struct Case {
     pub slow: bool,
 }
 
-/// The cases of a file: `cases![function, function..]` makes its `CASES`.
+/// The cases of a file: `cases![function, function..]` makes its `CASES`; those behind `; slow:` are left out of a quick run.
 macro_rules! cases {
-    ($($name:ident),+ $(,)?) => {
+    ($($name:ident),+ $(,)? $(; slow: $($slow:ident),+ $(,)?)?) => {
         /// The cases of this file.
-        pub const CASES: &[$crate::lab::Case] = &[$(
-            $crate::lab::Case { group: $crate::lab::group(module_path!()), name: stringify!($name), check: $name, needs: &[], slow: false }
-        ),+];
+        pub const CASES: &[$crate::lab::Case] = &[
+            $(cases!(@one $name, false),)+
+            $($(cases!(@one $slow, true),)+)?
+        ];
+    };
+    (@one $name:ident, $slow:literal) => {
+        $crate::lab::Case { group: $crate::lab::group(module_path!()), name: stringify!($name), check: $name, needs: &[], slow: $slow }
     };
 }
 

@@ -10,9 +10,7 @@ use crate::lab::{Checked, Lab, ensure, one, powered_off};
 
 cases![
     two_side_by_side,
-    two_side_by_side_gicv2,
     eight,
-    eight_on_one_cpu,
     a_spinner_on_the_same_cpu,
     a_sleeper_on_the_same_cpu,
     vectors_in_the_void_on_the_same_cpu,
@@ -22,7 +20,8 @@ cases![
     a_storm_of_refusals,
     a_storm_of_calls,
     one_resets_and_the_other_does_not,
-    no_line_can_be_forged,
+    no_line_can_be_forged;
+    slow: two_side_by_side_gicv2, eight_on_one_cpu,
 ];
 
 /// Every line is EL2's, or has the name of its VM in front.
