@@ -64,9 +64,10 @@ fn start_method(node: &Node<'_>, has_psci: bool) -> Result<StartMethod, Error> {
     Ok(match node.strings("enable-method").next().unwrap_or_default() {
         "psci" if has_psci => StartMethod::Psci,
         "spin-table" => {
-            let release = node.number("cpu-release-addr")?.ok_or_else(|| {
-                err!(Board, "{}: enable-method spin-table without cpu-release-addr", node.path())
-            })?;
+            // Firmware that fills it in may not have: then it is one more CPU that cannot be started.
+            let Some(release) = node.number("cpu-release-addr")? else {
+                return Ok(StartMethod::Unknown("spin-table without cpu-release-addr".into()));
+            };
             if release % 8 != 0 {
                 return Err(err!(
                     Board,

@@ -104,7 +104,7 @@ const DRIVERS: [(&[&str], &str, UartDriver); 8] = [
     (&["fsl,imx7ulp-lpuart", "fsl,imx8qxp-lpuart"], "LPUART", LPUART),
     (&["amlogic,meson-gx-uart", "amlogic,meson-ao-uart"], "Meson", MESON),
     (&["marvell,armada-3700-uart"], "Armada 3700", ARMADA),
-    (&["ti,am654-uart"], "16550", ns16550(2, 4)),
+    (&["ti,am654-uart", "mediatek,mt6577-uart"], "16550", ns16550(2, 4)),
 ];
 /// Names of 16550s whose nodes say how their registers lie.
 const NS16550: [&str; 7] = [

@@ -358,15 +358,16 @@ fn a_16550_has_bytes_side_by_side_unless_it_says_otherwise() {
     let wide = [("reg-shift", 4), ("reg-io-width", 4)];
     assert_eq!(console(b"ns8250\0", &wide), ns16550(80, 16, 4));
     // Those that never say it.
+    let mediatek = b"mediatek,mt8183-uart\0mediatek,mt6577-uart\0";
+    assert_eq!(console(mediatek, &[]), ns16550(20, 4, 4));
     assert_eq!(console(b"ti,j721e-uart\0ti,am654-uart\0", &[]), ns16550(20, 4, 4));
 }
 
 #[test]
 fn every_other_uart_has_the_registers_of_its_manual() {
-    /// A bit of the status, and its value when it is so.
-    type When = (u32, bool);
+    type Bit = (u32, bool);
     // (send, receive, status, room and when, arrived and when)
-    let all: [(&[u8], [u16; 3], When, When); 8] = [
+    let all: [(&[u8], [u16; 3], Bit, Bit); 8] = [
         (b"arm,pl011\0", [0, 0, 0x18], (0x20, false), (0x10, false)),
         (b"arm,sbsa-uart\0", [0, 0, 0x18], (0x20, false), (0x10, false)),
         (b"brcm,bcm2835-aux-uart\0", [0, 0, 0x14], (0x20, true), (1, true)),

@@ -334,7 +334,12 @@ fn cpus_that_cannot_be_are_refused_by_name() {
 #[test]
 fn spin_tables_need_an_aligned_address() {
     let spin = with_bytes(VIRT_G2, "/cpus/cpu@1", "enable-method", b"spin-table\0".to_vec());
-    assert_says(&refusal(&spin), &["/cpus/cpu@1", "without cpu-release-addr"]);
+    // Firmware that has not filled it in has a CPU that cannot be started.
+    let start = &Board::from_tree(&spin).unwrap().cpus[1].start;
+    assert_eq!(
+        start,
+        &platform::StartMethod::Unknown("spin-table without cpu-release-addr".into())
+    );
     let blob = with_cells(&spin, "/cpus/cpu@1", "cpu-release-addr", &[0, 0x44]);
     assert_says(&refusal(&blob), &["/cpus/cpu@1", "0x44 is not 8-byte aligned"]);
     let blob = with_cells(&spin, "/cpus/cpu@1", "cpu-release-addr", &[0, 0, 0]);
