@@ -34,6 +34,8 @@ pub struct Outcome {
     pub report: Report,
     /// The run.
     pub run: Run,
+    /// Whether the machine parks where others go off.
+    pub parks: bool,
 }
 
 /// The boots of `machine`, called `name`, for `tests`.
@@ -86,7 +88,8 @@ impl Boot {
         let session = Session::start(&machine, &self.name, limits, false)
             .map_err(|error| error.to_string())?;
         let run = session.finish();
-        Ok(Outcome { report: Report::read(&run.lines), run })
+        let parks = machine.board.is_some_and(|board| board.parks);
+        Ok(Outcome { report: Report::read(&run.lines), run, parks })
     }
 }
 
@@ -133,7 +136,8 @@ impl Outcome {
         {
             return Err(format!("EL2 said `{line}`: {}", self.run.tail()));
         }
-        if self.run.ended != Ended::Exited(Some(0)) {
+        let end = if self.parks { Ended::Parked } else { Ended::Exited(Some(0)) };
+        if self.run.ended != end {
             return Err(format!("the machine was not powered off: {}", self.run.tail()));
         }
         Ok(())
@@ -184,7 +188,7 @@ mod tests {
             took: Duration::ZERO,
             log: "LOG".into(),
         };
-        Outcome { report: Report::read(&run.lines), run }
+        Outcome { report: Report::read(&run.lines), run, parks: false }
     }
 
     const GOOD: &str = "ok a\nskip b: why\nstub: 1 passed, 0 failed, 1 skipped\n\

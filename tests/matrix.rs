@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machines, and which of the guest's tests run on each.
 
+use xtask::boards::model;
 use xtask::qemu::{Gic, Machine, Start};
 use xtask::stub::Test;
 
@@ -46,6 +47,7 @@ pub fn configurations() -> Vec<Configuration> {
     let cpu = |cpu: &str| Machine { cpu: cpu.into(), ..base() };
     let cpus = |cpus, gic| Machine { cpus, gic, ..base() };
     let memory = |memory_mib| Machine { memory_mib, ..base() };
+    let board = |board, memory_mib| Machine { board: Some(board), cpus: 4, memory_mib, ..base() };
     vec![
         configuration("gicv3", base(), 44, Full, Some(Most)),
         configuration("gicv2", Machine { gic: Gic::V2, ..base() }, 44, Most, Some(Smoke)),
@@ -64,6 +66,10 @@ pub fn configurations() -> Vec<Configuration> {
         configuration("512m", memory(512), 44, Smoke, None),
         configuration("4g", memory(4096), 44, Smoke, None),
         configuration("8g", memory(8192), 44, Smoke, None),
+        configuration("raspi4b", board(&model::RASPI4B, 2048), 44, Most, None),
+        configuration("raspi4b-pl011", board(&model::RASPI4B_PL011, 2048), 44, Smoke, None),
+        configuration("imx8mp-evk", board(&model::IMX8MP_EVK, 2048), 40, Most, None),
+        configuration("zcu102", board(&model::ZCU102, 4096), 40, Smoke, None),
     ]
 }
 
@@ -80,6 +86,24 @@ impl Configuration {
             }
         };
         wanted && self.can_run(&test.options)
+    }
+
+    /// Why `test` cannot pass on this machine, for a want of QEMU's model of it.
+    #[must_use]
+    pub fn lacks(&self, test: &Test) -> Option<&'static str> {
+        /// Beginnings of the names of tests whose vCPUs wait for an interrupt.
+        const WAITING: [&str; 7] = [
+            "e10_",
+            "i02_sgi_",
+            "i03_all_pending",
+            "i04_end_of_nothing",
+            "i06_timer",
+            "i12_wait_for_interrupt",
+            "i12_wait_for_sgi",
+        ];
+        let interrupts = self.machine.board.is_none_or(|board| board.virtual_interrupts);
+        let waits = WAITING.iter().any(|begin| test.name.starts_with(begin));
+        (waits && !interrupts).then_some("QEMU's model of this board passes no virtual interrupts")
     }
 
     /// Whether a VM with these words can be on this machine; the hypervisor would refuse it.

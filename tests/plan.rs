@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use xtask::boards;
 use xtask::build::Artifacts;
 use xtask::stub::Test;
 
@@ -49,9 +50,24 @@ impl Plan {
             (true, None) => return,
         };
         let machine = configuration.name;
+        if let Some(missing) = configuration.machine.board.and_then(|it| it.available().err()) {
+            self.trials.push(Trial::ignorable_test(format!("{machine}::all"), move || {
+                Ok(Completion::ignored_with(missing.to_string()))
+            }));
+            return;
+        }
         let closing = format!("{machine}::every_boot_closes");
         let all: Vec<Test> =
             tests.iter().filter(|test| configuration.takes(test, depth)).cloned().collect();
+        let (lacking, all): (Vec<Test>, Vec<Test>) =
+            all.into_iter().partition(|test| configuration.lacks(test).is_some());
+        for test in lacking {
+            let why = configuration.lacks(&test).unwrap_or_default();
+            self.trials
+                .push(Trial::ignorable_test(format!("{machine}::{}", test.name), move || {
+                    Ok(Completion::ignored_with(why))
+                }));
+        }
         // How the boots end is asked of all of them, so all have to run.
         let wanted: Vec<Test> = if selected(arguments, &closing) {
             all.clone()
@@ -128,7 +144,10 @@ impl Plan {
                 name: format!("{}/{}", case.group, case.name),
             };
             let check = case.check;
-            let missing = case.needs.iter().find_map(|guest| guest.existing().err());
+            let missing = match case.group {
+                "boards" => boards::all_trees().err(),
+                _ => case.needs.iter().find_map(|guest| guest.existing().err()),
+            };
             if let Some(missing) = missing.filter(|_| !context.all_guests) {
                 self.trials.push(Trial::ignorable_test(name, move || {
                     Ok(Completion::ignored_with(missing.to_string()))

@@ -4,6 +4,7 @@
 //! A comment `scenario:` or `bug:` above a case says what it covers; `cargo xtask catalogue` collects them.
 
 mod banks;
+mod boards;
 mod bundles;
 mod chains;
 mod company;
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Case> {
         panics::CASES,
         lines::CASES,
         several::CASES,
+        boards::CASES,
         company::CASES,
         lifecycle::CASES,
         real::CASES,

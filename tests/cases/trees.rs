@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use xtask::elf;
-use xtask::qemu::{Blob, Machine, Monitor};
+use xtask::qemu::{Blob, Machine, Monitor, Session};
 
 use crate::lab::{Checked, Lab, ensure, one};
 
@@ -26,6 +26,7 @@ cases![
     module_over_the_image,
     modules_over_each_other,
     module_that_wraps,
+    console_without_a_driver,
 ];
 
 /// Where things are put.
@@ -57,38 +58,57 @@ fn machine(lab: &Lab, tree: &[u8], x0: u64) -> Result<Machine, String> {
     Ok(Machine { kernel: None, blobs, ..lab.machine() })
 }
 
+/// A machine that is started with this tree, its console, and a look at the texts that the image keeps in its memory.
+struct Started {
+    session: Session,
+    monitor: Monitor,
+    elf: Vec<u8>,
+}
+
+impl Started {
+    fn new(lab: &Lab, tree: &[u8], x0: u64) -> Result<Self, String> {
+        let mut machine = machine(lab, tree, x0)?;
+        // Both guests as the tree has them, so that only the tree stands in their way.
+        for address in [0x5000_0000, 0x5020_0000] {
+            let file = lab.images.guest_stub.clone();
+            machine.blobs.push(Blob { file, address, start: false });
+        }
+        let socket = Monitor::socket(&lab.name);
+        machine.extra = Monitor::arguments(&socket);
+        // What it says last must still be readable.
+        machine.extra.extend(["-action".into(), "shutdown=pause".into()]);
+        let elf = std::fs::read(&lab.images.hypervisor_elf).map_err(|error| error.to_string())?;
+        let session = lab.boot(&machine)?;
+        let monitor = Monitor::connect(&socket).map_err(|error| error.to_string())?;
+        Ok(Self { session, monitor, elf })
+    }
+
+    /// The text in a symbol, once there is one.
+    fn text(&mut self, symbol: &str) -> Result<String, String> {
+        let at =
+            elf::symbol(&self.elf, |name| name == symbol).map_err(|error| error.to_string())?;
+        let mut read = || -> Result<String, String> {
+            let words = self.monitor.words(IMAGE + at, 16).map_err(|error| error.to_string())?;
+            let bytes = words.iter().flat_map(|word| word.to_le_bytes());
+            let bytes: Vec<u8> = bytes.take_while(|byte| *byte != 0).collect();
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let until = Instant::now() + Duration::from_secs(60);
+        while read()?.is_empty() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // It is written letter by letter, and said only after that.
+        std::thread::sleep(Duration::from_millis(500));
+        read()
+    }
+}
+
 /// The image refuses this tree: in one `[hyp] error:` line with `word` in it if `said`, and always in
 /// `boot_refusal`. No guest runs.
 fn refused(lab: &Lab, tree: &[u8], x0: u64, said: bool, word: &str) -> Checked {
-    let mut machine = machine(lab, tree, x0)?;
-    // Both guests as the tree has them, so that only the tree stands in their way.
-    for address in [0x5000_0000, 0x5020_0000] {
-        let file = lab.images.guest_stub.clone();
-        machine.blobs.push(Blob { file, address, start: false });
-    }
-    let socket = Monitor::socket(&lab.name);
-    machine.extra = Monitor::arguments(&socket);
-    // What it says last must still be readable.
-    machine.extra.extend(["-action".into(), "shutdown=pause".into()]);
-    let elf = std::fs::read(&lab.images.hypervisor_elf).map_err(|error| error.to_string())?;
-    let symbol =
-        elf::symbol(&elf, |name| name == "boot_refusal").map_err(|error| error.to_string())?;
-
-    let session = lab.boot(&machine)?;
-    let mut monitor = Monitor::connect(&socket).map_err(|error| error.to_string())?;
-    let until = Instant::now() + Duration::from_secs(60);
-    let mut read = || -> Result<String, String> {
-        let words = monitor.words(IMAGE + symbol, 16).map_err(|error| error.to_string())?;
-        let bytes = words.iter().flat_map(|word| word.to_le_bytes()).take_while(|byte| *byte != 0);
-        Ok(String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).into_owned())
-    };
-    while read()?.is_empty() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    // It is written letter by letter, and said only after that.
-    std::thread::sleep(Duration::from_millis(500));
-    let kept = read()?;
-    let run = session.stop_after(Duration::from_secs(1));
+    let mut started = Started::new(lab, tree, x0)?;
+    let kept = started.text("boot_refusal")?;
+    let run = started.session.stop_after(Duration::from_secs(1));
     ensure(kept.contains(word), &format!("boot_refusal is `{kept}`, without `{word}`"), &run)?;
     if said {
         let line = one(&run, "[hyp] error:")?;
@@ -244,4 +264,23 @@ fn module_that_wraps(lab: &Lab) -> Checked {
     let size = stub_size(lab)?;
     replace(&mut tree, &reg(0x5000_0000, size), &reg(0u64.wrapping_sub(size) + 1, size))?;
     refused(lab, &tree, TREE, true, "module@0x50000000")
+}
+
+/// Guests run all the same, and memory says why nobody hears of them.
+fn console_without_a_driver(lab: &Lab) -> Checked {
+    let mut tree = tree(lab)?;
+    replace(&mut tree, b"arm,pl011\0", b"arm,pl999\0")?;
+    let mut started = Started::new(lab, &tree, TREE)?;
+    let kept = started.text("boot_console")?;
+    let until = Instant::now() + Duration::from_secs(60);
+    let mut off = false;
+    while !off && Instant::now() < until {
+        let status = started.monitor.ask("info status").map_err(|error| error.to_string())?;
+        off = status.contains("paused (shutdown)");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let run = started.session.stop_after(Duration::from_secs(1));
+    ensure(kept == "none: no driver for arm,pl999", &format!("boot_console is `{kept}`"), &run)?;
+    ensure(off, "the guests did not run to their end", &run)?;
+    ensure(run.lines.is_empty(), "something was said on a UART of another kind", &run)
 }

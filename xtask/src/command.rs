@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use xtask::assure;
 use xtask::bench;
+use xtask::boards::check::{Report, Verdict};
+use xtask::boards::{self, Part};
 use xtask::build::{self, Artifacts, Options};
 use xtask::catalogue::{self, Registry};
 use xtask::error::{Context, Error, Result};
@@ -31,6 +33,10 @@ cargo xtask COMMAND
       count executed instructions per operation, beside floors and peers; see ./scripts/bench
   guests [--update | --list | --tools] [NAME..]
       fetch or build the real guests (all, or those named) into target/guests; see docs/guests.md
+  boards [--update] [trees|qemu]
+      fetch the vendors' device trees, and a QEMU that models more boards, into target/boards; see docs/boards.md
+  board-check [FILE.dtb..]
+      what Portcullis would use or refuse of a board, from its device tree; without a file, of all that boards fetched
   symbolize [--elf FILE] [LOG]
       resolve the `image+0xOFFSET` of a backtrace, from LOG or standard input
   esr VALUE
@@ -101,6 +107,8 @@ pub fn run(arguments: &[String]) -> Result<()> {
         Some(("symbolize", rest)) => symbolize(rest),
         Some(("guests", rest)) => make_guests(rest),
         Some(("bundle", rest)) => make_bundle(rest),
+        Some(("boards", rest)) => make_boards(rest),
+        Some(("board-check", rest)) => check_boards(rest),
         Some(("esr", [value])) => {
             print!("{}", esr::explain(value)?);
             Ok(())
@@ -370,6 +378,45 @@ fn make_bundle(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
+fn make_boards(arguments: &[String]) -> Result<()> {
+    let mut wanted = Vec::new();
+    let mut update = false;
+    for argument in arguments {
+        match (argument.as_str(), Part::called(argument)) {
+            ("--update", _) => update = true,
+            (_, Some(part)) => wanted.push(part),
+            (other, None) => {
+                return Err(format!("boards: no `{other}`; there are trees and qemu").into());
+            }
+        }
+    }
+    if wanted.is_empty() {
+        wanted.extend(Part::ALL);
+    }
+    boards::make(&wanted, update)
+}
+
+/// With files each report, without one the counts over all trees that were fetched.
+fn check_boards(arguments: &[String]) -> Result<()> {
+    if let Some(option) = arguments.iter().find(|argument| argument.starts_with('-')) {
+        return Err(format!("board-check: no option `{option}`; it takes files").into());
+    }
+    let mut refused = 0;
+    for file in arguments {
+        let blob = std::fs::read(file).context(|| file.clone())?;
+        let report = Report::of(&blob);
+        refused += usize::from(!matches!(report.verdict, Verdict::Bootable { .. }));
+        println!("{file}\n{}", report.text);
+    }
+    if refused > 0 {
+        return Err(format!("{refused} of {} would be refused", arguments.len()).into());
+    }
+    if arguments.is_empty() {
+        print!("{}", boards::count_all()?.table());
+    }
+    Ok(())
+}
+
 fn symbolize(arguments: &[String]) -> Result<()> {
     let mut elf = Artifacts::expected().hypervisor_elf;
     let mut log = None;
@@ -445,6 +492,8 @@ mod tests {
             (vec!["assure", "--short"], "--short"),
             (vec!["fuzz", "windows"], "windows"),
             (vec!["esr"], "0x96000010"),
+            (vec!["boards", "toasters"], "toasters"),
+            (vec!["board-check", "--all"], "--all"),
         ] {
             let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
             assert!(run(&words).unwrap_err().0.contains(name), "{words:?}");

@@ -13,18 +13,20 @@
 //! - [`flat::flatten`]: an ELF file as the bytes a boot loader puts into memory.
 //! - [`qemu::Machine`], [`qemu::Session`]: a machine to boot, and its console.
 //! - [`stub::Test`], [`stub::Report`]: the test guest's list, and what it reports.
+//! - [`boards::check::Report`], [`boards::model::Board`]: vendors' trees, and boards that QEMU models.
 //! - [`guests::Guest`]: guests that nobody here wrote.
 //! - [`catalogue::Registry`]: which bugs and scenarios have a test.
 //! - [`symbolize::Symbolizer`]: backtraces of EL2 with functions and lines.
 //!
 //! # Invariants
 //!
-//! - Nothing here needs the network once the crates in `Cargo.lock` have been fetched, but [`guests`], once.
+//! - Nothing here needs the network once the crates in `Cargo.lock` have been fetched, but [`guests`] and [`boards`], once.
 //! - No verdict rests on QEMU's exit status: it is 0 whatever happened inside.
 #![forbid(unsafe_code)]
 
 pub mod assure;
 pub mod bench;
+pub mod boards;
 pub mod build;
 pub mod bundle;
 pub mod catalogue;

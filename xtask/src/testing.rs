@@ -179,7 +179,9 @@ fn step(name: &str, command: &mut Command, judge: Judge) -> Result<Tally> {
         println!("{}", kept.join("\n"));
     } else {
         // What did not run is worth knowing, as is what the runner says it needs.
-        for line in kept.iter().filter(|line| line.contains("... ignored")) {
+        for line in
+            kept.iter().filter(|line| line.contains("... ignored") || line.starts_with("boards: "))
+        {
             println!("  {line}");
         }
     }

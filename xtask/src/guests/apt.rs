@@ -12,6 +12,8 @@ use crate::error::{Context, Error, Result};
 #[derive(Debug, Clone)]
 pub struct Apt {
     folder: PathBuf,
+    /// apt's own options for whose packages they are.
+    options: Vec<String>,
 }
 
 /// A package file.
@@ -25,7 +27,56 @@ impl Apt {
     /// Keeps everything below `folder`.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.into() }
+        let options = ["APT::Architecture=arm64", "APT::Architectures=arm64"];
+        Self { folder: folder.into(), options: options.map(str::to_owned).into() }
+    }
+
+    /// Packages for `architecture`, or for this machine itself, from the backports suite beside the suite of its own
+    /// sources.
+    ///
+    /// # Errors
+    ///
+    /// Its sources cannot be read, or are none of Debian's.
+    pub fn backports(folder: &Path, architecture: Option<&str>) -> Result<Self> {
+        let parts = folder.join("parts");
+        fs::create_dir_all(&parts).context(|| parts.display().to_string())?;
+        let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+        let codename =
+            codename.ok_or("/etc/os-release has no VERSION_CODENAME: is this Debian?")?;
+        let mut own = vec![PathBuf::from("/etc/apt/sources.list")];
+        own.extend(
+            fs::read_dir("/etc/apt/sources.list.d")
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path()),
+        );
+        own.sort();
+        for file in own {
+            let text = fs::read_to_string(&file).unwrap_or_default();
+            let (source, name) = if file.extension().is_some_and(|it| it == "sources") {
+                (stanza_of_backports(&text, codename), "backports.sources")
+            } else {
+                (line_of_backports(&text, codename), "backports.list")
+            };
+            if let Some(source) = source {
+                let part = parts.join(name);
+                fs::write(&part, source).context(|| part.display().to_string())?;
+                let mut options = vec![
+                    "Dir::Etc::SourceList=/dev/null".to_owned(),
+                    format!("Dir::Etc::SourceParts={}", parts.display()),
+                ];
+                if let Some(name) = architecture {
+                    options.push(format!("APT::Architecture={name}"));
+                    options.push(format!("APT::Architectures={name}"));
+                }
+                return Ok(Self { folder: folder.into(), options });
+            }
+        }
+        Err(Error(format!(
+            "apt's sources on this machine have no suite {codename}: there is no backports suite beside it"
+        )))
     }
 
     fn packages(&self) -> PathBuf {
@@ -53,7 +104,7 @@ impl Apt {
         if let Some(package) = self.cached(name) {
             return Ok(package);
         }
-        eprintln!("guests: fetching {name}");
+        eprintln!("fetching {name}");
         self.lists()?;
         let folder = self.packages();
         fs::create_dir_all(&folder).context(|| folder.display().to_string())?;
@@ -103,7 +154,7 @@ impl Apt {
             let folder = self.folder.join(folder);
             fs::create_dir_all(&folder).context(|| folder.display().to_string())?;
         }
-        eprintln!("guests: reading Debian's lists of packages for arm64");
+        eprintln!("reading Debian's lists of packages");
         run(self.command("apt-get").args(["update", "--error-on=any"])).or_else(|_| {
             // Some source may have no arm64; what is missing shows when a package is asked for.
             run(self.command("apt-get").arg("update"))
@@ -128,7 +179,7 @@ impl Apt {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         let apt = self.folder.join("apt");
-        command.args(["-q", "-oAPT::Architecture=arm64", "-oAPT::Architectures=arm64"]);
+        command.arg("-q").args(self.options.iter().map(|option| format!("-o{option}")));
         command.arg(format!("-oDir::State::Lists={}", apt.join("lists").display()));
         command.arg(format!("-oDir::Cache={}", apt.join("cache").display()));
         // The user that apt would drop to may not write here.
@@ -138,7 +189,60 @@ impl Apt {
     }
 }
 
+/// Of a file of apt's in the newer format, the first stanza with the suite `codename`, for its backports.
+fn stanza_of_backports(text: &str, codename: &str) -> Option<String> {
+    let stanza = text.split("\n\n").find(|stanza| {
+        let suites = stanza.lines().find_map(|line| line.strip_prefix("Suites:"));
+        let source = stanza.lines().any(|line| line.starts_with("Types:") && line.contains("deb"));
+        source && suites.is_some_and(|all| all.split_whitespace().any(|one| one == codename))
+    })?;
+    let line = |line: &str| match line.split_once(':') {
+        Some(("Suites", _)) => format!("Suites: {codename}-backports\n"),
+        _ => format!("{line}\n"),
+    };
+    Some(stanza.lines().map(line).collect())
+}
+
+/// The same of a file in the older format, a source a line.
+fn line_of_backports(text: &str, codename: &str) -> Option<String> {
+    text.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let suite = words.iter().position(|word| *word == codename)?;
+        if words.first() != Some(&"deb") {
+            return None;
+        }
+        let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        words.get_mut(suite)?.push_str("-backports");
+        Some(words.join(" ") + "\n")
+    })
+}
+
 impl Package {
+    /// Unpacks the files that match `pattern`, as tar's wildcards have it, below `folder`, without the first `strip` folders
+    /// of their paths.
+    ///
+    /// # Errors
+    ///
+    /// The package is damaged, or has no such file.
+    pub fn unpack(&self, pattern: &str, strip: u32, folder: &Path) -> Result<()> {
+        let mut unpack = dpkg_deb(&self.file)?;
+        let archive = unpack.stdout.take().ok_or("dpkg-deb has no output")?;
+        let output = Command::new("tar")
+            .args(["-x", "--wildcards", &format!("--strip-components={strip}"), "-C"])
+            .arg(folder)
+            .arg(pattern)
+            .stdin(archive)
+            .output()
+            .context(|| "cannot run tar".into())?;
+        let unpacked = unpack.wait().context(|| "dpkg-deb".into())?;
+        if unpacked.success() && output.status.success() {
+            Ok(())
+        } else {
+            let why = String::from_utf8_lossy(&output.stderr);
+            Err(Error(format!("{} holds no {pattern}: {}", self.file.display(), why.trim())))
+        }
+    }
+
     /// Name and version, for people: `busybox-static 1:1.35.0-4`.
     #[must_use]
     pub fn version(&self) -> String {
@@ -231,6 +335,19 @@ mod tests {
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(path.join("packages")).unwrap();
         path
+    }
+
+    #[test]
+    fn backports_stand_beside_the_suite_of_the_machine() {
+        let newer = "Types: deb\nURIs: http://x/debian\nSuites: bookworm bookworm-updates\nComponents: main\nSigned-By: K\n\n\
+                     Types: deb\nURIs: http://x/security\nSuites: bookworm-security\nComponents: main\n";
+        let expected = "Types: deb\nURIs: http://x/debian\nSuites: bookworm-backports\nComponents: main\nSigned-By: K\n";
+        assert_eq!(stanza_of_backports(newer, "bookworm").as_deref(), Some(expected));
+        assert_eq!(stanza_of_backports(newer, "trixie"), None);
+        let older = "# deb http://x bookworm main\ndeb-src http://x bookworm main\ndeb [signed-by=K] http://x bookworm main contrib\n";
+        let expected = "deb [signed-by=K] http://x bookworm-backports main contrib\n";
+        assert_eq!(line_of_backports(older, "bookworm").as_deref(), Some(expected));
+        assert_eq!(line_of_backports(older, "book"), None);
     }
 
     #[test]

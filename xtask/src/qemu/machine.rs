@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::boards::model::{Board, Loaded, surroundings};
 use crate::error::{Context, Result};
 
 /// Where the first guest module stands, if RAM reaches beyond it.
@@ -66,6 +67,8 @@ pub struct Blob {
 /// A machine to boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
+    /// A board of its own kind, instead of the virt machine with what the fields below say of it.
+    pub board: Option<&'static Board>,
     /// Interrupt controller.
     pub gic: Gic,
     /// QEMU's name of the CPU model, with properties if any.
@@ -98,6 +101,7 @@ impl Default for Machine {
     /// Two Cortex-A57, GICv3, 1 GiB, EL2, nothing to run.
     fn default() -> Self {
         Self {
+            board: None,
             gic: Gic::V3,
             cpu: "cortex-a57".into(),
             cpus: 2,
@@ -123,31 +127,32 @@ impl Machine {
     /// A file that cannot be read, or boot arguments that QEMU would cut.
     pub fn arguments(&self) -> Result<Vec<OsString>> {
         let mut all: Vec<OsString> = Vec::new();
+        let surroundings = self.program().ok().and_then(|program| surroundings(&program));
+        if let Some((data, _)) = surroundings {
+            all.extend(["-L".into(), data.into()]);
+        }
         // No defaults, no network: the option ROMs of its default card are not installed. A reset of the
         // machine ends QEMU, which a reset of a VM must not do.
         for word in ["-nodefaults", "-no-user-config", "-nic", "none", "-no-reboot"] {
             all.push(word.into());
         }
         let serial = if self.attended { "mon:stdio" } else { "stdio" };
+        for _ in 0..self.board.map_or(0, |board| board.serial) {
+            all.extend(["-serial".into(), "null".into()]);
+        }
         for word in ["-display", "none", "-serial", serial, "-machine"] {
             all.push(word.into());
         }
-        let gic = match self.gic {
-            Gic::V2 => "2",
-            Gic::V3 => "3",
-        };
-        let levels = match self.start {
-            Start::El1 => "",
-            Start::El2 => ",virtualization=on",
-            Start::El2Secure => ",secure=on,virtualization=on",
-            Start::El3 => ",secure=on",
-        };
-        all.push(format!("virt,gic-version={gic}{levels}").into());
-        for (option, value) in [
-            ("-cpu", self.cpu.clone()),
-            ("-smp", self.cpus.to_string()),
-            ("-m", format!("{}M", self.memory_mib)),
-        ] {
+        match self.board {
+            Some(board) => all.push(board.machine.into()),
+            None => {
+                all.push(self.virt().into());
+                all.extend(["-cpu".into(), self.cpu.clone().into()]);
+            }
+        }
+        for (option, value) in
+            [("-smp", self.cpus.to_string()), ("-m", format!("{}M", self.memory_mib))]
+        {
             all.push(option.into());
             all.push(value.into());
         }
@@ -163,7 +168,27 @@ impl Machine {
             all.push("-append".into());
             all.push(append.into());
         }
-        for (address, module) in self.placed()? {
+        let placed = self.placed()?;
+        if let Some(board) = self.board {
+            // guest-loader knows the virt machine's tree alone.
+            let mut loaded = Vec::new();
+            let mut load = |address, file: &Path, bootargs| -> Result<()> {
+                let size = fs::metadata(file).context(|| file.display().to_string())?.len();
+                loaded.push(Loaded { address, size, bootargs });
+                all.push("-device".into());
+                let device = format!("loader,addr={address:#x},force-raw=on,file=");
+                all.push(option(&device, file, ""));
+                Ok(())
+            };
+            for (address, module) in &placed {
+                load(*address, &module.kernel, Some(module.bootargs.clone()))?;
+                if let Some(ramdisk) = &module.ramdisk {
+                    load(next_free(*address, &module.kernel)?, ramdisk, None)?;
+                }
+            }
+            all.extend(["-dtb".into(), board.tree_with(&loaded)?.into()]);
+        }
+        for (address, module) in placed.into_iter().filter(|_| self.board.is_none()) {
             all.push("-device".into());
             all.push(module.device(address));
             if let Some(ramdisk) = &module.ramdisk {
@@ -185,6 +210,30 @@ impl Machine {
         Ok(all)
     }
 
+    /// The virt machine, with its interrupt controller and exception levels.
+    fn virt(&self) -> String {
+        let gic = match self.gic {
+            Gic::V2 => "2",
+            Gic::V3 => "3",
+        };
+        let levels = match self.start {
+            Start::El1 => "",
+            Start::El2 => ",virtualization=on",
+            Start::El2Secure => ",secure=on,virtualization=on",
+            Start::El3 => ",secure=on",
+        };
+        format!("virt,gic-version={gic}{levels}")
+    }
+
+    /// The QEMU that models this machine.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn program(&self) -> Result<PathBuf> {
+        self.board.and_then(Board::program).map_or_else(super::program, Ok)
+    }
+
     /// The device tree that QEMU makes for this machine, with its modules in /chosen. `file` is where QEMU
     /// puts it.
     ///
@@ -195,7 +244,7 @@ impl Machine {
         let mut extra = vec!["-machine".into(), format!("dumpdtb={}", file.display())];
         extra.extend(self.extra.iter().cloned());
         let machine = Self { extra, ..self.clone() };
-        let output = Command::new(super::program()?)
+        let output = Command::new(machine.program()?)
             .args(machine.arguments()?)
             .stdin(Stdio::null())
             .output()
@@ -213,7 +262,11 @@ impl Machine {
     /// A file that cannot be read, or a comma in boot arguments.
     pub fn placed(&self) -> Result<Vec<(u64, &Module)>> {
         let top = RAM_BASE + (self.memory_mib << 20);
-        let mut free = if top > MODULES { MODULES } else { MODULES_SMALL };
+        let mut free = match self.board {
+            Some(board) => board.modules,
+            None if top > MODULES => MODULES,
+            None => MODULES_SMALL,
+        };
         let mut placed = Vec::new();
         for module in &self.modules {
             if module.bootargs.contains(',') {

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Machine, find, program};
+use super::{Machine, find};
+use crate::boards::model::surroundings;
 use crate::error::{Context, Error, Result};
 use crate::paths;
 
@@ -37,6 +38,8 @@ impl Default for Limits {
 pub enum Ended {
     /// QEMU ended by itself, with this status (none: by a signal).
     Exited(Option<i32>),
+    /// The machine has no power-off: the hypervisor said that all was over, and was stopped.
+    Parked,
     /// It was stopped on purpose.
     Stopped,
     /// Nothing was said for [`Limits::silence`].
@@ -44,6 +47,9 @@ pub enum Ended {
     /// [`Limits::total`] was over.
     TimedOut,
 }
+
+/// How the hypervisor's last line begins on a machine that nothing turns off.
+const PARKED: &str = "[hyp] parked: ";
 
 /// What is left of a QEMU that ended.
 #[derive(Debug, Clone)]
@@ -81,6 +87,8 @@ pub struct Session {
     started: Instant,
     limits: Limits,
     ended: Option<Ended>,
+    /// Whether it ends by a line instead of a power-off.
+    parks: bool,
     log: PathBuf,
 }
 
@@ -108,7 +116,7 @@ impl Session {
     ///
     /// QEMU is missing or cannot be started, or the machine's files are missing.
     pub fn start(machine: &Machine, name: &str, limits: Limits, echo: bool) -> Result<Self> {
-        let qemu = program()?;
+        let qemu = machine.program()?;
         let mut arguments = machine.arguments()?;
         arguments.extend(in_asm(name));
         let log = paths::target().join("qemu-logs").join(format!("{name}.log"));
@@ -120,10 +128,15 @@ impl Session {
             .context(|| log.display().to_string())?;
 
         // On a terminal QEMU must get the chance to leave it as it was.
-        let mut command = dying_with_us(qemu, if echo { "TERM" } else { "KILL" });
+        let mut command = dying_with_us(qemu.clone(), if echo { "TERM" } else { "KILL" });
         let stdin = if echo { Stdio::inherit() } else { Stdio::piped() };
+        if let Some((_, modules)) = surroundings(&qemu) {
+            command.env("QEMU_MODULE_DIR", modules);
+        }
         let mut child = command
             .args(&arguments)
+            // Some boards have a sound card.
+            .env("QEMU_AUDIO_DRV", "none")
             .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -150,6 +163,7 @@ impl Session {
             started,
             limits,
             ended: None,
+            parks: machine.board.is_some_and(|board| board.parks),
             log,
         })
     }
@@ -174,7 +188,12 @@ impl Session {
         match self.events.recv_timeout(left.min(self.limits.silence)) {
             Ok(Event::Line(line)) => {
                 self.begun.clear();
+                let parked = self.parks && line.starts_with(PARKED);
                 self.lines.push(line);
+                if parked {
+                    self.kill();
+                    self.ended = Some(Ended::Parked);
+                }
                 return true;
             }
             Ok(Event::Begun(text)) => {
@@ -323,6 +342,7 @@ fn tail(lines: &[String], ended: Option<Ended>, log: &std::path::Path) -> String
         None => "QEMU still runs".to_owned(),
         Some(Ended::Exited(Some(status))) => format!("QEMU ended with status {status}"),
         Some(Ended::Exited(None)) => "QEMU was killed".to_owned(),
+        Some(Ended::Parked) => "the machine was parked".to_owned(),
         Some(Ended::Stopped) => "QEMU was stopped".to_owned(),
         Some(Ended::Silent) => "nothing was said for too long".to_owned(),
         Some(Ended::TimedOut) => "the time was over".to_owned(),
@@ -431,6 +451,7 @@ mod tests {
             started: Instant::now(),
             limits,
             ended: None,
+            parks: false,
             log: "LOG".into(),
         }
     }
