@@ -92,7 +92,7 @@ impl Configuration {
     #[must_use]
     pub fn lacks(&self, test: &Test) -> Option<&'static str> {
         /// Beginnings of the names of tests whose vCPUs wait for an interrupt.
-        const WAITING: [&str; 7] = [
+        const WAITING: [&str; 8] = [
             "e10_",
             "i02_sgi_",
             "i03_all_pending",
@@ -100,6 +100,7 @@ impl Configuration {
             "i06_timer",
             "i12_wait_for_interrupt",
             "i12_wait_for_sgi",
+            "psci_cpu_suspend",
         ];
         let interrupts = self.machine.board.is_none_or(|board| board.virtual_interrupts);
         let waits = WAITING.iter().any(|begin| test.name.starts_with(begin));
