@@ -76,7 +76,11 @@ primary_entry:
     adrp    x1, bss_end
 1:  cmp     x0, x1
     b.hs    2f
-    stp     xzr, xzr, [x0], #16
+    stp     xzr, xzr, [x0]
+    stp     xzr, xzr, [x0, #16]
+    stp     xzr, xzr, [x0, #32]
+    stp     xzr, xzr, [x0, #48]
+    add     x0, x0, #64                 // its end is page aligned
     b       1b
 2:  // Apply the R_AARCH64_RELATIVE relocations (offset, info, addend); the image is linked at 0.
     adrp    x0, rela_start

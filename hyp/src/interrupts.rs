@@ -27,47 +27,57 @@ pub fn init_cpu(cpu: usize) {
 /// Handles all that is pending on this CPU. `loaded` is the vCPU whose registers are in the CPU, if any.
 #[unsafe(link_section = ".text.hot")]
 pub fn handle(gic: &Gic, mut loaded: Option<&mut VcpuContext>) {
-    loop {
-        let iar = gic.acknowledge();
-        // GICv2 keeps the sender of an SGI in bits 12:10.
-        let intid = iar & 0x3ff;
-        if intid >= SPECIAL {
-            return;
-        }
-        gic.drop_priority(iar);
-        if intid == time::virtual_timer() {
-            if let Some(ctx) = loaded.as_deref_mut() {
-                // Stays active until the guest deactivates it.
-                ctx.forward(time::GUEST_VIRTUAL, intid);
-            } else {
-                gic.deactivate(iar);
-            }
-            continue;
-        }
-        if intid == MAINTENANCE.load(Ordering::Relaxed) {
-            // Level: goes away when the list registers are planned again, which must come first.
-            if let Some(ctx) = loaded.as_deref_mut() {
-                ctx.plan();
-            }
-        } else if intid == time::hypervisor_timer() {
-            time::disarm();
-            console::pump();
-            if input::next_look().is_some() {
-                input::collect(loaded.as_deref());
-            }
-            cpu::current().queue.stir();
-        } else if intid == input::intid() {
-            input::collect(loaded.as_deref());
-        } else if intid == SGI_PANIC {
-            crate::panic::park();
-        } else if intid == SGI_KICK {
-            cpu::current().queue.stir();
-        } else if passed::forward(intid, loaded.as_deref()) {
-            // Stays active until the guest deactivates it.
-            continue;
-        } else {
-            log::warn!("interrupt {intid} belongs to nobody");
-        }
-        gic.deactivate(iar);
+    while handle_one(gic, gic.acknowledge(), loaded.as_deref_mut()) {}
+}
+
+/// INTID of what [`Gic::acknowledge`] returned: GICv2 keeps the sender of an SGI in bits 12:10.
+#[inline(always)]
+pub const fn intid(iar: u32) -> u32 {
+    iar & 0x3ff
+}
+
+/// Handles what has been acknowledged; `false` where that is nothing.
+#[unsafe(link_section = ".text.hot")]
+#[inline(never)]
+pub fn handle_one(gic: &Gic, iar: u32, mut loaded: Option<&mut VcpuContext>) -> bool {
+    let intid = intid(iar);
+    if intid >= SPECIAL {
+        return false;
     }
+    gic.drop_priority(iar);
+    if intid == time::virtual_timer() {
+        if let Some(ctx) = loaded.as_deref_mut() {
+            // Stays active until the guest deactivates it.
+            ctx.forward(time::GUEST_VIRTUAL, intid);
+        } else {
+            gic.deactivate(iar);
+        }
+        return true;
+    }
+    if intid == MAINTENANCE.load(Ordering::Relaxed) {
+        // Level: goes away when the list registers are planned again, which must come first.
+        if let Some(ctx) = loaded.as_deref_mut() {
+            ctx.plan();
+        }
+    } else if intid == time::hypervisor_timer() {
+        time::disarm();
+        console::pump();
+        if input::next_look().is_some() {
+            input::collect(loaded.as_deref());
+        }
+        cpu::current().queue.stir();
+    } else if intid == input::intid() {
+        input::collect(loaded.as_deref());
+    } else if intid == SGI_PANIC {
+        crate::panic::park();
+    } else if intid == SGI_KICK {
+        cpu::current().queue.stir();
+    } else if passed::forward(intid, loaded.as_deref()) {
+        // Stays active until the guest deactivates it.
+        return true;
+    } else {
+        log::warn!("interrupt {intid} belongs to nobody");
+    }
+    gic.deactivate(iar);
+    true
 }

@@ -52,13 +52,10 @@ impl Queue {
     }
 
     /// All vCPUs, beginning behind the one that ran last.
-    pub fn in_turn(&self) -> impl Iterator<Item = (usize, *mut VcpuContext)> + '_ {
+    #[inline(always)]
+    pub fn in_turn(&self) -> Turn<'_> {
         let length = self.length.load(Ordering::Acquire);
-        let first = self.last.get() + 1;
-        (0..length).map(move |n| (first + n) % length).filter_map(|place| {
-            let vcpu = self.vcpus.get(place)?.load(Ordering::Relaxed);
-            (!vcpu.is_null()).then_some((place, vcpu))
-        })
+        Turn { queue: self, length, left: length, place: self.last.get() }
     }
 
     /// The vCPU at `place` runs now.
@@ -83,5 +80,27 @@ impl Queue {
         let stale = residents.enter(vm, index, fresh);
         self.residents.set(residents);
         stale
+    }
+}
+
+/// A walk through the vCPUs of a [`Queue`].
+pub struct Turn<'a> {
+    queue: &'a Queue,
+    length: usize,
+    left: usize,
+    place: usize,
+}
+
+impl Turn<'_> {
+    /// The next one, and its place. No iterator: switches between vCPUs come here, and this is to be inlined.
+    #[inline(always)]
+    pub fn next(&mut self) -> Option<(usize, *mut VcpuContext)> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        self.place = if self.place + 1 < self.length { self.place + 1 } else { 0 };
+        let vcpu = self.queue.vcpus.get(self.place)?.load(Ordering::Relaxed);
+        Some((self.place, vcpu))
     }
 }

@@ -115,7 +115,8 @@ pub fn yield_now(ctx: &mut VcpuContext) -> *mut VcpuContext {
     ctx
 }
 
-fn is_stopping(ctx: &VcpuContext) -> bool {
+#[inline(always)]
+pub fn is_stopping(ctx: &VcpuContext) -> bool {
     ctx.guest.vm.lifecycle().stopping().is_some()
 }
 
@@ -123,7 +124,8 @@ fn is_stopping(ctx: &VcpuContext) -> bool {
 #[unsafe(link_section = ".text.hot")]
 fn another_ready(cpu: &Cpu, loaded: *const VcpuContext, now: u64) -> bool {
     let mut ready = false;
-    for (_, other) in cpu.queue.in_turn() {
+    let mut turn = cpu.queue.in_turn();
+    while let Some((_, other)) = turn.next() {
         if core::ptr::eq(other, loaded) {
             continue;
         }
@@ -149,7 +151,8 @@ fn next() -> *mut VcpuContext {
         console::pump();
         let now = time::now();
         let mut found = None;
-        for (place, vcpu) in cpu.queue.in_turn() {
+        let mut turn = cpu.queue.in_turn();
+        while let Some((place, vcpu)) = turn.next() {
             // SAFETY: as in `another_ready`; nothing is loaded.
             let Some(vcpu) = (unsafe { vcpu.as_mut() }) else { continue };
             lives::tend(vcpu);
@@ -187,7 +190,8 @@ fn arm(cpu: &Cpu, loaded: Option<&VcpuContext>, slice_end: u64) {
         at = at.min(deadline);
     }
     if cpu.queue.shared() || loaded.is_none() {
-        for (_, vcpu) in cpu.queue.in_turn() {
+        let mut turn = cpu.queue.in_turn();
+        while let Some((_, vcpu)) = turn.next() {
             if loaded.is_some_and(|l| core::ptr::eq(l, vcpu)) {
                 continue;
             }

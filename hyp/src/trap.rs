@@ -10,8 +10,9 @@ use core::arch::asm;
 use arch::{AbortKind, DataAbort, El1Entry, Errata, Exit, ExitInfo, InstructionAbort, Stage1, Va};
 use vm::{Abort, Fast, GicAccess, GicdStore, Later, Outcome, StopReason};
 
+use crate::gic::Gic;
 use crate::vcpu::VcpuContext;
-use crate::{at, cpu, el1, gic, interrupts, lives, run};
+use crate::{at, barrier, cpu, el1, gic, interrupts, lives, run, time};
 
 /// Sets up what this CPU traps. Its errata count from here on.
 pub fn init_cpu() {
@@ -282,13 +283,53 @@ fn find_ipa(ctx: &mut VcpuContext, exit: Exit) -> *mut VcpuContext {
     judge_decoded(ctx, exit)
 }
 
-/// Physical interrupt while a guest ran.
+/// Physical interrupt while a guest ran. Under GICv3 its own timer's is passed on here; what else is pending comes again
+/// after the ERET.
 #[unsafe(link_section = ".text.hot")]
 pub extern "C" fn irq_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
-    if let Some(gic) = gic::get() {
-        interrupts::handle(gic, Some(ctx));
+    match gic::get() {
+        Some(Gic::V3(gic)) => {
+            let iar = gic.acknowledge();
+            if iar != time::virtual_timer() {
+                return other_interrupt(ctx, iar);
+            }
+            gic.drop_priority(iar);
+            match ctx.forward_short(time::GUEST_VIRTUAL, iar, gic.empty_list_registers()) {
+                Some((n, lr)) => {
+                    gic.write_list_register(n, lr);
+                    barrier::isb();
+                    ctx
+                }
+                None => forward_timer(ctx),
+            }
+        }
+        Some(gic) => other_interrupt(ctx, gic.acknowledge()),
+        None => ctx,
     }
-    if cpu::current().queue.take_stirred() { run::look_around(ctx) } else { ctx }
+}
+
+/// The timer's interrupt, its priority dropped, where it needs more thought.
+#[cold]
+#[inline(never)]
+fn forward_timer(ctx: &mut VcpuContext) -> *mut VcpuContext {
+    ctx.forward(time::GUEST_VIRTUAL, time::virtual_timer());
+    ctx
+}
+
+/// An interrupt that has been acknowledged. A kick is mostly about interrupts of the loaded vCPU.
+#[unsafe(link_section = ".text.hot")]
+#[inline(never)]
+fn other_interrupt(ctx: &mut VcpuContext, iar: u32) -> *mut VcpuContext {
+    let Some(gic) = gic::get() else { return ctx };
+    let queue = &cpu::current().queue;
+    if interrupts::intid(iar) == gic::SGI_KICK && !queue.shared() && !run::is_stopping(ctx) {
+        gic.drop_priority(iar);
+        gic.deactivate(iar);
+        ctx.plan();
+        return ctx;
+    }
+    interrupts::handle_one(gic, iar, Some(ctx));
+    if queue.take_stirred() { run::look_around(ctx) } else { ctx }
 }
 
 /// FIQs are group 0: none is configured for EL2.

@@ -186,6 +186,19 @@ impl VcpuContext {
         true
     }
 
+    /// [`VcpuContext::forward`] of a private interrupt where one list register is all it takes: which one, and its
+    /// value; `None`, and nothing has changed, where not. `empty` is ICH_ELRSR_EL2.
+    #[inline(always)]
+    pub fn forward_short(
+        &mut self,
+        intid: u32,
+        pintid: u32,
+        empty: u16,
+    ) -> Option<(usize, vgic::ListRegister)> {
+        let mut vgic = self.guest.vm.vgic().lock(&self.vcpu.order);
+        vgic.forward_short(self.vcpu.index, intid, pintid, empty)
+    }
+
     /// A physical interrupt, acknowledged and left active, becomes the guest's.
     #[inline]
     pub fn forward(&mut self, intid: u32, pintid: u32) {

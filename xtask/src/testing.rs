@@ -86,6 +86,10 @@ fn steps(options: &Options) -> Result<Vec<(&'static str, Command, Judge)>> {
         all.extend(lints(&cargo)?);
     }
     all.push(("in QEMU", qemu, Judge::Tests));
+    if !options.quick {
+        let bench = ["run", "-q", "--package", "xtask", "--", "bench", "--check"];
+        all.push(("instructions per operation", cargo(&bench), Judge::Status));
+    }
     Ok(all)
 }
 

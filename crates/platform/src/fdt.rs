@@ -82,8 +82,8 @@ pub(crate) const fn token_aligned(offset: usize) -> usize {
 /// The text from `offset` to its NUL, which must come within [`MAX_NAME`] bytes and the block.
 pub(crate) fn text(data: &[u8], offset: usize) -> Option<&str> {
     let tail = data.get(offset..)?;
-    let len = tail.iter().take(MAX_NAME.saturating_add(1)).position(|byte| *byte == 0)?;
-    core::str::from_utf8(tail.get(..len)?).ok()
+    let most = tail.get(..MAX_NAME.saturating_add(1)).unwrap_or(tail);
+    core::ffi::CStr::from_bytes_until_nul(most).ok()?.to_str().ok()
 }
 
 /// How many bytes the tree at the start of `blob` has, from its header alone.
@@ -345,6 +345,13 @@ impl<'a> Tree<'a> {
         Some((token_aligned(end), (name, self.data.get(start..end)?)))
     }
 
+    /// Whether the property whose token stands at `offset` has this name: cheaper than to read it.
+    fn is_called(&self, offset: usize, name: &str) -> bool {
+        let at = offset.checked_add(8).and_then(|at| be32(self.data, at));
+        let Some(have) = at.and_then(|at| self.strings.get(at as usize..)) else { return false };
+        have.get(name.len()) == Some(&0) && have.starts_with(name.as_bytes())
+    }
+
     /// The root node.
     pub(crate) fn root(&self) -> Node<'_> {
         Node { tree: self, index: 0 }
@@ -518,7 +525,21 @@ impl<'t> Node<'t> {
 
     /// The value of a property.
     pub(crate) fn property(&self, name: &str) -> Option<&'t [u8]> {
-        self.properties().find(|property| property.0 == name).map(|property| property.1)
+        let tree = self.tree;
+        let mut offset = self.entry().body as usize;
+        loop {
+            match be32(tree.data, offset)? {
+                PROP if tree.is_called(offset, name) => {
+                    return tree.property_at(offset).map(|(_, property)| property.1);
+                }
+                PROP => {
+                    let len = be32(tree.data, offset.checked_add(4)?)? as usize;
+                    offset = token_aligned(offset.checked_add(12)?.checked_add(len)?);
+                }
+                NOP => offset = offset.saturating_add(TOKEN_BYTES),
+                _ => return None,
+            }
+        }
     }
 
     /// A property of one cell; `None` where it is missing or of another size.

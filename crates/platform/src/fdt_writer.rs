@@ -50,12 +50,14 @@ impl Writer {
 
     /// A property of these bytes.
     pub(crate) fn bytes(&mut self, name: &str, value: &[u8]) {
-        let wanted = || name.bytes().chain([0]);
-        let len = name.len().saturating_add(1);
-        let known = self.strings.windows(len).position(|have| wanted().eq(have.iter().copied()));
+        let mut wanted = Vec::from(name);
+        wanted.push(0);
+        let first = wanted.first();
+        let same = |have: &[u8]| have.first() == first && have == wanted;
+        let known = self.strings.windows(wanted.len()).position(same);
         let at = known.unwrap_or(self.strings.len());
         if known.is_none() {
-            self.strings.extend(wanted());
+            self.strings.extend_from_slice(&wanted);
         }
         self.word(PROP);
         self.word(value.len() as u32);

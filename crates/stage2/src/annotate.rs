@@ -168,6 +168,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
     /// # Errors
     /// Where not even the first page could be done; nothing has changed then. [`DeclareError::Range`]
     /// where the range as a whole is none.
+    #[inline(always)]
     pub fn declare(
         &self,
         order: &Order,
@@ -180,7 +181,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         self.declare_locked(writer, start, end, note, budget)
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn declare_locked(
         &self,
         writer: &mut Writer,

@@ -49,12 +49,26 @@ impl Vgic {
         pintid: u32,
         empty: u16,
     ) -> Result<(usize, ListRegister), VcpuSet> {
-        if intid.wrapping_sub(SGIS) < PRIVATE - SGIS
-            && let Some(placed) = self.place_now(vcpu, intid, empty, Some(pintid & 0x1fff), None)
-        {
-            return Ok(placed);
+        match self.forward_short(vcpu, intid, pintid, empty) {
+            Some(placed) => Ok(placed),
+            None => Err(self.forward(vcpu, intid, pintid)),
         }
-        Err(self.forward(vcpu, intid, pintid))
+    }
+
+    /// [`Vgic::forward_now`] where it is possible at once, else `None`, and nothing has changed.
+    #[inline(always)]
+    pub fn forward_short(
+        &mut self,
+        vcpu: usize,
+        intid: u32,
+        pintid: u32,
+        empty: u16,
+    ) -> Option<(usize, ListRegister)> {
+        if intid.wrapping_sub(SGIS) < PRIVATE - SGIS {
+            self.place_now(vcpu, intid, empty, Some(pintid & 0x1fff), None)
+        } else {
+            None
+        }
     }
 
     /// Places a private interrupt that has just become pending: an SGI (of GICv2: with its source), or a forwarded PPI. `None`, and nothing changed,

@@ -209,7 +209,7 @@ fn checked<H: Host>(vcpu: &Vcpu, vm: &Vm<H>) -> Option<Range<Ipa>> {
 }
 
 /// Declares a prefix of `range`, in one piece: the caller calls again for the rest.
-#[inline(never)]
+#[inline(always)]
 fn map_range<H: Host>(range: Range<Ipa>, vcpu: &Vcpu, vm: &Vm<H>) -> Option<u64> {
     let start = range.start();
     if vm.memory.is_ram(start) {
