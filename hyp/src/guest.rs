@@ -16,7 +16,7 @@ use vm::Host;
 
 use crate::host::GuestHost;
 use crate::vcpu::VcpuContext;
-use crate::{frames, memory};
+use crate::{frames, judged, memory};
 
 const PAGE: u64 = arch::PAGE_SIZE;
 /// What is wiped or copied at once: a fraction of a slice of time.
@@ -155,6 +155,12 @@ impl Guest {
         let visible =
             VisibleCpu { ipa_bits: config.ipa_bits, gicv3: config.gic == platform::GicVersion::V3 };
         let vm = crate::setup::vm(board, index, &config, stage2, visible, Vec::leak(banks))?;
+        let mapped = |pieces: &Vec<Piece>, attr| {
+            let one = |p: &Piece| Some((Range::<Ipa>::new(p.ipa, p.size)?, p.pa, attr));
+            pieces.iter().filter_map(one).collect::<Vec<_>>()
+        };
+        let memory = mapped(&ram, Attr::Ram).into_iter().chain(mapped(&roms, Attr::Rom));
+        judged::adopt(board, &config, &vm, pool_bytes / PAGE, memory);
         let compatible = board.cpus.first().map_or_else(String::new, |cpu| cpu.compatible.clone());
         Ok(Box::leak(Box::new(Self {
             index,
@@ -181,7 +187,7 @@ impl Guest {
     #[inline(never)]
     pub fn clear(&self) -> Result<(), String> {
         let order = Order::new();
-        self.vm.reset(&order).map_err(|e| format!("VM '{}': {e}", self.config.name))?;
+        judged::reset(&order, &self.vm).map_err(|e| format!("VM '{}': {e}", self.config.name))?;
         // Physical interrupts that the former life held: each vCPU's CPU has let go of them when it left.
         let mut vgic = self.vm.vgic().lock(&order);
         for vcpu in 0..self.config.vcpus {
@@ -217,7 +223,7 @@ impl Guest {
         self.write(place.tree.start(), &tree)?;
         crate::cache::invalidate_instructions();
         self.epoch.store(crate::time::now(), Ordering::Relaxed);
-        if !self.vm.start(&Order::new(), place.entry, place.tree.start().raw()) {
+        if !judged::start(&Order::new(), &self.vm, place.entry, place.tree.start().raw()) {
             return Err(format!("VM '{}' is running already", self.config.name));
         }
         // Whoever parked last is here; vCPU 0 may belong to another CPU, which sleeps.

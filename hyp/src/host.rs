@@ -92,6 +92,7 @@ impl TableMemory for GuestHost {
     fn store(&self, table: Pa, index: usize, raw: u64) {
         // SAFETY: as for `load`; the pages belong to this VM's tables alone.
         unsafe { (*(table.raw() as *const AtomicU64).add(index)).store(raw, Ordering::Release) }
+        crate::judged::stored();
     }
 
     fn fill(&self, table: Pa, raw: u64) {

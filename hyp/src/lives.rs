@@ -8,7 +8,7 @@ use vm::{Parked, StopReason};
 
 use crate::guest::{self, Guest};
 use crate::vcpu::{State, VcpuContext};
-use crate::{cpu, time};
+use crate::{cpu, judged, time};
 
 /// Parks the vCPU where its VM is stopping; the last one to park decides what comes next, alone.
 pub fn tend(ctx: &mut VcpuContext) {
@@ -17,7 +17,7 @@ pub fn tend(ctx: &mut VcpuContext) {
         return;
     }
     ctx.state = State::Off;
-    if let Parked::Last(reason) = guest.vm.park(&ctx.vcpu) {
+    if let Parked::Last(reason) = judged::park(&ctx.vcpu, &guest.vm) {
         end(ctx, reason);
     }
 }
@@ -71,8 +71,9 @@ fn fail(guest: &'static Guest, why: &str) {
 /// The VM never runs again; with the last one the machine goes off.
 fn finish(guest: &'static Guest) {
     let order = Order::new();
-    guest.vm.lifecycle().finish(&order);
+    judged::finish_life(&order, &guest.vm);
     if guest::all().iter().all(|g| g.vm.lifecycle().finished(&order)) {
+        judged::closing_line();
         log::info!("all VMs have stopped");
         crate::firmware::power_off();
         log::info!("parked: no firmware here turns the machine off");

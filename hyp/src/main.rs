@@ -29,6 +29,8 @@ mod host;
 mod ids;
 mod input;
 mod interrupts;
+#[cfg_attr(feature = "oracle", path = "oracle.rs")]
+mod judged;
 mod layout;
 mod lives;
 mod memory;

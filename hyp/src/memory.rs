@@ -10,7 +10,7 @@ use buddy_system_allocator::{FrameAllocator, Heap};
 use lock::{Lock, Rank};
 
 /// Size of EL2's heap: VM structures, device trees while they are made, EL2's own translation tables.
-const HEAP: usize = 512 * 1024;
+const HEAP: usize = if cfg!(feature = "oracle") { 32 << 20 } else { 512 << 10 };
 const PAGE: u64 = 4096;
 /// 2 MiB: the smallest piece that a guest's RAM is gathered from.
 pub const PIECE: u64 = 2 << 20;

@@ -12,7 +12,7 @@ use vm::{Abort, Fast, GicAccess, GicdStore, Later, Outcome, StopReason};
 
 use crate::gic::Gic;
 use crate::vcpu::VcpuContext;
-use crate::{at, barrier, cpu, el1, gic, interrupts, lives, run, time};
+use crate::{at, barrier, cpu, el1, gic, interrupts, judged, lives, run, time};
 
 /// Sets up what this CPU traps. Its errata count from here on.
 pub fn init_cpu() {
@@ -49,7 +49,13 @@ pub extern "C" fn sync_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
 
 #[inline(always)]
 fn judge(ctx: &mut VcpuContext, info: &ExitInfo, errata: &Errata) -> *mut VcpuContext {
-    match vm::fast_exit(info, errata, &mut ctx.vcpu, &ctx.guest.vm) {
+    let fast = judged::fast_exit(info, errata, &mut ctx.vcpu, &ctx.guest.vm);
+    act(ctx, fast)
+}
+
+#[inline(always)]
+fn act(ctx: &mut VcpuContext, fast: Fast) -> *mut VcpuContext {
+    match fast {
         Fast::Resume => ctx,
         Fast::Advance => step_over(ctx),
         Fast::Abort(_) => refuse_access(ctx),
@@ -73,7 +79,12 @@ fn judge_translated(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let from_el0 = ctx.vcpu.regs.spsr & 0xf == 0;
     let Some(ipa) = at::stage1(Va::new(info.far), from_el0) else { return tail(ctx) };
     let errata = Errata { hpfar_unknown_on_translation: false, ..ctx.errata };
-    judge(ctx, &ExitInfo { hpfar: ipa.page().raw() >> 8, ..info }, &errata)
+    let info = ExitInfo { hpfar: ipa.page().raw() >> 8, ..info };
+    match judged::fast_exit(&info, &errata, &mut ctx.vcpu, &ctx.guest.vm) {
+        // With the IPA that was found, rather than with registers that do not have it.
+        Fast::Slow => decoded(ctx, info, &errata),
+        fast => act(ctx, fast),
+    }
 }
 
 #[unsafe(link_section = ".text.hot")]
@@ -114,7 +125,7 @@ fn gic_access(ctx: &mut VcpuContext, access: GicAccess) -> *mut VcpuContext {
 
 #[inline(always)]
 fn finish(ctx: &mut VcpuContext, later: Later) -> *mut VcpuContext {
-    match vm::finish(later, &mut ctx.vcpu, &ctx.guest.vm) {
+    match judged::finish(later, &mut ctx.vcpu, &ctx.guest.vm) {
         Fast::Advance => tail(step_over(ctx)),
         Fast::Resume | Fast::Later(_) => tail(ctx),
         Fast::Abort(_) => refuse_access(ctx),
@@ -155,14 +166,20 @@ fn refuse_access(ctx: &mut VcpuContext) -> *mut VcpuContext {
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 fn slow(ctx: &mut VcpuContext) -> *mut VcpuContext {
-    let exit = arch::decode(exit_info(), &ctx.errata);
+    let errata = ctx.errata;
+    decoded(ctx, exit_info(), &errata)
+}
+
+#[inline(never)]
+fn decoded(ctx: &mut VcpuContext, info: ExitInfo, errata: &Errata) -> *mut VcpuContext {
+    let exit = arch::decode(info, errata);
     judge_decoded(ctx, exit)
 }
 
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 fn judge_decoded(ctx: &mut VcpuContext, exit: Exit) -> *mut VcpuContext {
-    match vm::on_exit(exit, &mut ctx.vcpu, &ctx.guest.vm) {
+    match judged::on_exit(exit, &mut ctx.vcpu, &ctx.guest.vm) {
         Outcome::Resume => ctx,
         Outcome::Advance { il } => {
             arch::advance(&mut ctx.vcpu.regs, il);
@@ -348,6 +365,6 @@ pub extern "C" fn serror_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
         ctx.vcpu.index,
         ctx.vcpu.regs.elr
     );
-    ctx.guest.vm.stop(&ctx.vcpu.order, StopReason::SError, Some(&ctx.vcpu));
+    judged::stop(&ctx.vcpu, &ctx.guest.vm, StopReason::SError);
     run::leave(ctx)
 }

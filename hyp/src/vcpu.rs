@@ -13,7 +13,7 @@ use crate::context::{Context, Features};
 use crate::cpu::CPUS;
 use crate::guest::Guest;
 use crate::host::GuestHost;
-use crate::{el2, gic, time};
+use crate::{el2, gic, judged, time};
 
 /// What a vCPU is up to while its CPU does not run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl VcpuContext {
 
     /// Becomes ready if it was turned on meanwhile, with the registers of a CPU out of reset.
     pub fn take_start(&mut self) {
-        if self.state == State::Off && self.guest.vm.take_start(&mut self.vcpu) {
+        if self.state == State::Off && judged::take_start(&mut self.vcpu, &self.guest.vm) {
             self.context = Context::reset();
             self.fresh = true;
             self.state = State::Ready;

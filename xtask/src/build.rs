@@ -32,17 +32,32 @@ pub struct Options {
     pub verbose: bool,
 }
 
-/// (package, name of its images)
-const IMAGES: [(&str, &str); 2] = [("hyp", "portcullis"), ("guest-stub", "guest-stub")];
+/// Name of the hypervisor's images: one with the oracle in it stands beside the one without.
+fn hypervisor(options: &Options) -> &'static str {
+    let features = options.features.as_deref().unwrap_or_default();
+    if features.split(',').any(|feature| feature == "oracle") {
+        "portcullis-oracle"
+    } else {
+        "portcullis"
+    }
+}
 
 impl Artifacts {
-    /// Where a build puts its images, built or not.
+    /// Where a build puts its images, built or not. Another hypervisor than `portcullis` if `PORTCULLIS_HYPERVISOR` names
+    /// one, such as `portcullis-oracle`.
     #[must_use]
     pub fn expected() -> Self {
+        let wanted = std::env::var("PORTCULLIS_HYPERVISOR");
+        Self::named(wanted.as_deref().unwrap_or(hypervisor(&Options::default())))
+    }
+
+    /// The same with a certain hypervisor.
+    #[must_use]
+    pub fn named(hypervisor: &str) -> Self {
         let at = |name: &str| paths::target().join(name);
         Self {
-            hypervisor: at("portcullis.bin"),
-            hypervisor_elf: at("portcullis.elf"),
+            hypervisor: at(&format!("{hypervisor}.bin")),
+            hypervisor_elf: at(&format!("{hypervisor}.elf")),
             guest_stub: at("guest-stub.bin"),
             guest_stub_elf: at("guest-stub.elf"),
         }
@@ -74,7 +89,7 @@ impl Artifacts {
 pub fn build(options: &Options) -> Result<Artifacts> {
     let toolchain = Toolchain::find()?;
     let mut result = Ok(Artifacts::expected());
-    for (package, name) in IMAGES {
+    for (package, name) in [("hyp", hypervisor(options)), ("guest-stub", "guest-stub")] {
         if options.package.as_ref().is_none_or(|only| only == package) {
             let built = compile(&toolchain, package, options).and_then(|elf| install(&elf, name));
             if let Err(error) = built {

@@ -352,7 +352,8 @@ fn mark(base: u64, level: u8, entry: Option<Entry>) -> u64 {
         }
         Some(Entry::Leaf { pa, leaf }) => (4 + leaf as u64, pa),
     };
-    scatter(scatter(base | u64::from(level) << 8 | kind) ^ payload)
+    let place = base | u64::from(level) << 8 | kind;
+    scatter(place ^ payload.wrapping_mul(0xd134_2543_de82_ef95))
 }
 
 /// Spreads a number over 64 bits (the finalizer of splitmix64).

@@ -12,6 +12,7 @@
 //! | `storm`, `storm=S` | SGIs to all vCPUs and timer interrupts, for an hour or S seconds | `storm: begins`, then `storm: N interrupts` |
 //! | `tenant=K`, `tenant=K:S` | finds all its RAM zero, fills it with words of number K, and looks that they stay for S (1) seconds | `tenant K: moved in`, then `tenant K: N pages of its own`, or `FAIL tenant K: ..` |
 //! | `reboot=N` | resets the VM N times; needs a test device | `reboot: life L of N`, then `reboot: N lives` |
+//! | `guided=S` | calls of the guard and accesses by chance, guided by what came before, for S (10) seconds | `guided: begins, seed=N`, `guided: N rounds` |
 //! | `worst=KIND`, `worst=KIND:N` | see below, N rounds where it ends | `worst KIND: N rounds` |
 //!
 //! `worst` kinds: `calls` (random ids and arguments), `registers` (random system registers), `devices`
@@ -21,6 +22,7 @@
 
 mod canary;
 mod company;
+mod guided;
 mod worst;
 
 use crate::tree;
@@ -32,7 +34,8 @@ pub struct Request {
     value: &'static str,
 }
 
-const NAMES: [&str; 8] = ["spin", "idle", "hammer", "canary", "storm", "tenant", "reboot", "worst"];
+const NAMES: [&str; 9] =
+    ["spin", "idle", "hammer", "canary", "storm", "tenant", "reboot", "worst", "guided"];
 
 impl Request {
     /// If the word is one.
@@ -56,6 +59,7 @@ impl Request {
                 );
             }
             "reboot" => company::reboot(tree::parse(self.value).unwrap_or(1)),
+            "guided" => guided::run(tree::parse(self.value).unwrap_or(10)),
             "canary" => {
                 let (number, seconds) = self.value.split_once(':').unwrap_or((self.value, "3"));
                 let number = tree::parse(number).unwrap_or(1);

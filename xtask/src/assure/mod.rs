@@ -17,6 +17,8 @@ mod el2_lines;
 pub mod fuzz;
 mod miri;
 mod mutants;
+mod oracle_host;
+mod oracle_qemu;
 mod races;
 mod table;
 mod tool;
@@ -86,6 +88,8 @@ pub struct Step {
 /// All steps, in the order in which they run.
 pub const STEPS: &[Step] = &[
     catalogue::STEP,
+    oracle_host::STEP,
+    oracle_qemu::STEP,
     races::STEP,
     miri::STEP,
     fuzz::STEP,

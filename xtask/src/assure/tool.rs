@@ -2,6 +2,7 @@
 //! What the steps need of the machine, and running it.
 
 use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Context, Result};
 use crate::paths;
@@ -42,7 +43,30 @@ pub fn tail(text: &str, lines: usize) -> String {
     all.get(rest..).unwrap_or_default().join("\n")
 }
 
+/// The seed of what a step does by chance: `PORTCULLIS_SEED`, which repeats a run, or one that nobody chose.
+pub fn seed() -> u64 {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs());
+    number("PORTCULLIS_SEED", clock)
+}
+
+/// The number behind `before` and in front of `after` in a line.
+pub fn number_between(line: &str, before: &str, after: &str) -> Option<u64> {
+    line.split_once(before)?.1.split_once(after)?.0.trim().parse().ok()
+}
+
 /// A number in the environment, such as a bound of time.
 pub fn number(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_found_in_lines() {
+        let line = "[hyp] oracle: 5705 exits checked, no difference";
+        assert_eq!(number_between(line, "oracle: ", " exits checked"), Some(5705));
+        assert_eq!(number_between(line, "oracle: ", " traps"), None);
+    }
 }

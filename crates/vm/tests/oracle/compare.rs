@@ -1,107 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! From what is real to what the specification speaks of, and whether both are the same.
+//! What is real against what is specified, on the host: cheap after every exit, whole now and then.
 
 use crate::guest::Guest;
-use arch::Ipa;
-use spec::{Hint, Leaf, Tables};
-use stage2::codec::Descriptor;
-use stage2::{Attr, Entry};
+use spec::{Hint, Leaf};
 use std::sync::atomic::Ordering;
 
-/// An entry as the specification has it. Nothing but those stands between two exits.
-fn entry(entry: Entry) -> Option<spec::Entry> {
-    Some(match entry {
-        Entry::Empty => spec::Entry::Empty,
-        Entry::Owner(id) => spec::Entry::Owner(id),
-        Entry::Guard(note) => {
-            spec::Entry::Declared(Hint { index: note.hint, mair: note.mair, preset: note.preset })
-        }
-        Entry::Leaf { pa, attr } => spec::Entry::Leaf {
-            pa: pa.raw(),
-            leaf: match attr {
-                Attr::Ram => Leaf::Ram,
-                Attr::Rom => Leaf::Rom,
-                Attr::Device => Leaf::Device,
-            },
-        },
-        Entry::Locked | Entry::Unknown(_) => return None,
-    })
-}
-
-/// The mark of a descriptor, as the specification counts it.
-pub fn mark(ipa: Ipa, level: u8, descriptor: Descriptor) -> u64 {
-    match descriptor {
-        Descriptor::Table(_) => Tables::mark(ipa.raw(), level, None),
-        Descriptor::Entry(found) => match entry(found) {
-            Some(found) => Tables::mark(ipa.raw(), level, Some(found)),
-            // In no specification.
-            None => 0x0bad_0bad_0bad_0bad,
-        },
-    }
-}
-
-pub fn reason(reason: vm::StopReason) -> spec::StopReason {
-    match reason {
-        vm::StopReason::PowerOff => spec::StopReason::PowerOff,
-        vm::StopReason::Reset => spec::StopReason::Reset,
-        vm::StopReason::AllOff => spec::StopReason::AllOff,
-        vm::StopReason::SError | vm::StopReason::Failure => spec::StopReason::Other,
-    }
-}
-
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, real: T, spec: T) -> Result<(), String> {
-    if real == spec { Ok(()) } else { Err(format!("{what}: is {real:x?}, should be {spec:x?}")) }
-}
-
-/// All that there is of a VM's state, its entries by their marks.
+/// All that there is of a VM's state, its entries by the marks that the fake has added up.
 pub fn quickly(guest: &Guest) -> Result<(), String> {
-    let (vm, spec) = (&guest.vm, &guest.spec);
-    if let Some(complaint) = guest.machine.fake.complaint() {
+    let fake = &guest.machine.fake;
+    if let Some(complaint) = fake.complaint() {
         return Err(format!("the architecture monitor: {complaint}"));
     }
-    same("table pages left", vm.stage2().pool_free(&guest.order) as u64, spec.tables.free())?;
-    same("declared pages", vm.declared_pages(), spec.declared())?;
-    same("guard active", vm.guard().active(), spec.active())?;
-    same("shared pages", vm.shared_pages(), spec.shared.len() as u64)?;
-    let counts = vm.counts();
-    same("hypercalls", counts.hypercalls, spec.counters.hypercalls)?;
-    same("MMIO exits", counts.mmio, spec.counters.mmio)?;
-    same("refused", counts.refused, spec.counters.refused)?;
-    let on = vm.lifecycle().on(&guest.order);
-    same("vCPUs that are on", on.iter().collect(), spec.on().collect::<Vec<_>>())?;
-    let stopping = match spec.phase {
-        spec::Phase::Stopping(reason) => Some(reason),
-        _ => None,
-    };
-    same("stopping", vm.lifecycle().stopping().map(reason), stopping)?;
-    if guest.machine.fake.marks() != spec.tables.marks() {
-        wholly(guest)?;
-        return Err("the marks differ, and no entry does".into());
-    }
-    Ok(())
+    oracle::state(&guest.vm, &guest.spec, &guest.order, fake.marks())
 }
 
 /// Every entry and every shared page.
 pub fn wholly(guest: &Guest) -> Result<(), String> {
-    let spec = &guest.spec;
-    let mut fault = Ok(());
-    let mut carried = 0_usize;
-    let mut entries = 0_usize;
-    guest.vm.stage2().visit(|ipa, level, found| {
-        entries += 1;
-        let should = spec.tables.at(ipa.raw());
-        let real = entry(found);
-        carried += usize::from(real != Some(spec::Entry::Empty));
-        if (Some(should.entry), should.level, should.base) != (real, level, ipa.raw())
-            && fault.is_ok()
-        {
-            fault = Err(format!("{ipa:?}: is {found:x?} at level {level}, should be {should:x?}"));
-        }
-    });
-    fault?;
-    same("entries that carry something", carried, spec.tables.carried().count())?;
-    let root = 1_usize << (spec.config.ipa_bits - if spec.config.ipa_bits < 44 { 30 } else { 39 });
-    same("entries", entries, root + 511 * spec.tables.cuts().count())?;
+    oracle::entries(&guest.vm, &guest.spec)?;
+    let (walked, noted) = (oracle::marks(guest.vm.stage2()), guest.machine.fake.marks());
+    if walked != noted {
+        return Err(format!("the fake added up {noted:#x}, a walk {walked:#x}"));
+    }
     shares(guest)
 }
 
@@ -116,7 +35,10 @@ pub fn shares(guest: &Guest) -> Result<(), String> {
             bits &= bits - 1;
         }
     }
-    same("shared pages", shared, guest.spec.shared.iter().copied().collect())
+    if !shared.iter().eq(&guest.spec.shared) {
+        return Err(format!("shared are {shared:x?}, should be {:x?}", guest.spec.shared));
+    }
+    Ok(())
 }
 
 /// Ways to spoil the specification's state, or an outcome of it, so that the oracle must complain.

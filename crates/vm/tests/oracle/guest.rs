@@ -71,7 +71,7 @@ impl Make {
         let config = &self.config;
         let geometry = geometry(config.ipa_bits as u8);
         let fake = Fake::with_errata(geometry, self.pool as usize, self.repeat);
-        fake.set_mark(compare::mark);
+        fake.set_mark(oracle::mark);
         let machine = Machine::new(fake.clone());
         let stage2 = Stage2::new(machine.clone(), geometry, TABLES, fake.pool());
         let words = Vm::<Machine>::share_words(config.ram.end - config.ram.start) as usize;
@@ -182,7 +182,7 @@ impl Guest {
                 (vm::Parked::Others, spec::Parked::Others) => true,
                 (vm::Parked::Last(a), spec::Parked::Last(b)) => {
                     last = Some(vcpu);
-                    compare::reason(a) == b
+                    oracle::stop_reason(a) == b
                 }
                 _ => false,
             };

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The state of a VM, and what it should be.
+
+use crate::stop_reason;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use arch::{Ipa, Pa};
+use core::fmt::Debug;
+use lock::Order;
+use spec::{Hint, Leaf, Tables};
+use stage2::codec::{self, Descriptor};
+use stage2::{Attr, Entry, Stage2, TableMemory, Tlb};
+use vm::{Host, Vm};
+
+/// Descriptors of a table.
+const ENTRIES: usize = 512;
+
+/// An entry as the specification has it. Nothing but those stands between two exits.
+fn entry(entry: Entry) -> Option<spec::Entry> {
+    Some(match entry {
+        Entry::Empty => spec::Entry::Empty,
+        Entry::Owner(id) => spec::Entry::Owner(id),
+        Entry::Guard(note) => {
+            spec::Entry::Declared(Hint { index: note.hint, mair: note.mair, preset: note.preset })
+        }
+        Entry::Leaf { pa, attr } => spec::Entry::Leaf {
+            pa: pa.raw(),
+            leaf: match attr {
+                Attr::Ram => Leaf::Ram,
+                Attr::Rom => Leaf::Rom,
+                Attr::Device => Leaf::Device,
+            },
+        },
+        Entry::Locked | Entry::Unknown(_) => return None,
+    })
+}
+
+/// The mark of a descriptor, as [`Tables::marks`] counts it.
+pub fn mark(ipa: Ipa, level: u8, descriptor: Descriptor) -> u64 {
+    match descriptor {
+        Descriptor::Table(_) => Tables::mark(ipa.raw(), level, None),
+        Descriptor::Entry(found) => match entry(found) {
+            Some(found) => Tables::mark(ipa.raw(), level, Some(found)),
+            // In no specification.
+            None => 0x0bad_0bad_0bad_0bad,
+        },
+    }
+}
+
+/// The sum of the [`mark`]s of all descriptors of the tables. Empty ones cost a load.
+pub fn marks<H: TableMemory + Tlb>(stage2: &Stage2<H>) -> u64 {
+    let geometry = stage2.geometry();
+    let entries = ENTRIES.wrapping_mul(usize::from(geometry.root_pages));
+    marks_of(stage2, stage2.root(), entries, geometry.start_level, 0)
+}
+
+/// Recurses at most three times.
+fn marks_of<H: TableMemory + Tlb>(
+    stage2: &Stage2<H>,
+    table: Pa,
+    entries: usize,
+    level: u8,
+    base: u64,
+) -> u64 {
+    let mut sum = 0_u64;
+    for index in 0..entries {
+        let raw = stage2.host().load(table, index);
+        if raw == 0 {
+            continue;
+        }
+        let size = spec::size_of_level(level);
+        let at = base.wrapping_add((index as u64).wrapping_mul(size));
+        let descriptor = codec::decode(raw, level);
+        sum = sum.wrapping_add(mark(Ipa::new(at), level, descriptor));
+        if let Descriptor::Table(next) = descriptor {
+            let below = marks_of(stage2, next, ENTRIES, level.wrapping_add(1), at);
+            sum = sum.wrapping_add(below);
+        }
+    }
+    sum
+}
+
+/// Says where two values differ.
+fn same<T: PartialEq + Debug>(what: &str, real: T, spec: T) -> Result<(), String> {
+    if real == spec { Ok(()) } else { Err(format!("{what}: is {real:x?}, should be {spec:x?}")) }
+}
+
+/// All of a VM's state but its entries and which pages it shares: that, how many.
+///
+/// # Errors
+/// What differs.
+pub fn shallow<H: Host>(vm: &Vm<H>, spec: &spec::Vm, order: &Order) -> Result<(), String> {
+    same("table pages left", vm.stage2().pool_free(order) as u64, spec.tables.free())?;
+    same("declared pages", vm.declared_pages(), spec.declared())?;
+    same("guard active", vm.guard().active(), spec.active())?;
+    same("shared pages", vm.shared_pages(), spec.shared.len() as u64)?;
+    let counts = vm.counts();
+    same("hypercalls", counts.hypercalls, spec.counters.hypercalls)?;
+    same("MMIO exits", counts.mmio, spec.counters.mmio)?;
+    same("refused", counts.refused, spec.counters.refused)?;
+    let on: Vec<usize> = vm.lifecycle().on(order).iter().collect();
+    same("vCPUs that are on", on, spec.on().collect())?;
+    let stopping = match spec.phase {
+        spec::Phase::Stopping(reason) => Some(reason),
+        _ => None,
+    };
+    same("stopping", vm.lifecycle().stopping().map(stop_reason), stopping)
+}
+
+/// [`shallow`], and the entries by `marks`, their sum.
+///
+/// # Errors
+/// What differs; of entries, one.
+pub fn state<H: Host>(
+    vm: &Vm<H>,
+    spec: &spec::Vm,
+    order: &Order,
+    marks: u64,
+) -> Result<(), String> {
+    shallow(vm, spec, order)?;
+    if marks == spec.tables.marks() {
+        return Ok(());
+    }
+    entries(vm, spec)?;
+    Err("the marks differ, and no entry does".to_string())
+}
+
+/// Every entry by itself.
+///
+/// # Errors
+/// The first that differs.
+pub fn entries<H: Host>(vm: &Vm<H>, spec: &spec::Vm) -> Result<(), String> {
+    let mut fault = Ok(());
+    let (mut carried, mut entries) = (0_usize, 0_usize);
+    vm.stage2().visit(|ipa, level, found| {
+        let should = spec.tables.at(ipa.raw());
+        let real = entry(found);
+        entries = entries.wrapping_add(1);
+        carried = carried.wrapping_add(usize::from(real != Some(spec::Entry::Empty)));
+        let same = (real, level, ipa.raw()) == (Some(should.entry), should.level, should.base);
+        if !same && fault.is_ok() {
+            fault = Err(format!("{ipa:?}: is {found:x?} at level {level}, should be {should:x?}"));
+        }
+    });
+    fault?;
+    same("entries that carry something", carried, spec.tables.carried().count())?;
+    let root = if spec.config.ipa_bits < 44 { 30 } else { 39 };
+    let root = 1_usize.wrapping_shl(spec.config.ipa_bits.saturating_sub(root));
+    let more = spec.tables.cuts().count().wrapping_mul(ENTRIES.wrapping_sub(1));
+    same("entries", entries, root.wrapping_add(more))
+}

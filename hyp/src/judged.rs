@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Everything that changes what a VM is to its guest, as EL2 calls it. Images built with the feature `oracle` have
+//! `oracle.rs` in this one's place, where the executable specification is asked as well.
+
+use arch::{Ipa, Range};
+use lock::Order;
+use platform::{Board, VmConfig};
+use vm::{Parked, ResetError, StopReason, Vcpu, Vm};
+pub use vm::{fast_exit, finish, on_exit};
+
+use crate::host::GuestHost;
+
+/// [`Vm::take_start`].
+#[inline(always)]
+pub fn take_start(vcpu: &mut Vcpu, vm: &Vm<GuestHost>) -> bool {
+    vm.take_start(vcpu)
+}
+
+/// [`Vm::park`].
+#[inline(always)]
+pub fn park(vcpu: &Vcpu, vm: &Vm<GuestHost>) -> Parked {
+    vm.park(vcpu)
+}
+
+/// [`Vm::stop`].
+#[inline(always)]
+pub fn stop(vcpu: &Vcpu, vm: &Vm<GuestHost>, reason: StopReason) {
+    vm.stop(&vcpu.order, reason, Some(vcpu));
+}
+
+/// [`Vm::reset`].
+#[inline(always)]
+pub fn reset(order: &Order, vm: &Vm<GuestHost>) -> Result<(), ResetError> {
+    vm.reset(order)
+}
+
+/// [`Vm::start`].
+#[inline(always)]
+pub fn start(order: &Order, vm: &Vm<GuestHost>, entry: Ipa, context: u64) -> bool {
+    vm.start(order, entry, context)
+}
+
+/// [`vm::Lifecycle::finish`].
+#[inline(always)]
+pub fn finish_life(order: &Order, vm: &Vm<GuestHost>) {
+    vm.lifecycle().finish(order);
+}
+
+/// A descriptor was stored.
+#[inline(always)]
+pub fn stored() {}
+
+/// A VM was made.
+#[inline(always)]
+pub fn adopt(
+    _: &Board,
+    _: &VmConfig,
+    _: &Vm<GuestHost>,
+    _: u64,
+    _: impl Iterator<Item = (Range<Ipa>, arch::Pa, stage2::Attr)>,
+) {
+}
+
+/// What is to be said when all VMs have stopped.
+#[inline(always)]
+pub fn closing_line() {}
