@@ -184,13 +184,33 @@ fn store_strategy() -> impl Strategy<Value = (u64, u32)> {
     (at, prop_oneof![3 => word, 1 => Just(0xd0_u32)])
 }
 
+/// One store, or a whole sentence that programs a buffer, often across the border of the blocks.
+fn sentence_strategy() -> impl Strategy<Value = Vec<(u64, u32)>> {
+    let buffer = (0_u64..6, prop::collection::vec(any::<u32>(), 1..5), 0_u64..8).prop_map(
+        |(near, words, astray)| {
+            let start = BLOCK - 12 + 4 * near;
+            let mut stores = vec![(start, 0xe8), (start, words.len() as u32 - 1)];
+            stores.extend((0..).zip(words).map(|(n, word)| (start + 4 * n, word)));
+            // Now and then the last word goes elsewhere: below the start, or right behind the end.
+            let behind = start + 4 * (stores.len() as u64 - 2);
+            if let Some(last) = stores.last_mut().filter(|_| astray < 2) {
+                last.0 = astray * behind;
+            }
+            stores.push((start, 0xd0));
+            stores
+        },
+    );
+    prop_oneof![8 => store_strategy().prop_map(|store| vec![store]), 1 => buffer]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn commands_are_read_as_the_model_reads_them(
-        stores in prop::collection::vec(store_strategy(), 1..40),
+        sentences in prop::collection::vec(sentence_strategy(), 1..30),
     ) {
+        let stores: Vec<(u64, u32)> = sentences.concat();
         let mut rig = config(OFF, Dialect::Pkvm).build();
         for n in 0..stores.len() {
             let (at, value) = stores[n];
