@@ -52,7 +52,7 @@ pub(crate) fn read(
     what: &str,
     range: Range<Pa>,
 ) -> Result<Vec<Described>, Error> {
-    check_place(machine, what, range, &[])?;
+    check_place(machine, what, range, &[], true)?;
     let who = |error: Error| Error::new(error.kind(), format_args!("{what} at {range}: {error}"));
     let blob = (machine.read)(range)
         .ok_or_else(|| err!(Module, "{what} at {range} cannot be read; load it into RAM"))?;

@@ -219,17 +219,20 @@ fn check_modules(machine: &Machine<'_>) -> Result<(), Error> {
             ));
         }
         let later = board.modules.get(index.saturating_add(1)..).unwrap_or_default();
-        check_place(machine, &format!("module {}", module.name), module.range, later)?;
+        let what = format!("module {}", module.name);
+        check_place(machine, &what, module.range, later, false)?;
     }
     Ok(())
 }
 
-/// What the boot loader put at `range`, against RAM, Portcullis, reservations, the initrd and `modules`.
+/// What the boot loader put at `range`, against RAM, Portcullis, reservations, the initrd and `modules`. A bundle
+/// may be the initrd, or stand in the image.
 pub(crate) fn check_place(
     machine: &Machine<'_>,
     what: &str,
     range: Range<Pa>,
     modules: &[Module],
+    is_bundle: bool,
 ) -> Result<(), Error> {
     let board = machine.board;
     if !board.ram.iter().any(|bank| bank.encloses(&range)) {
@@ -240,7 +243,8 @@ pub(crate) fn check_place(
             list(&board.ram)
         ));
     }
-    let (is_initrd, is_appended) = (board.initrd == Some(range), machine.appended == Some(range));
+    let is_initrd = is_bundle && board.initrd == Some(range);
+    let is_appended = is_bundle && machine.appended == Some(range);
     // What is appended is part of the image.
     let own = machine.own.iter().filter(|own| !is_appended || !own.range.encloses(&range));
     let own = own.map(|own| (own.name, own.range));

@@ -310,6 +310,13 @@ fn a_kernel_that_cannot_be_read_is_refused() {
 }
 
 #[test]
+fn a_module_in_the_very_place_of_the_initrd_is_refused() {
+    let mut bench = one("");
+    bench.board.initrd = Some(pa(KERNEL, 4096));
+    assert_says(&bench.refusal(), &["module /chosen/module@0x50000000", "overlaps the initrd"]);
+}
+
+#[test]
 fn a_ramdisk_that_does_not_fit_is_refused() {
     let message = one("vm.mem=64M").ramdisk(0x5100_0000, 62 * MIB).refusal();
     assert_says(&message, &["VM 'vm0'", "ramdisk of 0x3e00000 bytes", "vm.mem"]);
