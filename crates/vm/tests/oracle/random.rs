@@ -21,7 +21,7 @@ impl Random {
     /// Numbers that are decided by `bytes`, each by two of them alone; when these are used up, by all of them.
     pub fn of_bytes(bytes: &[u8]) -> Self {
         let state = bytes.iter().fold(0, |sum: u64, byte| sum.rotate_left(7) ^ u64::from(*byte));
-        Self { state, given: bytes.to_vec().into_iter() }
+        Self { state, given: Vec::from(bytes).into_iter() }
     }
 
     pub fn next(&mut self) -> u64 {
