@@ -109,16 +109,24 @@ impl Log for Logger {
     }
 }
 
-fn finish(pending: &mut Pending) {
-    if let Some(uart) = UART.get() {
-        pending.drain(uart, WAIT.load(Ordering::Relaxed));
-    }
-    let ring = &pending.ring;
-    let full = match ring.used() {
+/// A bit for each VM whose share of the ring has no room for a line.
+#[inline(never)]
+fn full(ring: &Ring<RING, MAX_VMS>) -> u32 {
+    match ring.used() {
         0 => 0,
         _ => (0..MAX_VMS).filter(|vm| !ring.fits(*vm, LINE)).fold(0, |set, vm| set | 1 << vm),
+    }
+}
+
+fn finish(pending: &mut Pending) {
+    let Some(uart) = UART.get() else {
+        // Nobody ever takes it: the oldest makes room, and no guest waits.
+        while full(&pending.ring) != 0 && pending.ring.pop().is_some() {}
+        return;
     };
-    FULL.store(full, Ordering::Relaxed);
+    pending.drain(uart, WAIT.load(Ordering::Relaxed));
+    let ring = &pending.ring;
+    FULL.store(full(ring), Ordering::Relaxed);
     USED.store(ring.used(), Ordering::Relaxed);
     if ring.used() != 0 && !WAIT.load(Ordering::Relaxed) {
         crate::time::wake_soon();
@@ -151,8 +159,8 @@ pub fn flush() {
     let mut pending = RING_LOCK.lock(order);
     if let Some(uart) = UART.get() {
         pending.drain(uart, true);
+        USED.store(pending.ring.used(), Ordering::Relaxed);
     }
-    USED.store(pending.ring.used(), Ordering::Relaxed);
 }
 
 /// Whether something waits to be written.
