@@ -31,6 +31,8 @@ fn run(options: &Options) -> Result<Outcome> {
     }
     let out = paths::target().join("mutants");
     std::fs::create_dir_all(&out).context(|| out.display().to_string())?;
+    // What an earlier run found is not what this one finds.
+    let _ = std::fs::remove_dir_all(out.join("mutants.out"));
     let mut command =
         tool::cargo_at_root(&["mutants", "--no-shuffle", "--timeout", "120", "--output"]);
     command.arg(&out);
