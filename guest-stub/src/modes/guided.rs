@@ -103,7 +103,7 @@ impl Guide {
             14 => self.noise.choose(&power, 0),
             // The guard becomes active in the middle, for good.
             _ if self.noise.below(64) == 0 => guard::id(Call::Enroll),
-            _ => 0xc600_0000 | self.noise.below(256) as u64 + 12,
+            _ => 0xc600_0000 | (self.noise.below(256) as u64 + 12),
         };
         // In the series 3 is ENROLL and 5 UNMAP: all the same, nothing here needs a device meanwhile.
         let zero = if self.noise.below(12) == 0 { self.noise.next() } else { 0 };
