@@ -107,9 +107,11 @@ impl Configuration {
         (waits && !interrupts).then_some("QEMU's model of this board passes no virtual interrupts")
     }
 
-    /// Whether a VM with these words can be on this machine; the hypervisor would refuse it.
+    /// Whether a VM with these words can be on this machine; the hypervisor would refuse it. The devices that tests are
+    /// given are the virt machine's.
     fn can_run(&self, options: &str) -> bool {
-        numbers(options, "vm.ipa=").all(|bits| bits <= u64::from(self.pa_bits))
+        let devices = self.machine.board.is_none() || !options.contains("vm.dev=");
+        devices && numbers(options, "vm.ipa=").all(|bits| bits <= u64::from(self.pa_bits))
     }
 
     /// Whether a VM with these words has more than two vCPUs, and each of them a CPU of its own here.
@@ -131,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tests_of_four_vcpus_run_where_each_has_a_cpu() {
+    fn tests_run_where_their_vm_can_be() {
         let test = |options: &str| Test {
             name: "t".into(),
             ids: Vec::new(),
@@ -149,6 +151,9 @@ mod tests {
         assert!(
             !takes("smp4", "vm.cpus=2") && !takes("smp1", "vm.cpus=4") && !takes("4g", "vm.cpus=4")
         );
+        // The virt machine's clock is no board's.
+        let clock = "vm.dev=/pl031@9010000";
+        assert!(takes("gicv2", clock) && !takes("raspi4b", clock) && takes("raspi4b", "vm.cpus=2"));
     }
 
     #[test]
