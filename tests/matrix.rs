@@ -92,12 +92,14 @@ impl Configuration {
     #[must_use]
     pub fn lacks(&self, test: &Test) -> Option<&'static str> {
         /// Beginnings of the names of tests whose vCPUs wait for an interrupt.
-        const WAITING: [&str; 8] = [
+        const WAITING: [&str; 10] = [
+            "e05_pending_survives_off",
             "e10_",
             "i02_sgi_",
             "i03_all_pending",
             "i04_end_of_nothing",
             "i06_timer",
+            "i07_physical_timer_interrupts",
             "i12_wait_for_interrupt",
             "i12_wait_for_sgi",
             "psci_cpu_suspend",
