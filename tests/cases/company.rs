@@ -10,12 +10,10 @@ use xtask::qemu::{Gic, Machine, Run};
 use crate::lab::{Checked, Lab, ensure, one, powered_off};
 
 cases![
-    canaries_on_one_cpu,
     canaries_on_one_cpu_with_all_features,
     hammers_on_one_cpu,
     sleeper_beside_a_spinner,
     a_storm_of_interrupts,
-    tenants,
     alone_on_its_cpu,
     worst_calls,
     worst_registers,
@@ -23,7 +21,7 @@ cases![
     worst_walks,
     aborts_in_the_abort_handler,
     vectors_that_cannot_be_fetched;
-    slow: canaries_on_one_cpu_gicv2, canary_beside_the_worst, a_hundred_resets, a_reset_beside_others_on_one_cpu, a_storm_of_interrupts_gicv2, smaller_after_a_restart, worst_registers_with_all_features, worst_devices_gicv2, worst_on_two_vcpus,
+    slow: canaries_on_one_cpu, tenants, canaries_on_one_cpu_gicv2, canary_beside_the_worst, a_hundred_resets, a_reset_beside_others_on_one_cpu, a_storm_of_interrupts_gicv2, smaller_after_a_restart, worst_registers_with_all_features, worst_devices_gicv2, worst_on_two_vcpus,
 ];
 
 /// Boots guests with these arguments, each of which must say its line; no line may begin with FAIL, and the

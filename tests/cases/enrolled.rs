@@ -11,7 +11,7 @@ use crate::lab::{Checked, Lab, ensure, one};
 const ENROLLED: &[Guest] = &[Guest::LinuxEnrolled, Guest::Initramfs];
 
 cases_with![
-    pkvm: ENROLLED, false;
+    pkvm: ENROLLED, true;
     pkvm_gicv2_4_vcpus: ENROLLED, true;
     series_gicv2: ENROLLED, true;
     series_4_vcpus: ENROLLED, true;

@@ -7,11 +7,11 @@ use crate::code::{Code, ENTRY, NOWHERE, UART, calls};
 use crate::lab::{Checked, Lab, ensure, one};
 
 cases![
-    a_thousand_lives,
     nothing_in_memory_survives,
     guard_is_off_again,
     enforce_is_on_again,
-    tlbs_are_empty_again
+    tlbs_are_empty_again;
+    slow: a_thousand_lives
 ];
 
 /// Boots `code` until it has said `alive` for the `lives`th time; it must not say `DIRTY`.
