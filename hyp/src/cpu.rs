@@ -52,6 +52,8 @@ pub const CPU_SIZE: usize = size_of::<Cpu>();
 pub const CPU_STRIDE: usize = size_of::<CpuArea>();
 /// Offset of [`Cpu`] in its area.
 pub const CPU_OFFSET: usize = CPU_STRIDE - CPU_SIZE;
+/// Bytes of [`Cpu`] below its emergency stack: what the entry code zeroes, rounded up to 64.
+pub const CPU_ZEROED: usize = core::mem::offset_of!(Cpu, emergency);
 /// Offset from [`Cpu`] to the top of its emergency stack.
 pub const EMERGENCY_TOP: usize = core::mem::offset_of!(Cpu, emergency) + EMERGENCY;
 
@@ -87,13 +89,20 @@ impl CpuArea {
         }
     }
 
+    /// All of it.
+    pub fn span(&self) -> crate::layout::Span {
+        self.guard_page()..self.guard_page() + CPU_STRIDE
+    }
+
     /// Address of the guard page below the stack.
     pub fn guard_page(&self) -> usize {
         self.guard.get() as usize
     }
 }
 
-/// All CPUs, boot CPU first.
+/// All CPUs, boot CPU first. Of this the entry code zeroes the structures alone: nobody reads of a stack what was not
+/// written there before.
+#[unsafe(link_section = ".bss.unset.cpus")]
 pub static CPUS: [CpuArea; MAX_CPUS] = [const { CpuArea::new() }; MAX_CPUS];
 
 /// The structure of the CPU that runs this.

@@ -71,18 +71,18 @@ primary_entry:
     cmp     x20, #(2 << 2)
     b.ne    0f
     bl      settle
-0:  // Zero .bss.
-    adrp    x0, bss_start
+0:  adrp    x0, bss_start
     adrp    x1, bss_end
-1:  cmp     x0, x1
-    b.hs    2f
-    stp     xzr, xzr, [x0]
-    stp     xzr, xzr, [x0, #16]
-    stp     xzr, xzr, [x0, #32]
-    stp     xzr, xzr, [x0, #48]
-    add     x0, x0, #64                 // its end is page aligned
-    b       1b
-2:  // Apply the R_AARCH64_RELATIVE relocations (offset, info, addend); the image is linked at 0.
+    bl      zero
+    // Boot CPU's structure. Its stack is right below.
+    adrp    x0, {cpus}
+    add     x0, x0, :lo12:{cpus}
+    ldr     x1, ={cpu_offset}
+    add     x0, x0, x1
+    mov     sp, x0
+    add     x1, x0, #{cpu_zeroed}
+    bl      zero
+    // Apply the R_AARCH64_RELATIVE relocations (offset, info, addend); the image is linked at 0.
     adrp    x0, rela_start
     add     x0, x0, :lo12:rela_start
     adrp    x1, rela_end
@@ -97,13 +97,7 @@ primary_entry:
     add     x5, x5, x2
     str     x5, [x3, x2]
     b       3b
-4:  // Boot CPU's stack; its Cpu structure is right above it.
-    adrp    x0, {cpus}
-    add     x0, x0, :lo12:{cpus}
-    ldr     x1, ={cpu_offset}
-    add     x0, x0, x1
-    mov     sp, x0
-    mov     x29, xzr
+4:  mov     x29, xzr
     mov     x30, xzr
     mov     x0, x19
     mov     x1, x20
@@ -117,8 +111,31 @@ primary_entry:
     mov     x0, x19
     bl      {map_early}
     bl      enable_mmu
+    // The other CPUs' structures, now that they go to the caches.
+    ldr     x20, ={cpu_stride}
+    mov     x0, sp
+    add     x21, x0, x20
+    ldr     x22, ={other_cpus}
+    add     x22, x21, x22
+5:  mov     x0, x21
+    add     x1, x21, #{cpu_zeroed}
+    bl      zero
+    add     x21, x21, x20
+    cmp     x21, x22
+    b.lo    5b
     mov     x0, x19
     b       {main}
+
+    // Zeroes x0 to x1, in steps of 64 bytes.
+zero:
+    stp     xzr, xzr, [x0]
+    stp     xzr, xzr, [x0, #16]
+    stp     xzr, xzr, [x0, #32]
+    stp     xzr, xzr, [x0, #48]
+    add     x0, x0, #64
+    cmp     x0, x1
+    b.lo    zero
+    ret
 
     // At EL2: MMU and caches off, E2H clear, and no dirty cache line that could fall onto what is written with caches
     // off. x21: HCR_EL2 as it reads then. Touches no memory.
@@ -151,6 +168,14 @@ settle:
     add     x1, x1, x4
     cmp     x1, x2
     b.lo    3b
+    // The boot CPU's stack and structure.
+    adrp    x1, {cpus}
+    ldr     x2, ={cpu_stride}
+    add     x2, x1, x2
+4:  dc      ivac, x1
+    add     x1, x1, x4
+    cmp     x1, x2
+    b.lo    4b
     dsb     sy
     ret
 
@@ -228,6 +253,9 @@ enable_mmu:
 "#,
     cpus = sym crate::cpu::CPUS,
     cpu_offset = const crate::cpu::CPU_OFFSET,
+    cpu_zeroed = const crate::cpu::CPU_ZEROED,
+    cpu_stride = const crate::cpu::CPU_STRIDE,
+    other_cpus = const crate::cpu::CPU_STRIDE * (crate::cpu::MAX_CPUS - 1),
     map_early = sym crate::mmu::map_early,
     main = sym crate::main,
     efi = sym crate::efi::entry,

@@ -312,14 +312,14 @@ impl Guest {
     }
 }
 
-/// Gathers memory for `range` from free pieces: 1 GiB where range and machine allow, then 2 MiB, then single pages.
+/// Gathers memory for `range` from free pieces: 1 GiB where range and machine allow, then 32 MiB, 2 MiB, single pages.
 fn gather(range: Range<Ipa>, smallest: u64) -> Option<Vec<Piece>> {
     let mut pieces: Vec<Piece> = Vec::new();
     let mut ipa = range.start();
     while ipa < range.end() {
         let left = range.end().raw() - ipa.raw();
         let fits = |size: u64| ipa.is_aligned(size) && left >= size && size >= smallest;
-        let sizes = [memory::LARGE_PIECE, memory::PIECE, PAGE];
+        let sizes = [memory::LARGE_PIECE, memory::MIDDLE_PIECE, memory::PIECE, PAGE];
         let (pa, size) = sizes
             .into_iter()
             .filter(|size| fits(*size))

@@ -6,13 +6,16 @@ unsafe extern "C" {
     static text_end: u8;
     static rodata_start: u8;
     static rodata_end: u8;
+    static file_end: u8;
+    static bss_start: u8;
+    static bss_end: u8;
     static image_end: u8;
 }
 
 /// A half-open range of addresses; EL2 maps its image one to one, so they are physical as well.
 pub type Span = core::ops::Range<usize>;
 
-/// The whole image, .bss included.
+/// The whole image, stacks, heap and .bss included.
 pub fn image() -> Span {
     (&raw const image_start) as usize..(&raw const image_end) as usize
 }
@@ -27,7 +30,17 @@ pub fn rodata() -> Span {
     (&raw const rodata_start) as usize..(&raw const rodata_end) as usize
 }
 
-/// Data, .bss, stacks.
+/// What is in the file behind the code.
+pub fn constants_and_data() -> Span {
+    (&raw const rodata_start) as usize..(&raw const file_end) as usize
+}
+
+/// What begins as zero. Heap and stacks are no part of it.
+pub fn bss() -> Span {
+    (&raw const bss_start) as usize..(&raw const bss_end) as usize
+}
+
+/// Data, heap, stacks, .bss.
 pub fn data() -> Span {
     (&raw const rodata_end) as usize..(&raw const image_end) as usize
 }

@@ -53,18 +53,16 @@ mod vectors;
 
 /// The boot CPU, at EL2, on the early tables, with the device tree's address. Nothing runs unless all of this is right.
 extern "C" fn main(tree: usize) -> ! {
-    // 1. The device tree, and with it a console.
+    // 1. The device tree: the board, and a console even where there is something wrong with the board.
     let tree = tree::find(tree);
-    let described = platform::Board::console(tree);
+    let (console, mut board) = platform::Board::with_console(tree);
     // 2. EL2's own tables: all RAM, the devices EL2 drives, the image W^X.
-    let mut board = platform::Board::from_tree(tree);
     if let Ok(board) = &mut board {
         board.reserved.extend(efi::reserved());
     }
-    tree::map(tree, described.as_ref().ok().and_then(Option::as_ref), board.as_ref().ok());
-    let described = described.ok().flatten();
-    refuse::keep_console(described.as_ref());
-    console::init(described.as_ref().and_then(uart::Uart::new));
+    tree::map(tree, console.as_ref(), board.as_ref().ok());
+    refuse::keep_console(console.as_ref());
+    console::init(console.as_ref().and_then(uart::Uart::new));
     let board = board.unwrap_or_else(|e| refuse::with(format_args!("{e}")));
     log::info!("Portcullis {} at EL2: {}", env!("CARGO_PKG_VERSION"), board.model);
     // 3. Firmware, traps, interrupts, time.
@@ -97,7 +95,7 @@ extern "C" fn main(tree: usize) -> ! {
     guest::make_all(&board, configs, cpus).unwrap_or_else(|e| refuse::with(format_args!("{e}")));
     options::apply(&board.bootargs);
     // 7. Guests run.
-    input::init(described.as_ref());
+    input::init(console.as_ref());
     console::stop_waiting();
     run::release_all();
     run::first_entry()

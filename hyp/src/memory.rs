@@ -14,6 +14,8 @@ const HEAP: usize = if cfg!(feature = "oracle") { 32 << 20 } else { 512 << 10 };
 const PAGE: u64 = 4096;
 /// 2 MiB: the smallest piece that a guest's RAM is gathered from.
 pub const PIECE: u64 = 2 << 20;
+/// 32 MiB: fewer to take where there is much.
+pub const MIDDLE_PIECE: u64 = 32 << 20;
 /// 1 GiB: the largest.
 pub const LARGE_PIECE: u64 = 1 << 30;
 
@@ -21,6 +23,8 @@ pub const LARGE_PIECE: u64 = 1 << 30;
 struct HeapMemory(UnsafeCell<[u8; HEAP]>);
 // SAFETY: only the allocator below touches it, under its lock.
 unsafe impl Sync for HeapMemory {}
+// Not zeroed by the entry code: who takes memory from the heap writes it before it is read, `alloc_zeroed` too.
+#[unsafe(link_section = ".bss.unset.heap")]
 static HEAP_MEMORY: HeapMemory = HeapMemory(UnsafeCell::new([0; HEAP]));
 
 struct Allocator(Lock<Option<Heap<20>>>);

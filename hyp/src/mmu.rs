@@ -78,7 +78,9 @@ pub extern "C" fn map_early(tree: usize) -> usize {
     // The boot protocol bounds a device tree to 2 MiB.
     map(tree..tree + BLOCK);
     // What was written with the MMU off may have stale copies in a cache.
-    crate::cache::invalidate_before_mmu(layout::rodata().start..layout::image().end);
+    for span in [layout::constants_and_data(), layout::bss(), crate::cpu::CPUS[0].span()] {
+        crate::cache::invalidate_before_mmu(span);
+    }
     tables as usize
 }
 
@@ -110,12 +112,14 @@ impl Builder {
         self.map.map_range(&MemoryRegion::new(start, start + size as usize), DEVICE)
     }
 
-    /// Maps the image over the memory it lies in.
-    pub fn image(&mut self) -> Result<(), MapError> {
+    /// Maps the image over the memory it lies in; `known`: which [`Builder::memory`] has mapped.
+    pub fn image(&mut self, known: bool) -> Result<(), MapError> {
         let region = |s: Span| MemoryRegion::new(s.start, s.end);
         self.map.map_range(&region(layout::text()), TEXT)?;
         self.map.map_range(&region(layout::rodata()), RODATA)?;
-        self.map.map_range(&region(layout::data()), DATA)?;
+        if !known {
+            self.map.map_range(&region(layout::data()), DATA)?;
+        }
         for area in &crate::cpu::CPUS {
             let guard = area.guard_page();
             self.map.map_range(&region(guard..guard + 4096), El23Attributes::empty())?;

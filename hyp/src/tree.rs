@@ -115,12 +115,20 @@ fn build(tree: &[u8], uart: Option<&Uart>, board: Option<&Board>) -> Result<(), 
             tables.memory(initrd.start().raw() as usize..initrd.end().raw() as usize)?;
         }
     }
+    // What lies in RAM that nobody has reserved is mapped already, in large blocks.
+    let known = |span: &Span| {
+        let range = range(span);
+        board.is_some_and(|board| {
+            board.ram.iter().any(|bank| bank.encloses(&range))
+                && !board.reserved.iter().any(|reserved| reserved.range.overlaps(&range))
+        })
+    };
     let start = tree.as_ptr() as usize & !0xfff;
     let end = (tree.as_ptr() as usize + tree.len() + 0xfff) & !0xfff;
-    if start < end {
+    if start < end && !known(&(start..end)) {
         tables.memory(start..end)?;
     }
-    tables.image()?;
+    tables.image(known(&layout::image()))?;
     tables.activate();
     Ok(())
 }

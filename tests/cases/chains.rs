@@ -34,6 +34,7 @@ with![
     edk2_without_a_tree: EDK2, true;
     mmu_on: &[], false;
     mmu_on_with_vhe: &[], false;
+    memory_behind_the_file_holds_anything: &[], false;
 ];
 
 /// Where QEMU puts its tree for a firmware that it starts.
@@ -225,4 +226,25 @@ fn edk2_keeps_its_memory(lab: &Lab) -> Checked {
     } else {
         Err(format!("{with_edk2} MiB are free with EDK2, {without} MiB without"))
     }
+}
+
+/// Heap and stacks are not zeroed, and nobody reads of them what was not written before; .bss and the CPUs' structures
+/// are. In the memory that the image takes behind its file, there is anything but zero.
+fn memory_behind_the_file_holds_anything(lab: &Lab) -> Checked {
+    let image = std::fs::read(&lab.images.hypervisor).map_err(|error| error.to_string())?;
+    // image_size of its header.
+    let size = image.get(16..24).and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
+    let bytes = size.and_then(|size| size.checked_sub(image.len() as u64));
+    let bytes =
+        bytes.filter(|bytes| *bytes > 0x8_0000).ok_or("the image has no memory of its own")?;
+    let file = lab.file("anything", &vec![0xa5; bytes as usize])?;
+    // Where QEMU puts an image.
+    let address = 0x4020_0000 + image.len() as u64;
+    let blobs = vec![Blob { file, address, start: false }];
+    let guests = ["demo vm.name=web", "run=boot_entry vm.name=other vm.cpus=2"];
+    let machine = Machine { blobs, cpus: 4, ..lab.machine_with(&guests) };
+    let run = lab.run(&machine)?;
+    one(&run, "[hyp] 4 CPUs up")?;
+    one(&run, "[hyp] other: stopped (power off)")?;
+    one(&run, "[web] demo: ").map(drop)
 }

@@ -214,30 +214,36 @@ impl Board {
     /// # Errors
     /// Where the tree is not whole or describes no machine that Portcullis can use; never panics.
     pub fn from_tree(blob: &[u8]) -> Result<Self, Error> {
-        let tree = Tree::parse(blob)?;
-        let psci = cpus::psci(&tree)?;
-        Ok(Self {
-            model: chosen::model(&tree),
-            ram: memory::ram(&tree)?,
-            reserved: memory::reserved(&tree)?,
-            cpus: cpus::cpus(&tree, psci.is_some())?,
-            psci,
-            gic: gic::gic(&tree)?,
-            timer: timer::timer(&tree)?,
-            uart: uart::console(&tree)?,
-            bootargs: chosen::bootargs(&tree)?,
-            initrd: chosen::initrd(&tree)?,
-            modules: chosen::modules(&tree)?,
-            seeds: chosen::seeds(&tree),
-        })
+        Self::with_console(blob).1
     }
 
-    /// The console alone, so that what is wrong with the rest of the tree can be printed.
-    ///
-    /// # Errors
-    /// Where the tree is not whole or the console's node is malformed.
-    pub fn console(blob: &[u8]) -> Result<Option<Uart>, Error> {
-        uart::console(&Tree::parse(blob)?)
+    /// The same, and the console, if there is one, also where something else is wrong: what it is can be printed there.
+    pub fn with_console(blob: &[u8]) -> (Option<Uart>, Result<Self, Error>) {
+        let tree = match Tree::parse(blob) {
+            Ok(tree) => tree,
+            Err(error) => return (None, Err(error)),
+        };
+        let console = uart::console(&tree);
+        let known = console.as_ref().ok().cloned().flatten();
+        (known, Self::of(&tree, console))
+    }
+
+    fn of(tree: &Tree<'_>, console: Result<Option<Uart>, Error>) -> Result<Self, Error> {
+        let psci = cpus::psci(tree)?;
+        Ok(Self {
+            model: chosen::model(tree),
+            ram: memory::ram(tree)?,
+            reserved: memory::reserved(tree)?,
+            cpus: cpus::cpus(tree, psci.is_some())?,
+            psci,
+            gic: gic::gic(tree)?,
+            timer: timer::timer(tree)?,
+            uart: console?,
+            bootargs: chosen::bootargs(tree)?,
+            initrd: chosen::initrd(tree)?,
+            modules: chosen::modules(tree)?,
+            seeds: chosen::seeds(tree),
+        })
     }
 
     /// How many CPUs can run vCPUs: those that can be started, and `boot`, which runs already.

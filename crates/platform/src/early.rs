@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn it_is_the_console_that_the_board_has() {
-        let board = Board::console(VIRT).unwrap().unwrap();
+        let board = Board::with_console(VIRT).0.unwrap();
         assert_eq!(early_pl011(VIRT), Some(board.registers.start()));
         assert_eq!(early_pl011(VIRT), Some(Pa::new(0x900_0000)));
     }
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn another_uart_or_one_behind_a_translating_bus_is_none() {
         // Its console stands on a bus with ranges.
-        assert!(Board::console(SOC).unwrap().is_some());
+        assert!(Board::with_console(SOC).0.is_some());
         assert_eq!(early_pl011(SOC), None);
         let mut blob = VIRT.to_vec();
         let at = blob.windows(9).position(|it| it == b"arm,pl011").unwrap();

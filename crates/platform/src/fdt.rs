@@ -19,6 +19,8 @@ const MAGIC: u32 = 0xd00d_feed;
 const VERSION: u32 = 17;
 const HEADER_BYTES: usize = 40;
 const TOKEN_BYTES: usize = 4;
+/// A property's token, the length of its value, the offset of its name.
+const PROP_BYTES: usize = 12;
 pub(crate) const BEGIN_NODE: u32 = 1;
 pub(crate) const END_NODE: u32 = 2;
 pub(crate) const PROP: u32 = 3;
@@ -51,7 +53,6 @@ pub(crate) struct Tree<'a> {
 }
 
 /// A node, in the order of the structure block.
-#[derive(Clone, Copy)]
 struct Entry {
     /// Offset of the name, without its terminator.
     name: u32,
@@ -62,6 +63,10 @@ struct Entry {
     parent: u32,
     /// Index after the last node of the subtree.
     end: u32,
+    /// Offset of the token of its first `compatible`; 0 where it has none.
+    compatible: u32,
+    /// The first of its `phandle` and `linux,phandle`; 0, which is none, where it has neither.
+    phandle: u32,
 }
 
 pub(crate) fn be32(data: &[u8], offset: usize) -> Option<u32> {
@@ -77,6 +82,39 @@ fn be64(data: &[u8], offset: usize) -> Option<u64> {
 /// Rounds up to the next token; offsets are below 2^32, plus a 32-bit length.
 pub(crate) const fn token_aligned(offset: usize) -> usize {
     offset.saturating_add(TOKEN_BYTES - 1) & !(TOKEN_BYTES - 1)
+}
+
+/// Length of the string at the start of `bytes`, which is UTF-8 and ends with a NUL among them.
+///
+/// Every name of a tree is looked at: eight bytes at a time, wherever they stand.
+fn string_len(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let mut len = 0_usize;
+    let mut rest = bytes;
+    while let Some((word, after)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        // Bit 7 of the first byte that is NUL, and of none before it.
+        let nul = word.wrapping_sub(ONES) & !word & HIGH;
+        if word & HIGH & !nul & nul.wrapping_sub(1) != 0 {
+            break;
+        }
+        if nul != 0 {
+            return Some(len.saturating_add((nul.trailing_zeros() / 8) as usize));
+        }
+        len = len.saturating_add(8);
+        rest = after;
+    }
+    // Not all of it ASCII, or near the end.
+    let text = core::ffi::CStr::from_bytes_until_nul(bytes).ok()?.to_str().ok()?;
+    Some(text.len())
+}
+
+/// The name at `offset`: what [`text`] finds there.
+fn name(data: &[u8], offset: usize) -> Option<&[u8]> {
+    let tail = data.get(offset..)?;
+    let most = tail.get(..MAX_NAME.saturating_add(1)).unwrap_or(tail);
+    most.get(..string_len(most)?)
 }
 
 /// The text from `offset` to its NUL, which must come within [`MAX_NAME`] bytes and the block.
@@ -182,57 +220,17 @@ impl<'a> Tree<'a> {
         let reservations = reservations(data, word(16)? as usize)?;
 
         let mut tree = Self { data, strings, nodes: Vec::new(), reservations };
-        // Counted first, so that the index takes what it needs and its lack is an error, not the end.
-        let mut count = 0_usize;
-        tree.walk(structure as usize, structure_end, |event| {
-            if matches!(event, Event::Begin(_)) {
-                count = count.saturating_add(1);
-                if count > MAX_NODES {
-                    return Err(err!(
-                        Tree,
-                        "device tree: more than {MAX_NODES} nodes; remove what the board does \
-                         not have"
-                    ));
-                }
-            }
-            Ok(())
-        })?;
-        let mut nodes: Vec<Entry> = Vec::new();
-        nodes.try_reserve_exact(count).map_err(|_| {
-            err!(Tree, "device tree: no memory to index its {count} nodes; pass a smaller tree")
-        })?;
-        let mut parent = 0_u32;
-        tree.walk(structure as usize, structure_end, |event| {
-            // At most MAX_NODES.
-            let index = nodes.len() as u32;
-            match event {
-                Event::Begin(entry) => {
-                    nodes.push(Entry { parent, ..entry });
-                    parent = index;
-                }
-                Event::End => {
-                    if let Some(node) = nodes.get_mut(parent as usize) {
-                        node.end = index;
-                        parent = node.parent;
-                    }
-                }
-            }
-            Ok(())
-        })?;
-        tree.nodes = nodes;
+        tree.index(structure as usize, structure_end)?;
         Ok(tree)
     }
 
-    /// Checks the structure block token by token and reports each node's begin and end.
-    fn walk(
-        &self,
-        start: usize,
-        end: usize,
-        mut visit: impl FnMut(Event) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    /// Checks the structure block token by token, and enters each node.
+    fn index(&mut self, start: usize, end: usize) -> Result<(), Error> {
         let structure = self.data.get(..end).unwrap_or_default();
         let mut offset = start;
         let mut depth = 0_u16;
+        // The node that is open; the root, before there is one.
+        let mut open = 0_u32;
         let mut properties_allowed = false;
         loop {
             let token = be32(structure, offset).ok_or_else(|| {
@@ -242,47 +240,61 @@ impl<'a> Tree<'a> {
             offset = offset.saturating_add(TOKEN_BYTES);
             match token {
                 BEGIN_NODE => {
-                    let name = text(structure, offset).ok_or_else(|| {
+                    let name = name(structure, offset).ok_or_else(|| {
                         err!(Tree, "device tree: the node at {here:#x} has no proper name")
                     })?;
-                    if depth > 0 && name.is_empty() || name.contains('/') {
+                    let shown = || core::str::from_utf8(name).unwrap_or_default();
+                    if depth > 0 && name.is_empty() || name.contains(&b'/') {
                         return Err(err!(
                             Tree,
-                            "device tree: the node at {here:#x} has no proper name: '{name}'"
+                            "device tree: the node at {here:#x} has no proper name: '{}'",
+                            shown()
                         ));
                     }
                     if usize::from(depth) >= MAX_DEPTH {
                         return Err(err!(
                             Tree,
-                            "device tree: node '{name}' at {here:#x} is nested more than \
-                             {MAX_DEPTH} deep"
+                            "device tree: node '{}' at {here:#x} is nested more than {MAX_DEPTH} \
+                             deep",
+                            shown()
                         ));
                     }
-                    if depth == 0 && here != start && !self.only_nops(start, here) {
+                    // At most MAX_NODES.
+                    let index = self.nodes.len() as u32;
+                    if depth == 0 && index != 0 {
                         return Err(err!(
                             Tree,
-                            "device tree: a second root node '{name}' at {here:#x}"
+                            "device tree: a second root node '{}' at {here:#x}",
+                            shown()
                         ));
                     }
+                    self.make_room()?;
                     depth = depth.saturating_add(1);
                     let name_at = offset;
                     offset = token_aligned(offset.saturating_add(name.len()).saturating_add(1));
                     properties_allowed = true;
-                    visit(Event::Begin(Entry {
+                    self.nodes.push(Entry {
                         // Offsets are below 2^32, as the total is; names below MAX_NAME.
                         name: name_at as u32,
                         name_len: name.len() as u16,
                         body: offset as u32,
-                        parent: 0,
+                        parent: open,
                         end: 0,
-                    }))?;
+                        compatible: 0,
+                        phandle: 0,
+                    });
+                    open = index;
                 }
                 END_NODE => {
                     depth = depth.checked_sub(1).ok_or_else(|| {
                         err!(Tree, "device tree: a node ends at {here:#x} that never began")
                     })?;
                     properties_allowed = false;
-                    visit(Event::End)?;
+                    let end = self.nodes.len() as u32;
+                    if let Some(node) = self.nodes.get_mut(open as usize) {
+                        node.end = end;
+                        open = node.parent;
+                    }
                 }
                 PROP => {
                     if !properties_allowed {
@@ -292,24 +304,11 @@ impl<'a> Tree<'a> {
                              properties"
                         ));
                     }
-                    let (next, name) = self.property_at(here).ok_or_else(|| {
-                        err!(
-                            Tree,
-                            "device tree: the property at {here:#x} has no proper name or \
-                             reaches beyond the tree"
-                        )
-                    })?;
-                    if name.0.is_empty() {
-                        return Err(err!(
-                            Tree,
-                            "device tree: the property at {here:#x} has an empty name"
-                        ));
-                    }
-                    offset = next;
+                    offset = self.check_property(here)?;
                 }
                 NOP => {}
                 END => {
-                    if depth != 0 || here == start || self.only_nops(start, here) {
+                    if depth != 0 || self.nodes.is_empty() {
                         return Err(err!(
                             Tree,
                             "device tree: it ends at {here:#x} inside a node or without one"
@@ -324,32 +323,65 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Whether nothing but NOP tokens stands in the range.
-    fn only_nops(&self, start: usize, end: usize) -> bool {
-        let mut offset = start;
-        while offset < end {
-            if be32(self.data, offset) != Some(NOP) {
-                return false;
-            }
-            offset = offset.saturating_add(TOKEN_BYTES);
+    /// Makes room for one more node, whose lack is an error and not the end.
+    fn make_room(&mut self) -> Result<(), Error> {
+        let count = self.nodes.len();
+        if count >= MAX_NODES {
+            return Err(err!(
+                Tree,
+                "device tree: more than {MAX_NODES} nodes; remove what the board does not have"
+            ));
         }
-        true
+        if count < self.nodes.capacity() {
+            return Ok(());
+        }
+        self.nodes.try_reserve_exact(count.max(64)).map_err(|_| {
+            err!(Tree, "device tree: no memory to index over {count} nodes; pass a smaller tree")
+        })
     }
 
-    /// The property whose token stands at `offset`, and the offset behind it.
-    fn property_at(&self, offset: usize) -> Option<(usize, (&'a str, &'a [u8]))> {
-        let len = be32(self.data, offset.checked_add(4)?)? as usize;
-        let name = text(self.strings, be32(self.data, offset.checked_add(8)?)? as usize)?;
-        let start = offset.checked_add(12)?;
-        let end = start.checked_add(len)?;
-        Some((token_aligned(end), (name, self.data.get(start..end)?)))
+    /// Checks the property of the last node whose token stands at `here`; returns the offset behind it.
+    fn check_property(&mut self, here: usize) -> Result<usize, Error> {
+        let checked = self.header_at(here).and_then(|(len, name_at)| {
+            let end = here.saturating_add(PROP_BYTES).saturating_add(len);
+            Some((token_aligned(end), name(self.strings, name_at)?, self.value_at(here)?))
+        });
+        let Some((next, name, value)) = checked else {
+            return Err(err!(
+                Tree,
+                "device tree: the property at {here:#x} has no proper name or reaches beyond the \
+                 tree"
+            ));
+        };
+        if name.is_empty() {
+            return Err(err!(Tree, "device tree: the property at {here:#x} has an empty name"));
+        }
+        if let Some(node) = self.nodes.last_mut() {
+            match name {
+                b"compatible" if node.compatible == 0 => node.compatible = here as u32,
+                b"phandle" | b"linux,phandle" if node.phandle == 0 => {
+                    node.phandle = u32::from_property_value(value).unwrap_or(0);
+                }
+                _ => {}
+            }
+        }
+        Ok(next)
     }
 
-    /// Whether the property whose token stands at `offset` has this name: cheaper than to read it.
-    fn is_called(&self, offset: usize, name: &str) -> bool {
-        let at = offset.checked_add(8).and_then(|at| be32(self.data, at));
-        let Some(have) = at.and_then(|at| self.strings.get(at as usize..)) else { return false };
-        have.get(name.len()) == Some(&0) && have.starts_with(name.as_bytes())
+    /// Length of its value and offset of its name: of the property whose token stands at `offset`.
+    fn header_at(&self, offset: usize) -> Option<(usize, usize)> {
+        let [_, _, _, _, l0, l1, l2, l3, n0, n1, n2, n3] =
+            *self.data.get(offset..)?.first_chunk::<PROP_BYTES>()?;
+        Some((
+            u32::from_be_bytes([l0, l1, l2, l3]) as usize,
+            u32::from_be_bytes([n0, n1, n2, n3]) as usize,
+        ))
+    }
+
+    /// The value of the property whose token stands at `offset`.
+    fn value_at(&self, offset: usize) -> Option<&'a [u8]> {
+        let (len, _) = self.header_at(offset)?;
+        self.data.get(offset..)?.get(PROP_BYTES..)?.get(..len)
     }
 
     /// The root node.
@@ -372,19 +404,22 @@ impl<'a> Tree<'a> {
         let mut node = self.root();
         let path = path.strip_prefix('/')?;
         for component in path.split('/').filter(|component| !component.is_empty()) {
+            let component = component.as_bytes();
+            let whole = component.contains(&b'@');
             node = node.children().find(|child| {
-                child.name() == component
-                    || (!component.contains('@') && child.base_name() == component)
+                child
+                    .name_bytes()
+                    .strip_prefix(component)
+                    .is_some_and(|rest| rest.is_empty() || !whole && rest.first() == Some(&b'@'))
             })?;
         }
         Some(node)
     }
 
-    /// The node with this phandle.
+    /// The node with this phandle, which is not 0.
     pub(crate) fn by_phandle(&self, phandle: u32) -> Option<Node<'_>> {
-        self.nodes().find(|node| {
-            node.word("phandle").or_else(|| node.word("linux,phandle")) == Some(phandle)
-        })
+        let index = self.nodes.iter().position(|node| node.phandle == phandle);
+        index.filter(|_| phandle != 0).map(|index| Node { tree: self, index })
     }
 
     /// The usable nodes compatible with one of `names`, in the tree's order.
@@ -396,11 +431,6 @@ impl<'a> Tree<'a> {
 /// The beginning of a text, of at most [`MAX_SHORT`] bytes.
 pub(crate) fn short(text: &str) -> String {
     String::from(text.get(..text.floor_char_boundary(MAX_SHORT)).unwrap_or_default())
-}
-
-enum Event {
-    Begin(Entry),
-    End,
 }
 
 /// Reads the memory reservation block.
@@ -441,24 +471,25 @@ pub(crate) struct Node<'t> {
     index: usize,
 }
 
+/// What an index that is none would lead to: no name, no properties, no children.
+const NO_ENTRY: Entry =
+    Entry { name: 0, name_len: 0, body: u32::MAX, parent: 0, end: 0, compatible: 0, phandle: 0 };
+
 impl<'t> Node<'t> {
-    fn entry(&self) -> Entry {
-        // The index comes from the tree itself; an empty entry has no name, properties or children.
-        self.tree.nodes.get(self.index).copied().unwrap_or(Entry {
-            name: 0,
-            name_len: 0,
-            body: u32::MAX,
-            parent: 0,
-            end: 0,
-        })
+    fn entry(&self) -> &'t Entry {
+        // The index comes from the tree itself.
+        self.tree.nodes.get(self.index).unwrap_or(&NO_ENTRY)
+    }
+
+    fn name_bytes(&self) -> &'t [u8] {
+        let entry = self.entry();
+        let tail = self.tree.data.get(entry.name as usize..).unwrap_or_default();
+        tail.get(..usize::from(entry.name_len)).unwrap_or_default()
     }
 
     /// Its name with unit address; empty for the root.
     pub(crate) fn name(&self) -> &'t str {
-        let entry = self.entry();
-        let start = entry.name as usize;
-        let bytes = self.tree.data.get(start..start.saturating_add(usize::from(entry.name_len)));
-        bytes.and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default()
+        core::str::from_utf8(self.name_bytes()).unwrap_or_default()
     }
 
     /// Its name without unit address.
@@ -504,17 +535,19 @@ impl<'t> Node<'t> {
         })
     }
 
-    /// Its properties: name and value, in the tree's order.
-    pub(crate) fn properties(&self) -> impl Iterator<Item = (&'t str, &'t [u8])> + use<'t> {
+    /// Offsets of its properties' tokens, each with the length of the value and the offset of the name.
+    fn tokens(&self) -> impl Iterator<Item = (usize, usize, usize)> + use<'t> {
         let tree = self.tree;
         let mut offset = self.entry().body as usize;
         core::iter::from_fn(move || {
             loop {
-                match be32(tree.data, offset)? {
+                let here = offset;
+                match be32(tree.data, here)? {
                     PROP => {
-                        let (next, property) = tree.property_at(offset)?;
-                        offset = next;
-                        return Some(property);
+                        let (len, name) = tree.header_at(here)?;
+                        let end = here.saturating_add(PROP_BYTES).saturating_add(len);
+                        offset = token_aligned(end);
+                        return Some((here, len, name));
                     }
                     NOP => offset = offset.saturating_add(TOKEN_BYTES),
                     _ => return None,
@@ -523,23 +556,25 @@ impl<'t> Node<'t> {
         })
     }
 
+    /// Its properties: name and value, in the tree's order.
+    pub(crate) fn properties(&self) -> impl Iterator<Item = (&'t str, &'t [u8])> + use<'t> {
+        let tree = self.tree;
+        self.tokens()
+            .filter_map(|(at, _, name)| Some((text(tree.strings, name)?, tree.value_at(at)?)))
+    }
+
     /// The value of a property.
     pub(crate) fn property(&self, name: &str) -> Option<&'t [u8]> {
         let tree = self.tree;
-        let mut offset = self.entry().body as usize;
-        loop {
-            match be32(tree.data, offset)? {
-                PROP if tree.is_called(offset, name) => {
-                    return tree.property_at(offset).map(|(_, property)| property.1);
-                }
-                PROP => {
-                    let len = be32(tree.data, offset.checked_add(4)?)? as usize;
-                    offset = token_aligned(offset.checked_add(12)?.checked_add(len)?);
-                }
-                NOP => offset = offset.saturating_add(TOKEN_BYTES),
-                _ => return None,
-            }
-        }
+        let name = name.as_bytes();
+        let is_it = |at: usize| {
+            let have = tree.strings.get(at..).unwrap_or_default();
+            // The first byte, before a call is made of it.
+            have.first() == name.first()
+                && have.strip_prefix(name).is_some_and(|rest| rest.first() == Some(&0))
+        };
+        let (at, _, _) = self.tokens().find(|(_, _, name)| is_it(*name))?;
+        tree.value_at(at)
     }
 
     /// A property of one cell; `None` where it is missing or of another size.
@@ -601,7 +636,18 @@ impl<'t> Node<'t> {
 
     /// Whether its `compatible` has one of `names`.
     pub(crate) fn is_compatible(&self, names: &[&str]) -> bool {
-        self.strings("compatible").any(|name| names.contains(&name))
+        let at = self.entry().compatible as usize;
+        // A property never stands in the header.
+        let mut rest = if at == 0 { None } else { self.tree.value_at(at) }.unwrap_or_default();
+        // A string that is none ends the list.
+        while let Some(len) = string_len(rest) {
+            let (name, after) = rest.split_at_checked(len).unwrap_or_default();
+            if names.iter().any(|wanted| wanted.as_bytes() == name) {
+                return true;
+            }
+            rest = after.get(1..).unwrap_or_default();
+        }
+        false
     }
 
     /// Whether its status, and that of all nodes above it, is okay.
@@ -669,6 +715,36 @@ mod tests {
     }
 
     #[test]
+    fn a_strings_length_is_what_the_standard_library_finds() {
+        // In each place of a name two that are letters, not ASCII, half a character, or NUL.
+        let kinds: [&[u8]; 5] = [b"a", b"\x7f", "\u{80}".as_bytes(), b"\x80", b"\0"];
+        let same = |bytes: &[u8]| {
+            let text = core::ffi::CStr::from_bytes_until_nul(bytes).ok();
+            let expected = text.and_then(|it| it.to_str().ok()).map(str::len);
+            assert_eq!(string_len(bytes), expected, "{bytes:x?}");
+        };
+        for length in 0..=19 {
+            for at in 0..=length {
+                for kind in kinds {
+                    for second in kinds {
+                        for tail in [&b""[..], b"\0", b"\0b", b"\0\xff\0\x01\0\0\0\0\x01"] {
+                            let mut bytes = [b'n'].repeat(length);
+                            bytes.splice(at..at, kind.iter().chain(second).copied());
+                            bytes.extend_from_slice(tail);
+                            same(&bytes);
+                        }
+                    }
+                }
+            }
+        }
+        let longest = [[b'n'].repeat(MAX_NAME), [0].to_vec()].concat();
+        assert_eq!(name(&longest, 0).map(<[u8]>::len), Some(MAX_NAME));
+        let beyond = [[b'n'].repeat(MAX_NAME + 1), [0].to_vec()].concat();
+        assert_eq!((name(&beyond, 0), text(&beyond, 0)), (None, None));
+        assert_eq!(name(&longest, MAX_NAME + 2), None);
+    }
+
+    #[test]
     fn paths_lead_to_the_nodes_that_have_them() {
         for blob in [VIRT_G2, BOARD_SOC] {
             let tree = Tree::parse(blob).unwrap();
@@ -693,6 +769,8 @@ mod tests {
         let parent = tree.root().word("interrupt-parent").unwrap();
         assert_eq!(tree.by_phandle(parent).unwrap().base_name(), "interrupt-controller");
         assert!(tree.by_phandle(0xdead).is_none());
+        // Nodes without one do not have 0.
+        assert!(tree.by_phandle(0).is_none());
     }
 
     #[test]

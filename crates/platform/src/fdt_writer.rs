@@ -18,21 +18,32 @@ const END_NODE: u32 = 2;
 const PROP: u32 = 3;
 const END: u32 = 9;
 
+/// Room that a guest's tree finds in most cases.
+const ROOM: usize = 4096;
+
 /// A tree that is being written: nodes nest, and a node's properties come before its children.
-#[derive(Default)]
-pub(crate) struct Writer {
+pub(crate) struct Writer<'a> {
     structure: Vec<u8>,
     strings: Vec<u8>,
+    /// The names in `strings`, each with its offset there.
+    names: Vec<(&'a str, u32)>,
 }
 
-impl Writer {
+impl<'a> Writer<'a> {
+    /// Nothing is written yet.
+    pub(crate) fn new() -> Self {
+        Self { structure: Vec::with_capacity(ROOM), strings: Vec::new(), names: Vec::new() }
+    }
+
     fn word(&mut self, word: u32) {
         self.structure.extend_from_slice(&word.to_be_bytes());
     }
 
     /// Zeroes up to the next token.
     fn align(&mut self) {
-        self.structure.resize(self.structure.len().next_multiple_of(4), 0);
+        while !self.structure.len().is_multiple_of(4) {
+            self.structure.push(0);
+        }
     }
 
     /// A node begins.
@@ -48,47 +59,50 @@ impl Writer {
         self.word(END_NODE);
     }
 
-    /// A property of these bytes.
-    pub(crate) fn bytes(&mut self, name: &str, value: &[u8]) {
-        let mut wanted = Vec::from(name);
-        wanted.push(0);
-        let first = wanted.first();
-        let same = |have: &[u8]| have.first() == first && have == wanted;
-        let known = self.strings.windows(wanted.len()).position(same);
-        let at = known.unwrap_or(self.strings.len());
+    /// A property begins whose value has `length` bytes.
+    fn property(&mut self, name: &'a str, length: usize) {
+        let known = self.names.iter().find(|(known, _)| *known == name);
+        let at = known.map_or(self.strings.len() as u32, |(_, at)| *at);
         if known.is_none() {
-            self.strings.extend_from_slice(&wanted);
+            self.names.push((name, at));
+            self.strings.extend_from_slice(name.as_bytes());
+            self.strings.push(0);
         }
         self.word(PROP);
-        self.word(value.len() as u32);
-        self.word(at as u32);
+        self.word(length as u32);
+        self.word(at);
+    }
+
+    /// A property of these bytes.
+    pub(crate) fn bytes(&mut self, name: &'a str, value: &[u8]) {
+        self.property(name, value.len());
         self.structure.extend_from_slice(value);
         self.align();
     }
 
     /// A property of cells.
-    pub(crate) fn cells(&mut self, name: &str, cells: &[u32]) {
-        let mut value = Vec::new();
+    pub(crate) fn cells(&mut self, name: &'a str, cells: &[u32]) {
+        self.property(name, size_of_val(cells));
         for cell in cells {
-            value.extend_from_slice(&cell.to_be_bytes());
+            self.word(*cell);
         }
-        self.bytes(name, &value);
     }
 
     /// A property of numbers of two cells each.
-    pub(crate) fn longs(&mut self, name: &str, longs: &[u64]) {
-        let mut value = Vec::new();
+    pub(crate) fn longs(&mut self, name: &'a str, longs: &[u64]) {
+        self.property(name, size_of_val(longs));
         for long in longs {
-            value.extend_from_slice(&long.to_be_bytes());
+            self.word((long >> 32) as u32);
+            self.word(*long as u32);
         }
-        self.bytes(name, &value);
     }
 
     /// A property of strings; those of a list are separated by NUL.
-    pub(crate) fn text(&mut self, name: &str, text: &str) {
-        let mut value = Vec::from(text);
-        value.push(0);
-        self.bytes(name, &value);
+    pub(crate) fn text(&mut self, name: &'a str, text: &str) {
+        self.property(name, text.len().saturating_add(1));
+        self.structure.extend_from_slice(text.as_bytes());
+        self.structure.push(0);
+        self.align();
     }
 
     /// The whole tree; every node has ended.
@@ -97,7 +111,7 @@ impl Writer {
         let (structure, strings) = (self.structure.len() as u32, self.strings.len() as u32);
         let strings_at = HEADER.saturating_add(structure);
         let total = strings_at.saturating_add(strings);
-        let mut tree = Vec::new();
+        let mut tree = Vec::with_capacity(total as usize);
         let header =
             [MAGIC, total, HEADER, strings_at, 40, VERSION, LAST_COMPATIBLE, 0, strings, structure];
         for word in header.into_iter().chain([0; 4]) {

@@ -50,7 +50,7 @@ pub fn guest_tree(
     hardware: &GuestHardware,
     seeds: Option<&GuestSeeds>,
 ) -> Result<Vec<u8>, Error> {
-    let mut tree = Writer::default();
+    let mut tree = Writer::new();
     tree.begin("");
     tree.cells("interrupt-parent", &[GIC_PHANDLE]);
     tree.text("model", "Portcullis virtual machine");
@@ -96,7 +96,7 @@ fn uart_path() -> String {
     at("/pl011", UART_BASE)
 }
 
-fn psci(tree: &mut Writer) {
+fn psci(tree: &mut Writer<'_>) {
     tree.begin("psci");
     // The ids are for who takes it for PSCI 0.1.
     tree.cells("cpu_on", &[0xc400_0003]);
@@ -107,14 +107,14 @@ fn psci(tree: &mut Writer) {
     tree.end();
 }
 
-fn memory(tree: &mut Writer, config: &VmConfig) {
+fn memory(tree: &mut Writer<'_>, config: &VmConfig) {
     tree.begin(&at("memory", RAM_BASE));
     tree.longs("reg", &[RAM_BASE, config.ram_size()]);
     tree.text("device_type", "memory");
     tree.end();
 }
 
-fn uart(tree: &mut Writer) {
+fn uart(tree: &mut Writer<'_>) {
     tree.begin(&at("pl011", UART_BASE));
     tree.text("clock-names", "uartclk\0apb_pclk");
     tree.cells("clocks", &[CLOCK_PHANDLE, CLOCK_PHANDLE]);
@@ -124,7 +124,7 @@ fn uart(tree: &mut Writer) {
     tree.end();
 }
 
-fn gic(tree: &mut Writer, config: &VmConfig) {
+fn gic(tree: &mut Writer<'_>, config: &VmConfig) {
     tree.begin(&at("intc", GICD_BASE));
     tree.cells("phandle", &[GIC_PHANDLE]);
     match config.gic {
@@ -148,7 +148,7 @@ fn gic(tree: &mut Writer, config: &VmConfig) {
     tree.end();
 }
 
-fn cpus(tree: &mut Writer, config: &VmConfig, hardware: &GuestHardware) {
+fn cpus(tree: &mut Writer<'_>, config: &VmConfig, hardware: &GuestHardware) {
     tree.begin("cpus");
     tree.cells("#size-cells", &[0]);
     tree.cells("#address-cells", &[1]);
@@ -164,7 +164,7 @@ fn cpus(tree: &mut Writer, config: &VmConfig, hardware: &GuestHardware) {
     tree.end();
 }
 
-fn timer(tree: &mut Writer, config: &VmConfig) {
+fn timer(tree: &mut Writer<'_>, config: &VmConfig) {
     tree.begin("timer");
     let mask = match config.gic {
         // GICv2's third cell has a mask of CPUs.
@@ -183,7 +183,7 @@ fn timer(tree: &mut Writer, config: &VmConfig) {
 }
 
 /// The rest of a clock's node.
-fn clock(tree: &mut Writer, frequency: u32) {
+fn clock(tree: &mut Writer<'_>, frequency: u32) {
     tree.cells("clock-frequency", &[frequency]);
     tree.cells("#clock-cells", &[0]);
     tree.text("compatible", "fixed-clock");
@@ -191,7 +191,7 @@ fn clock(tree: &mut Writer, frequency: u32) {
 }
 
 /// Banks of flash: two chips of 16 bits side by side.
-fn flash(tree: &mut Writer, config: &VmConfig) {
+fn flash(tree: &mut Writer<'_>, config: &VmConfig) {
     for bank in &config.flash {
         let start = bank.start().raw();
         tree.begin(&at("flash", start));
@@ -203,7 +203,7 @@ fn flash(tree: &mut Writer, config: &VmConfig) {
 }
 
 /// Devices of the machine, where the machine has them, each behind its clocks.
-fn passed(tree: &mut Writer, config: &VmConfig) {
+fn passed<'a>(tree: &mut Writer<'a>, config: &'a VmConfig) {
     let mut phandle = CLOCK_PHANDLE;
     for device in &config.devices {
         let mut clocks = Vec::new();
@@ -238,7 +238,7 @@ fn passed(tree: &mut Writer, config: &VmConfig) {
     }
 }
 
-fn chosen(tree: &mut Writer, config: &VmConfig, seeds: Option<&GuestSeeds>) {
+fn chosen(tree: &mut Writer<'_>, config: &VmConfig, seeds: Option<&GuestSeeds>) {
     tree.begin("chosen");
     if let Some(ramdisk) = config.placement.ramdisk {
         tree.longs("linux,initrd-end", &[ramdisk.end().raw()]);

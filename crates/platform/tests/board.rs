@@ -172,7 +172,7 @@ fn a_board_with_buses_is_read_whole() {
 fn the_console_is_found_in_a_tree_that_is_refused() {
     let blob = without_node(VIRT_G2, "/", "cpus");
     assert!(Board::from_tree(&blob).is_err());
-    assert_eq!(Board::console(&blob).unwrap().unwrap().path, "/pl011@9000000");
+    assert_eq!(Board::with_console(&blob).0.unwrap().path, "/pl011@9000000");
 }
 
 #[test]

@@ -9,8 +9,8 @@ use platform::{
 
 /// A device tree, and what the modules in it say.
 pub fn drive(blob: &[u8], head: &[u8; 64]) {
-    let _ = Board::console(blob);
-    let board = match Board::from_tree(blob) {
+    let (console, board) = Board::with_console(blob);
+    let board = match board {
         Ok(board) => board,
         Err(error) => {
             let message = error.to_string();
@@ -19,6 +19,7 @@ pub fn drive(blob: &[u8], head: &[u8; 64]) {
             return;
         }
     };
+    assert_eq!(console, board.uart);
     assert!(!board.ram.is_empty() && !board.cpus.is_empty());
     for pair in board.ram.windows(2) {
         assert!(pair[0].end() < pair[1].start(), "sorted and joined");
