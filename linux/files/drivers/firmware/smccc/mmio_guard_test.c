@@ -17,14 +17,17 @@
  *   unmap NUMBER
  *   early                   what mmio_guard_test=ADDRESS on the command line saw:
  *                           the state of the page before early_ioremap(), then
- *                           while it is mapped twice, once, and not any more
+ *                           while it is mapped twice, once, and not any more; a
+ *                           large number where granules of the page differ
  *   host                    the hypervisor's own count of declared granules
  *   page ADDRESS            its state of a page, and the memory type it was told
  *
  * The last two, and early, are calls of Portcullis that other hypervisors do not
- * have.
+ * have. mmio_guard_fails=info or =enroll on the command line lets the guard's call
+ * of that name fail.
  */
 
+#include <linux/align.h>
 #include <linux/arm-smccc.h>
 #include <linux/debugfs.h>
 #include <linux/init.h>
@@ -232,12 +235,21 @@ static int __init test_early_param(char *arg)
 }
 early_param("mmio_guard_test", test_early_param);
 
-static void __init early_note(int step)
+static u64 __init early_state(u64 addr)
 {
 	struct arm_smccc_res res;
 
-	early_states[step] = portcullis(PORTCULLIS_QUERY_PAGE, early_page, &res) ?
-			     res.a1 : ~0ULL;
+	return portcullis(PORTCULLIS_QUERY_PAGE, addr, &res) ? res.a1 : ~0ULL;
+}
+
+static void __init early_note(int step)
+{
+	u64 first = ALIGN_DOWN(early_page, PAGE_SIZE);
+	u64 state = early_state(first);
+
+	if (early_state(first + PAGE_SIZE - 1) != state)
+		state = ~0ULL;
+	early_states[step] = state;
 }
 
 /* While early_ioremap() still works. */
