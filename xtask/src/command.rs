@@ -32,7 +32,7 @@ cargo xtask COMMAND
   bench [--check | --save]
       count executed instructions per operation, beside floors and peers; see ./scripts/bench
   guests [--update | --list | --tools] [NAME..]
-      fetch or build the real guests (all, or those named) into target/guests; see docs/guests.md
+      fetch or build the real guests (those of every run, or those named) into target/guests; see docs/guests.md
   boards [--update] [trees|qemu]
       fetch the vendors' device trees, and a QEMU that models more boards, into target/boards; see docs/boards.md
   board-check [FILE.dtb..]
@@ -55,11 +55,11 @@ const RUN_HELP: &str = "\
 cargo xtask run [GUEST..] [OPTIONS]        (or ./scripts/run, which sets up and builds before)
 
   GUEST            demo, which is judged and the default, or guests to sit at: linux, linux-guarded, linux-enrolled,
-                   u-boot, edk2; each is a VM. Ctrl-A x ends QEMU; with several VMs, Ctrl-] and a number gives one the
-                   keyboard
+                   linux-enrolled-16k, linux-enrolled-64k, u-boot, edk2; each is a VM. Ctrl-A x ends QEMU; with several
+                   VMs, Ctrl-] and a number gives one the keyboard
 
   --gic 2|3        interrupt controller (3)
-  --cpu NAME       CPU model as QEMU calls it (cortex-a57)
+  --cpu NAME       CPU model as QEMU calls it (cortex-a57, or one that a guest needs)
   --smp N          CPUs (2)
   --mem SIZE       RAM, in MiB or with M or G (1G)
   --secure         a machine that has EL3 too
@@ -72,7 +72,8 @@ cargo xtask run [GUEST..] [OPTIONS]        (or ./scripts/run, which sets up and 
 const GUESTS_HELP: &str = "\
 cargo xtask guests [OPTIONS] [NAME..]        (or ./scripts/guests, which installs what a build needs)
 
-  NAME             linux, initramfs, linux-guarded, linux-enrolled, u-boot or edk2; all without one
+  NAME             linux, initramfs, linux-guarded, linux-enrolled, u-boot or edk2; all of these without one. Only by
+                   name: linux-enrolled-16k, linux-enrolled-64k, with larger pages
   --update         from the newest packages, even what is there
   --list           what is there, and from which package
   --tools          the Debian packages that a build needs and that are not installed
@@ -149,7 +150,7 @@ fn run_guests(arguments: &[String]) -> Result<()> {
     let mut machine = Machine::default();
     // (demonstration or another guest, more words for it)
     let mut wanted: Vec<(Option<Boot>, String)> = Vec::new();
-    let mut memory = None;
+    let (mut memory, mut cpu) = (None, None);
     let mut debugged = false;
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
@@ -162,7 +163,7 @@ fn run_guests(arguments: &[String]) -> Result<()> {
                     other => return Err(format!("--gic {other}: it may be 2 or 3").into()),
                 }
             }
-            "--cpu" => machine.cpu = value("--cpu", &mut rest)?,
+            "--cpu" => cpu = Some(value("--cpu", &mut rest)?),
             "--smp" => {
                 let count = value("--smp", &mut rest)?;
                 machine.cpus = count.parse().context(|| format!("--smp {count}"))?;
@@ -205,6 +206,8 @@ fn run_guests(arguments: &[String]) -> Result<()> {
     }
     let images = Artifacts::existing()?;
     let others: Vec<Boot> = wanted.iter().filter_map(|(boot, _)| *boot).collect();
+    let needed = || others.iter().find_map(|boot| boot.cpu).map(str::to_owned);
+    machine.cpu = cpu.or_else(needed).unwrap_or(machine.cpu);
     machine.memory_mib = memory.unwrap_or_else(|| boot::memory_mib(&others));
     machine.kernel = Some(images.hypervisor);
     for (boot, words) in &wanted {
@@ -290,7 +293,7 @@ fn make_guests(arguments: &[String]) -> Result<()> {
         }
     }
     if wanted.is_empty() {
-        wanted.extend(Guest::ALL);
+        wanted.extend(Guest::ALL.into_iter().filter(|guest| !guest.on_request()));
     }
     if list {
         print!("{}", guests::table());

@@ -18,16 +18,23 @@ pub struct Boot {
     pub memory_mib: u64,
     /// Boot arguments beyond `vm.name` and `vm.mem`.
     pub words: &'static str,
+    /// The CPU model it takes, where the usual one does not do.
+    pub cpu: Option<&'static str>,
 }
 
+/// Words of the kernels with the series.
+const ENROLLED: &str =
+    "vm.cpus=2 vm.guard=enrol vm.dialect=pkvm console=ttyAMA0 earlycon ioremap_guard panic=-1";
+
 /// Those that boot to a prompt.
-pub const BOOTS: [Boot; 5] = [
+pub const BOOTS: [Boot; 7] = [
     Boot {
         name: "linux",
         image: Guest::Linux,
         ramdisk: Some(Guest::Initramfs),
         memory_mib: 512,
         words: "vm.cpus=2 console=ttyAMA0 panic=-1",
+        cpu: None,
     },
     Boot {
         name: "linux-guarded",
@@ -35,13 +42,32 @@ pub const BOOTS: [Boot; 5] = [
         ramdisk: Some(Guest::Initramfs),
         memory_mib: 256,
         words: "vm.cpus=2 vm.guard=enforce vm.dialect=pkvm console=ttyAMA0 panic=-1",
+        cpu: None,
     },
     Boot {
         name: "linux-enrolled",
         image: Guest::LinuxEnrolled,
         ramdisk: Some(Guest::Initramfs),
         memory_mib: 256,
-        words: "vm.cpus=2 vm.guard=enrol vm.dialect=pkvm console=ttyAMA0 earlycon ioremap_guard panic=-1",
+        words: ENROLLED,
+        cpu: None,
+    },
+    // A Cortex-A57 has no 16 KiB pages.
+    Boot {
+        name: "linux-enrolled-16k",
+        image: Guest::LinuxEnrolled16K,
+        ramdisk: Some(Guest::Initramfs),
+        memory_mib: 256,
+        words: ENROLLED,
+        cpu: Some("cortex-a76"),
+    },
+    Boot {
+        name: "linux-enrolled-64k",
+        image: Guest::LinuxEnrolled64K,
+        ramdisk: Some(Guest::Initramfs),
+        memory_mib: 256,
+        words: ENROLLED,
+        cpu: None,
     },
     // Its driver has the UART before anything could declare it; its environment is in flash there on QEMU's machine.
     Boot {
@@ -50,6 +76,7 @@ pub const BOOTS: [Boot; 5] = [
         ramdisk: None,
         memory_mib: 128,
         words: "vm.guard=enforce vm.preset=0x9000000+4K vm.rom=0x4000000+256K",
+        cpu: None,
     },
     // Its code is in the first bank of flash, its variables in the second; it wants a clock. It declares nothing: what
     // it uses is declared for it.
@@ -61,6 +88,7 @@ pub const BOOTS: [Boot; 5] = [
         words: "vm.flash=0x0+2M:0x4000000+1M vm.load=0x0 vm.dev=/pl031@9010000 vm.guard=enforce \
                 vm.preset=0x0+2M:0x4000000+1M:0x8000000+64K:0x8010000+64K:0x80a0000+128K:\
                 0x9000000+4K:0x9010000+4K",
+        cpu: None,
     },
 ];
 
@@ -146,7 +174,7 @@ mod tests {
     fn a_machine_has_room_for_its_guests() {
         assert_eq!(memory_mib(&[]), 1024);
         assert_eq!(memory_mib(&BOOTS[..1]), 1024);
-        assert_eq!(memory_mib(&BOOTS), 2048);
+        assert_eq!(memory_mib(&BOOTS), 2560);
     }
 
     #[test]

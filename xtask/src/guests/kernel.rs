@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Two small kernels that no distribution has, from Debian's source package: the guarded Linux, which is mainline with
 //! CONFIG_ARM_PKVM_GUEST, and the enrolled one, with the series in `linux/`. The first takes about eight minutes of
-//! CPU time; the second is built in the same tree, after it, where little has to be compiled again.
+//! CPU time; the second is built in the same tree, after it, where little has to be compiled again. Who asks for it also
+//! gets the enrolled one with larger pages, each compiled from nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ pub struct Kernel {
     pub needed: &'static [&'static str],
     /// Whether the series is applied.
     pub series: bool,
+    /// Where its object files go: those with the same size of pages share most of them.
+    pub output: &'static str,
 }
 
 /// Mainline, and its client of the guard.
@@ -49,26 +52,44 @@ pub const GUARDED: Kernel = Kernel {
         "DEVMEM",
     ],
     series: false,
+    output: "out",
 };
 
-/// The series in `linux/`.
-pub const ENROLLED: Kernel = Kernel {
-    fragments: &["linux-guarded.config", "linux-enrolled.config"],
-    needed: &[
-        "ARM_MMIO_GUARD",
-        "ARM_MMIO_GUARD_TEST",
-        "ARM_PKVM_GUEST",
-        "DEBUG_FS",
-        "PCI",
-        "SMP",
-        "SERIAL_AMBA_PL011_CONSOLE",
-        "SERIAL_EARLYCON",
-        "BLK_DEV_INITRD",
-        "RD_GZIP",
-        "DEVMEM",
-    ],
-    series: true,
-};
+/// The series in `linux/`, with pages of 4, 16 and 64 KiB: `enrolled![option of the page size, output, fragments..]`.
+macro_rules! enrolled {
+    ($pages:literal, $output:literal $(, $fragment:literal)*) => {
+        Kernel {
+            fragments: &["linux-guarded.config", "linux-enrolled.config" $(, $fragment)*],
+            needed: &[
+                $pages,
+                "ARM_MMIO_GUARD",
+                "ARM_MMIO_GUARD_TEST",
+                "ARM_PKVM_GUEST",
+                "DEBUG_FS",
+                "PCI",
+                "SMP",
+                "SERIAL_AMBA_PL011_CONSOLE",
+                "SERIAL_EARLYCON",
+                "BLK_DEV_INITRD",
+                "RD_GZIP",
+                "DEVMEM",
+            ],
+            series: true,
+            output: $output,
+        }
+    };
+}
+
+/// The series, in the tree of [`GUARDED`].
+pub const ENROLLED: Kernel = enrolled!["ARM64_4K_PAGES", "out"];
+
+/// The same with pages of four granules.
+pub const ENROLLED_16K: Kernel =
+    enrolled!["ARM64_16K_PAGES", "out-16k", "linux-enrolled-16k.config"];
+
+/// The same with pages of sixteen granules.
+pub const ENROLLED_64K: Kernel =
+    enrolled!["ARM64_64K_PAGES", "out-64k", "linux-enrolled-64k.config"];
 
 /// The series: a script that applies it, and what that applies.
 #[must_use]
@@ -81,7 +102,6 @@ pub fn series() -> PathBuf {
 pub struct Tree {
     folder: PathBuf,
     source: PathBuf,
-    output: PathBuf,
     log: PathBuf,
     patched: bool,
 }
@@ -95,8 +115,7 @@ impl Tree {
     pub fn unpack(source: &Package, version: &str, folder: &Path) -> Result<Self> {
         tools()?;
         let _ = fs::remove_dir_all(folder);
-        let output = folder.join("out");
-        fs::create_dir_all(&output).context(|| output.display().to_string())?;
+        fs::create_dir_all(folder).context(|| folder.display().to_string())?;
         eprintln!("guests: unpacking {}", source.version());
         let mut unpack = Command::new("tar");
         unpack.arg("-xJ").current_dir(folder);
@@ -104,7 +123,6 @@ impl Tree {
         Ok(Self {
             folder: folder.into(),
             source: folder.join(version),
-            output,
             log: folder.join("build.log"),
             patched: false,
         })
@@ -120,18 +138,20 @@ impl Tree {
             self.step(Command::new(series().join("apply")).arg(&self.source), "applying linux/")?;
             self.patched = true;
         }
-        self.step(self.make().arg("tinyconfig"), "building Linux")?;
-        let config = self.output.join(".config");
+        let output = self.folder.join(kernel.output);
+        fs::create_dir_all(&output).context(|| output.display().to_string())?;
+        self.step(self.make(&output).arg("tinyconfig"), "building Linux")?;
+        let config = output.join(".config");
         let mut merge = Command::new("./scripts/kconfig/merge_config.sh");
-        merge.args(["-m".as_ref(), "-O".as_ref(), self.output.as_os_str(), config.as_os_str()]);
+        merge.args(["-m".as_ref(), "-O".as_ref(), output.as_os_str(), config.as_os_str()]);
         merge.args(kernel.fragments.iter().map(|name| super::sources().join(name)));
         self.step(merge.current_dir(&self.source), "building Linux")?;
-        self.step(self.make().arg("olddefconfig"), "building Linux")?;
+        self.step(self.make(&output).arg("olddefconfig"), "building Linux")?;
         check(kernel, &fs::read_to_string(&config).context(|| config.display().to_string())?)?;
         let jobs = thread::available_parallelism().map_or(1, usize::from);
         eprintln!("guests: building Linux on {jobs} CPUs; the first time takes minutes");
-        self.step(self.make().args([&format!("-j{jobs}"), "Image"]), "building Linux")?;
-        let image = self.output.join("arch/arm64/boot/Image");
+        self.step(self.make(&output).args([&format!("-j{jobs}"), "Image"]), "building Linux")?;
+        let image = output.join("arch/arm64/boot/Image");
         fs::read(&image).context(|| image.display().to_string())
     }
 
@@ -166,10 +186,10 @@ impl Tree {
     }
 
     /// `make`, out of tree, at the lowest priority, with nothing of this machine in its output.
-    fn make(&self) -> Command {
+    fn make(&self, output: &Path) -> Command {
         let mut command = Command::new("nice");
         command.args(["-n", "19", "make", "-s", "-C"]).arg(&self.source);
-        command.arg(format!("O={}", self.output.display())).arg("ARCH=arm64");
+        command.arg(format!("O={}", output.display())).arg("ARCH=arm64");
         if std::env::consts::ARCH != "aarch64" {
             command.arg("CROSS_COMPILE=aarch64-linux-gnu-");
         }
@@ -245,11 +265,97 @@ mod tests {
 
     #[test]
     fn the_fragments_ask_for_what_is_needed() {
-        for kernel in [GUARDED, ENROLLED] {
+        for kernel in [GUARDED, ENROLLED, ENROLLED_16K, ENROLLED_64K] {
             let read =
                 |name: &&str| fs::read_to_string(super::super::sources().join(name)).unwrap();
             check(&kernel, &kernel.fragments.iter().map(read).collect::<String>()).unwrap();
         }
+    }
+
+    /// Of the files that the series changes, the lines that it looks at: the least that it fits.
+    fn least_tree(name: &str) -> PathBuf {
+        let tree = std::env::temp_dir().join(format!("xtask-tree-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&tree);
+        fs::create_dir_all(tree.join("arch/arm64")).unwrap();
+        fs::write(tree.join("Makefile"), "VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 99\n").unwrap();
+        for patch in super::super::below(&series().join("patches")).unwrap() {
+            let text = fs::read_to_string(&patch).unwrap();
+            let mut files: Vec<(&str, String)> = Vec::new();
+            let mut hunk = false;
+            for line in text.lines() {
+                if let Some(path) = line.strip_prefix("--- a/") {
+                    files.push((path, String::new()));
+                    hunk = false;
+                } else if line.starts_with("@@ ") {
+                    hunk = true;
+                } else if let (true, Some((_, before))) = (hunk, files.last_mut())
+                    && let Some(line) = line.strip_prefix([' ', '-'])
+                {
+                    *before += &format!("{line}\n");
+                }
+            }
+            assert!(!files.is_empty(), "{}", patch.display());
+            for (path, before) in files {
+                let path = tree.join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, before).unwrap();
+            }
+        }
+        tree
+    }
+
+    /// All files of a tree and what is in them.
+    fn content(tree: &Path) -> Vec<(PathBuf, String)> {
+        let read = |path: PathBuf| {
+            let text = fs::read_to_string(&path).unwrap();
+            (path, text)
+        };
+        super::super::below(tree).unwrap().into_iter().map(read).collect()
+    }
+
+    fn apply(tree: &Path) -> (bool, String) {
+        let output = Command::new(series().join("apply")).arg(tree).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    #[test]
+    fn the_series_fits_what_it_was_made_for_and_once_only() {
+        let tree = least_tree("fits");
+        let (done, said) = apply(&tree);
+        if !on_path("patch") {
+            assert!(!done && said.contains("apt-get install patch"), "{said}");
+            return;
+        }
+        assert!(done, "{said}");
+        let text = fs::read_to_string(tree.join("arch/arm64/mm/ioremap.c")).unwrap();
+        assert!(text.contains("mmio_guard_map(phys_addr"));
+        assert!(tree.join("drivers/firmware/smccc/mmio_guard.c").is_file());
+        let (again, said) = apply(&tree);
+        assert!(!again && said.contains("has the series already"), "{said}");
+        fs::remove_dir_all(tree).unwrap();
+    }
+
+    #[test]
+    fn a_tree_whose_anchors_have_changed_is_named_and_left_as_it_was() {
+        if !on_path("patch") {
+            return;
+        }
+        // The last of the files that are changed, so that all others would have fitted.
+        let changed = "drivers/virt/coco/pkvm-guest/arm-pkvm-guest.c";
+        let tree = least_tree("anchors");
+        let file = tree.join(changed);
+        let text = fs::read_to_string(&file).unwrap();
+        let other = text.replace("pkvm_granule = res.a0", "pkvm_granule = res.a1");
+        assert_ne!(text, other);
+        fs::write(&file, other).unwrap();
+        let before = content(&tree);
+        let (done, said) = apply(&tree);
+        assert!(!done);
+        for words in ["0005-", "does not fit Linux 6.12.99", changed, "nothing was changed"] {
+            assert!(said.contains(words), "`{words}`: {said}");
+        }
+        assert_eq!(content(&tree), before);
+        fs::remove_dir_all(tree).unwrap();
     }
 
     #[test]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Guests that nobody here wrote, in `target/guests/`: Debian's arm64 kernel, U-Boot and EDK2 as their packages
 //! hold them, a busybox root for Linux, and two kernels built from Debian's source: mainline's client of the guard, and
-//! the series in `linux/`.
+//! the series in `linux/`. That one also with larger pages, for who asks for it.
 //!
 //! # Key types
 //!
@@ -42,6 +42,10 @@ pub enum Guest {
     LinuxGuarded,
     /// The same kernel with the series in `linux/`: it enrols, and undeclares.
     LinuxEnrolled,
+    /// That one with pages of 16 KiB.
+    LinuxEnrolled16K,
+    /// That one with pages of 64 KiB.
+    LinuxEnrolled64K,
     /// Debian's U-Boot for QEMU's virt machine.
     UBoot,
     /// Debian's UEFI firmware for QEMU's virt machine.
@@ -54,14 +58,23 @@ const SOURCE: &str = "linux-source-6.12";
 impl Guest {
     /// All of them, in the order in which they are made: those that take longest last, and the series behind the
     /// kernel that it would change.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Initramfs,
         Self::Linux,
         Self::UBoot,
         Self::Edk2,
         Self::LinuxGuarded,
         Self::LinuxEnrolled,
+        Self::LinuxEnrolled16K,
+        Self::LinuxEnrolled64K,
     ];
+
+    /// Whether it is made, and wanted by tests, only where somebody has asked for it by its name: what it shows
+    /// takes longer than every run of the tests may.
+    #[must_use]
+    pub const fn on_request(self) -> bool {
+        matches!(self, Self::LinuxEnrolled16K | Self::LinuxEnrolled64K)
+    }
 
     /// The word for it at a shell.
     #[must_use]
@@ -71,6 +84,8 @@ impl Guest {
             Self::Initramfs => "initramfs",
             Self::LinuxGuarded => "linux-guarded",
             Self::LinuxEnrolled => "linux-enrolled",
+            Self::LinuxEnrolled16K => "linux-enrolled-16k",
+            Self::LinuxEnrolled64K => "linux-enrolled-64k",
             Self::UBoot => "u-boot",
             Self::Edk2 => "edk2",
         }
@@ -90,6 +105,8 @@ impl Guest {
             Self::Initramfs => "initramfs.cpio.gz",
             Self::LinuxGuarded => "linux-guarded.img",
             Self::LinuxEnrolled => "linux-enrolled.img",
+            Self::LinuxEnrolled16K => "linux-enrolled-16k.img",
+            Self::LinuxEnrolled64K => "linux-enrolled-64k.img",
             Self::UBoot => "u-boot.bin",
             Self::Edk2 => "edk2.fd",
         })
@@ -127,6 +144,8 @@ impl Guest {
         match self {
             Self::LinuxGuarded => Some(kernel::GUARDED),
             Self::LinuxEnrolled => Some(kernel::ENROLLED),
+            Self::LinuxEnrolled16K => Some(kernel::ENROLLED_16K),
+            Self::LinuxEnrolled64K => Some(kernel::ENROLLED_64K),
             Self::Linux | Self::Initramfs | Self::UBoot | Self::Edk2 => None,
         }
     }
@@ -191,7 +210,10 @@ impl Guest {
                 let busybox = busybox.or_else(|_| package.read("./usr/bin/busybox"))?;
                 (package, gzip(&initramfs(&busybox)?)?)
             }
-            Self::LinuxGuarded | Self::LinuxEnrolled => {
+            Self::LinuxGuarded
+            | Self::LinuxEnrolled
+            | Self::LinuxEnrolled16K
+            | Self::LinuxEnrolled64K => {
                 let package = apt.package(SOURCE)?;
                 let kernel = self.kernel().ok_or("it is no kernel")?;
                 let tree = match tree {
@@ -267,7 +289,7 @@ pub fn table() -> String {
             (true, Some(origin)) => format!("{} from {origin}", guest.file().display()),
             _ => format!("not made: ./scripts/guests {}", guest.name()),
         };
-        format!("{:<14} {state}\n", guest.name())
+        format!("{:<18} {state}\n", guest.name())
     };
     Guest::ALL.into_iter().map(line).collect()
 }
@@ -377,6 +399,20 @@ mod tests {
         }
         assert!(enrolled.iter().any(|name| name.ends_with(".patch")));
         assert!(files(Guest::Linux).is_empty());
+        let larger = files(Guest::LinuxEnrolled64K);
+        assert!(enrolled.iter().all(|name| larger.contains(name)));
+        assert!(larger.iter().any(|name| name == "linux-enrolled-64k.config"));
+    }
+
+    #[test]
+    fn kernels_with_different_pages_do_not_share_object_files() {
+        let output = |guest: Guest| guest.kernel().unwrap().output;
+        assert_eq!(output(Guest::LinuxGuarded), output(Guest::LinuxEnrolled));
+        for guest in [Guest::LinuxEnrolled16K, Guest::LinuxEnrolled64K] {
+            assert!(guest.on_request());
+            let same = Guest::ALL.into_iter().filter_map(Guest::kernel);
+            assert_eq!(same.filter(|other| other.output == output(guest)).count(), 1);
+        }
     }
 
     #[test]
