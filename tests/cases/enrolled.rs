@@ -3,12 +3,15 @@
 //! docs/linux.md says how.
 
 use xtask::guests::Guest;
+use xtask::guests::boot::Boot;
 use xtask::qemu::{Gic, Machine};
 
 use crate::console::Console;
 use crate::lab::{Checked, Lab, ensure, one};
 
 const ENROLLED: &[Guest] = &[Guest::LinuxEnrolled, Guest::Initramfs];
+const ENROLLED_16K: &[Guest] = &[Guest::LinuxEnrolled16K, Guest::Initramfs];
+const ENROLLED_64K: &[Guest] = &[Guest::LinuxEnrolled64K, Guest::Initramfs];
 
 cases_with![
     pkvm: ENROLLED, true;
@@ -16,12 +19,63 @@ cases_with![
     series_gicv2: ENROLLED, true;
     series_4_vcpus: ENROLLED, true;
     reboots: ENROLLED, true;
+    figures: ENROLLED, true;
+    without_the_option_it_is_mainline: ENROLLED, true;
+    without_a_guard_it_is_mainline: ENROLLED, true;
+    a_larger_granule_leaves_it_as_mainline: ENROLLED, true;
+    a_failed_enrolment_leaves_it_as_mainline: ENROLLED, true;
     another_dialect_leaves_it_as_mainline: ENROLLED, true;
     early_console_refused: ENROLLED, true;
+    pages_16k_pkvm: ENROLLED_16K, true;
+    pages_16k_pkvm_gicv2_4_vcpus: ENROLLED_16K, true;
+    pages_16k_series: ENROLLED_16K, true;
+    pages_64k_pkvm: ENROLLED_64K, true;
+    pages_64k_series_gicv2: ENROLLED_64K, true;
+    pages_64k_series_4_vcpus: ENROLLED_64K, true;
 ];
 
-/// A page with a device that no driver knows, two with nothing, and no more than those to play with.
-const PAGES: &str = "vm.testdev=0xa000000 vm.allow=0x8000000+16M:0x9000000+4K:0xa000000+12K";
+/// The guard's granule.
+const GRANULE: u64 = 4096;
+
+/// Where there is a device that no driver knows.
+const DEVICE: u64 = 0xa00_0000;
+
+/// Where RAM begins. In front of it there is nothing.
+const RAM: u64 = 0x4000_0000;
+
+/// Nothing either, at a multiple of its size.
+const LARGE: (u64, u64) = (0x1000_0000, 4 << 20);
+
+/// One of the kernels with the series.
+#[derive(Debug, Clone, Copy)]
+struct Kernel {
+    /// What [`Console::boot`] calls it.
+    name: &'static str,
+    /// Size of its pages, in bytes.
+    page: u64,
+}
+
+const KIB4: Kernel = Kernel { name: "linux-enrolled", page: 4 << 10 };
+const KIB16: Kernel = Kernel { name: "linux-enrolled-16k", page: 16 << 10 };
+const KIB64: Kernel = Kernel { name: "linux-enrolled-64k", page: 64 << 10 };
+
+impl Kernel {
+    /// A page with the device, two with nothing, and no more than those to play with; of the page behind them all but
+    /// the last granule, where it has several.
+    fn words(self) -> String {
+        let pages = 4 * self.page - GRANULE;
+        let below = RAM - self.page;
+        format!(
+            "vm.testdev={DEVICE:#x} vm.allow=0x8000000+16M:0x9000000+{:#x}:{DEVICE:#x}+{pages:#x}:{below:#x}+{:#x}:{:#x}+{:#x}",
+            self.page, self.page, LARGE.0, LARGE.1
+        )
+    }
+
+    /// Granules in a page.
+    fn granules(self) -> u64 {
+        self.page / GRANULE
+    }
+}
 
 /// "test" in ASCII: what the device reads.
 const ID: &str = "0x74657374";
@@ -57,6 +111,24 @@ impl Console {
         said.parse().map_err(|_| format!("EL2's count is `{said}`"))
     }
 
+    /// What the kernel's own list has: granules, and how many hypercalls the guard has made for them. EL2 has counted as
+    /// many granules.
+    fn listed(&mut self) -> Result<(u64, u64), String> {
+        let said = self.run("tail -n 1 /debug/mmio_guard/declared", 0)?.unwrap_or_default();
+        let number = |before: &str, behind: &str| -> Option<u64> {
+            let (_, rest) = said.split_once(before)?;
+            rest.split_once(behind)?.0.trim().parse().ok()
+        };
+        let granules = number("# ", " granules of 4096 bytes,");
+        let counts = granules.zip(number("bytes,", " hypercalls,"));
+        let counts = counts.ok_or_else(|| format!("the list of declared pages ends `{said}`"))?;
+        let declared = self.declared()?;
+        if counts.0 != declared {
+            return Err(format!("`{said}`, but EL2 has counted {declared} granules"));
+        }
+        Ok(counts)
+    }
+
     /// To the shell, with the file system that has the test file.
     fn ready(&mut self) -> Result<String, String> {
         let up = self.shell()?;
@@ -66,12 +138,13 @@ impl Console {
 }
 
 /// All that the series does, in one boot.
-fn enrolled(lab: &Lab, dialect: &str, gic: Gic, cpus: u32) -> Checked {
+fn enrolled(lab: &Lab, kernel: Kernel, dialect: &str, machine: Machine) -> Checked {
+    let cpus = machine.cpus;
     let words = format!(
-        "{PAGES} vm.dialect={dialect} vm.cpus={cpus} ioremap_guard={dialect} mmio_guard_test=0xa000000 ignore_loglevel"
+        "{} vm.dialect={dialect} vm.cpus={cpus} ioremap_guard={dialect} mmio_guard_test={DEVICE:#x} ignore_loglevel",
+        kernel.words()
     );
-    let machine = Machine { gic, cpus, ..Machine::default() };
-    let mut console = Console::boot(lab, machine, "linux-enrolled", &words)?;
+    let mut console = Console::boot(lab, machine, kernel.name, &words)?;
     let up = early_log(&mut console, dialect)?;
     if !up.contains(&format!("{cpus} CPUs (0-{})", cpus - 1)) {
         return Err(format!("not all {cpus} CPUs came up: {up}"));
@@ -81,18 +154,24 @@ fn enrolled(lab: &Lab, dialect: &str, gic: Gic, cpus: u32) -> Checked {
     console.expect("early", "0 3 3 0")?;
     console.run("devmem 0xa000000 32", SIGBUS)?;
 
-    let before = console.declared()?;
-    twice(&mut console, before)?;
-    types(&mut console)?;
-    overlapping(&mut console)?;
-    refused(&mut console)?;
-    let after = console.declared()?;
+    let (before, calls) = console.listed()?;
+    // Ranges take few calls; without them it is one for each granule, and two to enrol.
+    if (dialect == "pkvm") == (calls > before) {
+        return Err(format!("{calls} hypercalls for {before} granules"));
+    }
+    twice(&mut console, kernel, before)?;
+    types(&mut console, kernel, dialect)?;
+    overlapping(&mut console, kernel)?;
+    beside_ram(&mut console, kernel)?;
+    large(&mut console, before)?;
+    refused(&mut console, kernel)?;
+    let (after, _) = console.listed()?;
     if after != before {
         return Err(format!("{before} granules were declared before, {after} afterwards"));
     }
 
     let run = console.power_off("poweroff\n")?;
-    let refusals: Vec<_> = run.with("[hyp] warning: linux-enrolled: vCPU ").collect();
+    let refusals: Vec<_> = run.with("[hyp] warning: linux-enrolled").collect();
     let all =
         refusals.iter().all(|line| line.contains("refused load of 4 bytes at IPA 0xa000000 "));
     ensure(refusals.len() == 2 && all, "the refusals are not the two strays", &run)?;
@@ -123,15 +202,23 @@ fn early_log(console: &mut Console, dialect: &str) -> Result<String, String> {
     }
 }
 
-/// Two mappings of a page: it is declared until both have gone.
-fn twice(console: &mut Console, before: u64) -> Checked {
+/// Two mappings of a page: all of it is declared until both have gone.
+fn twice(console: &mut Console, kernel: Kernel, before: u64) -> Checked {
+    let granules = kernel.granules();
     console.expect("map 0xa000000 0x1000 device", "0")?;
     console.expect("map 0xa000008 4 device", "1")?;
     let declared = console.declared()?;
-    if declared != before + 1 {
+    if declared != before + granules {
         return Err(format!("{declared} granules are declared, {before} were before"));
     }
-    let line = "0x000000000a000000-0x000000000a000fff        1    2 Device-nGnRE";
+    for granule in 0..granules {
+        let page = DEVICE + granule * GRANULE;
+        if !console.test(&format!("page {page:#x}"))?.starts_with('3') {
+            return Err(format!("{page:#x} was not declared with the page that it is in"));
+        }
+    }
+    let last = DEVICE + kernel.page - 1;
+    let line = format!("{DEVICE:#018x}-{last:#018x} {granules:8}    2 Device-nGnRE");
     console.run(&format!("grep -q '{line}' /debug/mmio_guard/declared"), 0)?;
     console.expect("read 0", ID)?;
     console.unmap(0)?;
@@ -146,56 +233,135 @@ fn twice(console: &mut Console, before: u64) -> Checked {
     Ok(())
 }
 
-/// Each memory type reaches EL2 as the index of its attribute; cacheable memory is not declared; neither is what
-/// was mapped without ioremap() forgotten.
-fn types(console: &mut Console) -> Checked {
+/// Each memory type reaches EL2 as the index of its attribute, unless a call for a range has declared the page; cacheable
+/// memory is not declared; neither is what was mapped without ioremap() forgotten.
+fn types(console: &mut Console, kernel: Kernel, dialect: &str) -> Checked {
+    let page = DEVICE + kernel.page;
+    let by_range = kernel.granules() > 1 && dialect == "pkvm";
     for (kind, state) in
         [("device", "3 4"), ("np", "3 3"), ("wc", "3 2"), ("io", "3 4"), ("cache", "0 0")]
     {
-        console.expect(&format!("map 0xa001000 0x1000 {kind}"), "0")?;
-        console.expect("page 0xa001000", state)?;
+        let state = if by_range && kind != "cache" { "3 0" } else { state };
+        console.expect(&format!("map {page:#x} {:#x} {kind}", kernel.page), "0")?;
+        console.expect(&format!("page {page:#x}"), state)?;
         console.unmap(0)?;
-        console.expect("page 0xa001000", "0 0")?;
+        console.expect(&format!("page {page:#x}"), "0 0")?;
     }
     Ok(())
 }
 
 /// A range with another one inside it, undone in the order in which it was done.
-fn overlapping(console: &mut Console) -> Checked {
-    console.expect("map 0xa000000 0x3000 device", "0")?;
-    console.expect("map 0xa001000 0x1000 wc", "1")?;
+fn overlapping(console: &mut Console, kernel: Kernel) -> Checked {
+    let (size, middle) = (kernel.page, DEVICE + kernel.page);
+    console.expect(&format!("map {DEVICE:#x} {:#x} device", 3 * size), "0")?;
+    console.expect(&format!("map {middle:#x} {size:#x} wc"), "1")?;
     console.unmap(0)?;
-    for (page, state) in [("0xa000000", "0 0"), ("0xa002000", "0 0")] {
-        console.expect(&format!("page {page}"), state)?;
+    for page in [DEVICE, middle - GRANULE, middle + size] {
+        console.expect(&format!("page {page:#x}"), "0 0")?;
     }
-    if !console.test("page 0xa001000")?.starts_with('3') {
-        return Err("the page in the middle went with the range around it".into());
+    for page in [middle, middle + size - GRANULE] {
+        if !console.test(&format!("page {page:#x}"))?.starts_with('3') {
+            return Err(format!("{page:#x}, in the middle, went with the range around it"));
+        }
     }
     console.unmap(1)?;
-    console.expect("page 0xa001000", "0 0")
+    for page in [middle, middle + size - GRANULE] {
+        console.expect(&format!("page {page:#x}"), "0 0")?;
+    }
+    Ok(())
 }
 
-/// A range whose last page `vm.allow` does not have: nothing of it is declared, and the kernel says which page it was.
-fn refused(console: &mut Console) -> Checked {
-    console.run("echo map 0xa000000 0x4000 device > /debug/mmio_guard/test", 1)?;
-    console.run("dmesg | grep -q 'mmio_guard: 0xa003000 cannot be declared'", 0)?;
-    console.expect("page 0xa000000", "0 0")
+/// A range that reaches into RAM: what lies in front of it is declared, RAM is not. (EL2 would refuse RAM, and the
+/// mapping would fail.)
+fn beside_ram(console: &mut Console, kernel: Kernel) -> Checked {
+    let (below, size) = (RAM - kernel.page, 2 * kernel.page);
+    console.expect(&format!("map {below:#x} {size:#x} wc"), "0")?;
+    for (page, state) in [(below, '3'), (RAM - GRANULE, '3'), (RAM, '1')] {
+        let said = console.test(&format!("page {page:#x}"))?;
+        if !said.starts_with(state) {
+            return Err(format!("{page:#x} is in state `{said}` and not {state}"));
+        }
+    }
+    console.unmap(0)?;
+    console.expect(&format!("page {:#x}", RAM - GRANULE), "0 0")
+}
+
+/// What is large and aligned is mapped by entries of a higher level, where pages are of 4 KiB, and found there when it
+/// goes.
+fn large(console: &mut Console, before: u64) -> Checked {
+    let (start, size) = LARGE;
+    console.expect(&format!("map {start:#x} {size:#x} device"), "0")?;
+    let declared = console.declared()?;
+    if declared != before + size / GRANULE {
+        return Err(format!("{declared} granules are declared, {before} were before"));
+    }
+    console.unmap(0)?;
+    for page in [start, start + size - GRANULE] {
+        console.expect(&format!("page {page:#x}"), "0 0")?;
+    }
+    Ok(())
+}
+
+/// A range whose last granule `vm.allow` does not have: nothing of it is declared, and the kernel says which it was.
+fn refused(console: &mut Console, kernel: Kernel) -> Checked {
+    let size = 4 * kernel.page;
+    let last = DEVICE + size - GRANULE;
+    console.run(&format!("echo map {DEVICE:#x} {size:#x} device > /debug/mmio_guard/test"), 1)?;
+    console.run(&format!("dmesg | grep -q 'mmio_guard: {last:#x} cannot be declared'"), 0)?;
+    for page in [DEVICE, last - GRANULE] {
+        console.expect(&format!("page {page:#x}"), "0 0")?;
+    }
+    Ok(())
+}
+
+/// A machine of 4 KiB pages.
+fn machine(gic: Gic, cpus: u32) -> Machine {
+    Machine { gic, cpus, ..Machine::default() }
+}
+
+/// One whose CPUs have pages of all sizes: QEMU's models of Cortex-A53, -A57 and -A72 have none of 16 KiB.
+fn machine_of(cpu: &str, gic: Gic, cpus: u32) -> Machine {
+    Machine { cpu: cpu.into(), ..machine(gic, cpus) }
 }
 
 fn pkvm(lab: &Lab) -> Checked {
-    enrolled(lab, "pkvm", Gic::V3, 2)
+    enrolled(lab, KIB4, "pkvm", machine(Gic::V3, 2))
 }
 
 fn pkvm_gicv2_4_vcpus(lab: &Lab) -> Checked {
-    enrolled(lab, "pkvm", Gic::V2, 4)
+    enrolled(lab, KIB4, "pkvm", machine(Gic::V2, 4))
 }
 
 fn series_gicv2(lab: &Lab) -> Checked {
-    enrolled(lab, "series", Gic::V2, 2)
+    enrolled(lab, KIB4, "series", machine(Gic::V2, 2))
 }
 
 fn series_4_vcpus(lab: &Lab) -> Checked {
-    enrolled(lab, "series", Gic::V3, 4)
+    enrolled(lab, KIB4, "series", machine(Gic::V3, 4))
+}
+
+fn pages_16k_pkvm(lab: &Lab) -> Checked {
+    enrolled(lab, KIB16, "pkvm", machine_of("cortex-a76", Gic::V3, 2))
+}
+
+fn pages_16k_pkvm_gicv2_4_vcpus(lab: &Lab) -> Checked {
+    enrolled(lab, KIB16, "pkvm", machine_of("max", Gic::V2, 4))
+}
+
+fn pages_16k_series(lab: &Lab) -> Checked {
+    enrolled(lab, KIB16, "series", machine_of("max", Gic::V3, 2))
+}
+
+fn pages_64k_pkvm(lab: &Lab) -> Checked {
+    enrolled(lab, KIB64, "pkvm", machine_of("max", Gic::V3, 2))
+}
+
+fn pages_64k_series_gicv2(lab: &Lab) -> Checked {
+    enrolled(lab, KIB64, "series", machine_of("cortex-a76", Gic::V2, 2))
+}
+
+fn pages_64k_series_4_vcpus(lab: &Lab) -> Checked {
+    enrolled(lab, KIB64, "series", machine_of("cortex-a76", Gic::V3, 4))
 }
 
 /// After a reset nothing is left of the guard: the early console works before ENROLL once more.
@@ -213,13 +379,91 @@ fn reboots(lab: &Lab) -> Checked {
     ensure(run.with(", 0 refused").count() == 2, "something was refused", &run)
 }
 
-/// Asked for calls that the host does not have, it says so, and is mainline: what it declares stays declared.
+/// The row of a kernel in the figures of docs/linux.md, behind its first column.
+fn documented(kernel: &str) -> Result<String, String> {
+    let file = xtask::paths::root().join("docs/linux.md");
+    let docs = std::fs::read_to_string(&file).map_err(|error| error.to_string())?;
+    let row = docs.lines().find_map(|line| line.strip_prefix(&format!("| {kernel} | ")));
+    row.map(str::to_owned).ok_or_else(|| format!("docs/linux.md has no figures of {kernel}"))
+}
+
+/// What docs/linux.md says of a boot, in both dialects.
+fn figures(lab: &Lab) -> Checked {
+    for dialect in ["pkvm", "series"] {
+        let row = documented(&format!("this series, `{dialect}`"))?;
+        let words = format!("vm.dialect={dialect} ioremap_guard={dialect}");
+        let mut console = Console::boot(lab, Machine::default(), "linux-enrolled", &words)?;
+        console.ready()?;
+        let (granules, calls) = console.listed()?;
+        if !(row.starts_with(&format!("{calls}: ")) && row.contains(&format!(" | {granules} | "))) {
+            return Err(format!("{calls} hypercalls, {granules} granules; docs/linux.md: `{row}`"));
+        }
+        console.power_off("poweroff\n")?;
+    }
+    Ok(())
+}
+
+/// Nobody asks it to enrol: it does what mainline's driver does, and the early console is not declared.
+fn without_the_option_it_is_mainline(lab: &Lab) -> Checked {
+    let boot = Boot::called("linux-enrolled").ok_or("no such guest")?;
+    let mut module = boot.module(&KIB4.words()).map_err(|error| error.to_string())?;
+    let words = module.bootargs.split_whitespace().filter(|word| *word != "ioremap_guard");
+    module.bootargs = words.collect::<Vec<_>>().join(" ");
+    let machine = Machine { modules: vec![module], ..lab.machine() };
+    let mut console = Console { session: lab.boot(&machine)? };
+    console.wait_for("smccc: KVM: hypervisor services detected")?;
+    console.ready()?;
+    let (declared, row) =
+        (console.declared()?, documented("mainline's driver, `vm.guard=enforce`")?);
+    if !row.contains(&format!(" | {declared}, ")) {
+        return Err(format!("{declared} granules are declared; docs/linux.md: `{row}`"));
+    }
+    as_mainline(console)
+}
+
+/// It asks for a guard that the host does not have: it says so, and runs as if it had not asked.
+fn without_a_guard_it_is_mainline(lab: &Lab) -> Checked {
+    let mut console = Console::boot(lab, Machine::default(), "linux-enrolled", "vm.guard=off")?;
+    console
+        .wait_for("mmio_guard: the hypervisor does not offer the calls of ioremap_guard=pkvm;")?;
+    console.ready()?;
+    console.run("test -e /debug/mmio_guard/declared", 1)?;
+    let run = console.power_off("poweroff\n")?;
+    one(&run, ", 0 refused").map(drop)
+}
+
+/// A call on the way into the guard fails (the kernel is told to believe so, as this host's does not): a warning, and it
+/// is mainline.
+fn fails(lab: &Lab, call: &str, warning: &str) -> Checked {
+    let words = format!("{} mmio_guard_fails={call}", KIB4.words());
+    let mut console = Console::boot(lab, Machine::default(), "linux-enrolled", &words)?;
+    console.wait_for(&format!("mmio_guard: {warning}; not enrolled"))?;
+    console.ready()?;
+    as_mainline(console)
+}
+
+fn a_larger_granule_leaves_it_as_mainline(lab: &Lab) -> Checked {
+    fails(lab, "info", "granule of 8192, with pages of 4096")
+}
+
+fn a_failed_enrolment_leaves_it_as_mainline(lab: &Lab) -> Checked {
+    fails(lab, "enroll", "enrolment failed (-1)")
+}
+
+/// Asked for calls that the host does not have, it says so, and is mainline.
 fn another_dialect_leaves_it_as_mainline(lab: &Lab) -> Checked {
-    let words = format!("{PAGES} vm.guard=enforce vm.preset=0x9000000+4K ioremap_guard=series");
+    let words =
+        format!("{} vm.guard=enforce vm.preset=0x9000000+4K ioremap_guard=series", KIB4.words());
     let mut console = Console::boot(lab, Machine::default(), "linux-enrolled", &words)?;
     console
         .wait_for("mmio_guard: the hypervisor does not offer the calls of ioremap_guard=series")?;
     console.ready()?;
+    as_mainline(console)
+}
+
+/// A boot of mainline's driver, whose command line may ask for more: what it declares stays declared.
+fn as_mainline(mut console: Console) -> Checked {
+    console.run("test -e /debug/mmio_guard/declared", 1)?;
     let before = console.declared()?;
     for _ in 0..2 {
         console.expect("map 0xa000000 0x1000 device", "0")?;
