@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! cargo-mutants: whether the tests notice when a function does something else.
+//!
+//! The short form takes the lines that differ from the branch's base, for five minutes at most. The long form takes
+//! every mutant of the crates that decide what a guest may reach, and a sample of the rest by a seed that it prints.
+//! What survives and why that is no gap stands in `docs/mutants.md`.
+
+mod changes;
+mod choice;
+mod known;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::tool::{self, said, tail};
+use super::{Figure, Options, Outcome, Step};
+use crate::error::{Context, Result};
+use crate::paths;
+use changes::Changes;
+use known::Known;
+
+/// The step.
+pub const STEP: Step = Step {
+    name: "mutants",
+    about: "whether tests notice wrong code: changed lines, or in the long form all that guards and a sample",
+    long_only: false,
+    run,
+};
+
+/// Crates of which the long form takes every mutant.
+const WHOLE: [&str; 3] = ["arch", "mmio-guard", "stage2"];
+/// The guard in `vm`, every mutant as well.
+const GUARD: [&str; 5] = ["access.rs", "fast.rs", "guard.rs", "guard_calls.rs", "refusal.rs"];
+/// Crates of whose other mutants the long form takes [`SAMPLE`]. `spec` and `oracle` judge, and have no say in what a
+/// guest gets.
+const REST: [&str; 4] = ["lock", "platform", "vgic", "vm"];
+/// How many of the rest.
+const SAMPLE: usize = 300;
+/// How many of changed lines: more do not fit into [`SHORT`].
+const CHANGED: usize = 60;
+/// Percent of viable mutants that are to be noticed.
+const WANTED: u64 = 90;
+/// How long the forms may take.
+const SHORT: Duration = Duration::from_mins(5);
+const LONG: Duration = Duration::from_hours(16);
+
+fn run(options: &Options) -> Result<Outcome> {
+    if !tool::works(tool::cargo_at_root(&["mutants", "--version"]).env_remove("RUSTUP_TOOLCHAIN")) {
+        return Ok(Outcome::NotRun(
+            "there is no cargo-mutants: ./scripts/setup --assurance".into(),
+        ));
+    }
+    let known = Known::read()?;
+    let all = list(&packages(&[WHOLE.as_slice(), REST.as_slice()].concat()))?;
+    let gone = known.gone(&all);
+    if !gone.is_empty() {
+        let why = format!("docs/mutants.md lists what is none:\n{}", gone.join("\n"));
+        return Ok(Outcome::Failed(why, Vec::new()));
+    }
+    if options.long { everything(&all, &known) } else { changed(&known) }
+}
+
+/// The short form.
+fn changed(known: &Known) -> Result<Outcome> {
+    let deadline = Instant::now() + SHORT;
+    let diff = match changes::find()? {
+        Changes::Diff(file) => file,
+        Changes::None => {
+            return Ok(Outcome::Passed(vec![Figure::count("mutants of changed lines", 0)]));
+        }
+        Changes::NoBase => {
+            return Ok(Outcome::NotRun(
+                "there is no commit before this one to compare with: git fetch --deepen 1".into(),
+            ));
+        }
+    };
+    let mut words = packages(&[WHOLE.as_slice(), REST.as_slice()].concat());
+    words.extend(["--in-diff".into(), diff.display().to_string()]);
+    let names = list(&words)?;
+    let seed = tool::seed();
+    let chosen = choice::spread(&names, CHANGED, seed);
+    println!(
+        "assure: mutants: {} of {} of changed lines (PORTCULLIS_SEED={seed})",
+        chosen.len(),
+        names.len()
+    );
+    let mut tried = Tried::default();
+    if !chosen.is_empty() {
+        // That the tests pass without a mutant is what ./scripts/test shows.
+        let words = ["--baseline", "skip", "--timeout", "60", "--config"].map(String::from);
+        let config = choice::config(&chosen)?.display().to_string();
+        tried = attempt("changed", &[words.as_slice(), &[config]].concat(), deadline)?;
+        tried.report("changed lines", known);
+    }
+    let figures = tried.figures("of changed lines");
+    if tried.viable() == 0 && tried.interrupted {
+        let why = format!("{} s did not suffice for one mutant here", SHORT.as_secs());
+        return Ok(Outcome::NotRun(why));
+    }
+    let unknown = known.unknown(&tried.missed);
+    if unknown.len() as u64 > tolerated(tried.viable()) {
+        return Ok(Outcome::Failed(format!("not noticed:\n{}", unknown.join("\n")), figures));
+    }
+    Ok(Outcome::Passed(figures))
+}
+
+/// How many of so many mutants of changed lines may survive without a reason: a tenth, and one where there are too few
+/// for shares to say anything.
+fn tolerated(viable: u64) -> u64 {
+    (viable * (100 - WANTED) / 100).max(1)
+}
+
+/// The long form.
+fn everything(all: &[String], known: &Known) -> Result<Outcome> {
+    let deadline = Instant::now() + LONG;
+    // For a run in pieces: `1/8` to `8/8`.
+    let part = std::env::var("PORTCULLIS_MUTANTS_PART").ok();
+    let part = part.as_deref().map(choice::part).transpose()?.unwrap_or_default();
+    let guard = GUARD.map(|file| format!("crates/vm/src/{file}"));
+    let mut runs: Vec<(&str, Vec<String>)> =
+        WHOLE.iter().map(|package| (*package, packages(&[package]))).collect();
+    let mut words = packages(&["vm"]);
+    words.extend(guard.iter().flat_map(|file| ["--file".to_owned(), file.clone()]));
+    runs.push(("guard", words));
+    let mut whole = Tried::default();
+    for (name, words) in runs {
+        let words = [words.as_slice(), &["--timeout".into(), "120".into()], part.as_slice()];
+        let tried = attempt(name, &words.concat(), deadline)?;
+        tried.report(name, known);
+        whole.add(tried);
+    }
+    let seed = tool::seed();
+    let rest: Vec<String> = all
+        .iter()
+        .filter(|name| {
+            REST.iter().any(|package| name.starts_with(&format!("crates/{package}/")))
+                && !guard.iter().any(|file| name.starts_with(&format!("{file}:")))
+        })
+        .cloned()
+        .collect();
+    let chosen = choice::sample(&rest, SAMPLE, seed);
+    println!(
+        "assure: mutants: {} of {} of the rest (PORTCULLIS_SEED={seed})",
+        chosen.len(),
+        rest.len()
+    );
+    let config = choice::config(&chosen)?.display().to_string();
+    let words = ["--timeout".into(), "120".into(), "--config".into(), config];
+    let sample = attempt("sample", &[words.as_slice(), part.as_slice()].concat(), deadline)?;
+    sample.report("sample", known);
+    let mut figures = whole.figures("of arch, mmio-guard, stage2, the guard");
+    figures.extend(sample.figures("of the sample"));
+    let unknown = known.unknown(&[whole.missed.as_slice(), &sample.missed].concat()).len();
+    figures.push(Figure::count("survivors without a reason", unknown as u64));
+    let mut short = Vec::new();
+    for (what, tried) in [("the whole", &whole), ("the sample", &sample)] {
+        if tried.interrupted {
+            short.push(format!("{what}: not all were tried"));
+        }
+        if tried.viable() == 0 || tried.noticed() * 100 < tried.viable() * WANTED {
+            short.push(format!("{what}: fewer than {WANTED} % were noticed"));
+        }
+    }
+    if short.is_empty() {
+        Ok(Outcome::Passed(figures))
+    } else {
+        Ok(Outcome::Failed(short.join("; "), figures))
+    }
+}
+
+/// What became of mutants, by name.
+#[derive(Debug, Clone, Default)]
+struct Tried {
+    caught: Vec<String>,
+    timed_out: Vec<String>,
+    missed: Vec<String>,
+    interrupted: bool,
+}
+
+impl Tried {
+    /// A test that no longer ends has noticed.
+    fn noticed(&self) -> u64 {
+        (self.caught.len() + self.timed_out.len()) as u64
+    }
+
+    /// Mutants that compile.
+    fn viable(&self) -> u64 {
+        self.noticed() + self.missed.len() as u64
+    }
+
+    fn add(&mut self, other: Self) {
+        self.caught.extend(other.caught);
+        self.timed_out.extend(other.timed_out);
+        self.missed.extend(other.missed);
+        self.interrupted |= other.interrupted;
+    }
+
+    fn figures(&self, of: &str) -> Vec<Figure> {
+        vec![
+            Figure::count(format!("mutants {of} that compile"), self.viable()),
+            Figure::percent("of them noticed by a test", self.noticed(), self.viable()),
+        ]
+    }
+
+    /// For people: the counts, who survived without a reason, and who is listed and did not survive.
+    fn report(&self, name: &str, known: &Known) {
+        println!(
+            "assure: mutants: {name}: {} that compile, {} noticed ({} by not ending)",
+            self.viable(),
+            self.noticed(),
+            self.timed_out.len()
+        );
+        for name in known.unknown(&self.missed) {
+            println!("assure: mutants: not noticed: {name}");
+        }
+        let noticed: Vec<String> = self.caught.iter().chain(&self.timed_out).cloned().collect();
+        for key in known.noticed(&noticed, &self.missed) {
+            println!("assure: mutants: listed in docs/mutants.md, but noticed: {key}");
+        }
+    }
+}
+
+fn packages(names: &[&str]) -> Vec<String> {
+    names.iter().flat_map(|name| ["--package".to_owned(), (*name).to_owned()]).collect()
+}
+
+/// The names of the mutants that `words` choose.
+fn list(words: &[String]) -> Result<Vec<String>> {
+    let output = tool::cargo_at_root(&["mutants", "--list", "--colors", "never"])
+        .args(words)
+        .output()
+        .context(|| "cargo mutants --list".into())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let names: BTreeSet<&str> = text.lines().filter(|line| line.starts_with("crates/")).collect();
+    if !output.status.success() && names.is_empty() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("cargo mutants --list\n{}", tail(&why, 20)).into());
+    }
+    // In the order of the files: their crates are then built one after the other.
+    Ok(text.lines().filter(|line| names.contains(line)).map(String::from).collect())
+}
+
+/// Tries the mutants that `words` choose until `deadline`.
+fn attempt(name: &str, words: &[String], deadline: Instant) -> Result<Tried> {
+    let out = folder()?.join(name);
+    std::fs::create_dir_all(&out).context(|| out.display().to_string())?;
+    // What an earlier run found is not what this one finds.
+    let _ = std::fs::remove_dir_all(out.join("mutants.out"));
+    let mut command = tool::cargo_at_root(&["mutants", "--no-shuffle", "--profile", "mutants"]);
+    command.arg("--output").arg(&out).args(words);
+    let seconds = deadline.saturating_duration_since(Instant::now()).as_secs().max(1);
+    let mut limited = Command::new("timeout");
+    limited
+        .args(["--signal=INT", &seconds.to_string()])
+        .arg(command.get_program())
+        .args(command.get_args())
+        // What does not change between mutants, and between runs, is built once.
+        .env("CARGO_TARGET_DIR", folder()?.join("build"))
+        .current_dir(paths::root());
+    let (_, text) = said(&mut limited)?;
+    let read = |name: &str| {
+        let file = out.join("mutants.out").join(name);
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.lines().map(String::from).collect::<Vec<String>>()
+    };
+    let tried = Tried {
+        caught: read("caught.txt"),
+        timed_out: read("timeout.txt"),
+        missed: read("missed.txt"),
+        interrupted: text.contains("interrupted"),
+    };
+    let nothing = tried.viable() == 0 && read("unviable.txt").is_empty();
+    if nothing && !tried.interrupted {
+        return Err(format!("cargo mutants tried none for {name}\n{}", tail(&text, 20)).into());
+    }
+    Ok(tried)
+}
+
+fn folder() -> Result<PathBuf> {
+    let folder = paths::target().join("mutants");
+    std::fs::create_dir_all(&folder).context(|| folder.display().to_string())?;
+    Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_survivor_among_few_is_no_failure_and_two_are() {
+        for (viable, most) in [(1, 1), (9, 1), (10, 1), (19, 1), (20, 2), (60, 6)] {
+            assert_eq!(tolerated(viable), most, "{viable}");
+        }
+    }
+
+    #[test]
+    fn a_test_that_does_not_end_has_noticed() {
+        let names = |names: &[&str]| names.iter().copied().map(String::from).collect();
+        let mut tried = Tried { caught: names(&["a", "b"]), ..Tried::default() };
+        tried.add(Tried { timed_out: names(&["c"]), missed: names(&["d"]), ..Tried::default() });
+        assert_eq!((tried.viable(), tried.noticed()), (4, 3));
+    }
+}
