@@ -78,8 +78,7 @@ fn judge_translated(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let info = exit_info();
     let from_el0 = ctx.vcpu.regs.spsr & 0xf == 0;
     let Some(ipa) = at::stage1(Va::new(info.far), from_el0) else { return tail(ctx) };
-    let errata = Errata { hpfar_unknown_on_translation: false, ..ctx.errata };
-    let info = ExitInfo { hpfar: ipa.page().raw() >> 8, ..info };
+    let (info, errata) = info.found(ipa, &ctx.errata);
     match judged::fast_exit(&info, &errata, &mut ctx.vcpu, &ctx.guest.vm) {
         // With the IPA that was found, rather than with registers that do not have it.
         Fast::Slow => decoded(ctx, info, &errata),

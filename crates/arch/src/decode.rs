@@ -46,6 +46,15 @@ impl ExitInfo {
     pub const fn il(&self) -> bool {
         self.esr & esr::IL != 0
     }
+
+    /// The same exit, and the CPU's errata, once the MMU has said which IPA was accessed: HPFAR_EL2 is to be believed
+    /// now, so that whatever judges the exit does not ask again.
+    #[inline(always)]
+    #[must_use]
+    pub const fn found(&self, ipa: Ipa, errata: &Errata) -> (Self, Errata) {
+        let info = Self { hpfar: ipa.page().raw() >> 8, ..*self };
+        (info, Errata { hpfar_unknown_on_translation: false, ..*errata })
+    }
 }
 
 /// What a synchronous exit means. Total: every value of the three registers has an answer, and what

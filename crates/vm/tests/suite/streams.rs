@@ -216,6 +216,66 @@ fn the_short_way_does_not_believe_hpfar_under_erratum_834220() {
     }
 }
 
+/// Judges `info` as EL2 does on a CPU with the erratum, where the MMU says `ipa`. How often it was asked.
+fn judged_with_the_mmu(rig: &mut Rig, mut info: ExitInfo, ipa: Ipa) -> (u32, Outcome) {
+    let mut errata = arch::Errata { hpfar_unknown_on_translation: true, ..arch::Errata::NONE };
+    for asked in 0..3 {
+        let me = &mut rig.vcpus[0];
+        let mut fast = vm::fast_exit(&info, &errata, me, &rig.vm);
+        if let vm::Fast::Later(later) = fast {
+            fast = vm::finish(later, me, &rig.vm);
+        }
+        let outcome = match fast {
+            vm::Fast::Resume => Outcome::Resume,
+            vm::Fast::Advance => Outcome::Advance { il: true },
+            vm::Fast::Abort(abort) => Outcome::Abort(abort),
+            vm::Fast::FindIpa => Outcome::FindIpa,
+            vm::Fast::Slow => vm::on_exit(arch::decode(info, &errata), me, &rig.vm),
+            vm::Fast::Later(later) => panic!("{later:?} twice"),
+        };
+        if outcome != Outcome::FindIpa {
+            return (asked, outcome);
+        }
+        (info, errata) = info.found(ipa, &errata);
+    }
+    panic!("{info:x?} asks again and again");
+}
+
+// bug: 35
+#[test]
+fn under_erratum_834220_the_mmu_is_asked_once_and_believed() {
+    const ROM: u64 = 0x40_0000;
+    let mut config = Config::of(ENFORCE, Dialect::Pkvm);
+    config.roms = vec![range(ROM, 0x2000)];
+    for (at, sign_extend, width) in [UART, GICD, GICR, TEST, VOID, ROM, RAM, LIMIT, UART + 0xffe]
+        .into_iter()
+        .flat_map(|at| [(at, false), (at, true)])
+        .flat_map(|(at, sign)| {
+            [(at, sign, Width::B1), (at, sign, Width::B4), (at, sign, Width::B8)]
+        })
+    {
+        let (mut doubtful, mut sound) = (config.build(), config.build());
+        for rig in [&mut doubtful, &mut sound] {
+            for page in [UART, GICD, GICR] {
+                rig.call(0xc600_0007, [page, 0, 0]);
+            }
+        }
+        let mut info = encode(load(at, width));
+        info.esr |= u64::from(sign_extend) << 21;
+        let should = sound.exit_raw(0, info);
+        // HPFAR_EL2 is that of another page, where the answer is another.
+        let wrong = ExitInfo { hpfar: if at == VOID { UART } else { VOID } >> 8, ..info };
+        let (asked, is) = judged_with_the_mmu(&mut doubtful, wrong, Ipa::new(at));
+        let crosses = at & 0xfff == 0 || (at & 0xfff) + width.bytes() > 0x1000;
+        assert_eq!(asked, crosses.into(), "{at:#x} {width:?}");
+        if crosses {
+            assert_eq!(is, should, "{at:#x} {width:?}");
+            assert_eq!(doubtful.vcpus[0].regs, sound.vcpus[0].regs, "{at:#x} {width:?}");
+            assert_eq!(doubtful.snapshot(), sound.snapshot(), "{at:#x} {width:?}");
+        }
+    }
+}
+
 #[test]
 fn the_short_step_is_the_long_one() {
     for spsr in [0, 0x3c5, 0x5, 0x3ff_ffff_ffef, !0x10] {
