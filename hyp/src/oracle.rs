@@ -12,11 +12,11 @@ use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use aarch64_cpu::registers::{MAIR_EL1, Readable};
+use aarch64_cpu::registers::{MAIR_EL1, Readable, SCTLR_EL1};
 use arch::{Errata, Exit, ExitInfo, GuestRegs, Ipa, Pa, Range};
 use lock::Order;
 use platform::{Board, Gic, GicVersion, VmConfig};
-use spec::{Config, Device, DeviceKind, Direct, Leaf, Region, Tables};
+use spec::{Config, Device, DeviceKind, Direct, Flash, Leaf, Region, Tables};
 use stage2::Attr;
 use vm::{Abort, Fast, Later, Outcome, Parked, ResetError, StopReason, Vcpu, Vm};
 
@@ -137,7 +137,11 @@ fn end(real: Outcome, vcpu: &Vcpu, vm: &Vm<GuestHost>) {
         panic!("oracle: an outcome without an exit: {real:?}");
     };
     let number = CHECKED.fetch_add(1, Ordering::Relaxed) + 1;
-    let machine = oracle::Machine { mair_el1: MAIR_EL1.get(), entropy: entropy(&before, vcpu) };
+    let machine = oracle::Machine {
+        mair_el1: MAIR_EL1.get(),
+        entropy: entropy(&before, vcpu),
+        sctlr_el1: SCTLR_EL1.get(),
+    };
     let depth = match number {
         _ if number.is_multiple_of(WHOLE) => Depth::Entries,
         _ if number.is_multiple_of(AGAIN) => Depth::Sum,
@@ -314,8 +318,6 @@ pub fn adopt(
     pool: u64,
     memory: impl Iterator<Item = (Range<Ipa>, Pa, Attr)>,
 ) {
-    // Its leaf comes and goes as the bank's mode does.
-    assert!(config.flash.is_empty(), "oracle: {}: flash is not specified yet", vm.name());
     let bits = u32::from(config.ipa_bits);
     let mut tables = Tables::new(bits, pool);
     for (ipa, pa, attr) in memory {
@@ -325,7 +327,7 @@ pub fn adopt(
         }
     }
     let exits = enter();
-    exits.vms.push(spec::Vm::new(specified(board, config, bits), tables));
+    exits.vms.push(spec::Vm::new(specified(board, config, vm, bits), tables));
     exits.marks.push((0, 0));
     if let Err(why) = exits.compare(vm, Depth::Entries) {
         panic!("oracle: {}: made: {why}", vm.name());
@@ -334,7 +336,7 @@ pub fn adopt(
 }
 
 /// docs/vm-words.md and docs/vm.md, "Devices", in the specification's words.
-fn specified(board: &Board, config: &VmConfig, ipa_bits: u32) -> Config {
+fn specified(board: &Board, config: &VmConfig, vm: &Vm<GuestHost>, ipa_bits: u32) -> Config {
     let page = |at: u64| Region::new(at, spec::PAGE);
     let mut devices = alloc::vec![
         Device { at: Region::new(0x0800_0000, 0x1_0000), kind: DeviceKind::Gic },
@@ -375,6 +377,14 @@ fn specified(board: &Board, config: &VmConfig, ipa_bits: u32) -> Config {
         allow: regions(&config.allow),
         preset: regions(&config.preset),
         direct,
+        flash: vm
+            .flash()
+            .map(|bank| Flash {
+                at: region(&bank.ipa),
+                pa: bank.pa.raw(),
+                protected: bank.protected,
+            })
+            .collect(),
         devices,
         vcpus: config.vcpus,
         trng: crate::firmware::has_trng(),

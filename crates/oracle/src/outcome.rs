@@ -14,6 +14,8 @@ pub struct Machine {
     pub mair_el1: u64,
     /// What its source of entropy has.
     pub entropy: Option<[u64; 3]>,
+    /// SCTLR_EL1 of the vCPU.
+    pub sctlr_el1: u64,
 }
 
 /// The reason as the specification has it.
@@ -42,7 +44,7 @@ pub fn judge(
     let (smc, il, should) = match exit {
         Exit::Hvc { imm } => (false, true, spec.call(&call(false, imm, before, vcpu, machine))),
         Exit::Smc { imm } => (true, true, spec.call(&call(true, imm, before, vcpu, machine))),
-        Exit::DataAbort(abort) => (false, abort.il, spec.data(&data(&abort))),
+        Exit::DataAbort(abort) => (false, abort.il, spec.data(&data(&abort, before, machine))),
         Exit::InstructionAbort(abort) => (false, true, spec.fetch(&fetch(&abort))),
         Exit::SysReg(_) | Exit::Wfx { .. } | Exit::Undefined { .. } => return Ok(None),
     };
@@ -126,7 +128,7 @@ fn fault(kind: FaultKind) -> Fault {
     }
 }
 
-fn data(abort: &DataAbort) -> spec::Data {
+fn data(abort: &DataAbort, before: &GuestRegs, machine: &Machine) -> spec::Data {
     spec::Data {
         ipa: abort.ipa.map(Ipa::raw),
         fault: fault(abort.fault.kind),
@@ -134,6 +136,8 @@ fn data(abort: &DataAbort) -> spec::Data {
         write: abort.write,
         maintenance: abort.cm,
         access: abort.access.map(|access| (access.width.bytes(), access.reg)),
+        value: abort.access.map_or(0, |access| before.get(access.reg)),
+        big_endian: arch::is_big_endian(before.spsr, machine.sctlr_el1),
     }
 }
 

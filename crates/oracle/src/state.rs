@@ -83,7 +83,12 @@ fn marks_of<H: TableMemory + Tlb>(
 
 /// Says where two values differ.
 fn same<T: PartialEq + Debug>(what: &str, real: T, spec: T) -> Result<(), String> {
-    if real == spec { Ok(()) } else { Err(format!("{what}: is {real:x?}, should be {spec:x?}")) }
+    if real == spec { Ok(()) } else { Err(difference(what, &real, &spec)) }
+}
+
+#[cold]
+fn difference(what: &str, real: &dyn Debug, spec: &dyn Debug) -> String {
+    format!("{what}: is {real:x?}, should be {spec:x?}")
 }
 
 /// All of a VM's state but its entries and which pages it shares: that, how many.
@@ -99,8 +104,11 @@ pub fn shallow<H: Host>(vm: &Vm<H>, spec: &spec::Vm, order: &Order) -> Result<()
     same("hypercalls", counts.hypercalls, spec.counters.hypercalls)?;
     same("MMIO exits", counts.mmio, spec.counters.mmio)?;
     same("refused", counts.refused, spec.counters.refused)?;
-    let on: Vec<usize> = vm.lifecycle().on(order).iter().collect();
-    same("vCPUs that are on", on, spec.on().collect())?;
+    let on = vm.lifecycle().on(order);
+    if !on.iter().eq(spec.on()) {
+        let should: Vec<usize> = spec.on().collect();
+        return Err(format!("vCPUs that are on: is {on:?}, should be {should:?}"));
+    }
     let stopping = match spec.phase {
         spec::Phase::Stopping(reason) => Some(reason),
         _ => None,
@@ -126,27 +134,45 @@ pub fn state<H: Host>(
     Err("the marks differ, and no entry does".to_string())
 }
 
-/// Every entry by itself.
+/// Every entry by itself. Both sides are gone through at once, in rising order.
 ///
 /// # Errors
 /// The first that differs.
 pub fn entries<H: Host>(vm: &Vm<H>, spec: &spec::Vm) -> Result<(), String> {
     let mut fault = Ok(());
-    let (mut carried, mut entries) = (0_usize, 0_usize);
+    let mut carried = spec.tables.carried().peekable();
+    // First addresses and levels of the tables: each has an entry that begins where it does.
+    let mut cuts: Vec<(u64, u8)> = Vec::new();
+    let root = if spec.config.ipa_bits < 44 { 1 } else { 0 };
+    let mut end = 0;
     vm.stage2().visit(|ipa, level, found| {
-        let should = spec.tables.at(ipa.raw());
-        let real = entry(found);
-        entries = entries.wrapping_add(1);
-        carried = carried.wrapping_add(usize::from(real != Some(spec::Entry::Empty)));
-        let same = (real, level, ipa.raw()) == (Some(should.entry), should.level, should.base);
-        if !same && fault.is_ok() {
+        if fault.is_err() {
+            return;
+        }
+        let base = ipa.raw();
+        for above in root..level {
+            if base & spec::size_of_level(above).wrapping_sub(1) == 0 {
+                cuts.push((base, above));
+            }
+        }
+        let empty = spec::Found { base, level, entry: spec::Entry::Empty };
+        let should = carried.next_if(|next| next.base <= base).unwrap_or(empty);
+        let same = (entry(found), base, level) == (Some(should.entry), should.base, should.level);
+        if !same || base != end {
+            let should = spec.tables.at(base);
             fault = Err(format!("{ipa:?}: is {found:x?} at level {level}, should be {should:x?}"));
         }
+        end = base.wrapping_add(spec::size_of_level(level));
     });
     fault?;
-    same("entries that carry something", carried, spec.tables.carried().count())?;
-    let root = if spec.config.ipa_bits < 44 { 30 } else { 39 };
-    let root = 1_usize.wrapping_shl(spec.config.ipa_bits.saturating_sub(root));
-    let more = spec.tables.cuts().count().wrapping_mul(ENTRIES.wrapping_sub(1));
-    same("entries", entries, root.wrapping_add(more))
+    same("the end of all entries", end >= spec.config.limit(), true)?;
+    if let Some(more) = carried.next() {
+        return Err(format!("should be {more:x?}, is nothing"));
+    }
+    cuts.sort_unstable();
+    if cuts.iter().copied().eq(spec.tables.cuts()) {
+        return Ok(());
+    }
+    let should: Vec<(u64, u8)> = spec.tables.cuts().collect();
+    Err(format!("tables: are {cuts:x?}, should be {should:x?}"))
 }

@@ -36,6 +36,10 @@ pub struct Data {
     pub maintenance: bool,
     /// Its size in bytes and its register, where the syndrome is valid.
     pub access: Option<(u64, u8)>,
+    /// What a store has in its register.
+    pub value: u64,
+    /// Its bytes go to memory in falling order.
+    pub big_endian: bool,
 }
 
 /// An instruction abort.
@@ -73,7 +77,9 @@ impl Vm {
             Entry::Leaf { leaf: Leaf::Rom, .. }
                 if data.write || data.fault == Fault::Permission =>
             {
-                if data.maintenance {
+                if self.bank_at(ipa).is_some() {
+                    self.outside_memory(data, ipa)
+                } else if data.maintenance {
                     Outcome::Skipped
                 } else {
                     abort(Reason::ReadOnly, data.ipa)
@@ -107,6 +113,9 @@ impl Vm {
                 None if active => self.refuse(ipa),
                 _ => abort(Reason::CrossesPage, data.ipa),
             };
+        }
+        if let Some(n) = self.bank_at(ipa) {
+            return self.flash(n, data, ipa, bytes, register);
         }
         match self.config.device_at(ipa) {
             None => abort(Reason::NoDevice, data.ipa),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a VM's owner fixes before its first instruction: docs/abi.md, "What the VM's owner fixes".
 
+use crate::Flash;
 use alloc::vec::Vec;
 
 /// When the guard is active.
@@ -109,7 +110,9 @@ pub struct Config {
     pub preset: Vec<Region>,
     /// Pages reached without a trap.
     pub direct: Vec<Direct>,
-    /// What answers where.
+    /// Banks of flash.
+    pub flash: Vec<Flash>,
+    /// What else answers where.
     pub devices: Vec<Device>,
     /// Number of vCPUs.
     pub vcpus: usize,

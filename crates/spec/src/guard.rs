@@ -2,7 +2,7 @@
 //! The guard's calls: docs/abi.md, sections ENROLL to RANGE_UNMAP, and QUERY_PAGE.
 
 use crate::calls::{INVALID_PARAMETER, NOT_SUPPORTED, SUCCESS, answer, done};
-use crate::{Dialect, Entry, Hint, Leaf, Outcome, PAGE, Vm, is_aligned, page_of};
+use crate::{BUDGET, Dialect, Entry, Hint, Outcome, PAGE, Vm, is_aligned, page_of};
 
 impl Vm {
     /// ENROLL. Device pages that were reached without a trap are so no longer, unless they are declared.
@@ -12,6 +12,10 @@ impl Vm {
             if self.active() && !self.direct.contains(&page) {
                 self.tables.remove(page);
             }
+        }
+        for n in 0..self.banks.len() {
+            // Nothing is cut for it.
+            let _ = self.map_or_unmap_bank(n);
         }
         answer(SUCCESS)
     }
@@ -38,8 +42,11 @@ impl Vm {
             && self.config.allowed_until(ipa).is_some()
     }
 
-    /// Declares a page that is reached without a trap. `false` where a table is needed and none is left.
-    fn declare_direct(&mut self, page: u64) -> bool {
+    /// Declares a page that may be reached without a trap. `false` where a table is needed and none is left.
+    fn declare_direct(&mut self, page: u64, hint: Hint) -> bool {
+        if let Some(n) = self.bank_at(page) {
+            return self.declare_in_bank(n, page, hint);
+        }
         let Some(direct) = self.config.direct_at(page) else { return false };
         let installed = self.tables.install(page, direct.pa + (page - direct.at.start)).is_ok();
         if installed {
@@ -48,12 +55,23 @@ impl Vm {
         installed
     }
 
-    /// Undeclares it; whether it was declared.
+    /// Undeclares it; `false` where a table is needed and none is left.
     fn undeclare_direct(&mut self, page: u64) -> bool {
+        if let Some(n) = self.bank_at(page) {
+            return self.undeclare_in_bank(n, page);
+        }
         if self.active() {
             self.tables.remove(page);
         }
-        self.direct.remove(&page)
+        self.direct.remove(&page);
+        true
+    }
+
+    /// End of the pages that hold `ipa` and may be reached without a trap, as far as one call goes.
+    fn direct_until(&self, ipa: u64) -> Option<u64> {
+        let direct = self.config.direct_at(ipa).map(|direct| direct.at.end);
+        let bank = || self.bank_at(ipa).map(|n| self.config.flash[n].at.end);
+        direct.or_else(bank).map(|end| end.min(ipa + BUDGET * PAGE))
     }
 
     /// MAP.
@@ -63,8 +81,8 @@ impl Vm {
         }
         let index = (x2 >> 2 & 7) as u8;
         let hint = Hint { index, mair: (mair_el1 >> (8 * index)) as u8, preset: false };
-        let granted = match self.config.direct_at(ipa) {
-            Some(_) => self.declare_direct(ipa),
+        let granted = match self.direct_until(ipa) {
+            Some(_) => self.declare_direct(ipa, hint),
             None => self.tables.declare(ipa, ipa + PAGE, hint).is_ok(),
         };
         self.one(granted)
@@ -81,7 +99,7 @@ impl Vm {
         if !declared {
             return self.one(pkvm);
         }
-        let granted = match self.config.direct_at(page) {
+        let granted = match self.direct_until(page) {
             Some(_) => self.undeclare_direct(page),
             None => self.tables.undeclare(page, page + PAGE).is_ok(),
         };
@@ -109,11 +127,11 @@ impl Vm {
         let memory = core::iter::once(self.config.ram).chain(self.config.roms.iter().copied());
         let next_memory = memory.map(|m| m.start).filter(|at| *at > start).min();
         let mut end = end.min(allowed).min(next_memory.unwrap_or(end));
-        let granules = match self.config.direct_at(start) {
-            Some(direct) => {
-                end = end.min(direct.at.end);
+        let granules = match self.direct_until(start) {
+            Some(until) => {
+                end = end.min(until);
                 let mut at = start;
-                while at < end && self.declare_direct(at) {
+                while at < end && self.declare_direct(at, Hint::default()) {
                     at += PAGE;
                 }
                 (at - start) / PAGE
@@ -129,12 +147,13 @@ impl Vm {
     /// RANGE_UNMAP.
     pub(crate) fn range_unmap(&mut self, arguments: [u64; 3]) -> Outcome {
         let Some((start, end)) = self.range(arguments) else { return answer(INVALID_PARAMETER) };
-        if let Some(direct) = self.config.direct_at(start) {
-            let end = end.min(direct.at.end);
-            for page in (start..end).step_by(PAGE as usize) {
-                self.undeclare_direct(page);
+        if let Some(until) = self.direct_until(start) {
+            let end = end.min(until);
+            let mut at = start;
+            while at < end && self.undeclare_direct(at) {
+                at += PAGE;
             }
-            return done((end - start) / PAGE);
+            return if at == start { answer(INVALID_PARAMETER) } else { done((at - start) / PAGE) };
         }
         let end = end.min(self.next_direct(start).unwrap_or(end));
         match self.tables.undeclare(start, end) {
@@ -157,7 +176,8 @@ impl Vm {
                     | u64::from(hint.preset) << 16;
                 (3, bits)
             }
-            Entry::Leaf { leaf: Leaf::Device, .. } => (4, 0),
+            // A device's page, or flash.
+            Entry::Leaf { .. } => (4, 0),
             _ => (0, 0),
         };
         Outcome::Answer([SUCCESS, state, hint, 0])

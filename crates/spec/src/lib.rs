@@ -16,10 +16,10 @@
 //! # Invariants
 //! - A call that fails changes nothing but the counter of calls (docs/abi.md, conventions).
 //! - What is memory is the configuration's to say, never an entry's.
-//! - What a device answers, and interrupts, are not specified here; whether a device is asked is.
+//! - What a device answers or holds, and interrupts, are not specified here; whether a device is asked is.
 //!
 //! # Sources
-//! docs/abi.md; docs/vm.md (firmware calls, lifecycle); docs/trap-path.md (the table of accesses);
+//! docs/abi.md; docs/vm.md (firmware calls, lifecycle, flash); docs/trap-path.md (the table of accesses);
 //! docs/stage2.md (entries, splits, the pool).
 #![no_std]
 #![forbid(unsafe_code)]
@@ -32,6 +32,7 @@ extern crate alloc;
 mod access;
 mod calls;
 mod config;
+mod flash;
 mod guard;
 mod memory;
 mod power;
@@ -41,6 +42,7 @@ mod vm;
 pub use access::{Data, Fault, Fetch, Load};
 pub use calls::{Call, Conduit};
 pub use config::{Config, Device, DeviceKind, Dialect, Direct, Policy, Region};
+pub use flash::{Bank, Flash, Sentence};
 pub use power::{Parked, Phase, Power, StopReason};
 pub use tables::{Entry, Found, Full, Hint, Leaf, Tables, size_of_level};
 pub use vm::{Counters, Outcome, Reason, Vm};

@@ -85,8 +85,8 @@ pub struct Tables {
     ipa_bits: u32,
     /// First addresses and levels of the entries that were cut.
     cut: BTreeSet<(u64, u8)>,
-    /// First addresses and levels of the entries that carry something.
-    carried: BTreeMap<(u64, u8), Entry>,
+    /// The entries that carry something, with their levels, by their first addresses.
+    carried: BTreeMap<u64, (u8, Entry)>,
     /// Table pages left.
     free: u64,
     /// Pages that carry a declaration.
@@ -130,7 +130,7 @@ impl Tables {
 
     /// Entries that carry something, in rising order.
     pub fn carried(&self) -> impl Iterator<Item = Found> {
-        self.carried.iter().map(|(&(base, level), &entry)| Found { base, level, entry })
+        self.carried.iter().map(|(&base, &(level, entry))| Found { base, level, entry })
     }
 
     /// First addresses and levels of the entries that were cut, in rising order.
@@ -146,22 +146,27 @@ impl Tables {
 
     /// The entry in which `ipa` lies.
     pub fn at(&self, ipa: u64) -> Found {
+        if let Some((&base, &(level, entry))) = self.carried.range(..=ipa).next_back() {
+            let found = Found { base, level, entry };
+            if ipa < found.end() {
+                return found;
+            }
+        }
         let mut level = self.root_level();
         let base = |level| ipa & !(size_of_level(level) - 1);
         while self.cut.contains(&(base(level), level)) {
             level += 1;
         }
-        let base = base(level);
-        let entry = self.carried.get(&(base, level)).copied().unwrap_or(Entry::Empty);
-        Found { base, level, entry }
+        Found { base: base(level), level, entry: Entry::Empty }
     }
 
     /// Makes the entry at `base` carry `entry`.
     fn put(&mut self, base: u64, level: u8, entry: Entry) {
         let old = match entry {
-            Entry::Empty => self.carried.remove(&(base, level)),
-            _ => self.carried.insert((base, level), entry),
+            Entry::Empty => self.carried.remove(&base),
+            _ => self.carried.insert(base, (level, entry)),
         };
+        let old = old.map(|(_, entry)| entry);
         let pages = size_of_level(level) / PAGE;
         for (entry, was) in [(old.unwrap_or(Entry::Empty), true), (entry, false)] {
             let counts = if matches!(entry, Entry::Declared(_)) { pages } else { 0 };
@@ -182,6 +187,9 @@ impl Tables {
         self.cut.insert((whole.base, whole.level));
         self.marks = self.marks.wrapping_add(mark(whole.base, whole.level, None));
         self.free -= 1;
+        if whole.entry == Entry::Empty {
+            return;
+        }
         let size = size_of_level(whole.level + 1);
         for offset in (0..512).map(|n| n * size) {
             let part = match whole.entry {
@@ -288,13 +296,31 @@ impl Tables {
         }
     }
 
-    /// Maps memory before the VM begins, with the largest entries that the alignment of both sides allows.
+    /// Makes all entries from `start` to `end` carry `entry`: none of them reaches beyond.
+    pub fn replace(&mut self, start: u64, end: u64, entry: Entry) {
+        let mut at = start;
+        while at < end {
+            let here = self.at(at);
+            self.put(here.base, here.level, entry);
+            at = here.end();
+        }
+    }
+
+    /// Maps what is empty or declared, with the largest entries that the alignment of both sides allows: all of it, or
+    /// nothing.
     pub fn map(&mut self, ipa: u64, pa: u64, size: u64, leaf: Leaf) -> Result<(), Full> {
+        let mut mapped = self.clone();
+        mapped.map_some(ipa, pa, size, leaf)?;
+        *self = mapped;
+        Ok(())
+    }
+
+    fn map_some(&mut self, ipa: u64, pa: u64, size: u64, leaf: Leaf) -> Result<(), Full> {
         let end = ipa + size;
         let mut at = ipa;
         while at < end {
             let here = self.at(at);
-            if here.entry != Entry::Empty {
+            if !matches!(here.entry, Entry::Empty | Entry::Declared(_)) {
                 return Err(Full::Occupied);
             }
             let output = pa + (at - ipa);
@@ -323,7 +349,7 @@ impl Tables {
         }
         let carried = &self.carried;
         let needed = |base: u64, level: u8| {
-            carried.range((base, 0)..(base + size_of_level(level), 0)).next().is_some()
+            carried.range(base..base + size_of_level(level)).next().is_some()
         };
         let (kept, undone): (BTreeSet<_>, BTreeSet<_>) =
             self.cut.iter().copied().partition(|(base, level)| needed(*base, *level));

@@ -2,7 +2,7 @@
 //! The state of a VM, and what comes of an exit.
 
 use crate::power::{Phase, Power, StopReason};
-use crate::{Config, Entry, Full, Hint, Load, Policy, Tables};
+use crate::{Bank, Config, Entry, Full, Hint, Load, Policy, Tables};
 use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -29,6 +29,8 @@ pub struct Vm {
     pub enrolled: bool,
     /// Declared pages among those that are reached without a trap.
     pub direct: BTreeSet<u64>,
+    /// Its banks of flash, in the order of the configuration.
+    pub banks: Vec<Bank>,
     /// Pages of RAM that it shares.
     pub shared: BTreeSet<u64>,
     /// Where it is in its life.
@@ -103,11 +105,13 @@ impl Vm {
     /// A VM before its first life, with `tables` that hold its memory.
     pub fn new(config: Config, tables: Tables) -> Self {
         let vcpus = vec![Power::Off; config.vcpus];
+        let banks = vec![Bank::new(); config.flash.len()];
         Self {
             config,
             tables,
             enrolled: false,
             direct: BTreeSet::new(),
+            banks,
             shared: BTreeSet::new(),
             phase: Phase::Parked,
             vcpus,
@@ -129,15 +133,19 @@ impl Vm {
         if ipa >= self.config.limit() {
             return false;
         }
-        match self.config.direct_at(ipa) {
-            Some(_) => self.direct.contains(&crate::page_of(ipa)),
-            None => matches!(self.tables.at(ipa).entry, Entry::Declared(_)),
+        let page = crate::page_of(ipa);
+        match (self.config.direct_at(ipa), self.bank_at(ipa)) {
+            (Some(_), _) => self.direct.contains(&page),
+            (None, Some(n)) => self.banks[n].declared.contains(&page),
+            (None, None) => matches!(self.tables.at(ipa).entry, Entry::Declared(_)),
         }
     }
 
     /// Pages declared now.
     pub fn declared(&self) -> u64 {
-        self.tables.declared() + self.direct.len() as u64
+        let mapped = self.banks.iter().filter(|bank| bank.mapped);
+        let in_banks: usize = mapped.map(|bank| bank.declared.len()).sum();
+        self.tables.declared() + self.direct.len() as u64 + in_banks as u64
     }
 
     /// Back to the beginning: nothing of the life before is left, presets are declared again. Only while the
@@ -151,6 +159,7 @@ impl Vm {
         self.direct.clear();
         self.counters = Counters::default();
         self.tables.reset();
+        self.reset_banks();
         let preset = Hint { preset: true, ..Hint::default() };
         for range in self.config.preset.clone() {
             let mut at = range.start;
@@ -158,6 +167,16 @@ impl Vm {
                 if self.config.direct_at(at).is_some() {
                     self.direct.insert(at);
                     at += crate::PAGE;
+                    continue;
+                }
+                if let Some(n) = self.bank_at(at) {
+                    if self.is_whole_bank_declared(n) {
+                        at = self.config.flash[n].at.end;
+                    } else if self.declare_in_bank(n, at, preset) {
+                        at += crate::PAGE;
+                    } else {
+                        return Err(Full::NoTable);
+                    }
                     continue;
                 }
                 let next = self.next_direct(at).unwrap_or(range.end).min(range.end);
@@ -171,11 +190,16 @@ impl Vm {
                 }
             }
         }
+        for n in 0..self.banks.len() {
+            self.map_or_unmap_bank(n)?;
+        }
         Ok(())
     }
 
-    /// Where the next pages behind `ipa` begin that are reached without a trap.
+    /// Where the next pages behind `ipa` begin that may be reached without a trap.
     pub(crate) fn next_direct(&self, ipa: u64) -> Option<u64> {
-        self.config.direct.iter().map(|direct| direct.at.start).filter(|start| *start > ipa).min()
+        let direct = self.config.direct.iter().map(|direct| direct.at.start);
+        let banks = self.config.flash.iter().map(|flash| flash.at.start);
+        direct.chain(banks).filter(|start| *start > ipa).min()
     }
 }

@@ -23,6 +23,7 @@ fn config(policy: Policy, dialect: Dialect) -> Config {
         allow: vec![],
         preset: vec![],
         direct: vec![Direct { at: Region::new(GICV, 0x2000), pa: 0x1234_0000 }],
+        flash: vec![],
         devices: vec![
             Device { at: Region::new(0x0800_0000, 0x1_0000), kind: DeviceKind::Gic },
             Device { at: Region::new(UART, 0x1000), kind: DeviceKind::Uart },
@@ -77,6 +78,8 @@ fn load(ipa: u64, bytes: u64) -> Data {
         write: false,
         maintenance: false,
         access: Some((bytes, 5)),
+        value: 0,
+        big_endian: false,
     }
 }
 
@@ -330,6 +333,119 @@ fn the_table_of_accesses() {
         assert_eq!(vm.data(&walk), expected);
         assert_eq!(reason(vm.data(&Data { fault: Fault::External, ..walk })), Reason::External);
     }
+}
+
+const BANK: u64 = 0x0400_0000;
+const BANK_SIZE: u64 = 256 << 10;
+
+fn vm_with_flash(policy: Policy, protected: bool) -> Vm {
+    let flash = vec![Flash { at: Region::new(BANK, BANK_SIZE), pa: 0x9_4000_0000, protected }];
+    built(Config { flash, ..config(policy, Dialect::Pkvm) }, 60)
+}
+
+fn command(vm: &mut Vm, offset: u64, value: u64) {
+    let store = Data { write: true, value, ..load(BANK + offset, 4) };
+    assert_eq!(vm.data(&store), Outcome::Served(None));
+}
+
+/// Whether a bank has leaves: for all of its pages, or for none.
+fn has_leaves(vm: &Vm) -> bool {
+    let is_leaf = |page| matches!(vm.tables.at(page).entry, Entry::Leaf { leaf: Leaf::Rom, .. });
+    let pages = || Region::new(BANK, BANK_SIZE).pages();
+    assert!(pages().all(is_leaf) || !pages().any(is_leaf), "a part of a bank has leaves");
+    is_leaf(BANK)
+}
+
+#[test]
+fn flash_is_mapped_while_it_shows_what_it_holds_and_the_guard_agrees() {
+    let pages = BANK_SIZE / PAGE;
+    let mut vm = vm_with_flash(Policy::Enrol, false);
+    assert!(has_leaves(&vm), "the guard is not active");
+    assert_eq!(x(&mut vm, 0xc600_f001, [BANK, 0, 0]), [0, 4, 0, 0]);
+    assert_eq!(vm.data(&load(BANK, 4)), Outcome::Retry);
+    // MAP of a part takes its leaves away, until the part is not declared any more.
+    assert_eq!(x(&mut vm, 0xc600_0007, [BANK, 0, 0]), OK_1);
+    assert!(!has_leaves(&vm));
+    assert_eq!((vm.declared(), vm.tables.declared()), (1, 1));
+    assert_eq!(vm.data(&load(BANK, 8)), Outcome::Served(Some(Load { register: 5 })));
+    assert_eq!(x(&mut vm, 0xc600_0008, [BANK, 0, 0]), OK_1);
+    assert!(has_leaves(&vm));
+    call(&mut vm, 0xc600_0006, [0; 3]);
+    assert!(!has_leaves(&vm), "nothing is declared");
+    assert_eq!(reason(vm.data(&load(BANK, 4))), Reason::Undeclared);
+    let fetch = Fetch { ipa: Some(BANK), fault: Fault::Stage2, walk: false };
+    assert_eq!(reason(vm.fetch(&fetch)), Reason::Fetch);
+    // All of it, with what follows it left for another call.
+    assert_eq!(x(&mut vm, 0xc600_000a, [BANK, pages + 1, 0]), [0, pages, 0, 0]);
+    assert!(has_leaves(&vm));
+    assert_eq!(vm.fetch(&fetch), Outcome::Retry, "read-only and executable");
+    assert_eq!((vm.declared(), vm.tables.declared()), (pages, 0));
+    // Stores trap all the same, and commands hide what it holds.
+    for (begun, ended) in [(0x70, 0xff), (0x90, 0xff), (0x98, 0xff)] {
+        command(&mut vm, 0, begun);
+        assert!(!has_leaves(&vm), "{begun:#x}");
+        assert_eq!((vm.declared(), vm.tables.declared()), (pages, pages));
+        command(&mut vm, 0, ended);
+        assert!(has_leaves(&vm));
+    }
+    command(&mut vm, 0, 0x50);
+    command(&mut vm, 0, 0x33);
+    assert!(has_leaves(&vm), "one clears errors, one is no command");
+    // One page less: all of it traps.
+    assert_eq!(x(&mut vm, 0xc600_0008, [BANK + PAGE, 0, 0]), OK_1);
+    assert!(!has_leaves(&vm));
+    assert_eq!(vm.declared(), pages - 1);
+    assert_eq!(reason(vm.data(&load(BANK + PAGE, 4))), Reason::Undeclared);
+}
+
+#[test]
+fn sentences_to_flash_end_where_they_should() {
+    let mut vm = vm_with_flash(Policy::Off, false);
+    // The word 0xff is data here, and no command.
+    let sentences: [&[(u64, u64)]; 5] = [
+        &[(0, 0x40), (8, 0xff)],
+        &[(0, 0x20), (0, 0xff)],
+        &[(0, 0x60), (0, 0xff)],
+        &[(0, 0xe8), (0, 1), (0x40, 0xff), (0x44, 0xff), (0, 0xff)],
+        // No more than 32 words, and none that lies elsewhere.
+        &[(0, 0xe8), (0, 32)],
+    ];
+    for sentence in sentences {
+        for (offset, value) in sentence {
+            assert!(*offset == 0 && *value != 0xff || !has_leaves(&vm));
+            command(&mut vm, *offset, *value);
+        }
+        assert!(!has_leaves(&vm), "{sentence:x?}");
+        command(&mut vm, 0, 0xff);
+        assert!(has_leaves(&vm), "{sentence:x?}");
+    }
+    for wrong in [0x3c, 0x48] {
+        for (offset, value) in [(0, 0xe8), (0, 1), (0x40, 0), (wrong, 0)] {
+            command(&mut vm, offset, value);
+        }
+        command(&mut vm, 0, 0xff);
+        assert!(has_leaves(&vm), "a word that lies elsewhere ends it");
+    }
+    // 32 bits, aligned, in the guest's byte order.
+    for store in [load(BANK + 2, 4), load(BANK, 2), load(BANK, 8)] {
+        let store = Data { write: true, value: 0x70, ..store };
+        assert_eq!(reason(vm.data(&store)), Reason::DeviceError);
+    }
+    let turned = |value| Data { write: true, value, big_endian: true, ..load(BANK, 4) };
+    vm.data(&turned(0x70));
+    assert!(has_leaves(&vm));
+    vm.data(&turned(0x7000_0000));
+    assert!(!has_leaves(&vm));
+}
+
+#[test]
+fn protected_flash_ignores_every_store() {
+    let mut vm = vm_with_flash(Policy::Off, true);
+    for bytes in [1, 2, 4, 8] {
+        let store = Data { write: true, value: 0x70, ..load(BANK + 1, bytes) };
+        assert_eq!(vm.data(&store), Outcome::Served(None));
+    }
+    assert!(has_leaves(&vm));
 }
 
 #[test]

@@ -90,6 +90,11 @@ impl Bank {
 }
 
 impl<H: Host> Vm<H> {
+    /// Its banks of flash.
+    pub fn flash(&self) -> impl Iterator<Item = Flash> {
+        self.flash.iter().map(|bank| bank.flash)
+    }
+
     /// The bank that holds `ipa`, and its number.
     pub(crate) fn flash_at(&self, ipa: Ipa) -> Option<(u8, &Bank)> {
         (0..).zip(self.flash).find(|(_, bank)| bank.range().contains(ipa))

@@ -12,6 +12,9 @@ use crate::noise::Noise;
 use crate::time::Deadline;
 use crate::{cpu, probe, psci, smp, tree};
 
+/// Where a bank of flash is, in a VM that has one: 256 KiB.
+const FLASH: core::ops::Range<u64> = 0x0400_0000..0x0404_0000;
+
 /// Does it for `seconds` on every vCPU.
 pub fn run(seconds: u64) {
     let seed = tree::number("seed").unwrap_or(1);
@@ -58,6 +61,9 @@ impl Guide {
             0x0800_0000,
             0x0801_0000,
             0x080a_0000,
+            FLASH.start,
+            FLASH.start,
+            FLASH.end,
         ];
         let noise = &mut self.noise;
         let near = noise.below(7) as u64 * 4096;
@@ -78,7 +84,7 @@ impl Guide {
         match self.noise.below(12) {
             0 => 0,
             1..=6 => 1 + self.noise.below(8) as u64,
-            7 | 8 => self.noise.choose(&[511, 512, 513, 1024, 1025, 1 << 18, 1 << 19], 1),
+            7 | 8 => self.noise.choose(&[64, 511, 512, 513, 1024, 1025, 1 << 18, 1 << 19], 1),
             9 => self.noise.next() >> self.noise.below(64),
             _ => self.noise.below(200) as u64,
         }
@@ -129,11 +135,17 @@ impl Guide {
         } else {
             self.noise.choose(&probe::STORES, (4, probe::str_w)).1
         };
+        // What a bank takes for commands, and their ends.
+        let command =
+            self.noise.choose(&[0xff, 0xff, 0x70, 0x98, 0x20, 0x40, 0xe8, 1, 0x60, 0xd0], 0);
+        let (code, value) = if FLASH.contains(&at) && self.noise.below(2) == 0 {
+            (probe::str_w, command)
+        } else {
+            (code, self.noise.next())
+        };
         let view = self.noise.choose(&[View::Normal, View::UserNormal], View::Normal);
         let state = self.noise.choose(&[pstate::EL1H, pstate::EL0], pstate::EL1H);
-        probe::run(
-            Machine::new(code).with(0, self.noise.next()).with(1, view.of(at + offset)).at(state),
-        );
+        probe::run(Machine::new(code).with(0, value).with(1, view.of(at + offset)).at(state));
     }
 }
 

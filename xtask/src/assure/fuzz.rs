@@ -34,33 +34,42 @@ pub struct Target {
     pub wanted: u64,
     /// Longest input, in bytes.
     longest: u32,
+    /// Its bytes are what is tried, so that operands of comparisons tell which bytes to try next. Elsewhere bytes only
+    /// choose numbers, and watching comparisons would take most of the time.
+    parses: bool,
 }
 
-const fn target(name: &'static str, unit: &'static str, wanted: u64, longest: u32) -> Target {
-    Target { name, unit, wanted, longest }
+const fn parser(name: &'static str, unit: &'static str, wanted: u64, longest: u32) -> Target {
+    Target { name, unit, wanted, longest, parses: true }
+}
+
+const fn stream(name: &'static str, unit: &'static str, wanted: u64, longest: u32) -> Target {
+    Target { name, unit, wanted, longest, parses: false }
 }
 
 /// All targets.
 pub const TARGETS: [Target; 7] = [
-    target("esr", "syndromes decoded as another decoder does", 100_000_000, 1536),
-    target("exits", "exits checked against the specification", 100_000_000, 8192),
-    target("gic", "steps of an interrupt controller beside the ideal one", 10_000_000, 4096),
-    target("tree", "device trees parsed", 10_000_000, 16384),
-    target("bundle", "bundles parsed", 10_000_000, 8192),
-    target("image", "Image headers parsed", 10_000_000, 512),
-    target("guest_tree", "boot arguments, and the device trees made of them", 10_000_000, 512),
+    parser("esr", "syndromes decoded as another decoder does", 100_000_000, 1536),
+    stream("exits", "exits checked against the specification", 100_000_000, 8192),
+    stream("gic", "steps of an interrupt controller beside the ideal one", 10_000_000, 4096),
+    parser("tree", "device trees parsed", 10_000_000, 16384),
+    parser("bundle", "bundles parsed", 10_000_000, 8192),
+    parser("image", "Image headers parsed", 10_000_000, 512),
+    parser("guest_tree", "boot arguments, and the device trees made of them", 10_000_000, 512),
 ];
 
-/// What -Cpasses=sancov-module is to count: edges, their addresses, operands of comparisons.
+/// What -Cpasses=sancov-module is to count: edges, and their addresses.
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-    -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing";
+    -Ccodegen-units=1 --cfg fuzzing";
+/// And operands of comparisons.
+const COMPARISONS: &str = "-Cllvm-args=-sanitizer-coverage-trace-compares";
 
 fn run(options: &Options) -> Result<Outcome> {
     if !tool::works(Command::new("c++").arg("--version")) {
         return Ok(Outcome::NotRun("libFuzzer needs a C++ compiler: apt-get install g++".into()));
     }
-    build()?;
+    build(&TARGETS)?;
     let seconds = number("PORTCULLIS_FUZZ_SECONDS", if options.long { 600 } else { 60 });
     let jobs = number("PORTCULLIS_JOBS", 2).max(1);
     let queue: Mutex<VecDeque<Target>> = Mutex::new(TARGETS.into());
@@ -111,7 +120,7 @@ pub fn until_enough(name: &str, wanted: Option<u64>) -> Result<()> {
         .iter()
         .find(|target| target.name == name)
         .ok_or_else(|| Error(format!("there is no fuzz target `{name}`")))?;
-    build()?;
+    build(&[*target])?;
     let wanted = wanted.unwrap_or(target.wanted);
     let mut tried = 0;
     while tried < wanted {
@@ -130,28 +139,41 @@ fn manifest() -> PathBuf {
     paths::root().join("fuzz/Cargo.toml")
 }
 
-fn build() -> Result<()> {
+/// Where a target is built: flags differ.
+fn folder(target: &Target) -> PathBuf {
+    paths::target().join("fuzz").join(if target.parses { "parsers" } else { "streams" })
+}
+
+fn build(targets: &[Target]) -> Result<()> {
     let host = toolchain::host()?;
-    let mut command = tool::cargo_at_root(&["build", "--release", "--locked", "--target", &host]);
-    command
-        .arg("--manifest-path")
-        .arg(manifest())
-        .env("CARGO_TARGET_DIR", paths::target().join("fuzz"))
-        .env("RUSTFLAGS", COVERAGE);
-    let (built, text) = said(&mut command)?;
-    if built {
-        Ok(())
-    } else {
-        Err(Error(format!("the fuzz targets do not build\n{}", tail(&text, 30))))
+    for parses in [true, false] {
+        let group: Vec<&Target> = targets.iter().filter(|target| target.parses == parses).collect();
+        let Some(first) = group.first() else { continue };
+        let flags = if parses { format!("{COVERAGE} {COMPARISONS}") } else { COVERAGE.into() };
+        let mut command =
+            tool::cargo_at_root(&["build", "--release", "--locked", "--target", &host]);
+        for target in &group {
+            command.args(["--bin", target.name]);
+        }
+        command
+            .arg("--manifest-path")
+            .arg(manifest())
+            .env("CARGO_TARGET_DIR", folder(first))
+            .env("RUSTFLAGS", flags);
+        let (built, text) = said(&mut command)?;
+        if !built {
+            return Err(Error(format!("the fuzz targets do not build\n{}", tail(&text, 30))));
+        }
     }
+    Ok(())
 }
 
 /// Runs a target for so long. How many it tried.
 fn fuzz(target: &Target, seconds: u64) -> Result<u64> {
     let name = target.name;
-    let folder = paths::target().join("fuzz");
-    let corpus = folder.join("corpus").join(name);
-    let found = folder.join("found").join(name);
+    let kept = paths::target().join("fuzz");
+    let corpus = kept.join("corpus").join(name);
+    let found = kept.join("found").join(name);
     for folder in [&corpus, &found] {
         std::fs::create_dir_all(folder).context(|| folder.display().to_string())?;
     }
@@ -159,7 +181,7 @@ fn fuzz(target: &Target, seconds: u64) -> Result<u64> {
         "tree" => paths::root().join("crates/platform/tests/fixtures"),
         _ => paths::root().join("fuzz/seeds").join(name),
     };
-    let binary = folder.join(toolchain::host()?).join("release").join(name);
+    let binary = folder(target).join(toolchain::host()?).join("release").join(name);
     let mut command = Command::new(&binary);
     command
         .arg(format!("-max_total_time={seconds}"))

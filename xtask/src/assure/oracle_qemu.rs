@@ -28,7 +28,7 @@ const LONG: u64 = 3600;
 /// Exits an hour, at least, of the long form.
 const AN_HOUR: u64 = 2_000_000;
 /// Which of the test guest's suites run under the oracle.
-const SHORT_SUITES: [&str; 1] = ["gicv3::b0"];
+const SHORT_SUITES: [&str; 2] = ["gicv3::b0", "gicv3::dev_flash"];
 const LONG_SUITES: [&str; 2] = ["gicv3::", "gicv2::"];
 
 fn run(options: &Options) -> Result<Outcome> {
@@ -63,7 +63,7 @@ fn by_chance(long: bool, seed: u64) -> Result<u64> {
         (
             Gic::V3,
             vec![
-                guided("vm.name=a vm.cpus=2", 0),
+                guided("vm.name=a vm.cpus=2 vm.flash=0x4000000+256K", 0),
                 guided("vm.name=b vm.dialect=series vm.guard=enforce", 1),
                 "reboot=20 vm.name=c vm.testdev=0x0b000000 vm.mem=16M".into(),
             ],
@@ -71,7 +71,7 @@ fn by_chance(long: bool, seed: u64) -> Result<u64> {
         (
             Gic::V2,
             vec![
-                guided("vm.name=a vm.cpus=2 vm.guard=enforce", 2),
+                guided("vm.name=a vm.cpus=2 vm.guard=enforce vm.flash=0x4000000+256K", 2),
                 guided("vm.name=b vm.allow=0x8000000+0x38000000 vm.rom=0x2000000+0x2000", 3),
                 guided("vm.name=c vm.guard=off", 4),
             ],

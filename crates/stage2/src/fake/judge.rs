@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Judges the order of stores, barriers and invalidations.
 
-use super::{Event, TABLES};
+use super::{Event, TABLES, Words};
 use crate::codec::{self, Descriptor, Entry, level_shift, level_size};
 use crate::host::ENTRIES;
 use arch::{Ipa, PAGE_SIZE, Pa, Stage2Geometry};
@@ -135,8 +135,8 @@ impl Judge {
     }
 
     /// Judges a store that has just changed `words[word]` from `old`.
-    pub(super) fn store(&mut self, words: &[u64], word: usize, old: u64) -> Option<Event> {
-        let (page, index, new) = (word / ENTRIES, word % ENTRIES, words[word]);
+    pub(super) fn store(&mut self, words: &Words, word: usize, old: u64) -> Option<Event> {
+        let (page, index, new) = (word / ENTRIES, word % ENTRIES, words.get(word));
         let (level, base) = match self.roles[page] {
             Role::Loose { .. } => {
                 self.roles[page] = Role::Loose { synced: false };
@@ -187,7 +187,7 @@ impl Judge {
         }
     }
 
-    fn remove(&mut self, words: &[u64], word: usize, what: &Change) {
+    fn remove(&mut self, words: &Words, word: usize, what: &Change) {
         let Change { ipa, level, old, .. } = *what;
         let rounds = if self.repeat { 2 } else { 1 };
         let (table, memory) = match codec::decode(old, level) {
@@ -209,7 +209,7 @@ impl Judge {
     }
 
     /// Makes a table part of the tree; returns whether there is a leaf in it.
-    fn publish(&mut self, words: &[u64], table: Pa, level: u8, base: u64, what: &Change) -> bool {
+    fn publish(&mut self, words: &Words, table: Pa, level: u8, base: u64, what: &Change) -> bool {
         let mut leaves = false;
         let Some(page) = self.page_of(table) else {
             self.blame(format!("no table at {table:?}: {what}"));
@@ -224,7 +224,7 @@ impl Judge {
         }
         self.roles[page] = Role::Live { level, base };
         for index in 0..ENTRIES {
-            let raw = words[page * ENTRIES + index];
+            let raw = words.get(page * ENTRIES + index);
             let at = base + ((index as u64) << level_shift(level));
             // As a part of the new table it has no past.
             self.shape(raw, level, &Change { ipa: at, level, old: raw, new: raw });
@@ -237,11 +237,11 @@ impl Judge {
         leaves
     }
 
-    fn detach(&mut self, words: &[u64], table: Pa, level: u8, base: u64) {
+    fn detach(&mut self, words: &Words, table: Pa, level: u8, base: u64) {
         let Some(page) = self.page_of(table) else { return };
         self.roles[page] = Role::Detached;
         for index in 0..ENTRIES {
-            let raw = words[page * ENTRIES + index];
+            let raw = words.get(page * ENTRIES + index);
             let at = base + ((index as u64) << level_shift(level));
             self.marks = self.marks.wrapping_sub(self.mark(at, level, raw));
             if let Descriptor::Table(next) = codec::decode(raw, level) {

@@ -31,10 +31,11 @@ use arch::{Ipa, PAGE_SIZE, Pa, Range, Stage2Geometry};
 use judge::Judge;
 pub use judge::Mark;
 use std::collections::BTreeMap;
+use std::format;
 use std::string::String;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::vec::Vec;
-use std::{format, vec};
 
 /// Where the fake's table pages begin: the root first, then the pool.
 pub const TABLES: Pa = Pa::new(0x10_0000_0000);
@@ -73,18 +74,58 @@ pub enum Event {
 
 struct Inner {
     geometry: Stage2Geometry,
-    words: Vec<u64>,
     judge: Judge,
     events: Vec<Event>,
-    loads: u64,
     stores: u64,
     watched: Vec<Ipa>,
     seen: Vec<Vec<Entry>>,
 }
 
+/// What the descriptors of the tables are, page by page. Loads take no lock: an oracle walks all of them again and again.
+/// Stores do.
+#[derive(Clone)]
+struct Words(Arc<[AtomicU64]>);
+
+impl Words {
+    fn get(&self, word: usize) -> u64 {
+        self.0[word].load(Relaxed)
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn number(&self, table: Pa, index: usize) -> usize {
+        let offset = table.raw().checked_sub(TABLES.raw());
+        let word = offset.map(|o| (o / 8) as usize + index).filter(|w| *w < self.len());
+        assert!(table.is_aligned(PAGE_SIZE), "table at {table:?}");
+        word.unwrap_or_else(|| panic!("wild access to {table:?}[{index}]"))
+    }
+
+    fn translate(&self, geometry: &Stage2Geometry, ipa: Ipa) -> Option<(Entry, u8)> {
+        if ipa.raw() >> geometry.ipa_bits != 0 {
+            return None;
+        }
+        let (mut page, mut level) = (0usize, geometry.start_level);
+        let mut index = (ipa.raw() >> level_shift(level)) as usize;
+        loop {
+            match codec::decode(self.get(page * ENTRIES + index), level) {
+                Descriptor::Entry(entry) => return Some((entry, level)),
+                Descriptor::Table(next) => {
+                    page = ((next.raw() - TABLES.raw()) / PAGE_SIZE) as usize;
+                    level += 1;
+                    index = (ipa.raw() >> level_shift(level)) as usize % ENTRIES;
+                }
+            }
+        }
+    }
+}
+
 /// Memory and TLB of one VM. A clone is another handle of the same.
 #[derive(Clone)]
 pub struct Fake {
+    words: Words,
+    loads: Arc<AtomicU64>,
     inner: Arc<Mutex<Inner>>,
     root_pages: usize,
     pool_pages: usize,
@@ -109,21 +150,20 @@ impl Fake {
     /// The same; `repeat` demands every invalidation twice.
     pub fn with_errata(geometry: Stage2Geometry, pool_pages: usize, repeat: bool) -> Self {
         let root_pages = usize::from(geometry.root_pages);
-        let mut words = vec![0; root_pages * ENTRIES];
+        let pages = root_pages + pool_pages;
         // Valid-looking garbage, so that a page used without being filled is noticed.
-        words.resize((root_pages + pool_pages) * ENTRIES, 0xdead_beef_f000_0fff);
-        let judge = Judge::new(root_pages + pool_pages, &geometry, repeat);
+        let word = |n| if n < root_pages * ENTRIES { 0 } else { 0xdead_beef_f000_0fff };
+        let words = Words((0..pages * ENTRIES).map(word).map(AtomicU64::new).collect());
         let inner = Inner {
             geometry,
-            words,
-            judge,
+            judge: Judge::new(pages, &geometry, repeat),
             events: Vec::new(),
-            loads: 0,
             stores: 0,
             watched: Vec::new(),
             seen: Vec::new(),
         };
-        Self { inner: Arc::new(Mutex::new(inner)), root_pages, pool_pages }
+        let (loads, inner) = (Arc::default(), Arc::new(Mutex::new(inner)));
+        Self { words, loads, inner, root_pages, pool_pages }
     }
 
     /// Tables over a handle of this fake, with all its pool pages.
@@ -150,7 +190,7 @@ impl Fake {
 
     /// Loads since the last call of this.
     pub fn take_loads(&self) -> u64 {
-        self.with(|inner| std::mem::take(&mut inner.loads))
+        self.loads.swap(0, Relaxed)
     }
 
     /// From now on keeps the sum of `mark` over all descriptors that a walker can reach.
@@ -197,7 +237,7 @@ impl Fake {
 
     /// Everything in memory, for comparing.
     pub fn snapshot(&self) -> Vec<u64> {
-        self.with(|inner| inner.words.clone())
+        (0..self.words.len()).map(|word| self.words.get(word)).collect()
     }
 
     /// From now on, note what a reader would find at `watched` after each store to a live table.
@@ -220,7 +260,7 @@ impl Fake {
 
     /// What a walk by hardware finds at `ipa`: an independent walker, for comparing.
     pub fn translate(&self, ipa: Ipa) -> Option<(Entry, u8)> {
-        self.with(|inner| inner.translate(ipa))
+        self.with(|inner| self.words.translate(&inner.geometry, ipa))
     }
 
     /// Tables that hang on the root.
@@ -244,31 +284,6 @@ impl Fake {
 }
 
 impl Inner {
-    fn word(&self, table: Pa, index: usize) -> usize {
-        let offset = table.raw().checked_sub(TABLES.raw());
-        let word = offset.map(|o| (o / 8) as usize + index).filter(|w| *w < self.words.len());
-        assert!(table.is_aligned(PAGE_SIZE), "table at {table:?}");
-        word.unwrap_or_else(|| panic!("wild access to {table:?}[{index}]"))
-    }
-
-    fn translate(&self, ipa: Ipa) -> Option<(Entry, u8)> {
-        if ipa.raw() >> self.geometry.ipa_bits != 0 {
-            return None;
-        }
-        let (mut page, mut level) = (0usize, self.geometry.start_level);
-        let mut index = (ipa.raw() >> level_shift(level)) as usize;
-        loop {
-            match codec::decode(self.words[page * ENTRIES + index], level) {
-                Descriptor::Entry(entry) => return Some((entry, level)),
-                Descriptor::Table(next) => {
-                    page = ((next.raw() - TABLES.raw()) / PAGE_SIZE) as usize;
-                    level += 1;
-                    index = (ipa.raw() >> level_shift(level)) as usize % ENTRIES;
-                }
-            }
-        }
-    }
-
     fn event(&mut self, event: Event) {
         self.events.push(event);
         self.judge.event(event);
@@ -278,22 +293,24 @@ impl Inner {
 impl TableMemory for Fake {
     fn load(&self, table: Pa, index: usize) -> u64 {
         lock::atomic::chance();
-        self.with(|inner| {
-            inner.loads += 1;
-            inner.words[inner.word(table, index)]
-        })
+        // Counted where one thread runs, which is where somebody asks.
+        self.loads.store(self.loads.load(Relaxed) + 1, Relaxed);
+        self.words.get(self.words.number(table, index))
     }
 
     fn store(&self, table: Pa, index: usize, raw: u64) {
         lock::atomic::chance();
         self.with(|inner| {
             inner.stores += 1;
-            let word = inner.word(table, index);
-            let old = std::mem::replace(&mut inner.words[word], raw);
-            if let Some(event) = inner.judge.store(&inner.words, word, old) {
+            let word = self.words.number(table, index);
+            let old = self.words.0[word].swap(raw, Relaxed);
+            if let Some(event) = inner.judge.store(&self.words, word, old) {
                 inner.events.push(event);
-                let row = inner.watched.iter().filter_map(|ipa| inner.translate(*ipa));
-                let row: Vec<Entry> = row.map(|(entry, _)| entry).collect();
+                let seen = inner
+                    .watched
+                    .iter()
+                    .filter_map(|ipa| self.words.translate(&inner.geometry, *ipa));
+                let row: Vec<Entry> = seen.map(|(entry, _)| entry).collect();
                 if !row.is_empty() {
                     inner.seen.push(row);
                 }

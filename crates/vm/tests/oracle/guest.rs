@@ -12,7 +12,7 @@ use stage2::{Attr, Stage2};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use vgic::Version;
-use vm::{Direct, ID_REGISTERS, Setup, Vcpu, Vm, Workarounds};
+use vm::{Bank, Direct, Flash, ID_REGISTERS, Setup, Vcpu, Vm, Workarounds};
 
 pub const RAM: u64 = 0x4000_0000;
 pub const UART: u64 = 0x0900_0000;
@@ -83,6 +83,16 @@ impl Make {
             .iter()
             .map(|direct| Direct { ipa: range(&direct.at), pa: Pa::new(direct.pa) })
             .collect();
+        // A VM's banks are for ever, and so are a test's.
+        let banks: Vec<Bank> = config
+            .flash
+            .iter()
+            .map(|flash| {
+                let (ipa, pa, protected) = (range(&flash.at), Pa::new(flash.pa), flash.protected);
+                Bank::new(Flash { ipa, pa, protected })
+            })
+            .collect();
+        let banks: &'static [Bank] = Box::leak(banks.into_boxed_slice());
         let setup = Setup {
             name: "guest",
             id: 7,
@@ -101,7 +111,7 @@ impl Make {
             allow: &ranges(&config.allow),
             preset: &ranges(&config.preset),
             direct: &direct,
-            flash: &[],
+            flash: banks,
             test_device: self.test_device.then_some(Ipa::new(TEST)),
             gic: vgic::Config::new(self.version, config.vcpus, 4, 32),
             id_registers: &[0x5a; ID_REGISTERS],

@@ -6,18 +6,21 @@ use crate::exits::{Action, Step};
 use crate::guest::{GICD, GICR, GICV, Guest, Make, RAM, TEST, UART};
 use crate::random::Random;
 use arch::ExitInfo;
-use spec::{Config, Device, DeviceKind, Dialect, Direct, Policy, Region};
+use spec::{Config, Device, DeviceKind, Dialect, Direct, Flash, Policy, Region};
 use vgic::Version;
 
 /// An address with nothing at it.
 const VOID: u64 = 0x0c00_0000;
 /// More pages reached without a trap.
 const DEVICES: u64 = 0x0b00_0000;
+/// Banks of flash: the smallest, and two that a block can map.
+const BANKS: [(u64, u64); 3] =
+    [(0x0300_0000, 256 << 10), (0x0400_0000, MIB2), (0x0440_0000, MIB2 << 1)];
 const MIB2: u64 = 2 << 20;
 const GIB: u64 = 1 << 30;
 const PAGE: u64 = 4096;
-/// Steps of a scenario.
-const STEPS: u64 = 500;
+/// Steps of a scenario: many VMs see little, some see much.
+const STEPS: [u64; 4] = [60, 250, 1000, 3000];
 
 /// Some VMs, and what their vCPUs do.
 #[derive(Clone, Debug)]
@@ -30,7 +33,7 @@ impl Scenario {
     pub fn new(random: &mut Random) -> Self {
         let vms: Vec<Make> = (0..1 + random.below(3)).map(|n| make(random, n)).collect();
         let mut guides: Vec<Guide> = vms.iter().map(Guide::new).collect();
-        let steps = (0..STEPS)
+        let steps = (0..random.of(&STEPS))
             .map(|_| {
                 let vm = random.below(vms.len() as u64) as usize;
                 Step {
@@ -87,7 +90,8 @@ impl Scenario {
             for guest in &guests {
                 compare::quickly(guest).map_err(at)?;
             }
-            if number % 64 == 63 {
+            // Ever more rarely: a whole look costs as much as hundreds of exits.
+            if number >= 32 && (number + 1).is_power_of_two() {
                 for guest in &guests {
                     compare::wholly(guest).map_err(at)?;
                 }
@@ -153,6 +157,13 @@ fn make(random: &mut Random, number: u64) -> Make {
             direct.push(Direct { at: Region::new(DEVICES, pages * PAGE), pa: 0x2_0000_1000 });
         }
     }
+    let mut flash = Vec::new();
+    for (at, size) in BANKS {
+        if random.one_in(3) {
+            let pa = 0x20_0000_0000 + number * 0x1000_0000 + at;
+            flash.push(Flash { at: Region::new(at, size), pa, protected: random.one_in(6) });
+        }
+    }
     let mut allow = Vec::new();
     if random.one_in(3) {
         allow.push(Region::new(0, VOID + 0x10_0000));
@@ -169,6 +180,14 @@ fn make(random: &mut Random, number: u64) -> Make {
         }
         if random.one_in(2) {
             preset.push(Region::new(3 * GIB, random.of(&[MIB2, GIB, GIB - PAGE])));
+        }
+        // A bank, or a part of it.
+        for bank in &flash {
+            if random.one_in(3) {
+                let size = bank.at.end - bank.at.start;
+                preset
+                    .push(Region::new(bank.at.start, random.of(&[size, size, size - PAGE, PAGE])));
+            }
         }
     }
     let mut devices = vec![
@@ -200,6 +219,7 @@ fn make(random: &mut Random, number: u64) -> Make {
             allow,
             preset,
             direct,
+            flash,
             devices,
             vcpus,
             trng: random.one_in(2),
@@ -245,6 +265,7 @@ impl Guide {
         for region in regions.chain([&config.ram]).chain(config.direct.iter().map(|d| &d.at)) {
             edges.extend([region.start, region.end]);
         }
+        edges.extend(config.flash.iter().flat_map(|bank| [bank.at.start, bank.at.end]));
         Self { recent: [VOID; 6], edges, config }
     }
 
@@ -263,9 +284,9 @@ impl Guide {
     fn count(&mut self, random: &mut Random, start: u64) -> u64 {
         match random.below(20) {
             0 => 0,
-            1..=9 => 1 + random.below(8),
-            10..=12 => random.of(&[511, 512, 513, 1023, 1024, 1025, 1536]),
-            13 => random.of(&[
+            1..=13 => 1 + random.below(8),
+            14..=15 => random.of(&[511, 512, 513, 1023, 1024, 1025, 1536]),
+            16 => random.of(&[
                 GIB / PAGE,
                 2 * GIB / PAGE,
                 GIB / PAGE + 1,
@@ -273,17 +294,19 @@ impl Guide {
                 1 << 52,
                 (1 << 52) + 1,
             ]),
-            14 => random.next() >> random.below(64),
+            17 => random.next() >> random.below(64),
             _ => self.address(random).wrapping_sub(start) / PAGE,
         }
     }
 
     fn action(&mut self, random: &mut Random) -> Action {
         match random.below(100) {
-            0 => Action::Restart,
-            1..=3 => Action::Start,
+            // Everything is begun anew, which costs as much as a hundred exits.
+            0 if random.one_in(4) => Action::Restart,
+            0..=3 => Action::Start,
             4..=5 => Action::Other(other(random)),
             6..=9 => self.fetch(random),
+            10..=19 if !self.config.flash.is_empty() => self.flash(random),
             10..=39 => self.data(random),
             _ => self.call(random),
         }
@@ -292,6 +315,10 @@ impl Guide {
     fn call(&mut self, random: &mut Random) -> Action {
         let id = match random.below(40) {
             0..=1 => random.of(&[0xc600_f000, 0xc600_f001, 0xc600_f002, 0x8600_0000, 0x8600_ff01]),
+            // Another life: rarely, as above.
+            2 if random.one_in(8) => {
+                random.of(&[0x8400_0008, 0x8400_0009, 0x8400_0012, 0xc400_0012])
+            }
             2..=4 => random.of(&[
                 0x8000_0000,
                 0x8000_0001,
@@ -309,11 +336,9 @@ impl Guide {
                 0x8400_000a,
                 0x8400_0001,
                 0xc400_0001,
-                0x8400_0012,
-                0xc400_0012,
-                0x8400_0008,
-                0x8400_0009,
             ]),
+            // A vCPU alone that turns itself off ends its VM's life.
+            5 if random.one_in(8) => 0x8400_0002,
             5..=7 => random.of(&[
                 0xc400_0003,
                 0xc400_0003,
@@ -321,7 +346,6 @@ impl Guide {
                 0x8400_0004,
                 0xc400_0004,
                 0xc400_0004,
-                0x8400_0002,
             ]),
             8 => {
                 random.of(&[
@@ -424,7 +448,48 @@ impl Guide {
             hpfar: page >> 8,
         };
         let sctlr = if random.one_in(8) { 1 << 25 | 1 << 24 } else { 0 };
-        Action::Abort { info, found: page | offset, aarch32, sctlr }
+        Action::Abort { info, found: page | offset, aarch32, sctlr, value: None }
+    }
+
+    /// A command to a bank, a load of it, or a call about all of it.
+    fn flash(&mut self, random: &mut Random) -> Action {
+        let bank = self.config.flash[random.below(self.config.flash.len() as u64) as usize].at;
+        let size = bank.end - bank.start;
+        if random.one_in(4) {
+            // A small bank is declared by one call, a large one by several.
+            let first =
+                if random.one_in(2) { 0 } else { random.below(size / PAGE / 512 + 1) * 512 };
+            let at = bank.start + first * PAGE;
+            let undo = u64::from(random.one_in(6));
+            return Action::Call {
+                smc: false,
+                imm: 0,
+                x: [0xc600_000a + undo, at, (bank.end - at) / PAGE, 0],
+                mair: 0,
+                entropy: None,
+            };
+        }
+        let offset = match random.below(4) {
+            0 => random.below(size),
+            1 => 0,
+            _ => random.below(64) * 4,
+        };
+        let command =
+            random.of(&[0xff, 0xff, 0xff, 0x70, 0x90, 0x98, 0x50, 0x10, 0x40, 0x20, 0xd0]);
+        let command =
+            if random.one_in(3) { random.of(&[0xe8, 0, 1, 2, 0x1f, 0x60, 0xd0]) } else { command };
+        let value = command | if random.one_in(2) { command << 16 } else { random.next() << 8 };
+        let big = random.one_in(12);
+        let value = if big { u64::from((value as u32).swap_bytes()) } else { value };
+        let width = if random.one_in(8) { random.below(4) } else { 2 };
+        let write = u64::from(!random.one_in(4));
+        let fault = if write == 1 && random.one_in(2) { 12 } else { 4 } + random.below(4);
+        let esr = 0x24 << 26 | 1 << 25 | 1 << 24 | width << 22 | 5 << 16 | write << 6 | fault;
+        let at = bank.start + offset;
+        let (page, offset) = (at & !(PAGE - 1), at & (PAGE - 1));
+        let info = ExitInfo { esr, far: page | offset, hpfar: page >> 8 };
+        let sctlr = if big { 1 << 25 | 1 << 24 } else { 0 };
+        Action::Abort { info, found: at, aarch32: false, sctlr, value: Some(value) }
     }
 
     fn fetch(&mut self, random: &mut Random) -> Action {
@@ -434,7 +499,7 @@ impl Guide {
         let esr = if random.one_in(2) { esr & !(1 << 7) } else { esr };
         let offset = random.below(1024) * 4;
         let info = ExitInfo { esr, far: page | offset, hpfar: page >> 8 };
-        Action::Abort { info, found: page | offset, aarch32: false, sctlr: 0 }
+        Action::Abort { info, found: page | offset, aarch32: false, sctlr: 0, value: None }
     }
 }
 
