@@ -6,8 +6,9 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use aarch64_cpu::registers::{MAIR_EL1, Readable, SCTLR_EL1, TCR_EL1, VTTBR_EL2, Writeable};
 use arch::{Errata, Ipa, MAX_VCPUS, Pa, VcpuSet, Width};
+use lock::Guard;
 use stage2::{TableMemory, Tlb};
-use vgic::{ListRegister, Quick, Vgic};
+use vgic::{ListRegister, Quick, Sent, Vgic};
 use vm::Host;
 
 use crate::barrier;
@@ -21,6 +22,8 @@ pub struct GuestHost {
     errata: Errata,
     /// CPU of each vCPU.
     cpus: [AtomicUsize; MAX_VCPUS],
+    /// ICC_SGI1R_EL1 that kicks each vCPU, under GICv3; 0, which reaches nobody, where there is none.
+    kicks: [AtomicU64; MAX_VCPUS],
     /// Which VM it is, for the console.
     index: usize,
     /// How many bytes of input wait for it.
@@ -34,6 +37,7 @@ impl GuestHost {
             vttbr,
             errata,
             cpus: [const { AtomicUsize::new(usize::MAX) }; MAX_VCPUS],
+            kicks: [const { AtomicU64::new(0) }; MAX_VCPUS],
             index,
             input: crate::input::count(index),
         }
@@ -41,7 +45,8 @@ impl GuestHost {
 
     /// Says where a vCPU runs.
     pub fn place(&self, vcpu: usize, cpu: usize) {
-        if let Some(slot) = self.cpus.get(vcpu) {
+        if let (Some(slot), Some(kick)) = (self.cpus.get(vcpu), self.kicks.get(vcpu)) {
+            kick.store(gic::sgi1r(cpu, SGI_KICK), Ordering::Relaxed);
             slot.store(cpu, Ordering::Release);
         }
     }
@@ -183,16 +188,21 @@ impl Host for GuestHost {
     }
 
     #[inline(always)]
-    fn send_sgi(&self, vcpu: usize, value: u64, vgic: &mut Vgic) -> VcpuSet {
-        let Some(gic) = gic::get() else { return VcpuSet::EMPTY };
+    fn send_sgi(&self, vcpu: usize, value: u64, mut vgic: Guard<'_, Vgic>) -> bool {
+        let Some(gic) = gic::system_registers() else { return false };
         match vgic.sgi1r_now(vcpu, value, gic.empty_list_registers()) {
-            Ok((n, lr)) => {
-                gic.write_list_register(n, lr);
+            Some(Sent::Here(n, lr)) => {
+                gic.write_list_register_here(n, lr);
                 barrier::isb();
-                VcpuSet::EMPTY
             }
-            Err(others) => others,
+            Some(Sent::There(other)) => {
+                drop(vgic);
+                gic.send_sgi(self.kicks.get(other).map_or(0, |kick| kick.load(Ordering::Relaxed)));
+            }
+            Some(Sent::Nowhere) => {}
+            None => return false,
         }
+        true
     }
 
     #[inline(always)]

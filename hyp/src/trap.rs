@@ -8,9 +8,10 @@
 use core::arch::asm;
 
 use arch::{AbortKind, DataAbort, El1Entry, Errata, Exit, ExitInfo, InstructionAbort, Stage1, Va};
+use vgic::ListRegister;
 use vm::{Abort, Fast, GicAccess, GicdStore, Later, Outcome, StopReason};
 
-use crate::gic::Gic;
+use crate::gic::SystemRegisters;
 use crate::vcpu::VcpuContext;
 use crate::{at, barrier, cpu, el1, gic, interrupts, judged, lives, run, time};
 
@@ -63,6 +64,7 @@ fn act(ctx: &mut VcpuContext, fast: Fast) -> *mut VcpuContext {
         Fast::Later(Later::Unmap) => unmap(ctx),
         Fast::Later(Later::Call) => call(ctx),
         Fast::Later(Later::Sgi(reg)) => send_sgi(ctx, reg),
+        Fast::Later(Later::Sgis(reg)) => send_sgis(ctx, reg),
         Fast::Later(Later::GicdStore(store)) => gicd_store(ctx, store),
         Fast::Later(Later::Gic(access)) => gic_access(ctx, access),
         Fast::FindIpa => judge_translated(ctx),
@@ -112,6 +114,12 @@ fn send_sgi(ctx: &mut VcpuContext, reg: u8) -> *mut VcpuContext {
 
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
+fn send_sgis(ctx: &mut VcpuContext, reg: u8) -> *mut VcpuContext {
+    finish(ctx, Later::Sgis(reg))
+}
+
+#[unsafe(link_section = ".text.hot")]
+#[inline(never)]
 fn gicd_store(ctx: &mut VcpuContext, store: GicdStore) -> *mut VcpuContext {
     finish(ctx, Later::GicdStore(store))
 }
@@ -126,6 +134,7 @@ fn gic_access(ctx: &mut VcpuContext, access: GicAccess) -> *mut VcpuContext {
 fn finish(ctx: &mut VcpuContext, later: Later) -> *mut VcpuContext {
     match judged::finish(later, &mut ctx.vcpu, &ctx.guest.vm) {
         Fast::Advance => tail(step_over(ctx)),
+        Fast::Later(Later::Sgis(reg)) => send_sgis(ctx, reg),
         Fast::Resume | Fast::Later(_) => tail(ctx),
         Fast::Abort(_) => refuse_access(ctx),
         Fast::FindIpa | Fast::Slow => slow(ctx),
@@ -299,29 +308,42 @@ fn find_ipa(ctx: &mut VcpuContext, exit: Exit) -> *mut VcpuContext {
     judge_decoded(ctx, exit)
 }
 
-/// Physical interrupt while a guest ran. Under GICv3 its own timer's is passed on here; what else is pending comes again
-/// after the ERET.
+/// Physical interrupt while a guest ran. Under GICv3 its own timer's and a kick are passed on here, by code that calls
+/// nothing but at its end; what else is pending comes again after the ERET.
 #[unsafe(link_section = ".text.hot")]
 pub extern "C" fn irq_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
-    match gic::get() {
-        Some(Gic::V3(gic)) => {
-            let iar = gic.acknowledge();
-            if iar != time::virtual_timer() {
-                return other_interrupt(ctx, iar);
-            }
-            gic.drop_priority(iar);
-            match ctx.forward_short(time::GUEST_VIRTUAL, iar, gic.empty_list_registers()) {
-                Some((n, lr)) => {
-                    gic.write_list_register(n, lr);
-                    barrier::isb();
-                    ctx
-                }
-                None => forward_timer(ctx),
-            }
-        }
-        Some(gic) => other_interrupt(ctx, gic.acknowledge()),
-        None => ctx,
+    let Some(gic) = gic::system_registers() else { return any_interrupt(ctx) };
+    let iar = gic.acknowledge();
+    if iar == time::virtual_timer() {
+        gic.drop_priority(iar);
+        return match ctx.forward_short(time::GUEST_VIRTUAL, iar, gic.empty_list_registers()) {
+            Some((n, lr)) => place(ctx, gic, n, lr),
+            None => forward_timer(ctx),
+        };
     }
+    if iar != gic::SGI_KICK || cpu::current().queue.shared() || run::is_stopping(ctx) {
+        return other_interrupt(ctx, iar);
+    }
+    // About interrupts of the loaded vCPU, which is alone on its CPU.
+    gic.drop_priority(gic::SGI_KICK);
+    gic.deactivate(gic::SGI_KICK);
+    match ctx.kicked_short(gic.empty_list_registers()) {
+        Some((n, lr)) => place(ctx, gic, n, lr),
+        None => plan(ctx),
+    }
+}
+
+/// Writes a list register, and enters the guest.
+#[inline(always)]
+fn place(
+    ctx: &mut VcpuContext,
+    gic: SystemRegisters,
+    n: usize,
+    lr: ListRegister,
+) -> *mut VcpuContext {
+    gic.write_list_register_here(n, lr);
+    barrier::isb();
+    ctx
 }
 
 /// The timer's interrupt, its priority dropped, where it needs more thought.
@@ -329,23 +351,41 @@ pub extern "C" fn irq_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
 #[inline(never)]
 fn forward_timer(ctx: &mut VcpuContext) -> *mut VcpuContext {
     ctx.forward(time::GUEST_VIRTUAL, time::virtual_timer());
-    ctx
+    tail(ctx)
 }
 
-/// An interrupt that has been acknowledged. A kick is mostly about interrupts of the loaded vCPU.
+/// A kick about interrupts of the loaded vCPU, where it needs more thought.
+#[unsafe(link_section = ".text.hot")]
+#[inline(never)]
+fn plan(ctx: &mut VcpuContext) -> *mut VcpuContext {
+    ctx.plan();
+    tail(ctx)
+}
+
+/// An interrupt under GICv2.
+#[unsafe(link_section = ".text.hot")]
+#[inline(never)]
+fn any_interrupt(ctx: &mut VcpuContext) -> *mut VcpuContext {
+    let Some(gic) = gic::get() else { return ctx };
+    let iar = gic.acknowledge();
+    if interrupts::intid(iar) == gic::SGI_KICK
+        && !cpu::current().queue.shared()
+        && !run::is_stopping(ctx)
+    {
+        gic.drop_priority(iar);
+        gic.deactivate(iar);
+        return plan(ctx);
+    }
+    other_interrupt(ctx, iar)
+}
+
+/// An interrupt that has been acknowledged.
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 fn other_interrupt(ctx: &mut VcpuContext, iar: u32) -> *mut VcpuContext {
     let Some(gic) = gic::get() else { return ctx };
-    let queue = &cpu::current().queue;
-    if interrupts::intid(iar) == gic::SGI_KICK && !queue.shared() && !run::is_stopping(ctx) {
-        gic.drop_priority(iar);
-        gic.deactivate(iar);
-        ctx.plan();
-        return ctx;
-    }
     interrupts::handle_one(gic, iar, Some(ctx));
-    if queue.take_stirred() { run::look_around(ctx) } else { ctx }
+    if cpu::current().queue.take_stirred() { run::look_around(ctx) } else { ctx }
 }
 
 /// FIQs are group 0: none is configured for EL2.

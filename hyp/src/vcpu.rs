@@ -199,6 +199,13 @@ impl VcpuContext {
         vgic.forward_short(self.vcpu.index, intid, pintid, empty)
     }
 
+    /// After a kick, where one list register is all it takes; as [`VcpuContext::forward_short`].
+    #[inline(always)]
+    pub fn kicked_short(&mut self, empty: u16) -> Option<(usize, vgic::ListRegister)> {
+        let mut vgic = self.guest.vm.vgic().lock(&self.vcpu.order);
+        vgic.kicked_now(self.vcpu.index, empty)
+    }
+
     /// A physical interrupt, acknowledged and left active, becomes the guest's.
     #[inline]
     pub fn forward(&mut self, intid: u32, pintid: u32) {

@@ -42,6 +42,8 @@ pub struct Config {
     vcpus: u8,
     list_registers: u8,
     spi_banks: u8,
+    /// A bit for each vCPU that ICC_SGI1R_EL1 reaches: none under GICv2.
+    sgi1r_reaches: u8,
 }
 
 impl Config {
@@ -57,11 +59,16 @@ impl Config {
                 value
             }) as u8
         }
-        Self {
+        let config = Self {
             version,
             vcpus: within(vcpus, 1, MAX_VCPUS),
             list_registers: within(list_registers, 1, MAX_LIST_REGISTERS),
             spi_banks: within(spis.div_ceil(32), 0, MAX_SPIS / 32),
+            sgi1r_reaches: 0,
+        };
+        match version {
+            Version::V2 => config,
+            Version::V3 => Self { sgi1r_reaches: config.all_vcpus(), ..config },
         }
     }
 
@@ -94,6 +101,11 @@ impl Config {
     #[inline]
     pub(crate) const fn all_vcpus(&self) -> u8 {
         0xff_u8.wrapping_shr(8u32.wrapping_sub(self.vcpus as u32))
+    }
+    /// A bit for each vCPU that ICC_SGI1R_EL1 reaches: none under GICv2.
+    #[inline(always)]
+    pub(crate) const fn sgi1r_reaches(&self) -> u8 {
+        self.sgi1r_reaches
     }
     /// A bit for each list register.
     #[inline]
@@ -162,6 +174,9 @@ mod tests {
             let config = Config::new(Version::V2, n, n, 32);
             assert_eq!(usize::from(config.all_vcpus()), (1 << n) - 1);
             assert_eq!(usize::from(config.all_slots()), (1 << n) - 1);
+            assert_eq!(config.sgi1r_reaches(), 0);
+            let config = Config::new(Version::V3, n, n, 32);
+            assert_eq!(config.sgi1r_reaches(), config.all_vcpus());
         }
         assert_eq!(Config::new(Version::V2, 1, 16, 32).all_slots(), 0xffff);
     }

@@ -40,5 +40,5 @@ pub use config::{
 };
 pub use lists::{Interface, Plan};
 pub use lr::{ListRegister, State};
-pub use short::Quick;
+pub use short::{Quick, Sent};
 pub use vgic::Vgic;

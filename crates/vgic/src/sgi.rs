@@ -1,14 +1,38 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Software-generated interrupts: ICC_SGI1R_EL1 and its siblings, GICD_SGIR.
 
+use crate::Vgic;
+use crate::bank::Groups;
 use crate::bits::bit;
-use crate::{Version, Vgic};
+use crate::vgic::Cpu;
 use arch::VcpuSet;
 
 /// ICC_SGI1R_EL1.IRM: all but the sender.
 pub(crate) const IRM: u64 = 1 << 40;
 /// Aff3, RS, Aff2 and Aff1: all 0 for the vCPUs there are, whose affinities are 0.0.0.0 to 0.0.0.7.
 pub(crate) const ELSEWHERE: u64 = 0xff << 48 | 0xf << 44 | 0xff << 32 | 0xff << 16;
+
+impl Cpu {
+    /// GICv3: an SGI becomes pending. Whether the list registers must be planned again.
+    #[inline(always)]
+    pub(crate) fn add_sgi(&mut self, mask: u32, groups: Groups) -> bool {
+        let bank = &mut self.private;
+        bank.latch |= mask;
+        // SGIs have no line. Most are in a list register still, done with.
+        let news = if bank.in_lr & mask != 0 {
+            bank.enabled & !self.waiting
+        } else {
+            bank.allowed(groups) & !bank.active
+        };
+        if news & mask == 0 {
+            return false;
+        }
+        if self.overflow {
+            self.stale = true;
+        }
+        true
+    }
+}
 
 impl Vgic {
     /// A write of ICC_SGI1R_EL1 (IHI 0069 section 12.2.25): an SGI to a list of vCPUs or to all others. With one security state it
@@ -26,10 +50,10 @@ impl Vgic {
     #[inline(always)]
     fn sgi(&mut self, vcpu: usize, value: u64, group1: u32) -> VcpuSet {
         let mut set = VcpuSet::EMPTY;
-        if !matches!(self.config.version(), Version::V3) {
+        let all = self.config.sgi1r_reaches();
+        if all == 0 {
             return set;
         }
-        let all = self.config.all_vcpus();
         let targets = if value & IRM != 0 {
             VcpuSet::from_bits(all).without(VcpuSet::single(vcpu))
         } else if value & ELSEWHERE != 0 {
@@ -41,13 +65,7 @@ impl Vgic {
         let groups = self.groups;
         for target in targets {
             let Some(cpu) = self.cpus.get_mut(target) else { continue };
-            let bank = &mut cpu.private;
-            if mask & (!bank.group1 | group1) == 0 {
-                continue;
-            }
-            bank.latch |= mask;
-            if (bank.ready(groups) | cpu.again()) & mask != 0 {
-                cpu.stale |= cpu.overflow;
+            if mask & (!cpu.private.group1 | group1) != 0 && cpu.add_sgi(mask, groups) {
                 set.insert(target);
             }
         }

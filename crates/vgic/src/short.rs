@@ -5,8 +5,8 @@ use crate::bits::{Bits, bit};
 use crate::dist::intid_of;
 use crate::sgi::{ELSEWHERE, IRM};
 use crate::vgic::{NOBODY, Slot};
-use crate::{ListRegister, PRIVATE, SGIS, State, Version, Vgic};
-use arch::VcpuSet;
+use crate::{ListRegister, PRIVATE, SGIS, State, Vgic};
+use arch::{MAX_VCPUS, VcpuSet};
 
 /// What [`Vgic::quick`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,25 +19,55 @@ pub enum Quick {
     Full,
 }
 
+/// What [`Vgic::sgi1r_now`] made of an SGI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// To the sender itself: write this list register, and nothing else is to be done.
+    Here(usize, ListRegister),
+    /// This other vCPU's list registers must be planned again, and nobody else's.
+    There(usize),
+    /// To another vCPU, for which it changes nothing now.
+    Nowhere,
+}
+
 impl Vgic {
-    /// [`Vgic::sgi1r`] and, where it is an SGI of the vCPU to itself alone, its list register at once: the shortest way.
-    /// `empty` is ICH_ELRSR_EL2. Returns the list register to write (nothing else is to be done then), or whom to plan again.
+    /// [`Vgic::sgi1r`] where it is an SGI of the vCPU to itself alone that can be placed at once, or to one other: the shortest ways.
+    /// `empty` is ICH_ELRSR_EL2. `None`, and nothing has changed, where it takes [`Vgic::sgi1r`].
     #[inline(always)]
-    pub fn sgi1r_now(
-        &mut self,
-        vcpu: usize,
-        value: u64,
-        empty: u16,
-    ) -> Result<(usize, ListRegister), VcpuSet> {
-        let itself = u64::from(VcpuSet::single(vcpu).bits());
-        let intid = (value >> 24) as u32 & 0xf;
-        if value & (ELSEWHERE | IRM | 0xffff) == itself
-            && matches!(self.config.version(), Version::V3)
-            && let Some(placed) = self.place_now(vcpu, intid, empty, None, None)
-        {
-            return Ok(placed);
+    pub fn sgi1r_now(&mut self, vcpu: usize, value: u64, empty: u16) -> Option<Sent> {
+        let targets = value & (ELSEWHERE | IRM | 0xffff);
+        let reached = u64::from(self.config.sgi1r_reaches());
+        // None of the vCPUs that there are, or several, or elsewhere.
+        if targets & reached == 0 || targets & targets.wrapping_sub(1) != 0 {
+            return None;
         }
-        Err(self.sgi1r(vcpu, value))
+        let target = targets.trailing_zeros() as usize & (MAX_VCPUS - 1);
+        let intid = (value >> 24) as u32 & 0xf;
+        if target == vcpu {
+            let (s, lr) = self.place_now(target, intid, empty, None, None)?;
+            return Some(Sent::Here(s, lr));
+        }
+        let cpu = self.cpus.get_mut(target)?;
+        Some(if cpu.add_sgi(bit(intid), self.groups) { Sent::There(target) } else { Sent::Nowhere })
+    }
+
+    /// [`Vgic::quick`] after a kick, where all that is new is one SGI that can be placed at once (GICv3); else `None`, and nothing
+    /// has changed.
+    #[inline(always)]
+    pub fn kicked_now(&mut self, vcpu: usize, empty: u16) -> Option<(usize, ListRegister)> {
+        let reached = self.config.sgi1r_reaches();
+        let cpu = self.cpus.get(vcpu)?;
+        let latch = cpu.private.latch;
+        // One SGI, no PPI, no SPI, nothing that asks for EOI maintenance.
+        let less = latch.wrapping_sub(1);
+        if latch & less != 0
+            || less >= 0xffff
+            || cpu.private.line | cpu.ready_banks | u32::from(cpu.eoi) != 0
+            || reached == 0
+        {
+            return None;
+        }
+        self.place_now(vcpu, latch.trailing_zeros(), empty, None, None)
     }
 
     /// [`Vgic::forward`] of a PPI and, where that is possible, its list register at once; as [`Vgic::sgi1r_now`].
@@ -82,24 +112,18 @@ impl Vgic {
         hw: Option<u32>,
         source: Option<u8>,
     ) -> Option<(usize, ListRegister)> {
-        let groups = self.groups;
-        let slots = self.config.all_slots();
-        let mask = bit(intid);
         let cpu = self.cpus.get_mut(vcpu)?;
-        let bank = &mut cpu.private;
-        if cpu.stale || cpu.overflow || bank.allowed(groups) & mask == 0 {
+        if cpu.stale || cpu.overflow {
             return None;
         }
-        if let Some(pintid) = hw {
-            if (bank.line & !bank.edge | bank.released) & mask != 0 {
-                return None;
-            }
-            *bank.physical.get_mut(intid as usize & 31)? = pintid as u16;
-        }
+        let bank = &mut cpu.private;
+        let mask = bit(intid);
+        let n = intid as usize & 31;
         let s;
-        if bank.in_lr & mask != 0 {
-            // Where it stood last, if the guest is through with it there.
-            s = u32::from(bank.slot.get(intid as usize & 31).copied()?);
+        if bank.lr_latch & !bank.lr_active & mask != 0 {
+            // Where it was pending last, if the guest is through with it there. Had anything about it changed since, the
+            // vCPU were stale: it is as allowed, as forwarded and as free of a line as it was then.
+            s = u32::from(bank.slot.get(n).copied()?);
             let slot = bit(s) as u16;
             if empty & slot == 0 || hw.is_some() != (cpu.hw & slot != 0) {
                 return None;
@@ -107,32 +131,38 @@ impl Vgic {
             if let Some(source) = source {
                 cpu.slots.get_mut(s as usize)?.source = source;
             }
-            cpu.pending |= slot;
-            // It may have become pending again before this.
-            bank.latch &= !mask;
         } else {
+            let groups = self.groups;
+            let slots = self.config.all_slots();
             let free = empty & slots & !cpu.used;
-            if free == 0 || bank.active & mask != 0 {
+            if free == 0 || (bank.active | bank.in_lr | !bank.allowed(groups)) & mask != 0 {
                 return None;
+            }
+            if hw.is_some() {
+                if (bank.line & !bank.edge | bank.released) & mask != 0 {
+                    return None;
+                }
+                bank.forwarded |= mask;
             }
             s = free.trailing_zeros();
             let slot = bit(s) as u16;
             *cpu.slots.get_mut(s as usize)? =
                 Slot { intid: intid as u16, source: source.unwrap_or(0) };
-            *bank.slot.get_mut(intid as usize & 31)? = s as u8;
+            *bank.slot.get_mut(n)? = s as u8;
             cpu.used |= slot;
             cpu.pending |= slot;
             cpu.eoi &= !slot;
             cpu.hw = cpu.hw & !slot | if hw.is_some() { slot } else { 0 };
             bank.in_lr |= mask;
-            bank.latch &= !mask;
+            bank.lr_latch |= mask;
+            bank.lr_active &= !mask;
+            bank.lr_inactive &= !mask;
         }
-        bank.lr_latch |= mask;
-        bank.lr_active &= !mask;
-        bank.lr_inactive &= !mask;
-        if hw.is_some() {
-            bank.forwarded |= mask;
+        if let Some(pintid) = hw {
+            *bank.physical.get_mut(n)? = pintid as u16;
         }
+        // It may have become pending again before this.
+        bank.latch &= !mask;
         let lr = ListRegister {
             intid,
             state: State::Pending,

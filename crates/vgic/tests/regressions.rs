@@ -11,7 +11,7 @@ mod support;
 
 use arch::{VcpuSet, Width};
 use support::machine::Machine;
-use vgic::{Config, Frame, ListRegister, Quick, State, Version, Vgic};
+use vgic::{Config, Frame, ListRegister, Quick, Sent, State, Version, Vgic};
 
 /// A machine whose guest has enabled both groups and every interrupt; SPIs go to vCPU 0.
 fn machine(version: Version, vcpus: usize, lrs: usize) -> Machine {
@@ -489,7 +489,8 @@ fn system_register_sgis_are_not_gicv2s() {
     let before = gic.clone();
     assert_eq!(gic.sgi1r(0, 3), VcpuSet::EMPTY);
     assert_eq!(gic.sgi0r(0, 3), VcpuSet::EMPTY);
-    assert_eq!(gic.sgi1r_now(0, 1, 0xf), Err(VcpuSet::EMPTY));
+    assert_eq!(gic.sgi1r_now(0, 1, 0xf), None);
+    assert_eq!(gic.sgi1r_now(0, 2, 0xf), None);
     assert_eq!(gic, before);
 }
 
@@ -1240,19 +1241,141 @@ fn gicv2_self_sgis_take_the_short_way() {
 fn a_self_sgi_is_placed_at_once_and_stays_with_its_list_register() {
     let mut gic = Vgic::new(Config::new(Version::V3, 2, 4, 32));
     gic.write(0, Frame::Dist, 0, Width::B4, 2);
-    let (slot, lr) = gic.sgi1r_now(0, 3 << 24 | 1, 0xf).unwrap();
-    assert_eq!((slot, lr.intid, lr.state, lr.eoi), (0, 3, State::Pending, false));
-    let (slot, lr) = gic.sgi1r_now(0, 5 << 24 | 1, 0xe).unwrap();
-    assert_eq!((slot, lr.intid), (1, 5));
-    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 1, 0xf), Ok((0, ListRegister { intid: 3, ..lr })));
-    assert_eq!(
-        gic.sgi1r_now(0, 3 << 24 | 1, 0xe),
-        Err(VcpuSet::single(0)),
-        "still pending or active there"
-    );
+    let lr = ListRegister {
+        intid: 3,
+        state: State::Pending,
+        priority: 0,
+        group1: true,
+        hw: None,
+        eoi: false,
+        source: 0,
+    };
+    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 1, 0xf), Some(Sent::Here(0, lr)));
+    let other = ListRegister { intid: 5, ..lr };
+    assert_eq!(gic.sgi1r_now(0, 5 << 24 | 1, 0xe), Some(Sent::Here(1, other)));
+    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 1, 0xf), Some(Sent::Here(0, lr)));
+    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 1, 0xe), None, "still pending or active there");
+    assert_eq!(gic.sgi1r(0, 3 << 24 | 1), VcpuSet::single(0));
     assert_eq!(gic.quick(0, 0xe), Quick::Full);
-    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 2, 0xf), Err(VcpuSet::single(1)), "another vCPU");
-    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 3, 0xf).unwrap_err().bits(), 0b11, "both");
+    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 2, 0xf), Some(Sent::There(1)), "another vCPU");
+    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 3, 0xf), None, "both");
+}
+
+/// A GICv3 of three vCPUs with group 1 enabled.
+fn three() -> Vgic {
+    let mut gic = Vgic::new(Config::new(Version::V3, 3, 4, 32));
+    gic.write(0, Frame::Dist, 0, Width::B4, 2);
+    gic
+}
+
+/// To one other vCPU, the short way does what the long one does, whatever the state of the SGI there.
+#[test]
+fn an_sgi_to_one_other_vcpu_is_what_the_general_way_makes_of_it() {
+    const SGI: u64 = 3 << 24 | 0b10;
+    let redist = Frame::Redist(1);
+    let write = |gic: &mut Vgic, offset, value| {
+        let _ = gic.write(0, redist, offset, Width::B4, value);
+    };
+    let placed = |gic: &mut Vgic| {
+        assert_eq!(gic.sgi1r(0, SGI), VcpuSet::single(1));
+        assert!(matches!(gic.quick(1, 0xf), Quick::One(0, _)));
+    };
+    let prepare: [&dyn Fn(&mut Vgic); 8] = [
+        &|_| {},
+        // Disabled, active, or of a group that is not enabled.
+        &|gic| write(gic, 0x1_0180, 1 << 3),
+        &|gic| write(gic, 0x1_0300, 1 << 3),
+        &|gic| write(gic, 0x1_0080, 0),
+        // In a list register, done with or not; and disabled since.
+        &|gic| placed(gic),
+        &|gic| {
+            placed(gic);
+            write(gic, 0x1_0180, 1 << 3);
+        },
+        // Pending already.
+        &|gic| assert_eq!(gic.sgi1r(0, SGI), VcpuSet::single(1)),
+        // More than the list registers hold.
+        &|gic| {
+            for n in 4..9 {
+                gic.sgi1r(0, n << 24 | 0b10);
+            }
+            gic.plan(1, &mut [ListRegister::FREE; 4]);
+        },
+    ];
+    let mut kicks = 0;
+    for prepare in prepare {
+        let mut short = three();
+        prepare(&mut short);
+        let mut general = short.clone();
+        let set = general.sgi1r(0, SGI);
+        match short.sgi1r_now(0, SGI, 0xf) {
+            Some(Sent::There(1)) => {
+                assert_eq!(set, VcpuSet::single(1));
+                kicks += 1;
+            }
+            sent => assert_eq!((sent, set), (Some(Sent::Nowhere), VcpuSet::EMPTY)),
+        }
+        assert_eq!(short, general);
+        assert!(general.read(0, redist, 0x1_0200, Width::B4) & 1 << 3 != 0, "pending");
+    }
+    assert_eq!(kicks, 4);
+}
+
+#[test]
+fn an_sgi_to_one_vcpu_that_there_is_not_goes_nowhere() {
+    let mut gic = three();
+    let before = gic.clone();
+    for targets in [0, 1 << 3, 1 << 7, 1 << 15, 1 << 16 | 2, 1 << 32 | 2, 1 << 44 | 2, 1 << 48 | 2]
+    {
+        assert_eq!(gic.sgi1r_now(0, 3 << 24 | targets, 0xf), None);
+        assert_eq!(gic.sgi1r(0, 3 << 24 | targets), VcpuSet::EMPTY);
+        assert_eq!(gic, before);
+    }
+    assert_eq!(gic.sgi1r_now(0, 1 << 40 | 2, 0xf), None, "to all others");
+}
+
+/// Which kicks are about one SGI and nothing else, and that they take one list register.
+#[test]
+fn a_kick_for_one_sgi_takes_the_shortest_way() {
+    let mut gic = three();
+    for (empty, slot) in [(0xf, 0), (0xf, 0), (0xe, 1)] {
+        let _ = gic.sgi1r_now(0, if slot == 0 { 3 } else { 5 } << 24 | 2, 0xf);
+        let mut other = gic.clone();
+        let placed = gic.kicked_now(1, empty);
+        assert!(placed.is_some_and(|(n, lr)| n == slot && lr.state == State::Pending));
+        assert_eq!(placed.map(|(n, lr)| Quick::One(n, lr)), Some(other.quick(1, empty)));
+        assert_eq!(gic, other);
+    }
+    let nothing = |gic: &mut Vgic, empty: u16, why: &str| {
+        let before = gic.clone();
+        assert_eq!(gic.kicked_now(1, empty), None, "{why}");
+        assert_eq!(*gic, before, "{why}");
+    };
+    nothing(&mut gic, 0xc, "nothing new");
+    let _ = gic.sgi1r_now(0, 3 << 24 | 2, 0xf);
+    nothing(&mut gic, 0xc, "it stands in a list register still");
+    nothing(&mut gic.clone(), 0, "no list register is free");
+    let mut two = gic.clone();
+    let _ = two.sgi1r_now(0, 4 << 24 | 2, 0xf);
+    nothing(&mut two, 0xf, "two at once");
+    let mut device = gic.clone();
+    device.write(0, Frame::Dist, 0x104, Width::B4, 1);
+    device.write(0, Frame::Dist, 0x6100, Width::B8, 1);
+    device.set_level(0, 32, true);
+    nothing(&mut device, 0xf, "an SPI as well");
+    let mut timer = gic.clone();
+    timer.set_level(1, 30, true);
+    nothing(&mut timer, 0xf, "a line that is high");
+    let mut changed = gic.clone();
+    changed.write(0, Frame::Redist(1), 0x1_0180, Width::B4, 1 << 3);
+    nothing(&mut changed, 0xf, "disabled");
+    assert!(gic.kicked_now(1, 0xf).is_some());
+    assert_eq!(gic.kicked_now(8, 0xf), None);
+    let mut v2 = Vgic::new(Config::new(Version::V2, 2, 4, 32));
+    v2.write(0, Frame::Dist, 0, Width::B4, 3);
+    v2.write(0, Frame::Dist, 0xf00, Width::B4, 2 << 16 | 3);
+    nothing(&mut v2, 0xf, "GICv2: by sender");
+    assert!(matches!(v2.quick(1, 0xf), Quick::One(0, lr) if lr.source == 0 && lr.intid == 3));
 }
 
 #[test]
@@ -1260,7 +1383,8 @@ fn a_disabled_self_sgi_waits() {
     let mut gic = Vgic::new(Config::new(Version::V3, 1, 4, 32));
     gic.write(0, Frame::Dist, 0, Width::B4, 2);
     gic.write(0, Frame::Redist(0), 0x1_0180, Width::B4, 1 << 3);
-    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 1, 0xf), Err(VcpuSet::EMPTY));
+    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 1, 0xf), None);
+    assert_eq!(gic.sgi1r(0, 3 << 24 | 1), VcpuSet::EMPTY);
     assert!(!gic.deliverable(0));
     let set = gic.write(0, Frame::Redist(0), 0x1_0100, Width::B4, 1 << 3);
     assert_eq!(set, VcpuSet::single(0));

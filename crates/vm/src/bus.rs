@@ -218,11 +218,13 @@ pub(crate) fn gic_write_here<H: Host>(
 #[inline(always)]
 pub(crate) fn send_sgi<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) {
     let value = vcpu.regs.get(reg);
-    let mut vgic = vm.vgic.lock(&vcpu.order);
-    let touched = vm.host().send_sgi(vcpu.index, value, &mut vgic);
-    if !touched.is_empty() {
-        vm.settle(vgic, Some(vcpu.index), touched);
-    }
+    vm.interrupts(&vcpu.order, Some(vcpu.index), |vgic| vgic.sgi1r(vcpu.index, value));
+}
+
+/// [`send_sgi`] where that is quickly done; else `false`, and nothing has changed.
+#[inline(always)]
+pub(crate) fn send_sgi_now<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) -> bool {
+    vm.host().send_sgi(vcpu.index, vcpu.regs.get(reg), vm.vgic.lock(&vcpu.order))
 }
 
 impl<H: Host> Vm<H> {

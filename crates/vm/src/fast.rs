@@ -37,8 +37,10 @@ pub enum Later {
     Unmap,
     /// Another vendor-specific call.
     Call,
-    /// A write of ICC_SGI1R_EL1 from this general register.
+    /// A write of ICC_SGI1R_EL1 from this general register, to one vCPU as a rule.
     Sgi(u8),
+    /// The same, where it takes more.
+    Sgis(u8),
     /// A store of four bytes to the distributor that the guard let pass.
     GicdStore(GicdStore),
     /// Any other load or store of the interrupt controller that the guard let pass.
@@ -239,7 +241,8 @@ const fn width(sas: u32) -> Width {
     }
 }
 
-/// Does what [`Fast::Later`] asks for; answers no [`Fast::Later`].
+/// Does what [`Fast::Later`] asks for. [`Later::Sgi`] may become [`Later::Sgis`], still to be done; else it answers no
+/// [`Fast::Later`].
 #[inline(always)]
 pub fn finish<H: Host>(later: Later, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
     match later {
@@ -247,6 +250,7 @@ pub fn finish<H: Host>(later: Later, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
         Later::Unmap => guard_calls::fast_unmap(vcpu, vm),
         Later::Call => vendor_call(vcpu, vm),
         Later::Sgi(reg) => send_sgi(reg, vcpu, vm),
+        Later::Sgis(reg) => send_sgis(reg, vcpu, vm),
         Later::GicdStore(store) => gicd_store(store, vcpu, vm),
         Later::Gic(access) => gic_access(access, vcpu, vm),
     }
@@ -262,7 +266,12 @@ fn vendor_call<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
 }
 
 #[inline(always)]
-fn send_sgi<H: Host>(reg: u8, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
+fn send_sgi<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) -> Fast {
+    if bus::send_sgi_now(reg, vcpu, vm) { Fast::Advance } else { Fast::Later(Later::Sgis(reg)) }
+}
+
+#[inline(always)]
+fn send_sgis<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) -> Fast {
     bus::send_sgi(reg, vcpu, vm);
     Fast::Advance
 }

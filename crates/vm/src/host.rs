@@ -2,6 +2,7 @@
 //! What a VM needs of the machine.
 
 use arch::{Pa, VcpuSet, Width};
+use lock::Guard;
 use stage2::{TableMemory, Tlb};
 use vgic::Vgic;
 
@@ -21,11 +22,12 @@ pub trait Host: TableMemory + Tlb {
     /// Folds and plans the list registers of `vcpu`, whose CPU this is ([`Vgic::quick`] where that does).
     fn plan_interrupts(&self, vcpu: usize, vgic: &mut Vgic);
 
-    /// A write of ICC_SGI1R_EL1 by `vcpu`, whose CPU this is: [`Vgic::sgi1r`], or [`Vgic::sgi1r_now`] and the
-    /// list register that it returns. Returns whose list registers must be planned.
+    /// A write of ICC_SGI1R_EL1 by `vcpu`, whose CPU this is, if it takes one list register or one kick: [`Vgic::sgi1r_now`], and
+    /// what that asks for. `false`, and nothing has changed, where it takes more.
     #[inline(always)]
-    fn send_sgi(&self, vcpu: usize, value: u64, vgic: &mut Vgic) -> VcpuSet {
-        vgic.sgi1r(vcpu, value)
+    fn send_sgi(&self, vcpu: usize, value: u64, vgic: Guard<'_, Vgic>) -> bool {
+        let _ = (vcpu, value, vgic);
+        false
     }
 
     /// One byte of the VM's console. Never waits; what finds no room is dropped and counted by the console.

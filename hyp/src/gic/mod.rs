@@ -7,8 +7,11 @@
 mod v2;
 mod v3;
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use platform::Gic as Described;
 use spin::Once;
+pub use v3::{SystemRegisters, sgi1r};
 use vgic::{Interface, ListRegister};
 
 /// Asks a CPU to leave its guest and look at what it has been asked for.
@@ -47,6 +50,8 @@ const GICD_ICPENDR: u64 = 0x280;
 const GICD_ICACTIVER: u64 = 0x380;
 
 static GIC: Once<Gic> = Once::new();
+/// [`GIC`] is a GICv3: quicker to find out than by looking at it.
+static BY_SYSTEM_REGISTERS: AtomicBool = AtomicBool::new(false);
 
 macro_rules! both {
     ($self:expr, $gic:ident => $do:expr) => {
@@ -71,6 +76,7 @@ pub fn init(described: &Described) -> Result<&'static Gic, &'static str> {
             Gic::V3(v3::GicV3::new(gicd.start(), redistributors, *stride)?)
         }
     };
+    BY_SYSTEM_REGISTERS.store(matches!(gic, Gic::V3(_)), Ordering::Release);
     Ok(GIC.call_once(|| gic))
 }
 
@@ -78,6 +84,12 @@ pub fn init(described: &Described) -> Result<&'static Gic, &'static str> {
 #[inline(always)]
 pub fn get() -> Option<&'static Gic> {
     GIC.get()
+}
+
+/// The system registers of the machine's GICv3, if it is one.
+#[inline(always)]
+pub fn system_registers() -> Option<SystemRegisters> {
+    if BY_SYSTEM_REGISTERS.load(Ordering::Relaxed) { Some(SystemRegisters::new()) } else { None }
 }
 
 impl Gic {
@@ -111,17 +123,17 @@ impl Gic {
     /// Takes the most urgent interrupt; `SPECIAL` and up is none.
     #[inline(always)]
     pub fn acknowledge(&self) -> u32 {
-        both!(self, g => g.acknowledge())
+        both!(self, g => g.interrupts().acknowledge())
     }
     /// Drops the running priority; the interrupt stays active.
     #[inline(always)]
     pub fn drop_priority(&self, iar: u32) {
-        both!(self, g => g.drop_priority(iar))
+        both!(self, g => g.interrupts().drop_priority(iar))
     }
     /// Deactivates an interrupt that EL2 has handled itself.
     #[inline(always)]
     pub fn deactivate(&self, iar: u32) {
-        both!(self, g => g.deactivate(iar))
+        both!(self, g => g.interrupts().deactivate(iar))
     }
     /// Sends an SGI to a CPU.
     pub fn send_sgi(&self, cpu: usize, sgi: u32) {
@@ -138,17 +150,17 @@ impl Gic {
     /// A bit for each list register that is empty (ICH_ELRSR_EL2, GICH_ELRSR0).
     #[inline(always)]
     pub fn empty_list_registers(&self) -> u16 {
-        both!(self, g => g.empty_list_registers())
+        both!(self, g => g.interrupts().empty_list_registers())
     }
     /// Reads a list register.
     #[inline(always)]
     pub fn read_list_register(&self, n: usize) -> ListRegister {
-        both!(self, g => g.read_list_register(n))
+        both!(self, g => g.interrupts().read_list_register(n))
     }
     /// Writes a list register.
     #[inline(always)]
     pub fn write_list_register(&self, n: usize, lr: ListRegister) {
-        both!(self, g => g.write_list_register(n, lr))
+        both!(self, g => g.interrupts().write_list_register(n, lr))
     }
     /// Zeroes EOIcount.
     pub fn clear_eoi_count(&self) {

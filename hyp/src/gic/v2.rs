@@ -132,6 +132,12 @@ impl GicV2 {
         write(self.gicd + register, 1 << (intid & 31));
     }
 
+    /// As a GICv3's: what its system registers do.
+    #[inline(always)]
+    pub fn interrupts(&self) -> &Self {
+        self
+    }
+
     #[inline(always)]
     pub fn acknowledge(&self) -> u32 {
         read(self.gicc + GICC_IAR)

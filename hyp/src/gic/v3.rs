@@ -30,6 +30,11 @@ const GICR_ICACTIVER0: u64 = 0x1_0380;
 const TYPER_LAST: u64 = 1 << 4;
 const TYPER_VLPIS: u64 = 1 << 1;
 
+/// The CPU's and the hypervisor's interface of a GICv3: system registers, the same everywhere. There is one only where the
+/// machine has such a controller.
+#[derive(Clone, Copy)]
+pub struct SystemRegisters(());
+
 /// A GICv3 or GICv4.
 pub struct GicV3 {
     pub(super) gicd: u64,
@@ -162,37 +167,14 @@ impl GicV3 {
         }
     }
 
+    /// What needs nothing of this structure.
     #[inline(always)]
-    pub fn acknowledge(&self) -> u32 {
-        let iar = icc_iar1_el1::read() as u32;
-        crate::barrier::dsb_sy();
-        iar
-    }
-
-    #[inline(always)]
-    pub fn drop_priority(&self, iar: u32) {
-        icc_eoir1_el1::write(u64::from(iar));
-    }
-
-    #[inline(always)]
-    pub fn deactivate(&self, iar: u32) {
-        icc_dir_el1::write(u64::from(iar));
+    pub fn interrupts(&self) -> SystemRegisters {
+        SystemRegisters::new()
     }
 
     pub fn send_sgi(&self, cpu: usize, sgi: u32) {
-        let Some(area) = cpu::CPUS.get(cpu) else { return };
-        let m = area.cpu.mpidr.load(Ordering::Relaxed);
-        let (aff0, aff1, aff2, aff3) = (m & 0xff, m >> 8 & 0xff, m >> 16 & 0xff, m >> 32 & 0xff);
-        crate::barrier::dsb_ish();
-        icc_sgi1r_el1::write(
-            aff3 << 48
-                | (aff0 >> 4) << 44
-                | aff2 << 32
-                | u64::from(sgi & 15) << 24
-                | aff1 << 16
-                | 1 << (aff0 & 15),
-        );
-        isb();
+        self.interrupts().send_sgi(sgi1r(cpu, sgi));
     }
 
     pub fn list_registers(&self) -> usize {
@@ -201,27 +183,6 @@ impl GicV3 {
 
     pub fn interface(&self) -> Interface {
         Interface::new(ich_hcr_el2::read() as u32, ich_vmcr_el2::read() as u32)
-    }
-
-    #[inline(always)]
-    pub fn empty_list_registers(&self) -> u16 {
-        ich_elrsr_el2::read() as u16
-    }
-
-    #[inline(always)]
-    pub fn read_list_register(&self, n: usize) -> ListRegister {
-        ListRegister::from_v3(read_lr(n))
-    }
-
-    #[inline(always)]
-    pub fn write_list_register(&self, n: usize, lr: ListRegister) {
-        let value = lr.to_v3();
-        // Mostly it is the first.
-        if n == 0 {
-            ich_lr0_el2::write(value);
-        } else {
-            write_lr(n, value);
-        }
     }
 
     pub fn clear_eoi_count(&self) {
@@ -285,6 +246,107 @@ impl GicV3 {
     }
 }
 
+impl SystemRegisters {
+    /// Where there is a GICv3.
+    #[inline(always)]
+    pub(super) const fn new() -> Self {
+        Self(())
+    }
+
+    #[inline(always)]
+    pub fn acknowledge(self) -> u32 {
+        let iar = icc_iar1_el1::read() as u32;
+        crate::barrier::dsb_sy();
+        iar
+    }
+
+    #[inline(always)]
+    pub fn drop_priority(self, iar: u32) {
+        icc_eoir1_el1::write(u64::from(iar));
+    }
+
+    #[inline(always)]
+    pub fn deactivate(self, iar: u32) {
+        icc_dir_el1::write(u64::from(iar));
+    }
+
+    /// Writes ICC_SGI1R_EL1 ([`sgi1r`]), after what has been written to memory before.
+    #[inline(always)]
+    pub fn send_sgi(self, value: u64) {
+        crate::barrier::dsb_ish();
+        icc_sgi1r_el1::write(value);
+        isb();
+    }
+
+    #[inline(always)]
+    pub fn empty_list_registers(self) -> u16 {
+        ich_elrsr_el2::read() as u16
+    }
+
+    #[inline(always)]
+    pub fn read_list_register(self, n: usize) -> ListRegister {
+        ListRegister::from_v3(read_lr(n))
+    }
+
+    pub fn write_list_register(self, n: usize, lr: ListRegister) {
+        write_lr(n, lr.to_v3());
+    }
+
+    /// The same without a call, for code that is to need no frame.
+    #[inline(always)]
+    pub fn write_list_register_here(self, n: usize, lr: ListRegister) {
+        let value = lr.to_v3();
+        // Mostly it is the first.
+        if n == 0 {
+            ich_lr0_el2::write(value);
+        } else {
+            write_lr_here(n, value);
+        }
+    }
+}
+
+/// The value of ICC_SGI1R_EL1 that sends this SGI to a CPU (IHI 0069 12.2.25); 0, which reaches nobody, for one that there is not.
+pub fn sgi1r(cpu: usize, sgi: u32) -> u64 {
+    let Some(area) = cpu::CPUS.get(cpu) else { return 0 };
+    let m = area.cpu.mpidr.load(Ordering::Relaxed);
+    let (aff0, aff1, aff2, aff3) = (m & 0xff, m >> 8 & 0xff, m >> 16 & 0xff, m >> 32 & 0xff);
+    aff3 << 48
+        | (aff0 >> 4) << 44
+        | aff2 << 32
+        | u64::from(sgi & 15) << 24
+        | aff1 << 16
+        | 1 << (aff0 & 15)
+}
+
+/// Writes list register `n` modulo 16 (those that the CPU does not have are never asked for).
+#[inline(always)]
+fn write_lr_here(n: usize, value: u64) {
+    // SAFETY: ICH_LR0_EL2 to ICH_LR15_EL2, where the architecture has them (IHI 0069 12.4); two instructions each, into which
+    // a number below 16 leads. They do not touch memory.
+    unsafe {
+        core::arch::asm!(
+            "adr {at}, 2f",
+            "add {at}, {at}, {n}, lsl #3",
+            "br {at}",
+            "2:",
+            ".irp m, 12, 13",
+            ".irp k, 0, 1, 2, 3, 4, 5, 6, 7",
+            "msr S3_4_C12_C\\m\\()_\\k, {value}",
+            "b 3f",
+            ".endr",
+            ".endr",
+            "3:",
+            at = out(reg) _, n = in(reg) n & 15, value = in(reg) value,
+            options(nostack, preserves_flags));
+    }
+}
+
+#[unsafe(link_section = ".text.hot")]
+#[inline(never)]
+fn write_lr(n: usize, value: u64) {
+    write_lr_here(n, value);
+}
+
 macro_rules! lr_table {
     ($($n:literal => $reg:ident),*) => {
         #[unsafe(link_section = ".text.hot")]
@@ -293,14 +355,6 @@ macro_rules! lr_table {
             match n {
                 $($n => $reg::read(),)*
                 _ => 0,
-            }
-        }
-        #[unsafe(link_section = ".text.hot")]
-        #[inline(never)]
-        fn write_lr(n: usize, value: u64) {
-            match n {
-                $($n => $reg::write(value),)*
-                _ => {}
             }
         }
     };

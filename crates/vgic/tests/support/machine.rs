@@ -5,7 +5,7 @@ use super::hardware::{Ack, Interface};
 use super::ideal::Ideal;
 use arch::{VcpuSet, Width};
 use std::collections::BTreeSet;
-use vgic::{Config, Frame, ListRegister, Quick, Version, Vgic};
+use vgic::{Config, Frame, ListRegister, Quick, Sent, Version, Vgic};
 
 pub struct Machine {
     pub gic: Vgic,
@@ -146,11 +146,29 @@ impl Machine {
         if !self.short {
             return self.resync(v);
         }
-        match self.gic.quick(v, self.cpus[v].empty()) {
+        let empty = self.cpus[v].empty();
+        if let Some((slot, lr)) = self.kicked_now(v, empty) {
+            return self.write_lr(v, slot, lr);
+        }
+        match self.gic.quick(v, empty) {
             Quick::Nothing => {}
             Quick::One(slot, lr) => self.write_lr(v, slot, lr),
             Quick::Full => self.resync(v),
         }
+    }
+
+    /// [`Vgic::kicked_now`], which is what [`Vgic::quick`] would have done, or nothing.
+    fn kicked_now(&mut self, v: usize, empty: u16) -> Option<(usize, ListRegister)> {
+        let mut before = self.gic.clone();
+        let placed = self.gic.kicked_now(v, empty);
+        match placed {
+            None => assert!(self.gic == before, "without effect where it is not done"),
+            Some((slot, lr)) => {
+                assert_eq!(before.quick(v, empty), Quick::One(slot, lr));
+                assert!(self.gic == before);
+            }
+        }
+        placed
     }
 
     /// Serves kicks, if they are served promptly, and maintenance interrupts until they cease.
@@ -217,14 +235,25 @@ impl Machine {
 
     pub fn sgi1r(&mut self, v: usize, value: u64) {
         self.ideal.sgi_register(v, value, true);
-        let result = if self.short {
-            self.gic.sgi1r_now(v, value, self.cpus[v].empty())
-        } else {
-            Err(self.gic.sgi1r(v, value))
-        };
-        match result {
-            Ok((slot, lr)) => self.write_lr(v, slot, lr),
-            Err(set) => self.after(v, set),
+        let mut general = self.gic.clone();
+        let set = general.sgi1r(v, value);
+        let sent =
+            if self.short { self.gic.sgi1r_now(v, value, self.cpus[v].empty()) } else { None };
+        match sent {
+            Some(Sent::Here(slot, lr)) => self.write_lr(v, slot, lr),
+            Some(sent) => {
+                assert!(self.gic == general, "as the general way");
+                let other = match sent {
+                    Sent::There(other) => VcpuSet::single(other),
+                    _ => VcpuSet::EMPTY,
+                };
+                assert_eq!((set, set.contains(v)), (other, false));
+                self.after(v, set);
+            }
+            None => {
+                self.gic = general;
+                self.after(v, set);
+            }
         }
         self.settle();
     }

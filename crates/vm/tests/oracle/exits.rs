@@ -91,7 +91,7 @@ impl Guest {
             None if self.slow => arch::decode(info, &Errata::NONE),
             None => {
                 let mut fast = vm::fast_exit(&info, &Errata::NONE, me, &self.vm);
-                if let Fast::Later(later) = fast {
+                while let Fast::Later(later) = fast {
                     fast = vm::finish(later, me, &self.vm);
                 }
                 match fast {

@@ -321,7 +321,7 @@ impl Rig {
     pub fn exit_raw(&mut self, vcpu: usize, info: ExitInfo) -> Outcome {
         let me = &mut self.vcpus[vcpu];
         let mut fast = fast_exit(&info, &Errata::NONE, me, &self.vm);
-        if let Fast::Later(later) = fast {
+        while let Fast::Later(later) = fast {
             fast = finish(later, me, &self.vm);
         }
         match fast {
