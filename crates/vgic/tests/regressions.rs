@@ -1421,3 +1421,86 @@ fn enabling_what_is_not_pending_kicks_nobody() {
         assert_eq!(set, VcpuSet::EMPTY, "{offset:#x}");
     }
 }
+
+#[test]
+fn what_a_plan_left_out_is_not_overtaken_by_an_sgi_to_oneself() {
+    let mut gic = Vgic::new(Config::new(Version::V3, 1, 2, 32));
+    gic.write(0, Frame::Dist, 0, Width::B4, 2);
+    // SGIs 0 to 3, less and less urgent; two list registers.
+    gic.write(0, Frame::Redist(0), 0x1_0400, Width::B4, 0x4030_2010);
+    for n in 0..3 {
+        gic.sgi1r(0, n << 24 | 1);
+    }
+    gic.plan(0, &mut [ListRegister::FREE; 2]);
+    let before = gic.clone();
+    // The guest is through with SGI 0; SGI 2 waits for its place, so SGI 3 must as well.
+    for n in [3, 0] {
+        assert_eq!(gic.sgi1r_now(0, n << 24 | 1, 0b01), None);
+        assert_eq!(gic, before);
+    }
+}
+
+#[test]
+fn a_list_register_that_was_active_as_well_is_taken_back_first() {
+    let mut gic = Vgic::new(Config::new(Version::V3, 1, 4, 32));
+    gic.write(0, Frame::Dist, 0, Width::B4, 2);
+    gic.write(0, Frame::Redist(0), 0x1_0200, Width::B4, 1 << 3);
+    gic.write(0, Frame::Redist(0), 0x1_0300, Width::B4, 1 << 3);
+    let mut lrs = [ListRegister::FREE; 4];
+    gic.plan(0, &mut lrs);
+    assert_eq!(lrs[0].state, State::PendingActive);
+    let before = gic.clone();
+    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 1, 0xf), None);
+    assert_eq!(gic, before);
+}
+
+/// The guest makes its timer's PPI pending itself, takes and ends it; then the timer fires. Its deactivation must be the
+/// physical interrupt's, which a list register without HW would not pass on.
+#[test]
+fn a_timer_that_fires_after_its_interrupt_was_made_pending_by_hand_is_forwarded() {
+    let mut m = machine(Version::V3, 1, 4);
+    m.write(0, Some(0), 0x1_0100, 4, 1 << 27);
+    m.write(0, Some(0), 0x1_0200, 4, 1 << 27);
+    for _ in 0..2 {
+        assert_eq!(m.ack(0).map(|ack| ack.intid), Some(27));
+        m.eoi(0);
+        assert!(m.physical.is_empty());
+        m.forward(0, 27);
+        assert_eq!(m.physical.len(), 1);
+        // Whatever is done in between.
+        m.resync(0);
+        m.check();
+    }
+}
+
+#[test]
+fn an_sgi_that_waits_for_eoi_maintenance_already_kicks_nobody() {
+    let mut gic = Vgic::new(Config::new(Version::V3, 2, 2, 32));
+    gic.write(0, Frame::Dist, 0, Width::B4, 2);
+    // SGI 3 of vCPU 1 active and pending, two more pending: two list registers do not hold it as both.
+    gic.write(0, Frame::Redist(1), 0x1_0300, Width::B4, 1 << 3);
+    for n in 3..6 {
+        gic.sgi1r(0, n << 24 | 2);
+    }
+    let mut lrs = [ListRegister::FREE; 2];
+    gic.plan(1, &mut lrs);
+    assert_eq!((lrs[0].intid, lrs[0].state, lrs[0].eoi), (3, State::Active, true));
+    let before = gic.clone();
+    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 2, 0b11), Some(Sent::Nowhere));
+    assert_eq!(gic.sgi1r(0, 3 << 24 | 2), VcpuSet::EMPTY);
+    assert_eq!(gic, before, "it is known to be pending");
+}
+
+#[test]
+fn an_sgi_to_a_vcpu_with_more_than_fits_asks_for_a_whole_plan() {
+    let mut gic = Vgic::new(Config::new(Version::V3, 2, 1, 32));
+    gic.write(0, Frame::Dist, 0, Width::B4, 2);
+    for n in 3..5 {
+        gic.sgi1r(0, n << 24 | 2);
+    }
+    gic.plan(1, &mut [ListRegister::FREE; 1]);
+    assert!(!gic.needs_plan(1));
+    assert_eq!(gic.sgi1r_now(0, 5 << 24 | 2, 1), Some(Sent::There(1)));
+    assert!(gic.needs_plan(1));
+    assert_eq!((gic.kicked_now(1, 1), gic.quick(1, 1)), (None, Quick::Full));
+}
