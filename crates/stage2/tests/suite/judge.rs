@@ -318,3 +318,51 @@ fn marks_follow_what_a_walker_can_reach() {
     fake.store(TABLES, 1, 0);
     assert_eq!(fake.marks(), 0);
 }
+
+/// What is taken away with a table was marked where it stood, several levels down.
+#[test]
+fn marks_go_with_the_addresses_that_they_came_for() {
+    const LAST: Pa = Pa::new(TABLES.raw() + 0x3000);
+    let fake = Fake::new(fake::geometry(40), 4);
+    fake.set_mark(|ipa, level, descriptor| match descriptor {
+        Descriptor::Table(_) | Descriptor::Entry(Entry::Empty) => 0,
+        Descriptor::Entry(_) => ipa.raw() + u64::from(level),
+    });
+    fake.fill(LAST, 0);
+    fake.store(LAST, 7, 3 << 60);
+    fake.fill(TABLE, 0);
+    fake.store(TABLE, 5, LAST.raw() | 3);
+    fake.dsb_ishst();
+    fake.store(TABLES, 1, TABLE.raw() | 3);
+    assert_eq!(fake.marks(), GIB + 5 * MIB2 + 7 * 0x1000 + 3);
+    fake.store(TABLES, 1, 0);
+    assert_eq!(fake.marks(), 0);
+}
+
+/// Without a panic, for those who tell it in their own words.
+#[test]
+fn what_is_left_half_way_or_was_wrong_is_told() {
+    let fake = with_block(false);
+    assert_eq!(fake.complaint(), None);
+    fake.store(TABLES, 1, 0);
+    fake.dsb_ishst();
+    assert!(fake.complaint().is_some_and(|why| why.contains("removal not completed")));
+    removal(&fake);
+    assert_eq!(fake.complaint(), None);
+    fake.store(TABLES, 1, BLOCK);
+    assert!(fake.complaint().is_some_and(|why| why.contains("without a DSB")));
+    fake.dsb_ishst();
+    assert_eq!(fake.complaint(), None);
+    // Nothing is open after this, but it was wrong.
+    fake.tlbi_ipas2e1is(Ipa::new(0), Some(1));
+    assert!(fake.complaint().is_some_and(|why| why.contains("no such entry")));
+}
+
+#[test]
+fn forgotten_events_do_not_come_back() {
+    let fake = with_block(false);
+    fake.forget_events();
+    assert_eq!(fake.take_events(), []);
+    fake.isb();
+    assert_eq!(fake.take_events().len(), 1);
+}
