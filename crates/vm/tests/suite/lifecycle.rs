@@ -117,6 +117,17 @@ fn stop_from_outside_with_nobody_on_parks_at_once() {
     assert_eq!(rig.vm.stop(&rig.order, StopReason::Failure, None), None);
 }
 
+#[test]
+fn whoever_parks_last_gets_the_reason_that_was_given() {
+    use StopReason::*;
+    for reason in [PowerOff, Reset, AllOff, SError, Failure] {
+        let rig = fresh(2);
+        let stop = rig.vm.stop(&rig.order, reason, None).unwrap();
+        assert!(!stop.parked, "{reason}");
+        assert_eq!(rig.vm.park(&rig.vcpus[0]), Parked::Last(reason));
+    }
+}
+
 // bug: 67
 #[test]
 fn a_new_life_starts_with_vcpu_0_and_clean_registers() {
