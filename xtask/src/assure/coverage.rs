@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::tool::{self, said, tail};
 use super::{Figure, Options, Outcome, Step, table};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::paths;
 
 /// The step.
@@ -28,24 +28,22 @@ fn run(_: &Options) -> Result<Outcome> {
     if !fine {
         return Ok(Outcome::Failed(format!("cargo llvm-cov\n{}", tail(&text, 30)), Vec::new()));
     }
-    let text = std::fs::read_to_string(&lcov)
-        .map_err(|error| Error(format!("{}: {error}", lcov.display())))?;
-    let files = lines(&text);
+    let text = std::fs::read_to_string(&lcov).context(|| lcov.display().to_string())?;
+    let files = files(&text, tests_begin);
     let mut figures = Vec::new();
     let mut short = Vec::new();
     for (folder, wanted) in WANTED {
-        let mut sum = (0, 0);
-        for (file, hit, found) in &files {
-            if file.contains(&format!("/{folder}")) && file.contains("/src/") {
-                sum = (sum.0 + hit, sum.1 + found);
-            }
+        let (mut hit, mut all) = (0, 0);
+        for (_, lines) in files.iter().filter(|(file, _)| file.starts_with(folder)) {
+            hit += lines.values().filter(|ran| **ran).count() as u64;
+            all += lines.len() as u64;
         }
-        figures.push(Figure::percent(format!("of {} lines of {folder}", sum.1), sum.0, sum.1));
-        if sum.1 == 0 || sum.0 * 100 < sum.1 * wanted {
+        figures.push(Figure::percent(format!("of {all} lines of {folder}"), hit, all));
+        if all == 0 || hit * 100 < all * wanted {
             short.push(format!("{folder}: less than {wanted} % of its lines"));
         }
     }
-    let rest = missed(&text);
+    let rest = missed(&files);
     let report = paths::target().join("coverage.txt");
     std::fs::write(&report, &rest).context(|| report.display().to_string())?;
     println!("assure: coverage: what did not run (line by line in {})", report.display());
@@ -59,53 +57,53 @@ fn run(_: &Options) -> Result<Outcome> {
     }
 }
 
-/// File, lines that ran, lines that could, from an LCOV trace.
-fn lines(lcov: &str) -> Vec<(String, u64, u64)> {
-    let mut all = Vec::new();
-    let mut file = String::new();
-    let (mut hit, mut found) = (0, 0);
-    for line in lcov.lines() {
-        if let Some(path) = line.strip_prefix("SF:") {
-            path.clone_into(&mut file);
-        } else if let Some(count) = line.strip_prefix("LH:") {
-            hit = count.parse().unwrap_or(0);
-        } else if let Some(count) = line.strip_prefix("LF:") {
-            found = count.parse().unwrap_or(0);
-        } else if line == "end_of_record" {
-            all.push((std::mem::take(&mut file), hit, found));
-            (hit, found) = (0, 0);
-        }
-    }
-    all
-}
+/// Whether the lines of a file ran.
+type Lines = BTreeMap<u32, bool>;
 
-/// For people: each file of `crates/` of which not everything ran, the worst first, with the lines that did not.
-fn missed(lcov: &str) -> String {
-    let mut files: Vec<(usize, String)> = Vec::new();
+/// The sources of `crates/` in an LCOV trace, each up to the line where its tests begin.
+fn files(lcov: &str, tests_begin: impl Fn(&str) -> u32) -> Vec<(String, Lines)> {
+    let mut files = Vec::new();
     for record in lcov.split("end_of_record") {
-        let file = record.lines().find_map(|line| line.strip_prefix("SF:")).unwrap_or_default();
+        let path = record.lines().find_map(|line| line.strip_prefix("SF:")).unwrap_or_default();
         let Some((_, file)) =
-            file.split_once("/crates/").filter(|(_, file)| file.contains("/src/"))
+            path.split_once("/crates/").filter(|(_, file)| file.contains("/src/"))
         else {
             continue;
         };
-        let mut lines: BTreeMap<u32, bool> = BTreeMap::new();
+        let end = tests_begin(path);
+        let mut lines = Lines::new();
         for line in record.lines().filter_map(|line| line.strip_prefix("DA:")) {
             if let Some((line, count)) = line.split_once(',')
                 && let Ok(line) = line.parse()
+                && line < end
             {
                 *lines.entry(line).or_default() |= count != "0";
             }
         }
+        files.push((format!("crates/{file}"), lines));
+    }
+    files
+}
+
+/// The line of a source file where its tests begin: they are its last part, and are no code to be tested.
+fn tests_begin(path: &str) -> u32 {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    (1..).zip(text.lines()).find(|(_, line)| *line == "mod tests {").map_or(u32::MAX, |(at, _)| at)
+}
+
+/// For people: each file of which not everything ran, the worst first, with the lines that did not.
+fn missed(files: &[(String, Lines)]) -> String {
+    let mut out: Vec<(usize, String)> = Vec::new();
+    for (file, lines) in files {
         let missing = lines.values().filter(|ran| !**ran).count();
         if missing > 0 {
             let (hit, all) = (lines.len() - missing, lines.len());
-            let rest = table::ranges(lines);
-            files.push((missing, format!("crates/{file}: {hit} of {all}; not {rest}\n")));
+            let rest = table::ranges(lines.iter().map(|(line, ran)| (*line, *ran)));
+            out.push((missing, format!("{file}: {hit} of {all}; not {rest}\n")));
         }
     }
-    files.sort_by(|one, two| two.cmp(one));
-    files.into_iter().map(|(_, line)| line).collect()
+    out.sort_by(|one, two| two.cmp(one));
+    out.into_iter().map(|(_, line)| line).collect()
 }
 
 #[cfg(test)]
@@ -113,19 +111,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trace_is_read_file_by_file() {
-        let text = "SF:/x/crates/a/src/a.rs\nDA:1,1\nLF:10\nLH:9\nend_of_record\nSF:/b.rs\nLF:4\nLH:0\nend_of_record\n";
-        let want = [("/x/crates/a/src/a.rs".to_owned(), 9, 10), ("/b.rs".to_owned(), 0, 4)];
-        assert_eq!(lines(text), want);
-    }
-
-    #[test]
-    fn the_worst_file_is_named_first_with_its_lines() {
-        let text = "SF:/x/crates/a/src/a.rs\nDA:1,1\nDA:2,0\nend_of_record\n\
+    fn the_worst_file_is_named_first_with_its_lines_and_tests_do_not_count() {
+        let text = "SF:/x/crates/a/src/a.rs\nDA:1,1\nDA:2,0\nDA:9,0\nend_of_record\n\
             SF:/x/crates/a/tests/t.rs\nDA:1,0\nend_of_record\n\
             SF:/x/crates/b/src/b.rs\nDA:1,0\nDA:2,0\nDA:4,7\nend_of_record\n\
             SF:/x/crates/b/src/c.rs\nDA:1,3\nend_of_record\n";
+        let files = files(text, |_| 9);
+        assert_eq!(files.len(), 3);
         let want = "crates/b/src/b.rs: 1 of 3; not 1-2\ncrates/a/src/a.rs: 1 of 2; not 2\n";
-        assert_eq!(missed(text), want);
+        assert_eq!(missed(&files), want);
+    }
+
+    #[test]
+    fn tests_begin_at_their_module() {
+        let this = concat!(env!("CARGO_MANIFEST_DIR"), "/src/assure/coverage.rs");
+        assert!((50..u32::MAX).contains(&tests_begin(this)));
+        assert_eq!(tests_begin("/no/such/file"), u32::MAX);
     }
 }
