@@ -401,6 +401,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_the_mmu_found_is_believed_on_every_cpu() {
+        // A load at the start of a page, HPFAR_EL2 that of another.
+        let esr = 0x24 << 26 | esr::IL | esr::ISV | 2 << esr::SAS_SHIFT | 0x07;
+        let info = ExitInfo { esr, far: 0xffff_0000_1234_5000, hpfar: 0x9_0000 };
+        let errata = Errata { repeat_tlbi: true, ..A57 };
+        let doubted = DataAbort { ipa: None, ..data(info.esr, info.far, info.hpfar, &SOUND) };
+        assert_eq!(decode(info, &errata), Exit::DataAbort(doubted));
+        let ipa = Ipa::new(0xab_cdef_5000);
+        let (found, rest) = info.found(ipa, &errata);
+        assert_eq!(decode(found, &rest), Exit::DataAbort(DataAbort { ipa: Some(ipa), ..doubted }));
+        assert_eq!((found.esr, found.far), (info.esr, info.far));
+        assert!(rest.repeat_tlbi, "its other errata stay");
+    }
+
     /// The rule of the manual, written as its own table: (S1PTW, kind) gives a valid HPFAR_EL2.
     fn hpfar_is_valid(kind: FaultKind, s1ptw: bool) -> bool {
         const OWN: [FaultKind; 3] =

@@ -395,6 +395,13 @@ fn every_other_uart_has_the_registers_of_its_manual() {
         // Cadence's CR: TXEN and RXEN. The others are on when the image starts.
         let cadence = it.status == 0x2c;
         assert_eq!(it.enable, cadence.then_some((0, 0x14)));
+        // IMSC: RXIM and RTIM; the mini UART's IER: bits 0 and 2. The others are asked now and then.
+        let interrupt = match it.status {
+            0x18 => Some((0x38, 0x50)),
+            0x14 if it.room_when_set && it.send == 0 => Some((4, 5)),
+            _ => None,
+        };
+        assert_eq!(it.interrupt, interrupt, "{}", String::from_utf8_lossy(compatible));
     }
 }
 

@@ -248,7 +248,7 @@ fn attempt(name: &str, words: &[String], deadline: Instant) -> Result<Tried> {
     std::fs::create_dir_all(&out).context(|| out.display().to_string())?;
     // What an earlier run found is not what this one finds.
     let _ = std::fs::remove_dir_all(out.join("mutants.out"));
-    let mut command = tool::cargo_at_root(&["mutants", "--no-shuffle", "--profile", "mutants"]);
+    let mut command = tool::cargo_at_root(&["mutants", "--no-shuffle", "--profile", "mutation"]);
     command.arg("--output").arg(&out).args(words);
     let seconds = deadline.saturating_duration_since(Instant::now()).as_secs().max(1);
     let mut limited = Command::new("timeout");
