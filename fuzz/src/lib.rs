@@ -30,7 +30,7 @@ mod compare;
 mod exits;
 #[path = "../../crates/vm/tests/oracle/guest.rs"]
 mod guest;
-#[path = "../../crates/vm/tests/oracle/machine.rs"]
+#[path = "../../crates/vm/tests/support/machine.rs"]
 mod machine;
 #[path = "../../crates/vm/tests/oracle/random.rs"]
 mod random;

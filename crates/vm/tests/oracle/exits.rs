@@ -20,6 +20,8 @@ pub enum Action {
     Start,
     /// Stopped from outside, and begun again.
     Restart,
+    /// Whoever manages the VM asks for what is not possible while it runs.
+    Refused,
 }
 
 /// One step of a scenario.
@@ -53,6 +55,10 @@ impl Guest {
                 }
                 return self.next_life(starved).map(|()| true);
             }
+            Action::Refused => {
+                self.refused(vcpu)?;
+                return Ok(true);
+            }
             _ => {}
         }
         // Only who is on can exit: the first of them, where this one is not.
@@ -65,7 +71,7 @@ impl Guest {
                 self.call(vcpu, *smc, *imm, *x, *mair, *entropy, starved)?;
             }
             Action::Abort { info, found, aarch32, sctlr, value } => {
-                self.machine.with(|state| state.sctlr = *sctlr);
+                self.machine.log().sctlr = *sctlr;
                 let regs = &mut self.vcpus[vcpu].regs;
                 if let (Some(value), Exit::DataAbort(DataAbort { access: Some(access), .. })) =
                     (value, arch::decode(*info, &Errata::NONE))
@@ -78,9 +84,22 @@ impl Guest {
             Action::Other(info) => {
                 self.real(vcpu, *info, None);
             }
-            Action::Start | Action::Restart => {}
+            Action::Start | Action::Restart | Action::Refused => {}
         }
         Ok(true)
+    }
+
+    /// A life cannot begin, nor the VM end, nor a vCPU park, while it runs.
+    fn refused(&mut self, vcpu: usize) -> Result<(), String> {
+        let real = (
+            self.vm.start(&self.order, Ipa::new(crate::guest::RAM), 1),
+            self.vm.lifecycle().finish(&self.order),
+            self.vm.park(&self.vcpus[vcpu]) != vm::Parked::Others,
+        );
+        let spec = &mut self.spec;
+        let park = |spec: &mut spec::Vm| spec.park(vcpu) != spec::Parked::Others;
+        let spec = (spec.start(crate::guest::RAM, 1), spec.finish(), park(spec));
+        if real == spec { Ok(()) } else { Err(format!("start, finish, park: {real:?}, {spec:?}")) }
     }
 
     /// An exit on the real side, as EL2 handles it: the short way first.
@@ -119,7 +138,10 @@ impl Guest {
     ) -> Result<(), String> {
         let conduit = if smc { Conduit::Smc } else { Conduit::Hvc };
         let call = spec::Call { vcpu, conduit, imm, x, mair_el1, entropy };
-        self.machine.with(|state| (state.mair, state.entropy) = (mair_el1, entropy));
+        {
+            let mut log = self.machine.log();
+            (log.mair, log.random) = (mair_el1, entropy);
+        }
         if starved {
             self.call_starved(&call)?;
         }
@@ -199,7 +221,7 @@ impl Guest {
         {
             return Err("it failed, and wrote descriptors".into());
         }
-        let wiped = self.machine.with(|state| std::mem::take(&mut state.wiped));
+        let wiped = std::mem::take(&mut self.machine.log().wiped);
         let wipes: Vec<_> = self
             .spec
             .wipes(call, spec)

@@ -21,6 +21,7 @@ mod compare;
 mod exits;
 mod guest;
 mod inject;
+#[path = "../support/machine.rs"]
 mod machine;
 mod random;
 mod scenario;

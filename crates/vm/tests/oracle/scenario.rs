@@ -84,6 +84,7 @@ impl Scenario {
             let guest = &mut guests[step.vm];
             before(number, guest);
             guest.slow = step.slow;
+            guest.machine.vary(step.slow, number);
             exits += u64::from(guest.act(step.vcpu, &step.action, step.starved).map_err(at)?);
             guest.machine.fake.forget_events();
             // The other VMs have not noticed.
@@ -303,7 +304,8 @@ impl Guide {
         match random.below(100) {
             // Everything is begun anew, which costs as much as a hundred exits.
             0 if random.one_in(4) => Action::Restart,
-            0..=3 => Action::Start,
+            0..=2 => Action::Start,
+            3 => Action::Refused,
             4..=5 => Action::Other(other(random)),
             6..=9 => self.fetch(random),
             10..=19 if !self.config.flash.is_empty() => self.flash(random),

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A machine for tests, and VMs on it.
+//! VMs on a machine for tests.
 #![allow(dead_code)]
+
+#[path = "../support/machine.rs"]
+mod machine;
 
 use arch::{
     Access, DataAbort, Errata, Exit, ExitInfo, Fault, FaultKind, InstructionAbort, Ipa, PAGE_SIZE,
@@ -10,14 +13,14 @@ use lock::Order;
 use lock::atomic::AtomicU64;
 use mmio_guard::{Dialect, Policy};
 use stage2::fake::Fake;
-use stage2::{Attr, Entry, Stage2, TableMemory, Tlb};
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
-use vgic::Vgic;
+use stage2::{Attr, Entry, Stage2};
+use std::sync::Arc;
 use vm::{
-    Abort, Bank, Direct, Fast, Flash, Host, ID_REGISTERS, Outcome, Setup, Vcpu, Vm, Workarounds,
+    Abort, Bank, Direct, Fast, Flash, ID_REGISTERS, Outcome, Setup, Vcpu, Vm, Workarounds,
     fast_exit, finish, on_exit,
 };
+
+pub use machine::Machine;
 
 /// Where a VM's RAM begins, and how much of it there is.
 pub const RAM: u64 = 0x4000_0000;
@@ -30,137 +33,6 @@ pub const UART: u64 = 0x0900_0000;
 pub const GICD: u64 = 0x0800_0000;
 pub const GICR: u64 = 0x080a_0000;
 pub const TEST: u64 = 0x0a00_0000;
-
-/// What happened outside the VM.
-#[derive(Default, Debug)]
-pub struct Log {
-    pub kicked: Vec<VcpuSet>,
-    pub output: Vec<u8>,
-    pub input: VecDeque<u8>,
-    /// Bytes that the console still takes; `None`: any number.
-    pub room: Option<usize>,
-    pub wiped: Vec<(Pa, u64)>,
-    pub planned: Vec<usize>,
-    pub folded: Vec<usize>,
-    pub random: Option<[u64; 3]>,
-    pub asked_bits: Vec<u32>,
-    pub workarounds: Vec<u8>,
-    /// Flash, by word.
-    pub flash: BTreeMap<u64, u32>,
-    pub mair: u64,
-    pub sctlr: u64,
-    pub counter: u64,
-}
-
-/// stage2's recording fake, and the rest of a machine.
-#[derive(Clone)]
-pub struct Machine {
-    pub fake: Fake,
-    pub log: Arc<Mutex<Log>>,
-}
-
-impl TableMemory for Machine {
-    fn load(&self, table: Pa, index: usize) -> u64 {
-        self.fake.load(table, index)
-    }
-    fn store(&self, table: Pa, index: usize, raw: u64) {
-        self.fake.store(table, index, raw);
-    }
-}
-
-impl Tlb for Machine {
-    fn dsb_ishst(&self) {
-        self.fake.dsb_ishst();
-    }
-    fn dsb_ish(&self) {
-        self.fake.dsb_ish();
-    }
-    fn isb(&self) {
-        self.fake.isb();
-    }
-    fn tlbi_ipas2e1is(&self, ipa: Ipa, level: Option<u8>) {
-        self.fake.tlbi_ipas2e1is(ipa, level);
-    }
-    fn tlbi_vmalle1is(&self) {
-        self.fake.tlbi_vmalle1is();
-    }
-    fn tlbi_vmalls12e1is(&self) {
-        self.fake.tlbi_vmalls12e1is();
-    }
-    fn clean_invalidate_to_poc(&self, pa: Pa, bytes: u64) {
-        self.fake.clean_invalidate_to_poc(pa, bytes);
-    }
-}
-
-impl Machine {
-    pub fn log(&self) -> std::sync::MutexGuard<'_, Log> {
-        self.log.lock().unwrap()
-    }
-}
-
-impl Host for Machine {
-    fn kick(&self, vcpus: VcpuSet) {
-        self.log().kicked.push(vcpus);
-    }
-    fn fold_interrupts(&self, vcpu: usize, _: &mut Vgic) {
-        self.log().folded.push(vcpu);
-    }
-    fn plan_interrupts(&self, vcpu: usize, _: &mut Vgic) {
-        self.log().planned.push(vcpu);
-    }
-    fn console_put(&self, byte: u8) {
-        let mut log = self.log();
-        if let Some(room) = &mut log.room {
-            if *room == 0 {
-                return;
-            }
-            *room -= 1;
-        }
-        log.output.push(byte);
-    }
-    fn console_has_room(&self) -> bool {
-        self.log().room != Some(0)
-    }
-    fn console_ready(&self) -> bool {
-        !self.log().input.is_empty()
-    }
-    fn console_take(&self) -> Option<u8> {
-        self.log().input.pop_front()
-    }
-    fn random(&self, bits: u32) -> Option<[u64; 3]> {
-        let mut log = self.log();
-        log.asked_bits.push(bits);
-        log.random
-    }
-    fn wipe(&self, pa: Pa, bytes: u64) {
-        self.log().wiped.push((pa, bytes));
-    }
-    fn counter(&self) -> u64 {
-        self.log().counter
-    }
-    fn flash_load(&self, pa: Pa, width: Width) -> u64 {
-        let log = self.log();
-        let byte =
-            |at: u64| log.flash.get(&(at & !3)).unwrap_or(&u32::MAX) >> (8 * (at & 3)) & 0xff;
-        (0..width.bytes()).rev().fold(0, |all, n| all << 8 | u64::from(byte(pa.raw() + n)))
-    }
-    fn flash_program(&self, pa: Pa, value: u32) {
-        assert!(pa.raw().is_multiple_of(4));
-        *self.log().flash.entry(pa.raw()).or_insert(u32::MAX) &= value;
-    }
-    fn flash_erase(&self, pa: Pa, bytes: u64) {
-        self.log().flash.retain(|at, _| at.wrapping_sub(pa.raw()) >= bytes);
-    }
-    fn sctlr_el1(&self) -> u64 {
-        self.log().sctlr
-    }
-    fn mair_el1(&self) -> u64 {
-        self.log().mair
-    }
-    fn workaround(&self, number: u8) {
-        self.log().workarounds.push(number);
-    }
-}
 
 /// How a test's VM is made.
 #[derive(Clone)]
@@ -228,7 +100,7 @@ impl Config {
     pub fn try_build(&self) -> Result<Rig, vm::SetupError> {
         let order = Order::new();
         let fake = Fake::new(stage2::fake::geometry(self.ipa_bits), self.pool);
-        let machine = Machine { fake: fake.clone(), log: Arc::default() };
+        let machine = Machine::new(fake.clone());
         let stage2 = Stage2::new(
             machine.clone(),
             stage2::fake::geometry(self.ipa_bits),
