@@ -80,15 +80,15 @@ fn two_declare_in_one_new_area() {
         let threads = rig.vcpus.into_iter().enumerate().map(|(n, mut vcpu)| {
             let vm = rig.vm.clone();
             Box::new(move || {
-                for page in 0..2_u64 {
-                    // Neighbours, and one page that both declare.
-                    let ipa = 0x2_0000_0000 + (page * 2 * n as u64) * 0x1000;
+                // One page that both declare where there is no table yet, neighbours, and one where there is.
+                for page in [0, 2 * n as u64, 5] {
+                    let ipa = 0x2_0000_0000 + page * 0x1000;
                     assert_eq!(call(&mut vcpu, &vm, 0xc600_0007, ipa, 0)[0], 0);
                 }
             }) as Box<dyn FnOnce() + Send>
         });
         at_once(threads.collect());
-        assert_eq!(rig.vm.declared_pages(), 2, "counted once each");
+        assert_eq!(rig.vm.declared_pages(), 3, "counted once each");
         let order = lock::Order::new();
         assert_eq!(before - rig.vm.stage2().pool_free(&order), 2, "one path of tables");
         rig.machine.fake.assert_quiet();

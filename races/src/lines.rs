@@ -7,28 +7,37 @@ use lock::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 use vm::RateLimit;
 
-/// Two VMs of two vCPUs each write lines: none is torn, and nothing is lost.
+/// What the console is given when two VMs are there and each of `writers`, a VM's number and its text, is a vCPU's.
+fn said_by(writers: [(usize, &'static [u8]); 2]) -> String {
+    let bench = Bench::new().kernel(0x5000_0000, 4096, "vm.name=aa").kernel(
+        0x5100_0000,
+        4096,
+        "vm.name=bb",
+    );
+    output::init(&bench.vms().unwrap());
+    input::give(usize::MAX);
+    console::take();
+    let threads = writers.map(|(vm, text)| {
+        Box::new(move || {
+            for byte in text {
+                output::put(vm, *byte);
+            }
+        }) as Box<dyn FnOnce() + Send>
+    });
+    at_once(threads.into());
+    // The last words of a VM that has not ended its line.
+    for (vm, _) in writers {
+        output::finish_line(vm);
+    }
+    String::from_utf8(console::take()).unwrap()
+}
+
+/// Of two VMs: what they share is the console, and a line goes to it in one piece.
 // scenario: F8
 #[test]
 fn lines_of_several_vms_come_whole() {
-    let bench = || {
-        Bench::new().kernel(0x5000_0000, 4096, "vm.name=aa").kernel(0x5100_0000, 4096, "vm.name=bb")
-    };
-    explore(move || {
-        output::init(&bench().vms().unwrap());
-        input::give(usize::MAX);
-        console::take();
-        let writers = [(0, b"one\n"), (1, b"two\n")].map(|(vm, text)| {
-            Box::new(move || {
-                for byte in text {
-                    output::put(vm, *byte);
-                }
-                // And the last words of a VM that has none.
-                output::finish_line(vm);
-            }) as Box<dyn FnOnce() + Send>
-        });
-        at_once(writers.into());
-        let said = String::from_utf8(console::take()).unwrap();
+    explore(|| {
+        let said = said_by([(0, b"one\n"), (1, b"two\n")]);
         let mut lines: Vec<&str> = said.lines().collect();
         lines.sort_unstable();
         assert_eq!(lines.len(), 2, "{said:?}");
@@ -37,26 +46,11 @@ fn lines_of_several_vms_come_whole() {
     });
 }
 
-/// Two vCPUs of one VM write: every byte comes, once.
+/// Of one VM: what they share is its line, under its lock. Every byte comes, once.
 #[test]
 fn bytes_of_two_vcpus_of_one_vm_all_come() {
-    let bench = || {
-        Bench::new().kernel(0x5000_0000, 4096, "vm.name=aa").kernel(0x5100_0000, 4096, "vm.name=bb")
-    };
-    explore(move || {
-        output::init(&bench().vms().unwrap());
-        input::give(usize::MAX);
-        console::take();
-        let writers = [b"xxx", b"yyy"].map(|text| {
-            Box::new(move || {
-                for byte in text {
-                    output::put(0, *byte);
-                }
-            }) as Box<dyn FnOnce() + Send>
-        });
-        at_once(writers.into());
-        output::finish_line(0);
-        let said = String::from_utf8(console::take()).unwrap();
+    explore(|| {
+        let said = said_by([(0, b"xxx"), (0, b"yyy")]);
         assert_eq!(said.matches('x').count(), 3, "{said:?}");
         assert_eq!(said.matches('y').count(), 3, "{said:?}");
         assert_eq!(said.lines().count(), 1, "{said:?}");

@@ -152,6 +152,8 @@ fn a_vcpu_that_is_turned_on_while_the_vm_stops_does_not_run() {
         assert_eq!(results.iter().filter(|last| **last).count(), 1, "{results:?}");
         let order = lock::Order::new();
         assert!(vm.lifecycle().on(&order).is_empty());
-        assert!(vm.lifecycle().finish(&order));
+        vm.reset(&order).unwrap();
+        assert!(vm.start(&order, Ipa::new(RAM), 0));
+        assert!(!vm.take_start(&mut Vcpu::new(2)), "nor in the next life");
     });
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The models in `races/`, each under many schedules.
 
-use super::tool::{self, number, said, tail};
+use super::broken;
+use super::tool::{self, number, said, seed, tail};
 use super::{Figure, Options, Outcome, Step};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::paths;
 
 /// The step.
@@ -26,15 +27,27 @@ fn run(options: &Options) -> Result<Outcome> {
         .env("RACES_SCHEDULES", schedules.to_string());
     let (passed, text) = said(&mut command)?;
     let (models, ran) = counted(&text);
-    let figures = vec![
+    let mut figures = vec![
         Figure::count("models of races", models),
         Figure::count("schedules of them that ran", ran),
     ];
-    if passed && models > 0 && ran > 0 {
-        Ok(Outcome::Passed(figures))
-    } else {
-        Ok(Outcome::Failed(format!("a model of races/ failed\n{}", tail(&text, 40)), figures))
+    if !passed || models == 0 || ran == 0 {
+        let why = format!("a model of races/ failed\n{}", tail(&text, 40));
+        return Ok(Outcome::Failed(why, figures));
     }
+    match broken::all_found(&chosen(options.long)) {
+        Ok(found) => {
+            figures.push(Figure::count("broken sources that their model found", found));
+            Ok(Outcome::Passed(figures))
+        }
+        Err(Error(why)) => Ok(Outcome::Failed(why, figures)),
+    }
+}
+
+/// Which ways to break the sources are tried: all, or in the short form one that the seed chooses.
+fn chosen(long: bool) -> Vec<&'static broken::Break> {
+    let one = (seed() % broken::BREAKS.len() as u64) as usize;
+    broken::BREAKS.iter().enumerate().filter(|(n, _)| long || *n == one).map(|(_, b)| b).collect()
 }
 
 /// Models that passed, and the sum of the lines `schedules N`.
