@@ -201,6 +201,35 @@ fn the_short_way_is_taken_by_what_is_frequent() {
     assert_eq!(rig.went_slow, 0);
 }
 
+#[test]
+fn the_short_way_is_the_same_for_both_dialects_and_every_width() {
+    let mut series = rig(ENROL, Dialect::Series);
+    series.call(0xc600_0003, [0; 3]);
+    series.call(0xc600_0004, [UART, 0, 0]);
+    series.went_slow = 0;
+    assert_eq!(series.call(0xc600_0004, [UART, 0, 0]), OK);
+    assert_eq!(series.call(0xc600_0005, [UART, 0, 0]), OK);
+    assert_eq!(series.went_slow, 0);
+
+    let mut pkvm = rig(ENFORCE, Dialect::Pkvm);
+    pkvm.call(0xc600_0007, [UART, 0, 0]);
+    pkvm.call(0xc600_0007, [GICR, 0, 0]);
+    pkvm.went_slow = 0;
+    for width in [Width::B1, Width::B2, Width::B4, Width::B8] {
+        // The last place where nothing of 8 bytes reaches the next page.
+        pkvm.read(VOID + 0xff8, width).unwrap_err();
+        pkvm.write(VOID, width, 0).unwrap_err();
+    }
+    for width in [Width::B1, Width::B2, Width::B4] {
+        pkvm.read(UART + 0x18, width).unwrap();
+    }
+    for n in 0..64 {
+        let reg = arch::sysreg::sys(3, 0, 0, 1 + n / 8 % 7, n % 8);
+        pkvm.exit(0, Exit::SysReg(SysRegAccess { reg, rt: 1, write: false }));
+    }
+    assert_eq!(pkvm.went_slow, 0);
+}
+
 // bug: 35
 #[test]
 fn the_short_way_does_not_believe_hpfar_under_erratum_834220() {
