@@ -115,4 +115,12 @@ mod tests {
             assert_eq!(condition_failed(esr, pstate::M_AARCH32), conditional, "class {ec:#x}");
         }
     }
+
+    #[test]
+    fn the_condition_stands_where_the_manual_has_it() {
+        // A trapped MRC of AArch32 EL0, Z clear: CV is bit 24, COND bits 23:20 (DDI 0487 D17.2.37).
+        assert!(condition_failed(0x0d00_0000, 0x10), "EQ");
+        assert!(!condition_failed(0x0c00_0000, 0x10), "not without CV");
+        assert!(!condition_failed(0x0de0_0000, 0x10), "not where it is always");
+    }
 }

@@ -50,4 +50,10 @@ mod tests {
         assert_eq!(Width::B4.reversed(0x1234_5678), 0x7856_3412);
         assert_eq!(Width::B8.reversed(0x0102_0304_0506_0708), 0x0807_0605_0403_0201);
     }
+
+    #[test]
+    fn bits_stand_where_the_manual_has_them() {
+        // SCTLR_EL1.E0E and EE (DDI 0487 D17.2.131), SPSR_ELx.E of AArch32 (C5.2.18).
+        assert_eq!((SCTLR_E0E, SCTLR_EE, SPSR_E), (0x0100_0000, 0x0200_0000, 0x200));
+    }
 }

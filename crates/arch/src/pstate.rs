@@ -74,3 +74,36 @@ pub mod aarch32 {
         with_it(spsr, new)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By the numbers of DDI 0487 C5.2.18: everybody else takes them from here.
+    #[test]
+    fn fields_stand_where_the_manual_has_them() {
+        for (field, bit) in [
+            (M_SPSEL, 0),
+            (M_AARCH32, 4),
+            (aarch32::T, 5),
+            (F, 6),
+            (I, 7),
+            (A, 8),
+            (D, 9),
+            (SSBS, 12),
+            (ALLINT, 13),
+            (IL, 20),
+            (SS, 21),
+            (PAN, 22),
+            (UAO, 23),
+            (DIT, 24),
+            (TCO, 25),
+            (PM, 32),
+        ] {
+            assert_eq!((field.count_ones(), field.trailing_zeros()), (1, bit), "bit {bit}");
+        }
+        assert_eq!((EL0T, EL1T, EL1H, M_EL), (0, 4, 5, 0xc));
+        assert_eq!((BTYPE, NZCV), (0xc00, 0xf000_0000));
+        assert_eq!((aarch32::IT_HIGH, aarch32::IT_LOW), (0xfc00, 0x0600_0000));
+    }
+}

@@ -393,4 +393,11 @@ mod tests {
         });
         assert_eq!(level, Some(2));
     }
+
+    #[test]
+    fn bits_stand_where_the_manual_has_them() {
+        // SCTLR_EL1.M and EE, TCR_EL1.DS.
+        assert_eq!((SCTLR_M, SCTLR_EE, TCR_DS), (1, 0x0200_0000, 0x0800_0000_0000_0000));
+        assert_eq!(ADDRESS, 0xffff_ffff_ffff);
+    }
 }
