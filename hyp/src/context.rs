@@ -3,89 +3,88 @@
 //! restored when it gets one again. A vCPU begins with [`Context::reset`]: nothing of another's life is left in a
 //! register.
 //!
+//! Debug registers trap until the vCPU uses one: what it had in them is put into the CPU then ([`Context::take_debug`]). Where it
+//! leaves its CPU and has no debug event enabled, they trap again. A CPU whose vCPU does not use them has none enabled.
+//!
 //! SVE, SME, MTE, PMU, SPE, trace and what else is hidden traps, so that there is nothing of it to switch.
 
 use core::arch::asm;
+use core::mem::offset_of;
 
-use crate::gic::VirtualInterface;
+use crate::el2;
+use crate::gic::{Gic, VirtualInterface};
 use crate::sysreg::{tpidr2_el0, vdisr_el2};
 
-macro_rules! registers {
-    ($(#[$doc:meta])* $name:ident { $($field:ident = $reg:literal,)* }) => {
+/// A structure of registers that are saved and restored two at a time.
+macro_rules! pairs {
+    ($(#[$doc:meta])* $name:ident { $($one:ident = $one_reg:literal, $two:ident = $two_reg:literal;)* }) => {
         $(#[$doc])*
         #[derive(Clone, Default)]
+        #[repr(C)]
         struct $name {
-            $($field: u64,)*
+            $($one: u64, $two: u64,)*
         }
 
         impl $name {
             #[inline(always)]
             fn save(&mut self) {
-                // SAFETY: registers of EL1 and EL0, which EL2 does not use; they exist where this is called.
+                let this = core::ptr::from_mut(self);
+                // SAFETY: registers of EL1 and EL0, which EL2 does not use, and which exist where this is called. Each
+                // pair is stored in two fields that lie side by side.
                 unsafe {
-                    $(asm!(concat!("mrs {}, ", $reg), out(reg) self.$field,
-                        options(nomem, nostack, preserves_flags));)*
+                    $(asm!(concat!("mrs {a}, ", $one_reg), concat!("mrs {b}, ", $two_reg), "stp {a}, {b}, [{p}, {o}]",
+                        a = out(reg) _, b = out(reg) _, p = in(reg) this, o = const offset_of!($name, $one),
+                        options(nostack, preserves_flags));)*
                 }
             }
 
             #[inline(always)]
             fn restore(&self) {
+                let this = core::ptr::from_ref(self);
                 // SAFETY: as for `save`; they take effect for the guest at the ERET.
                 unsafe {
-                    $(asm!(concat!("msr ", $reg, ", {}"), in(reg) self.$field,
-                        options(nomem, nostack, preserves_flags));)*
+                    $(asm!("ldp {a}, {b}, [{p}, {o}]", concat!("msr ", $one_reg, ", {a}"), concat!("msr ", $two_reg, ", {b}"),
+                        a = out(reg) _, b = out(reg) _, p = in(reg) this, o = const offset_of!($name, $one),
+                        options(nostack, preserves_flags, readonly));)*
                 }
             }
         }
     };
 }
 
-registers!(
+pairs!(
     /// Registers that every CPU has.
     System {
-        sctlr = "sctlr_el1",
-        cpacr = "cpacr_el1",
-        ttbr0 = "ttbr0_el1",
-        ttbr1 = "ttbr1_el1",
-        tcr = "tcr_el1",
-        mair = "mair_el1",
-        amair = "amair_el1",
-        vbar = "vbar_el1",
-        contextidr = "contextidr_el1",
-        tpidr_el0 = "tpidr_el0",
-        tpidrro_el0 = "tpidrro_el0",
-        tpidr_el1 = "tpidr_el1",
-        sp_el0 = "sp_el0",
-        sp_el1 = "sp_el1",
-        elr = "elr_el1",
-        spsr = "spsr_el1",
-        esr = "esr_el1",
-        far = "far_el1",
-        afsr0 = "afsr0_el1",
-        afsr1 = "afsr1_el1",
-        par = "par_el1",
-        csselr = "csselr_el1",
-        mdscr = "mdscr_el1",
-        mdccint = "mdccint_el1",
-        cntkctl = "cntkctl_el1",
-        cntv_cval = "cntv_cval_el0",
-        cntv_ctl = "cntv_ctl_el0",
+        sctlr = "sctlr_el1", cpacr = "cpacr_el1";
+        ttbr0 = "ttbr0_el1", ttbr1 = "ttbr1_el1";
+        tcr = "tcr_el1", mair = "mair_el1";
+        amair = "amair_el1", vbar = "vbar_el1";
+        contextidr = "contextidr_el1", csselr = "csselr_el1";
+        tpidr_el0 = "tpidr_el0", tpidrro_el0 = "tpidrro_el0";
+        tpidr_el1 = "tpidr_el1", par = "par_el1";
+        sp_el0 = "sp_el0", sp_el1 = "sp_el1";
+        elr = "elr_el1", spsr = "spsr_el1";
+        esr = "esr_el1", far = "far_el1";
+        afsr0 = "afsr0_el1", afsr1 = "afsr1_el1";
+        cntkctl = "cntkctl_el1", cntv_cval = "cntv_cval_el0";
     }
 );
 
-registers!(
+pairs!(
+    /// What says which debug events there are. All zero, the other debug registers have no effect (DDI 0487 D2.4.1, H4.2).
+    DebugControl {
+        mdscr = "mdscr_el1", mdccint = "mdccint_el1";
+    }
+);
+
+pairs!(
     /// Keys of pointer authentication, by encoding (APIA, APIB, APDA, APDB, APGA).
     Keys {
-        apia_lo = "S3_0_C2_C1_0",
-        apia_hi = "S3_0_C2_C1_1",
-        apib_lo = "S3_0_C2_C1_2",
-        apib_hi = "S3_0_C2_C1_3",
-        apda_lo = "S3_0_C2_C2_0",
-        apda_hi = "S3_0_C2_C2_1",
-        apdb_lo = "S3_0_C2_C2_2",
-        apdb_hi = "S3_0_C2_C2_3",
-        apga_lo = "S3_0_C2_C3_0",
-        apga_hi = "S3_0_C2_C3_1",
+        apia_lo = "S3_0_C2_C1_0", apia_hi = "S3_0_C2_C1_1";
+        apib_lo = "S3_0_C2_C1_2", apib_hi = "S3_0_C2_C1_3";
+        apda_lo = "S3_0_C2_C2_0", apda_hi = "S3_0_C2_C2_1";
+        apdb_lo = "S3_0_C2_C2_2", apdb_hi = "S3_0_C2_C2_3";
+        apga_lo = "S3_0_C2_C3_0", apga_hi = "S3_0_C2_C3_1";
     }
 );
 
@@ -95,9 +94,13 @@ const SCTLR_RESET: u64 = 0x30d0_0980;
 const TIMER_ON: u64 = 1;
 const TIMER_BITS: u64 = 0b11;
 
+/// MDSCR_EL1 but for MDE, KDE and SS: nothing that stops the guest (DDI 0487 D17.3.20).
+const NO_EVENTS: u64 = !(1 << 15 | 1 << 13 | 1);
+
 /// Breakpoints and watchpoints: value and control of each.
 #[derive(Clone, Default)]
 struct Debug {
+    control: DebugControl,
     breakpoints: [[u64; 2]; 16],
     watchpoints: [[u64; 2]; 16],
 }
@@ -113,21 +116,27 @@ struct Fp {
 
 /// The registers of one vCPU that has no CPU at the moment.
 #[derive(Clone)]
+#[repr(C)]
 pub struct Context {
-    system: System,
-    keys: Keys,
-    debug: Debug,
     fp: Fp,
+    system: System,
+    cntv_ctl: u64,
+    pub gic: VirtualInterface,
+    /// The debug registers are in the CPU, or to be put there with the rest; else they trap, and [`Context::debug`] has them.
+    uses_debug: bool,
+    debug: Debug,
+    keys: Keys,
     /// TPIDR2_EL0, which comes with SME and is not everywhere hidden with it (FEAT_FGT would do that).
     tpidr2: u64,
     /// VDISR_EL2: what EL1 writes as DISR_EL1, with SErrors taken to EL2 (DDI 0487 D17.2.149).
     deferred: u64,
-    gic: VirtualInterface,
 }
 
 /// What this CPU has of what must be switched.
 #[derive(Clone, Copy, Default)]
 pub struct Features {
+    /// One of the next three.
+    extra: bool,
     pauth: bool,
     ras: bool,
     sme: bool,
@@ -145,11 +154,15 @@ impl Features {
                 out(reg) pfr0, out(reg) pfr1, out(reg) dfr0, out(reg) isar1, out(reg) isar2,
                 options(nomem, nostack, preserves_flags));
         }
+        // APA, API, GPA, GPI; APA3, GPA3.
+        let pauth = isar1 & 0xff00_0ff0 != 0 || isar2 & 0xff00 != 0;
+        let ras = pfr0 >> 28 & 15 != 0;
+        let sme = pfr1 >> 24 & 15 != 0;
         Self {
-            // APA, API, GPA, GPI; APA3, GPA3.
-            pauth: isar1 & 0xff00_0ff0 != 0 || isar2 & 0xff00 != 0,
-            ras: pfr0 >> 28 & 15 != 0,
-            sme: pfr1 >> 24 & 15 != 0,
+            extra: pauth || ras || sme,
+            pauth,
+            ras,
+            sme,
             breakpoints: (dfr0 >> 12 & 15) as usize + 1,
             watchpoints: (dfr0 >> 20 & 15) as usize + 1,
         }
@@ -161,7 +174,9 @@ impl Context {
     pub fn reset() -> Self {
         Self {
             system: System { sctlr: SCTLR_RESET, ..System::default() },
+            cntv_ctl: 0,
             keys: Keys::default(),
+            uses_debug: false,
             debug: Debug::default(),
             fp: Fp { v: [[0; 2]; 32], fpcr: 0, fpsr: 0 },
             tpidr2: 0,
@@ -171,10 +186,44 @@ impl Context {
     }
 
     /// Takes the registers out of this CPU. The virtual timer stops: see [`Context::deadline`].
-    pub fn save(&mut self, features: &Features) {
+    #[inline(always)]
+    pub fn save(&mut self, features: &Features, gic: &Gic) {
         self.system.save();
-        // SAFETY: stops the guest's timer; its state has just been kept.
-        unsafe { asm!("msr cntv_ctl_el0, xzr", options(nomem, nostack, preserves_flags)) };
+        // SAFETY: stops the guest's timer, whose state is kept.
+        unsafe {
+            asm!("mrs {}, cntv_ctl_el0", "msr cntv_ctl_el0, xzr", out(reg) self.cntv_ctl,
+                options(nomem, nostack, preserves_flags));
+        }
+        self.fp.save();
+        gic.save_virtual(&mut self.gic);
+        if features.extra {
+            self.save_extra(features);
+        }
+        if self.uses_debug {
+            self.save_debug(features);
+        }
+    }
+
+    /// Puts the registers into this CPU.
+    #[inline(always)]
+    pub fn restore(&self, features: &Features, gic: &Gic) {
+        self.system.restore();
+        // SAFETY: the guest's timer; its interrupt is only taken when the guest runs.
+        unsafe {
+            asm!("msr cntv_ctl_el0, {}", in(reg) self.cntv_ctl, options(nomem, nostack, preserves_flags));
+        }
+        self.fp.restore();
+        gic.restore_virtual(&self.gic);
+        if features.extra {
+            self.restore_extra(features);
+        }
+        if self.uses_debug {
+            self.restore_debug(features);
+        }
+    }
+
+    #[inline(never)]
+    fn save_extra(&mut self, features: &Features) {
         if features.pauth {
             self.keys.save();
         }
@@ -184,16 +233,10 @@ impl Context {
         if features.sme {
             self.tpidr2 = tpidr2_el0::read();
         }
-        self.debug.save(features);
-        self.fp.save();
-        if let Some(gic) = crate::gic::get() {
-            self.gic = gic.save_virtual();
-        }
     }
 
-    /// Puts the registers into this CPU.
-    pub fn restore(&self, features: &Features) {
-        self.system.restore();
+    #[inline(never)]
+    fn restore_extra(&self, features: &Features) {
         if features.pauth {
             self.keys.restore();
         }
@@ -203,16 +246,49 @@ impl Context {
         if features.sme {
             tpidr2_el0::write(self.tpidr2);
         }
+    }
+
+    /// The loaded vCPU was kept from a debug register: it gets its own. `false` where it has them already.
+    pub fn take_debug(&mut self, features: &Features) -> bool {
+        if self.uses_debug {
+            return false;
+        }
+        self.uses_debug = true;
+        self.restore_debug(features);
+        true
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn restore_debug(&self, features: &Features) {
+        el2::trap_debug(false);
         self.debug.restore(features);
-        self.fp.restore();
-        if let Some(gic) = crate::gic::get() {
-            gic.restore_virtual(&self.gic);
+        self.debug.control.restore();
+    }
+
+    /// No debug event is enabled in this CPU any more, and debug registers trap.
+    #[cold]
+    #[inline(never)]
+    fn save_debug(&mut self, features: &Features) {
+        self.debug.control.save();
+        self.debug.save(features);
+        let control = &self.debug.control;
+        self.uses_debug = control.mdscr & !NO_EVENTS != 0 || control.mdccint != 0;
+        DebugControl::default().restore();
+        el2::trap_debug(true);
+    }
+
+    /// The vCPU leaves its CPU for good: nothing of its debug registers has an effect any more.
+    pub fn drop_debug(&mut self, features: &Features) {
+        if self.uses_debug {
+            self.save_debug(features);
         }
     }
 
     /// When the saved virtual timer expires, in its own count (CNTVCT_EL0); `None` where it is off or masked.
+    #[inline(always)]
     pub fn deadline(&self) -> Option<u64> {
-        (self.system.cntv_ctl & TIMER_BITS == TIMER_ON).then_some(self.system.cntv_cval)
+        (self.cntv_ctl & TIMER_BITS == TIMER_ON).then_some(self.system.cntv_cval)
     }
 }
 
@@ -278,8 +354,9 @@ impl Debug {
 }
 
 impl Fp {
+    #[inline(always)]
     fn save(&mut self) {
-        // SAFETY: stores 512 bytes to `v`, which has them; FP/SIMD registers belong to the guest alone.
+        // SAFETY: stores 528 bytes to `self`, which has them in this order (`repr(C)`); FP/SIMD registers belong to the guest alone.
         unsafe {
             asm!(
                 ".arch_extension fp", ".arch_extension simd",
@@ -288,13 +365,15 @@ impl Fp {
                 "stp q12, q13, [{p}, #192]", "stp q14, q15, [{p}, #224]", "stp q16, q17, [{p}, #256]",
                 "stp q18, q19, [{p}, #288]", "stp q20, q21, [{p}, #320]", "stp q22, q23, [{p}, #352]",
                 "stp q24, q25, [{p}, #384]", "stp q26, q27, [{p}, #416]", "stp q28, q29, [{p}, #448]",
-                "stp q30, q31, [{p}, #480]", "mrs {c}, fpcr", "mrs {s}, fpsr",
-                p = in(reg) self.v.as_mut_ptr(), c = out(reg) self.fpcr, s = out(reg) self.fpsr,
+                "stp q30, q31, [{p}, #480]",
+                "mrs {c}, fpcr", "mrs {s}, fpsr", "str {c}, [{p}, #512]", "str {s}, [{p}, #520]",
+                p = in(reg) core::ptr::from_mut(self), c = out(reg) _, s = out(reg) _,
                 options(nostack, preserves_flags)
             );
         }
     }
 
+    #[inline(always)]
     fn restore(&self) {
         // SAFETY: as for `save`, the other way round.
         unsafe {

@@ -38,8 +38,11 @@ pub fn hcr(shared: bool) -> u64 {
 /// CPTR_EL2 with E2H clear: RES1 bits; TSM and TZ: SME and SVE trap; TTA: trace traps; TAM: AMU traps; FP is native.
 const CPTR: u64 = 0x33ff | 1 << 20 | 1 << 30;
 
-/// MDCR_EL2: PMU (TPM, TPMCR), SPE (TPMS), trace filter (TTRF), debug ROM (TDRA), OS lock (TDOSA) trap; debug itself is
-/// native, and switched with the vCPU; HPMN is the reset value.
+/// MDCR_EL2.TDA: accesses to debug registers trap (DDI 0487 D17.3.18).
+const TDA: u64 = 1 << 9;
+
+/// MDCR_EL2: PMU (TPM, TPMCR), SPE (TPMS), trace filter (TTRF), debug ROM (TDRA), OS lock (TDOSA) trap; debug itself traps
+/// (TDA) until the vCPU uses it, is native then, and switched with it ([`trap_debug`]); HPMN is the reset value.
 fn mdcr() -> u64 {
     let pmcr_n = if ID_AA64DFR0_EL1.get() >> 8 & 15 == 0 || ID_AA64DFR0_EL1.get() >> 8 & 15 == 15 {
         0
@@ -49,7 +52,18 @@ fn mdcr() -> u64 {
         unsafe { asm!("mrs {}, pmcr_el0", out(reg) pmcr, options(nomem, nostack)) };
         pmcr >> 11 & 0x1f
     };
-    pmcr_n | 1 << 5 | 1 << 6 | 1 << 10 | 1 << 11 | 1 << 14 | 1 << 19
+    pmcr_n | 1 << 5 | 1 << 6 | TDA | 1 << 10 | 1 << 11 | 1 << 14 | 1 << 19
+}
+
+/// Whether debug registers trap on this CPU.
+pub fn trap_debug(trap: bool) {
+    // SAFETY: a trap control of lower exception levels; takes effect at the ERET.
+    unsafe {
+        let mdcr: u64;
+        asm!("mrs {}, mdcr_el2", out(reg) mdcr, options(nomem, nostack, preserves_flags));
+        let mdcr = if trap { mdcr | TDA } else { mdcr & !TDA };
+        asm!("msr mdcr_el2, {}", in(reg) mdcr, options(nomem, nostack, preserves_flags));
+    }
 }
 
 /// Writes what is the same for every guest on this CPU.
@@ -64,6 +78,8 @@ pub fn init_cpu() {
     unsafe {
         asm!("msr hcr_el2, {}", "msr cptr_el2, {}", "msr mdcr_el2, {}", "isb",
             in(reg) HCR, in(reg) CPTR, in(reg) mdcr(), options(nostack));
+        // No debug event for who has not asked for any: UNKNOWN at reset.
+        asm!("msr mdscr_el1, xzr", "msr mdccint_el1, xzr", options(nomem, nostack));
         // The OS lock is closed at reset; guests cannot open it (TDOSA).
         asm!("msr oslar_el1, xzr", options(nomem, nostack));
         // No lower EL has run yet, for any VMID: start with empty TLBs (UNKNOWN at reset).

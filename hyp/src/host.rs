@@ -8,11 +8,11 @@ use aarch64_cpu::registers::{MAIR_EL1, Readable, SCTLR_EL1, TCR_EL1, VTTBR_EL2, 
 use arch::{Errata, Ipa, MAX_VCPUS, Pa, VcpuSet, Width};
 use lock::Guard;
 use stage2::{TableMemory, Tlb};
-use vgic::{ListRegister, Quick, Sent, Vgic};
+use vgic::{ListRegister, Quick, Sent, State, Vgic};
 use vm::Host;
 
 use crate::barrier;
-use crate::gic::{self, Gic, MAX_LIST_REGISTERS, SGI_KICK};
+use crate::gic::{self, Gic, MAX_LIST_REGISTERS, SGI_KICK, VirtualInterface};
 
 /// The machine, as one VM sees it.
 pub struct GuestHost {
@@ -162,7 +162,7 @@ impl Host for GuestHost {
     fn fold_interrupts(&self, vcpu: usize, vgic: &mut Vgic) {
         let Some(gic) = gic::get() else { return };
         let interface = gic.interface();
-        let others = vgic.fold_with(vcpu, interface, |n| gic.read_list_register(n));
+        let others = vgic.fold_with(vcpu, interface, |n| gic.list_register_state(n));
         if interface.eoi_count != 0 {
             // Counted now; not to be counted again.
             gic.clear_eoi_count();
@@ -284,10 +284,45 @@ impl GuestHost {
         }
     }
 
-    /// Fills the list registers of a vCPU that has just been loaded.
-    pub fn refill(&self, vcpu: usize, vgic: &mut Vgic) {
-        if let Some(gic) = gic::get() {
-            self.plan(gic, vcpu, vgic);
+    /// [`Host::fold_interrupts`] of a vCPU that leaves this CPU: all list registers are free then, and EOIcount goes with HCR.
+    #[inline(always)]
+    pub fn take_back_interrupts(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
+        let others = match gic {
+            Gic::V2(_) => {
+                self.fold_interrupts(vcpu, vgic);
+                return gic.free_list_registers();
+            }
+            Gic::V3(gic) => {
+                let registers = gic.interrupts();
+                vgic.fold_with(vcpu, gic.interface(), |n| registers.take_list_register(n))
+            }
+        };
+        if !others.is_empty() {
+            self.kick(others);
+        }
+    }
+
+    /// Fills the list registers of a vCPU that comes back, and whose first one ([`Vgic::keeps_first`]) cannot stay as it was.
+    #[unsafe(link_section = ".text.hot")]
+    #[inline(never)]
+    pub fn refill_anew(&self, gic: &Gic, vcpu: usize, kept: &VirtualInterface, vgic: &mut Vgic) {
+        let first = ListRegister { state: State::Pending, ..ListRegister::FREE };
+        let others = vgic.fold(vcpu, kept.interface(), &[first]);
+        if !others.is_empty() {
+            self.kick(others);
+        }
+        self.refill(gic, vcpu, vgic);
+    }
+
+    /// Fills the list registers, all free, of a vCPU that comes to this CPU.
+    #[inline(always)]
+    pub fn refill(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
+        match vgic.plan_first(vcpu) {
+            Some(lr) => {
+                gic.write_first(lr);
+                barrier::isb();
+            }
+            None => self.plan(gic, vcpu, vgic),
         }
     }
 
@@ -299,6 +334,7 @@ impl GuestHost {
     }
 
     #[unsafe(link_section = ".text.hot")]
+    #[inline(never)]
     fn plan(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
         let mut lrs = [ListRegister::FREE; MAX_LIST_REGISTERS];
         let plan = vgic.plan(vcpu, &mut lrs);

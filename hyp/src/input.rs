@@ -56,9 +56,12 @@ pub fn intid() -> u32 {
 }
 
 /// CNTPCT_EL0 at which this CPU should call [`collect`], if it is the one that has to.
+#[inline(always)]
 pub fn next_look() -> Option<u64> {
-    let mine = POLLED.load(Ordering::Relaxed) && cpu::current().index.get() == 0;
-    mine.then(|| time::now().saturating_add(time::frequency() / 50))
+    if POLLED.load(Ordering::Relaxed) && cpu::current().index.get() == 0 {
+        return Some(time::now().saturating_add(time::frequency() / 50));
+    }
+    None
 }
 
 /// Takes what has been typed. `loaded` is the vCPU whose registers are in this CPU, if any.

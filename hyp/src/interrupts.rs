@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Physical interrupts: each is EL2's own, or becomes a virtual one of the loaded vCPU.
 
+use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::gic::{self, Gic, SGI_KICK, SGI_PANIC, SPECIAL};
@@ -22,6 +23,15 @@ pub fn init_cpu(cpu: usize) {
     if let (Some(gic), 16..32) = (gic::get(), maintenance) {
         gic.enable_ppi(cpu, maintenance);
     }
+}
+
+/// Whether an interrupt is pending on this CPU (ISR_EL1.I: at EL2 the physical one).
+#[inline(always)]
+pub fn pending() -> bool {
+    let isr: u64;
+    // SAFETY: reads a status register.
+    unsafe { asm!("mrs {}, isr_el1", out(reg) isr, options(nostack, preserves_flags)) };
+    isr & 1 << 7 != 0
 }
 
 /// Handles all that is pending on this CPU. `loaded` is the vCPU whose registers are in the CPU, if any.

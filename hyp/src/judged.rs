@@ -10,6 +10,10 @@ pub use vm::{fast_exit, finish, on_exit};
 
 use crate::host::GuestHost;
 
+/// The exit is none: the guest tries its instruction again, natively.
+#[inline(always)]
+pub fn drop_exit() {}
+
 /// [`Vm::take_start`].
 #[inline(always)]
 pub fn take_start(vcpu: &mut Vcpu, vm: &Vm<GuestHost>) -> bool {

@@ -11,11 +11,17 @@ use crate::vcpu::{State, VcpuContext};
 use crate::{cpu, judged, time};
 
 /// Parks the vCPU where its VM is stopping; the last one to park decides what comes next, alone.
+#[inline(always)]
 pub fn tend(ctx: &mut VcpuContext) {
-    let guest = ctx.guest;
-    if guest.vm.lifecycle().stopping().is_none() {
-        return;
+    if ctx.guest.vm.lifecycle().is_stopping() {
+        park(ctx);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn park(ctx: &mut VcpuContext) {
+    let guest = ctx.guest;
     ctx.state = State::Off;
     if let Parked::Last(reason) = judged::park(&ctx.vcpu, &guest.vm) {
         end(ctx, reason);

@@ -190,6 +190,7 @@ fn ended(fast: Fast, vcpu: &Vcpu, vm: &Vm<GuestHost>) -> Fast {
         Fast::Resume => end(Outcome::Resume, vcpu, vm),
         Fast::Advance => end(Outcome::Advance { il: true }, vcpu, vm),
         Fast::Abort(Abort { kind, walk }) => end(Outcome::Abort(Abort { kind, walk }), vcpu, vm),
+        Fast::Wait { advance } => end(Outcome::Wait { advance, il: true }, vcpu, vm),
         Fast::FindIpa => end(Outcome::FindIpa, vcpu, vm),
         // The verdict comes from `finish` or `on_exit`.
         Fast::Later(_) | Fast::Slow => {}
@@ -210,6 +211,12 @@ pub fn on_exit(exit: Exit, vcpu: &mut Vcpu, vm: &Vm<GuestHost>) -> Outcome {
     let outcome = vm::on_exit(exit, vcpu, vm);
     end(outcome, vcpu, vm);
     outcome
+}
+
+/// The exit is none: the guest tries its instruction again, natively.
+pub fn drop_exit() {
+    mine().exit = None;
+    leave();
 }
 
 /// Does something that is no exit to both sides, and compares what came of it.

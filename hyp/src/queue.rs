@@ -20,7 +20,7 @@ pub struct Queue {
     /// An interrupt has said that there may be something new: a kick, a deadline.
     stirred: Cell<bool>,
     /// Whose translations may be here.
-    residents: Cell<Residents<MAX_VMS>>,
+    residents: Residents<MAX_VMS>,
 }
 
 impl Queue {
@@ -32,7 +32,7 @@ impl Queue {
             last: Cell::new(0),
             slice_end: Cell::new(0),
             stirred: Cell::new(false),
-            residents: Cell::new(Residents::new()),
+            residents: Residents::new(),
         }
     }
 
@@ -59,6 +59,7 @@ impl Queue {
     }
 
     /// The vCPU at `place` runs now.
+    #[inline(always)]
     pub fn chose(&self, place: usize) {
         self.last.set(place);
     }
@@ -75,11 +76,9 @@ impl Queue {
     }
 
     /// Says that vCPU `index` of VM `vm` runs here now, with or without a `fresh` life: [`Residents::enter`].
+    #[inline(always)]
     pub fn take_residence(&self, vm: usize, index: usize, fresh: bool) -> bool {
-        let mut residents = self.residents.get();
-        let stale = residents.enter(vm, index, fresh);
-        self.residents.set(residents);
-        stale
+        self.residents.enter(vm, index, fresh)
     }
 }
 
@@ -98,8 +97,10 @@ impl Turn<'_> {
         if self.left == 0 {
             return None;
         }
-        self.left -= 1;
-        self.place = if self.place + 1 < self.length { self.place + 1 } else { 0 };
+        self.left = self.left.wrapping_sub(1);
+        // Places are below the length.
+        let place = self.place.wrapping_add(1);
+        self.place = if place < self.length { place } else { 0 };
         let vcpu = self.queue.vcpus.get(self.place)?.load(Ordering::Relaxed);
         Some((self.place, vcpu))
     }

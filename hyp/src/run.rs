@@ -29,7 +29,7 @@ pub fn first_entry() -> ! {
     while !RELEASED.load(Ordering::Acquire) {
         barrier::wfe();
     }
-    let ctx = next();
+    let ctx = next(None);
     // SAFETY: `next` returns one of this CPU's own vCPUs, loaded; the vectors expect SP_EL2 to point to it.
     unsafe { enter_guest(ctx.cast()) }
 }
@@ -48,8 +48,7 @@ pub fn look_around(ctx: &mut VcpuContext) -> *mut VcpuContext {
         let now = time::now();
         if another_ready(cpu, ctx, now) {
             if now >= cpu.queue.slice_end.get() {
-                ctx.unload(State::Ready);
-                return next();
+                return next(Some((ctx, State::Ready)));
             }
             // Whoever has just woken does not wait for a whole slice.
             let soon = now.saturating_add(time::slice() / 4);
@@ -78,22 +77,28 @@ pub fn leave(ctx: &mut VcpuContext) -> *mut VcpuContext {
     // Still on where its VM is stopping: `lives::tend` parks it.
     ctx.state = State::Off;
     cpu::current().loaded.set(core::ptr::null_mut());
-    next()
+    next(None)
 }
 
 /// The vCPU waits for an interrupt (CPU_SUSPEND, or WFI where it shares its CPU).
-#[unsafe(link_section = ".text.hot")]
+#[inline(always)]
 pub fn wait_for_interrupt(ctx: &mut VcpuContext) -> *mut VcpuContext {
-    let Some(gic) = gic::get() else { return ctx };
     let cpu = cpu::current();
+    if cpu.queue.shared() {
+        return next(Some((ctx, State::Waiting)));
+    }
+    sleep(cpu, ctx)
+}
+
+/// [`wait_for_interrupt`] of a vCPU alone on its CPU.
+#[unsafe(link_section = ".text.hot")]
+#[inline(never)]
+fn sleep(cpu: &Cpu, ctx: &mut VcpuContext) -> *mut VcpuContext {
+    let Some(gic) = gic::get() else { return ctx };
     loop {
         interrupts::handle(gic, Some(ctx));
         if is_stopping(ctx) {
             return leave(ctx);
-        }
-        if cpu.queue.shared() {
-            ctx.unload(State::Waiting);
-            return next();
         }
         ctx.guest.vm.tick(&mut ctx.vcpu, true);
         ctx.plan();
@@ -109,15 +114,14 @@ pub fn wait_for_interrupt(ctx: &mut VcpuContext) -> *mut VcpuContext {
 pub fn yield_now(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let cpu = cpu::current();
     if cpu.queue.shared() && another_ready(cpu, ctx, time::now()) {
-        ctx.unload(State::Ready);
-        return next();
+        return next(Some((ctx, State::Ready)));
     }
     ctx
 }
 
 #[inline(always)]
 pub fn is_stopping(ctx: &VcpuContext) -> bool {
-    ctx.guest.vm.lifecycle().stopping().is_some()
+    ctx.guest.vm.lifecycle().is_stopping()
 }
 
 /// Whether a vCPU other than the loaded one wants the CPU. Those of stopping VMs are parked on the way.
@@ -132,38 +136,45 @@ fn another_ready(cpu: &Cpu, loaded: *const VcpuContext, now: u64) -> bool {
         // SAFETY: one of this CPU's own vCPUs, used by no other CPU; the caller holds a reference to `loaded` only.
         if let Some(other) = unsafe { other.as_mut() } {
             lives::tend(other);
-            other.take_start();
-            ready |= other.is_ready(now);
+            ready |= other.sleeps_until(now).is_none();
         }
     }
     ready
 }
 
-/// Waits for a vCPU of this CPU to be ready, and loads it.
+/// Takes the loaded vCPU, if there is one, out of this CPU, waits for one to be ready, and loads that.
 #[unsafe(link_section = ".text.hot")]
-fn next() -> *mut VcpuContext {
+#[inline(never)]
+fn next(loaded: Option<(&mut VcpuContext, State)>) -> *mut VcpuContext {
     let cpu = cpu::current();
+    let Some(gic) = gic::get() else { no_controller() };
+    if let Some((ctx, state)) = loaded {
+        ctx.unload(state, cpu, gic);
+    }
     loop {
-        if let Some(gic) = gic::get() {
+        if interrupts::pending() {
             interrupts::handle(gic, None);
         }
         cpu.queue.take_stirred();
-        console::pump();
+        if console::backlog() {
+            console::pump();
+        }
         let now = time::now();
         let mut found = None;
+        // When somebody else wants the CPU.
+        let mut until = u64::MAX;
+        let end = now.saturating_add(time::slice());
         let mut turn = cpu.queue.in_turn();
         while let Some((place, vcpu)) = turn.next() {
             // SAFETY: as in `another_ready`; nothing is loaded.
             let Some(vcpu) = (unsafe { vcpu.as_mut() }) else { continue };
             lives::tend(vcpu);
-            vcpu.take_start();
-            if vcpu.is_ready(now) {
-                if found.is_none() {
-                    found = Some((place, vcpu));
-                } else {
-                    // Somebody else wants the CPU after this one.
-                    cpu.queue.stir();
-                }
+            if let Some(at) = vcpu.sleeps_until(now) {
+                until = until.min(at);
+            } else if found.is_none() {
+                found = Some((place, vcpu));
+            } else {
+                until = until.min(end);
             }
         }
         if let Some((place, vcpu)) = found {
@@ -172,12 +183,20 @@ fn next() -> *mut VcpuContext {
                 lives::prepare(vcpu);
                 continue;
             }
-            vcpu.load();
-            let end = if cpu.queue.take_stirred() { cpu.queue.slice_end.get() } else { u64::MAX };
-            arm(cpu, Some(vcpu), end);
+            vcpu.load(cpu, gic, now);
+            cpu.queue.slice_end.set(end);
+            wake(until.min(vcpu.vcpu.physical_timer.deadline().unwrap_or(u64::MAX)));
             return vcpu;
         }
-        arm(cpu, None, u64::MAX);
+        wake(until);
+        barrier::wfi();
+    }
+}
+
+/// Boot has refused to go on without an interrupt controller.
+#[cold]
+fn no_controller() -> ! {
+    loop {
         barrier::wfi();
     }
 }
@@ -204,6 +223,12 @@ fn arm(cpu: &Cpu, loaded: Option<&VcpuContext>, slice_end: u64) {
             }
         }
     }
+    wake(at);
+}
+
+/// Sets EL2's timer to CNTPCT_EL0 `at`, or earlier where the console asks for it.
+#[inline(always)]
+fn wake(mut at: u64) {
     if console::backlog() {
         at = at.min(time::now().saturating_add(time::frequency() / 1000));
     }

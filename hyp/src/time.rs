@@ -35,6 +35,7 @@ pub fn init_cpu(cpu: usize) {
     CNTVOFF_EL2.set(0);
     cnthp_ctl_el2::write(0);
     if let Some(gic) = crate::gic::get() {
+        gic.set_ppi_active(cpu, virtual_timer(), false);
         gic.enable_ppi(cpu, virtual_timer());
         gic.enable_ppi(cpu, hypervisor_timer());
     }
@@ -53,23 +54,26 @@ pub fn hypervisor_timer() -> u32 {
 }
 
 /// CNTPCT_EL0.
-#[inline]
+#[inline(always)]
 pub fn now() -> u64 {
     crate::barrier::isb();
     CNTPCT_EL0.get()
 }
 
 /// CNTFRQ_EL0, in Hz; never 0.
+#[inline(always)]
 pub fn frequency() -> u64 {
     CNTFRQ_EL0.get().max(1)
 }
 
 /// A vCPU's share of a CPU that others want too: 4 ms.
+#[inline(always)]
 pub fn slice() -> u64 {
     frequency() / 250
 }
 
 /// Interrupts this CPU when CNTPCT_EL0 reaches `at`; never, for `u64::MAX`.
+#[inline(always)]
 pub fn wake_at(at: u64) {
     if at == u64::MAX {
         disarm();
@@ -88,6 +92,7 @@ pub fn wake_soon() {
 }
 
 /// Turns EL2's timer off.
+#[inline(always)]
 pub fn disarm() {
     cnthp_ctl_el2::write(0);
 }

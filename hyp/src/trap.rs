@@ -67,9 +67,19 @@ fn act(ctx: &mut VcpuContext, fast: Fast) -> *mut VcpuContext {
         Fast::Later(Later::Sgis(reg)) => send_sgis(ctx, reg),
         Fast::Later(Later::GicdStore(store)) => gicd_store(ctx, store),
         Fast::Later(Later::Gic(access)) => gic_access(ctx, access),
+        Fast::Wait { advance } => wait(ctx, advance),
         Fast::FindIpa => judge_translated(ctx),
         Fast::Slow => slow(ctx),
     }
+}
+
+#[unsafe(link_section = ".text.hot")]
+#[inline(never)]
+fn wait(ctx: &mut VcpuContext, advance: bool) -> *mut VcpuContext {
+    if advance {
+        ctx.vcpu.step_over_a64();
+    }
+    run::wait_for_interrupt(ctx)
 }
 
 /// HPFAR_EL2 may be that of another access: the MMU says the IPA, then the exit is judged as any other. Where the MMU has
@@ -137,7 +147,7 @@ fn finish(ctx: &mut VcpuContext, later: Later) -> *mut VcpuContext {
         Fast::Later(Later::Sgis(reg)) => send_sgis(ctx, reg),
         Fast::Resume | Fast::Later(_) => tail(ctx),
         Fast::Abort(_) => refuse_access(ctx),
-        Fast::FindIpa | Fast::Slow => slow(ctx),
+        Fast::Wait { .. } | Fast::FindIpa | Fast::Slow => slow(ctx),
     }
 }
 
@@ -175,7 +185,12 @@ fn refuse_access(ctx: &mut VcpuContext) -> *mut VcpuContext {
 #[inline(never)]
 fn slow(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let errata = ctx.errata;
-    decoded(ctx, exit_info(), &errata)
+    let info = exit_info();
+    if ctx.take_debug(info.esr) {
+        judged::drop_exit();
+        return ctx;
+    }
+    decoded(ctx, info, &errata)
 }
 
 #[inline(never)]

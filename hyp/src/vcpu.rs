@@ -10,10 +10,11 @@ use arch::{Errata, PstateRule};
 use vm::{Host, Vcpu, Vm};
 
 use crate::context::{Context, Features};
-use crate::cpu::CPUS;
+use crate::cpu::{CPUS, Cpu};
+use crate::gic::{self, Gic};
 use crate::guest::Guest;
 use crate::host::GuestHost;
-use crate::{el2, gic, judged, time};
+use crate::{barrier, el2, judged, time};
 
 /// What a vCPU is up to while its CPU does not run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,9 @@ pub struct VcpuContext {
     fresh: bool,
     context: Context,
     features: Features,
+    /// HCR_EL2 and VMPIDR_EL2 while it runs.
+    hcr: u64,
+    vmpidr: u64,
 }
 
 impl VcpuContext {
@@ -66,6 +70,8 @@ impl VcpuContext {
             fresh: true,
             context: Context::reset(),
             features: Features::default(),
+            hcr: 0,
+            vmpidr: 1 << 31 | Vm::<GuestHost>::mpidr(index).raw(),
         }));
         guest.vm.host().place(index, cpu);
         match CPUS.get(cpu) {
@@ -75,24 +81,26 @@ impl VcpuContext {
     }
 
     /// Becomes ready if it was turned on meanwhile, with the registers of a CPU out of reset.
-    pub fn take_start(&mut self) {
-        if self.state == State::Off && judged::take_start(&mut self.vcpu, &self.guest.vm) {
+    #[inline(never)]
+    fn start(&mut self) {
+        if judged::take_start(&mut self.vcpu, &self.guest.vm) {
             self.context = Context::reset();
             self.fresh = true;
             self.state = State::Ready;
         }
     }
 
-    /// Puts the vCPU into this CPU.
-    #[unsafe(link_section = ".text.hot")]
-    pub fn load(&mut self) {
-        let guest = self.guest;
+    /// Puts the vCPU into `cpu`, this one, at CNTPCT_EL0 `now`.
+    #[inline(always)]
+    pub fn load(&mut self, cpu: &Cpu, gic: &Gic, now: u64) {
+        let (guest, index) = (self.guest, self.vcpu.index);
         let host = guest.vm.host();
-        let cpu = crate::cpu::current();
-        self.features = Features::read();
-        let vmpidr = 1 << 31 | Vm::<GuestHost>::mpidr(self.vcpu.index).raw();
+        if self.fresh {
+            self.features = Features::read();
+            self.hcr = el2::hcr(cpu.queue.shared());
+        }
+        self.expire_timers(now);
         let epoch = guest.epoch.load(Ordering::Relaxed);
-        let hcr = el2::hcr(cpu.queue.shared());
         // SAFETY: registers that decide what EL1 and EL0 see; EL2's own translation does not depend on them. The VMID
         // is this VM's alone, its root and tables live as long as the machine runs. No stage-1 walk may mix the former
         // guest's stage 1 with this one's stage 2 (Cortex-A57 1319537 and others): walks are off until TCR_EL1 is
@@ -103,51 +111,87 @@ impl VcpuContext {
             }
             asm!("msr vmpidr_el2, {}", "msr vtcr_el2, {}", "msr vttbr_el2, {}", "msr cntvoff_el2, {}",
                 "msr hcr_el2, {}", "isb",
-                in(reg) vmpidr, in(reg) guest.vtcr, in(reg) host.vttbr(), in(reg) epoch, in(reg) hcr,
+                in(reg) self.vmpidr, in(reg) guest.vtcr, in(reg) host.vttbr(), in(reg) epoch, in(reg) self.hcr,
                 options(nostack));
         }
-        if cpu.queue.take_residence(guest.index, self.vcpu.index, self.fresh) {
+        if cpu.queue.take_residence(guest.index, index, self.fresh) {
             // Another vCPU of this VMID has run here, with other tables under the same ASIDs perhaps.
             // SAFETY: drops copies only.
             unsafe { asm!("tlbi vmalle1", "ic iallu", "dsb nsh", "isb", options(nostack)) };
         }
         self.fresh = false;
-        self.context.restore(&self.features);
-        let mut vgic = guest.vm.vgic().lock(&self.vcpu.order);
-        if let Some(gic) = gic::get() {
-            // The timer's interrupt is active as long as the guest has not deactivated its own.
-            let active = vgic.is_forwarded(self.vcpu.index, time::GUEST_VIRTUAL);
-            gic.set_ppi_active(self.cpu, time::virtual_timer(), active);
+        self.context.restore(&self.features, gic);
+        {
+            let mut vgic = guest.vm.vgic().lock(&self.vcpu.order);
+            // The timer's interrupt is active as long as the guest has not deactivated its own; it is not now.
+            if vgic.is_forwarded(index, time::GUEST_VIRTUAL) {
+                gic.set_ppi_active(self.cpu, time::virtual_timer(), true);
+            }
+            let kept = core::mem::take(&mut self.context.gic.first);
+            if kept == 0 {
+                host.refill(gic, index, &mut vgic);
+            } else if vgic.needs_plan(index) {
+                host.refill_anew(gic, index, &self.context.gic, &mut vgic);
+            } else {
+                gic.put_first(kept);
+                barrier::isb();
+            }
         }
-        host.refill(self.vcpu.index, &mut vgic);
-        drop(vgic);
         cpu.loaded.set(self);
-        cpu.queue.slice_end.set(time::now().saturating_add(time::slice()));
     }
 
-    /// Takes the vCPU out of this CPU; it goes on later.
-    #[unsafe(link_section = ".text.hot")]
-    pub fn unload(&mut self, state: State) {
+    /// Takes the vCPU out of `cpu`, this one; it goes on later. Who waits with an interrupt to take does not wait.
+    #[inline(always)]
+    pub fn unload(&mut self, state: State, cpu: &Cpu, gic: &Gic) {
+        self.state = state;
+        let timer_is_out;
         {
-            let vm = &self.guest.vm;
+            let (vm, index) = (&self.guest.vm, self.vcpu.index);
             let mut vgic = vm.vgic().lock(&self.vcpu.order);
-            vm.host().fold_interrupts(self.vcpu.index, &mut vgic);
+            let (first, pending) = gic.first();
+            if vgic.keeps_first(index, pending) {
+                self.context.gic.first = first;
+                gic.free_first();
+                self.state = State::Ready;
+            } else {
+                vm.host().take_back_interrupts(gic, index, &mut vgic);
+                if vgic.deliverable(index) {
+                    self.state = State::Ready;
+                }
+            }
+            timer_is_out = vgic.is_out(index, time::GUEST_VIRTUAL);
         }
-        self.context.save(&self.features);
-        if let Some(gic) = gic::get() {
+        self.context.save(&self.features, gic);
+        if timer_is_out {
             gic.set_ppi_active(self.cpu, time::virtual_timer(), false);
         }
-        self.state = state;
-        crate::cpu::current().loaded.set(core::ptr::null_mut());
+        cpu.loaded.set(core::ptr::null_mut());
     }
 
-    /// Takes back what stands in the list registers of a vCPU that leaves its CPU for good: what was pending waits for its
+    /// An exit with this ESR_EL2 may be an access to a debug register that trapped because the vCPU had not used any: it
+    /// has them now, and tries again. Others trap once more, if so.
+    #[inline(always)]
+    pub fn take_debug(&mut self, esr: u64) -> bool {
+        // A64: op0 = 2. A32: coprocessor 14.
+        let debug = match esr >> 26 & 0x3f {
+            0x18 => esr >> 20 & 3 == 2,
+            0x05 | 0x06 | 0x0c => true,
+            _ => false,
+        };
+        debug && self.context.take_debug(&self.features)
+    }
+
+    /// Takes back what stands in the list registers, and drops the debug registers, of a vCPU that leaves its CPU for good: what was pending waits for its
     /// next life, as in the redistributor of a CPU that is off. Its timer is off, so that line is low.
     pub fn take_back_interrupts(&mut self) {
         let (vm, index) = (&self.guest.vm, self.vcpu.index);
-        let mut vgic = vm.vgic().lock(&self.vcpu.order);
-        vm.host().fold_interrupts(index, &mut vgic);
-        let _ = vgic.set_level(index, time::GUEST_VIRTUAL, false);
+        if let Some(gic) = gic::get() {
+            let mut vgic = vm.vgic().lock(&self.vcpu.order);
+            vm.host().fold_interrupts(index, &mut vgic);
+            gic.free_list_registers();
+            let _ = vgic.set_level(index, time::GUEST_VIRTUAL, false);
+        }
+        self.context.drop_debug(&self.features);
     }
 
     /// CNTPCT_EL0 at which a timer of an unloaded vCPU expires, unless its interrupt is on its way already.
@@ -156,34 +200,76 @@ impl VcpuContext {
         one.into_iter().chain(other).min()
     }
 
-    fn virtual_deadline(&self) -> Option<u64> {
+    /// CNTPCT_EL0 at which the virtual timer of an unloaded vCPU expires.
+    #[inline(always)]
+    fn virtual_expiry(&self) -> Option<u64> {
         let deadline = self.context.deadline()?;
-        let vgic = self.guest.vm.vgic().lock(&self.vcpu.order);
-        if vgic.is_forwarded(self.vcpu.index, time::GUEST_VIRTUAL) {
-            return None;
-        }
         Some(deadline.wrapping_add(self.guest.epoch.load(Ordering::Relaxed)))
     }
 
-    /// Whether an unloaded vCPU wants the CPU now. Its timers count.
+    fn virtual_deadline(&self) -> Option<u64> {
+        let expiry = self.virtual_expiry()?;
+        let vgic = self.guest.vm.vgic().lock(&self.vcpu.order);
+        if vgic.is_forwarded(self.vcpu.index, time::GUEST_VIRTUAL) { None } else { Some(expiry) }
+    }
+
+    /// Until when an unloaded vCPU, turned on meanwhile perhaps, does not want the CPU: CNTPCT_EL0, or `u64::MAX` where no timer of its own wakes it; `None`
+    /// where it wants it now.
+    #[inline(always)]
+    pub fn sleeps_until(&mut self, now: u64) -> Option<u64> {
+        if self.state == State::Ready {
+            return None;
+        }
+        self.waits_until(now)
+    }
+
+    /// [`VcpuContext::sleeps_until`] of a vCPU that is not ready. Its timers count.
     #[unsafe(link_section = ".text.hot")]
-    pub fn is_ready(&mut self, now: u64) -> bool {
-        if matches!(self.state, State::Off | State::Preparing) {
-            return self.state == State::Preparing;
+    #[inline(never)]
+    fn waits_until(&mut self, now: u64) -> Option<u64> {
+        if self.state == State::Off {
+            self.start();
         }
-        self.guest.vm.tick(&mut self.vcpu, false);
-        if self.virtual_deadline().is_some_and(|deadline| deadline <= now) {
-            let mut vgic = self.guest.vm.vgic().lock(&self.vcpu.order);
-            vgic.forward(self.vcpu.index, time::GUEST_VIRTUAL, time::virtual_timer());
+        match self.state {
+            State::Ready | State::Preparing => return None,
+            State::Off => return Some(u64::MAX),
+            State::Waiting => {}
         }
-        if self.state == State::Waiting {
-            let vgic = self.guest.vm.vgic().lock(&self.vcpu.order);
-            if !vgic.deliverable(self.vcpu.index) {
-                return false;
-            }
+        self.expire_timers(now);
+        let index = self.vcpu.index;
+        let vgic = self.guest.vm.vgic().lock(&self.vcpu.order);
+        if vgic.deliverable(index) {
             self.state = State::Ready;
+            return None;
         }
-        true
+        let mut until = self.vcpu.physical_timer.deadline().unwrap_or(u64::MAX);
+        // Once it is on its way, it does not expire again.
+        if let Some(expiry) = self.virtual_expiry()
+            && !vgic.is_forwarded(index, time::GUEST_VIRTUAL)
+        {
+            until = until.min(expiry);
+        }
+        Some(until)
+    }
+
+    /// Raises the interrupts of an unloaded vCPU's timers that have expired.
+    #[inline(always)]
+    fn expire_timers(&mut self, now: u64) {
+        if !self.vcpu.physical_timer.is_quiet() {
+            self.guest.vm.tick(&mut self.vcpu, false);
+        }
+        if self.virtual_expiry().is_some_and(|expiry| expiry <= now) {
+            self.expire_virtual_timer();
+        }
+    }
+
+    #[inline(never)]
+    fn expire_virtual_timer(&mut self) {
+        let index = self.vcpu.index;
+        let mut vgic = self.guest.vm.vgic().lock(&self.vcpu.order);
+        if !vgic.is_forwarded(index, time::GUEST_VIRTUAL) {
+            vgic.forward(index, time::GUEST_VIRTUAL, time::virtual_timer());
+        }
     }
 
     /// [`VcpuContext::forward`] of a private interrupt where one list register is all it takes: which one, and its

@@ -151,7 +151,7 @@ impl Bank {
     }
 
     /// Takes back what the list register says. Whether it is pending again because of a latch, and whether active.
-    #[inline]
+    #[inline(always)]
     pub fn fold(&mut self, mask: u32, state: State, was_hw: bool) -> (bool, bool) {
         let latch = state.pending() && self.lr_latch & mask != 0;
         let active = state.active() && self.lr_inactive & mask == 0;

@@ -311,7 +311,11 @@ impl Vgic {
                 for n in Bits(changed & !self.bank(at).map_or(0, |bank| bank.in_lr)) {
                     let intid = intid_of(k, n);
                     let target = self.target_of(intid);
-                    self.set_holder(intid, if target == NOBODY { 0 } else { target });
+                    let holder = if target == NOBODY { 0 } else { target };
+                    self.set_holder(intid, holder);
+                    if let Some(cpu) = self.cpus.get_mut(usize::from(holder)) {
+                        cpu.active_banks |= bit(k as u32);
+                    }
                 }
             }
             _ => {}

@@ -30,7 +30,7 @@ pub struct Interface {
 
 impl Interface {
     /// Decodes ICH_HCR_EL2 and ICH_VMCR_EL2, or GICH_HCR and GICH_VMCR: the bits used are the same.
-    #[inline]
+    #[inline(always)]
     pub const fn new(hcr: u32, vmcr: u32) -> Self {
         Self { eoi_count: (hcr >> 27) as u8, group0: vmcr & 1 != 0, group1: vmcr & 2 != 0 }
     }
@@ -104,25 +104,23 @@ impl Vgic {
     /// Takes back the state of `vcpu`'s list registers; slots that nothing was placed in are not looked at. Until the next
     /// [`Vgic::plan`] all of its interrupts' state is here. Returns which *other* vCPUs must be planned again.
     pub fn fold(&mut self, vcpu: usize, interface: Interface, lrs: &[ListRegister]) -> VcpuSet {
-        self.fold_with(vcpu, interface, |slot| lrs.get(slot).copied().unwrap_or_default())
+        self.fold_with(vcpu, interface, |slot| lrs.get(slot).copied().unwrap_or_default().state)
     }
 
-    /// [`Vgic::fold`], reading only the list registers in use.
+    /// [`Vgic::fold`], reading only the list registers in use, and of them the state.
+    #[inline(always)]
     pub fn fold_with(
         &mut self,
         vcpu: usize,
         interface: Interface,
-        mut lr: impl FnMut(usize) -> ListRegister,
+        mut read: impl FnMut(usize) -> State,
     ) -> VcpuSet {
         let mut set = VcpuSet::EMPTY;
+        let v3 = matches!(self.config.version(), Version::V3);
         let Some(cpu) = self.cpus.get_mut(vcpu) else { return set };
-        // First: these deactivations are of what the plan left out. Others are of nothing.
-        let left = core::mem::take(&mut cpu.left_active);
-        for _ in 0..left.min(interface.eoi_count.into()) {
-            match self.highest_active(vcpu) {
-                Some(intid) => set = set.union(self.deactivate(vcpu, intid)),
-                None => break,
-            }
+        if cpu.left_active != 0 {
+            // First: these deactivations are of what the plan left out. Others are of nothing.
+            set = self.count_deactivated(vcpu, interface.eoi_count);
         }
         let Some(cpu) = self.cpus.get_mut(vcpu) else { return VcpuSet::EMPTY };
         let (used, hw) = (cpu.used, cpu.hw);
@@ -134,13 +132,54 @@ impl Vgic {
         cpu.takes = [interface.group0, interface.group1];
         cpu.stale |= used != 0 || cpu.overflow;
         for s in Bits(u32::from(used)) {
-            let state = lr(s as usize).state;
-            set = set.union(self.fold_one(vcpu, s, state, u32::from(hw) & bit(s) != 0));
+            let state = read(s as usize);
+            let was_hw = u32::from(hw) & bit(s) != 0;
+            if let Some(cpu) = self.cpus.get_mut(vcpu)
+                && let Some(slot) = cpu.slots.get(s as usize & 15)
+                && u32::from(slot.intid) < PRIVATE
+                && v3
+            {
+                // Mostly: nobody else's matter.
+                cpu.private.fold(bit(u32::from(slot.intid)), state, was_hw);
+            } else {
+                set = set.union(self.fold_one(vcpu, s, state, was_hw));
+            }
         }
         set.without(VcpuSet::single(vcpu))
     }
 
+    /// A vCPU leaves its CPU, with all in its list registers but this: only the first is in use, `first` is its state, and it holds
+    /// a private interrupt that is pending as it was placed. Then it may be written again as it is when the vCPU comes back, if
+    /// [`Vgic::needs_plan`] says no; else that is folded first. Meanwhile it counts as placed. `false`: fold.
+    #[inline(always)]
+    pub fn keeps_first(&self, vcpu: usize, first: State) -> bool {
+        let Some(cpu) = self.cpus.get(vcpu) else { return false };
+        let [slot, ..] = &cpu.slots;
+        cpu.used == 1
+            && matches!(first, State::Pending)
+            && !(cpu.stale | cpu.overflow)
+            && cpu.pending == 1
+            && u32::from(slot.intid) < PRIVATE
+    }
+
+    /// So many deactivations found no list register: they are of the active interrupts that the last plan left out.
+    #[cold]
+    #[inline(never)]
+    fn count_deactivated(&mut self, vcpu: usize, eoi_count: u8) -> VcpuSet {
+        let mut set = VcpuSet::EMPTY;
+        let Some(cpu) = self.cpus.get_mut(vcpu) else { return set };
+        let left = core::mem::take(&mut cpu.left_active);
+        for _ in 0..left.min(eoi_count.into()) {
+            match self.highest_active(vcpu) {
+                Some(intid) => set = set.union(self.deactivate(vcpu, intid)),
+                None => break,
+            }
+        }
+        set
+    }
+
     /// Takes back one slot.
+    #[inline(never)]
     fn fold_one(&mut self, vcpu: usize, s: u32, state: State, was_hw: bool) -> VcpuSet {
         let Some(slot) = self.cpus.get(vcpu).and_then(|cpu| cpu.slots.get(s as usize)).copied()
         else {
@@ -151,8 +190,11 @@ impl Vgic {
         let Some(bank) = self.bank_mut(at) else { return VcpuSet::EMPTY };
         let (latch, active) = bank.fold(mask, state, was_hw);
         let active_here = bank.active & mask != 0;
-        if let At::Shared(_) = at {
+        if let At::Shared(k) = at {
             self.set_holder(intid, if active_here { vcpu as u8 } else { NOBODY });
+            if active_here && let Some(cpu) = self.cpus.get_mut(vcpu) {
+                cpu.active_banks |= bit(k as u32);
+            }
         } else if self.is_v2_sgi(intid)
             && let Some(cpu) = self.cpus.get_mut(vcpu)
         {
@@ -236,9 +278,64 @@ impl Vgic {
         cpu.waiting = cpu.private.again();
         if !cpu.overflow {
             cpu.ready_banks = 0;
+            cpu.active_banks = 0;
         }
         plan.release = cpu.private.released != 0 || shared_released != 0;
         plan
+    }
+
+    /// [`Vgic::plan`] after a fold, where nothing is active and at most one private interrupt is pending: what goes into the first list
+    /// register. The others are free, and [`Plan::hcr`] is 1. `None`, and nothing has changed, where there is more to plan.
+    #[inline(always)]
+    pub fn plan_first(&mut self, vcpu: usize) -> Option<ListRegister> {
+        let groups = self.groups;
+        let v3 = matches!(self.config.version(), Version::V3);
+        let released = self.shared.released;
+        let cpu = self.cpus.get_mut(vcpu)?;
+        let bank = &mut cpu.private;
+        let ready = bank.ready(groups);
+        if (bank.active | bank.released | released | cpu.active_banks | cpu.ready_banks) != 0
+            || (cpu.used | cpu.left_active) != 0
+            || ready & ready.wrapping_sub(1) != 0
+            // By sender.
+            || !v3 && ready & bit(SGIS).wrapping_sub(1) != 0
+        {
+            return None;
+        }
+        cpu.overflow = false;
+        cpu.stale = false;
+        cpu.waiting = 0;
+        if ready == 0 {
+            return Some(ListRegister::FREE);
+        }
+        let n = ready.trailing_zeros() & 31;
+        let level = bank.line & !bank.edge & ready != 0;
+        let forwarded = bank.forwarded & ready != 0 && !level;
+        let lr = ListRegister {
+            intid: n,
+            state: State::Pending,
+            priority: bank.priority_of(n),
+            group1: bank.group1 & ready != 0,
+            hw: if forwarded { Some(u32::from(bank.physical_of(n))) } else { None },
+            eoi: level,
+            source: 0,
+        };
+        bank.in_lr |= ready;
+        bank.lr_latch |= bank.latch & ready;
+        bank.latch &= !ready;
+        if level {
+            bank.lr_eoi |= ready;
+        }
+        if let Some(slot) = bank.slot.get_mut(n as usize) {
+            *slot = 0;
+        }
+        let [slot, ..] = &mut cpu.slots;
+        *slot = Slot { intid: n as u16, source: 0 };
+        cpu.used = 1;
+        cpu.hw = cpu.hw & !1 | u16::from(forwarded);
+        cpu.eoi = cpu.eoi & !1 | u16::from(level);
+        cpu.pending |= 1;
+        Some(lr)
     }
 
     /// Where nobody folded before a plan: takes everything back as it was placed, as if the guest had not run.
@@ -283,7 +380,9 @@ impl Vgic {
                 offer(bank, n, intid_of(k, n));
             }
         }
-        for (k, bank) in self.shared.banks.iter().enumerate().take(self.config.spi_banks()) {
+        for k in Bits(cpu.active_banks) {
+            let k = k as usize;
+            let Some(bank) = self.shared.banks.get(k) else { continue };
             for n in Bits(bank.active) {
                 let intid = intid_of(k, n);
                 if usize::from(self.holder_of(intid)) == vcpu {
@@ -343,27 +442,25 @@ impl Vgic {
     }
 
     /// Whether `vcpu`'s list registers should be planned again ([`Vgic::quick`], or fold and plan), as after a kick.
-    #[inline]
+    #[inline(always)]
     pub fn needs_plan(&self, vcpu: usize) -> bool {
-        self.cpus.get(vcpu).is_some_and(|cpu| {
-            cpu.stale
-                || !cpu.overflow
-                    && ((cpu.private.ready(self.groups) | cpu.again()) != 0
-                        || self.any_shared_ready(cpu))
-        })
+        let Some(cpu) = self.cpus.get(vcpu) else { return false };
+        cpu.stale
+            || !cpu.overflow
+                && ((cpu.private.ready(self.groups) | cpu.again()) != 0
+                    || cpu.ready_banks != 0 && self.any_shared_ready(cpu))
     }
 
     /// Whether an interrupt waits to be acknowledged by `vcpu`, so that its WFI does not sleep. What stands in list registers counts
     /// as placed: fold before asking. The guest's priority mask is not looked at, as WFI may end early.
-    #[inline]
+    #[inline(always)]
     pub fn deliverable(&self, vcpu: usize) -> bool {
-        self.cpus.get(vcpu).is_some_and(|cpu| {
-            (cpu.private.ready(self.groups) | u32::from(cpu.pending)) != 0
-                || self.any_shared_ready(cpu)
-        })
+        let Some(cpu) = self.cpus.get(vcpu) else { return false };
+        (cpu.private.ready(self.groups) | u32::from(cpu.pending)) != 0
+            || cpu.ready_banks != 0 && self.any_shared_ready(cpu)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn any_shared_ready(&self, cpu: &crate::vgic::Cpu) -> bool {
         Bits(cpu.ready_banks).any(|k| self.ready_shared(cpu, k) != 0)
     }
@@ -375,7 +472,9 @@ impl Vgic {
         let mut first = Bits(private.active & !private.in_lr)
             .map(|n| key(n, private.priority_of(n), true))
             .min();
-        for (k, bank) in self.shared.banks.iter().enumerate().take(self.config.spi_banks()) {
+        for k in Bits(cpu.active_banks) {
+            let k = k as usize;
+            let Some(bank) = self.shared.banks.get(k) else { continue };
             for n in Bits(bank.active & !bank.in_lr) {
                 let intid = intid_of(k, n);
                 if usize::from(self.holder_of(intid)) == vcpu {

@@ -27,6 +27,16 @@ impl State {
             (true, true) => Self::PendingActive,
         }
     }
+    /// The state that a list register has in two bits, in ICH_LR\<n\>_EL2 63:62, in GICH_LRn 29:28. Other bits do not matter.
+    #[inline(always)]
+    pub const fn from_bits(bits: u64) -> Self {
+        match bits & 3 {
+            0 => Self::Invalid,
+            1 => Self::Pending,
+            2 => Self::Active,
+            _ => Self::PendingActive,
+        }
+    }
     /// Whether the interrupt waits to be acknowledged.
     #[inline(always)]
     pub const fn pending(self) -> bool {
@@ -85,12 +95,12 @@ impl ListRegister {
     }
 
     /// Decodes ICH_LR\<n\>_EL2. Every value decodes to something.
-    #[inline]
+    #[inline(always)]
     pub const fn from_v3(raw: u64) -> Self {
         let hw = raw >> 61 & 1 != 0;
         Self {
             intid: raw as u32,
-            state: State::of(raw >> 62 & 1 != 0, raw >> 63 != 0),
+            state: State::from_bits(raw >> 62),
             priority: (raw >> 48) as u8,
             group1: raw >> 60 & 1 != 0,
             hw: if hw { Some((raw >> 32) as u32 & 0x1fff) } else { None },
@@ -119,7 +129,7 @@ impl ListRegister {
         let hw = raw >> 31 != 0;
         Self {
             intid: raw & 0x3ff,
-            state: State::of(raw >> 28 & 1 != 0, raw >> 29 & 1 != 0),
+            state: State::from_bits(raw as u64 >> 28),
             priority: (raw >> 20) as u8 & 0xf8,
             group1: raw >> 30 & 1 != 0,
             hw: if hw { Some(raw >> 10 & 0x3ff) } else { None },
@@ -144,6 +154,7 @@ mod tests {
             [State::Invalid, State::Pending, State::Active, State::PendingActive].iter().enumerate()
         {
             assert_eq!(*state as usize, bits);
+            assert_eq!(State::from_bits(bits as u64 | 4), *state);
             assert_eq!(state.pending(), bits & 1 != 0);
             assert_eq!(state.active(), bits & 2 != 0);
             assert_eq!(State::of(state.pending(), state.active()), *state);

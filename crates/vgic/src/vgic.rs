@@ -47,6 +47,9 @@ pub(crate) struct Cpu {
     pub asleep: bool,
     /// A bit per bank of SPIs that may have one for this vCPU to take. Never too few; cleared when looked at.
     pub ready_banks: u32,
+    /// A bit per bank of SPIs that may have one active for this vCPU and in no list register. Never too few; cleared when all of them
+    /// have been placed.
+    pub active_banks: u32,
     /// The SPIs that go to this vCPU.
     pub targeted: [u32; MAX_SPIS / 32],
     pub slots: [Slot; MAX_LIST_REGISTERS],
@@ -72,6 +75,7 @@ impl Cpu {
             takes: [true; 2],
             asleep: false,
             ready_banks: 0,
+            active_banks: 0,
             targeted: [if target as usize == vcpu { u32::MAX } else { 0 }; MAX_SPIS / 32],
             slots: [Slot { intid: 0, source: 0 }; MAX_LIST_REGISTERS],
             sources: [0; SGIS as usize],
@@ -242,10 +246,25 @@ impl Vgic {
     }
 
     /// Whether a physical interrupt stands behind `intid`: it is active until the guest deactivates its own. As last folded.
+    #[inline(always)]
     pub fn is_forwarded(&self, vcpu: usize, intid: u32) -> bool {
+        if intid < PRIVATE {
+            // SGIs never are.
+            let private = self.cpus.get(vcpu).map(|cpu| &cpu.private);
+            return private.is_some_and(|bank| bank.forwarded & bit(intid) != 0);
+        }
         self.input(vcpu, intid)
             .and_then(|(at, mask)| Some(self.bank(at)?.forwarded & mask != 0))
             .unwrap_or(false)
+    }
+
+    /// Whether the physical interrupt behind the private `intid` may be active: it [is forwarded](Vgic::is_forwarded), or
+    /// [`Vgic::take_released`] has it still to name. As last folded.
+    #[inline(always)]
+    pub fn is_out(&self, vcpu: usize, intid: u32) -> bool {
+        self.cpus
+            .get(vcpu)
+            .is_some_and(|cpu| (cpu.private.forwarded | cpu.private.released) & bit(intid) != 0)
     }
 
     /// A physical interrupt that must be deactivated by software; a PPI on the CPU of `vcpu`. Call it until it returns `None`.

@@ -60,6 +60,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Pmr),
         1 => prop_oneof![3 => Just(3u8), 1 => 0u8..4].prop_map(Groups),
         2 => Just(Resync),
+        3 => Just(Switch),
         2 => (0u8..7, 0u8..3).prop_map(|(a, b)| Read(a, b)),
     ]
 }

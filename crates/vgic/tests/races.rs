@@ -32,6 +32,8 @@ enum Step {
     Eoi,
     /// The kick arrives.
     Serve,
+    /// The vCPU leaves its CPU and comes back.
+    Switch,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -48,6 +50,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => Just(Ack),
         6 => Just(Eoi),
         4 => Just(Serve),
+        2 => Just(Switch),
     ]
 }
 
@@ -162,6 +165,7 @@ impl Race {
             }
             Step::Eoi => m.eoi(v),
             Step::Serve if m.kicked.contains(v) => m.after(v, arch::VcpuSet::single(v)),
+            Step::Switch => m.switch(v),
             Step::Serve => {}
         }
         self.m.check_unique();

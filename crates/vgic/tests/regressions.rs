@@ -1504,3 +1504,79 @@ fn an_sgi_to_a_vcpu_with_more_than_fits_asks_for_a_whole_plan() {
     assert!(gic.needs_plan(1));
     assert_eq!((gic.kicked_now(1, 1), gic.quick(1, 1)), (None, Quick::Full));
 }
+
+#[test]
+fn what_is_pending_stays_in_its_list_register_while_its_vcpu_is_away() {
+    for version in [Version::V2, Version::V3] {
+        let mut m = machine(version, 2, 4);
+        m.forward(0, 27);
+        m.switch(0);
+        m.switch(0);
+        assert_eq!(m.kept, 2, "{version:?}");
+        m.check();
+        let plans = m.full_plans;
+        assert_eq!(m.ack(0).unwrap().intid, 27);
+        m.switch(0);
+        assert_eq!((m.kept, m.full_plans), (2, plans + 1), "active: it is taken back");
+        m.eoi(0);
+        m.switch(0);
+        assert_eq!((m.kept, m.first_plans > 0), (2, true), "nothing is there");
+        m.check();
+    }
+}
+
+#[test]
+fn what_changes_while_a_vcpu_is_away_is_planned_when_it_comes_back() {
+    let mut gic = Vgic::new(Config::new(Version::V3, 2, 4, 32));
+    gic.write(0, Frame::Dist, 0, Width::B4, 2);
+    assert!(matches!(gic.sgi1r_now(0, 3 << 24 | 1, 0xf), Some(Sent::Here(0, _))));
+    assert!(gic.keeps_first(0, State::Pending) && !gic.needs_plan(0));
+    for state in [State::Invalid, State::Active, State::PendingActive] {
+        assert!(!gic.keeps_first(0, state), "{state:?}: the guest has had it");
+    }
+    // The other vCPU withdraws it, or sends one more.
+    let mut withdrawn = gic.clone();
+    withdrawn.write(1, Frame::Redist(0), 0x1_0280, Width::B4, 1 << 3);
+    assert!(withdrawn.needs_plan(0) && !withdrawn.keeps_first(0, State::Pending));
+    gic.sgi1r(1, 4 << 24 | 1);
+    assert!(gic.needs_plan(0));
+}
+
+#[test]
+fn an_active_spi_comes_back_with_the_vcpu_that_has_it_and_no_other() {
+    let mut m = machine(Version::V3, 2, 4);
+    m.write(0, None, 0x6000 + 8 * 60, 8, 1);
+    m.set_level(0, 60, true);
+    assert_eq!(m.ack(1).unwrap().intid, 60);
+    m.write(0, None, 0x6000 + 8 * 60, 8, 0);
+    for v in [0, 1] {
+        m.switch(v);
+        assert_eq!(m.gic.used(v), v as u16, "vCPU {v}");
+    }
+    m.set_level(0, 60, false);
+    m.eoi(1);
+    m.switch(1);
+    assert_eq!(m.gic.used(1), 0);
+    // ISACTIVER gives it to whom it goes.
+    m.write(1, None, 0x304, 4, 1 << 28);
+    m.switch(0);
+    assert_eq!((m.gic.used(0), m.gic.used(1)), (1, 0));
+    m.check();
+}
+
+#[test]
+fn what_is_active_in_another_list_register_is_not_left_behind() {
+    let mut m = machine(Version::V3, 1, 4);
+    private(&mut m, 0, 0x401, 1, 0x80);
+    for sgi in [1, 2] {
+        m.sgi1r(0, sgi << 24 | 1);
+        assert_eq!(u64::from(m.ack(0).unwrap().intid), sgi);
+    }
+    m.resync(0);
+    m.eoi(0);
+    m.set_level(0, 20, true);
+    assert_eq!(m.gic.used(0), 0b11, "PPI 20 in the first, SGI 1 active in the second");
+    m.switch(0);
+    assert_eq!((m.kept, m.gic.used(0)), (0, 0b11));
+    m.check();
+}

@@ -22,6 +22,11 @@ pub enum Fast {
     /// Known, but not done yet: call [`finish`], best at the end of a function of its own, so that the other
     /// cases need no stack frame.
     Later(Later),
+    /// As [`Outcome::Wait`], of an instruction of A64: step over it first where `advance` says so.
+    Wait {
+        /// It was WFI, not a call.
+        advance: bool,
+    },
     /// As [`Outcome::FindIpa`]: set HPFAR_EL2's value in the [`ExitInfo`] and judge it again, without the erratum.
     FindIpa,
     /// Nothing was done: decode the exit and call [`on_exit`](crate::on_exit).
@@ -69,6 +74,9 @@ const HVC_0: u32 = 0x16 << 26 | 1 << 25;
 const EC: u64 = 0x3f << 26;
 const EC_DATA_ABORT: u64 = 0x24 << 26;
 const EC_SYSTEM: u64 = 0x18 << 26;
+/// A trapped WFI of 32 bits: ISS.TI is 0.
+const WFI_MASK: u64 = EC | 1 << 25 | 0b11;
+const WFI: u64 = 0x01 << 26 | 1 << 25;
 const ISV: u64 = 1 << 24;
 const SSE: u64 = 1 << 21;
 const SF: u64 = 1 << 15;
@@ -111,6 +119,8 @@ pub fn fast_exit<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm:
         }
     } else if info.esr as u32 & SGI1R_MASK == SGI1R && vm.gic.version() == Version::V3 {
         return Fast::Later(Later::Sgi((info.esr >> 5) as u8 & 0x1f));
+    } else if info.esr & WFI_MASK == WFI && vcpu.regs.spsr & pstate::M_AARCH32 == 0 {
+        return Fast::Wait { advance: true };
     }
     Fast::Slow
 }
@@ -139,6 +149,11 @@ fn call<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
     }
     if id >> 16 == 0xc600 {
         return Fast::Later(Later::Call);
+    }
+    if id == psci::CPU_SUSPEND_64 {
+        vm.counters(vcpu).hypercall();
+        let _ = psci::suspend(vcpu);
+        return Fast::Wait { advance: false };
     }
     Fast::Slow
 }

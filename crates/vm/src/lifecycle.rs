@@ -41,6 +41,7 @@ impl StopReason {
         }
     }
 
+    #[inline(always)]
     const fn from_raw(raw: u8) -> Option<Self> {
         Some(match raw {
             1 => Self::PowerOff,
@@ -266,6 +267,12 @@ impl Lifecycle {
     #[inline(always)]
     pub fn stopping(&self) -> Option<StopReason> {
         StopReason::from_raw(self.stopping.load(Ordering::Acquire))
+    }
+
+    /// Whether it is: [`Lifecycle::stopping`] has a reason.
+    #[inline(always)]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire) != 0
     }
 
     /// vCPU `index` has left the guest of a VM that is stopping, and will not enter it again.

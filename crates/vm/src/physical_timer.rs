@@ -24,11 +24,18 @@ pub struct PhysicalTimer {
 }
 
 impl PhysicalTimer {
+    /// Off, and its line is low: time changes nothing.
+    #[inline(always)]
+    pub const fn is_quiet(&self) -> bool {
+        self.control & ENABLE == 0 && !self.line
+    }
+
     const fn expired(&self, now: u64) -> bool {
         self.control & ENABLE != 0 && now >= self.compare
     }
 
     /// CNTPCT_EL0 at which there is something to do: the line is to rise.
+    #[inline(always)]
     pub const fn deadline(&self) -> Option<u64> {
         if self.control & (ENABLE | IMASK) == ENABLE && !self.line {
             Some(self.compare)
@@ -153,6 +160,7 @@ mod tests {
     #[test]
     fn the_line_moves_once_each_way() {
         let mut timer = at(1000, ON);
+        assert!(!timer.is_quiet());
         assert!(!timer.moves(999));
         assert_eq!(timer.deadline(), Some(1000));
         assert!(timer.moves(1000));
@@ -166,5 +174,11 @@ mod tests {
         timer.write(CNTP_CVAL_EL0, 3000, 2000);
         assert!(timer.moves(2000));
         assert_eq!(timer.deadline(), Some(3000));
+        timer.write(CNTP_CVAL_EL0, 1000, 2000);
+        assert!(timer.moves(2000));
+        timer.write(CNTP_CTL_EL0, 0, 2000);
+        assert!(!timer.is_quiet(), "its line has still to fall");
+        assert!(timer.moves(2000));
+        assert!(timer.is_quiet());
     }
 }

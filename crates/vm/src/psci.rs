@@ -43,11 +43,7 @@ pub(crate) fn call<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
 #[inline(never)]
 fn other<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     match id {
-        CPU_SUSPEND_32 | CPU_SUSPEND_64 => {
-            // Every state is served as standby, which the interface permits: the call returns here.
-            vcpu.answer0(SUCCESS);
-            Outcome::Wait { advance: false, il: true }
-        }
+        CPU_SUSPEND_32 | CPU_SUSPEND_64 => suspend(vcpu),
         CPU_OFF => match vm.lifecycle().turn_off(&vcpu.order, vcpu.index) {
             None => Outcome::Off,
             Some(reason) => stop(reason, vcpu, vm),
@@ -87,6 +83,13 @@ fn other<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
         }
         _ => vcpu.answer0(NOT_SUPPORTED),
     }
+}
+
+/// CPU_SUSPEND: every state is served as standby, which the interface permits: the call returns here.
+#[inline(always)]
+pub(crate) fn suspend(vcpu: &mut Vcpu) -> Outcome {
+    vcpu.answer0(SUCCESS);
+    Outcome::Wait { advance: false, il: true }
 }
 
 /// What PSCI_FEATURES answers 0 to: no flag applies to any of them.

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use platform::Gic as Described;
 use spin::Once;
 pub use v3::{SystemRegisters, sgi1r};
-use vgic::{Interface, ListRegister};
+use vgic::{Interface, ListRegister, State};
 
 /// Asks a CPU to leave its guest and look at what it has been asked for.
 pub const SGI_KICK: u32 = 0;
@@ -27,15 +27,26 @@ pub const MAX_LIST_REGISTERS: usize = 16;
 #[derive(Clone, Copy, Default)]
 pub struct VirtualInterface {
     vmcr: u64,
+    /// The first list register, where it stays as it was ([`vgic::Vgic::keeps_first`]); else 0.
+    pub first: u64,
     /// Active priorities of group 0 (or, GICv2, of both).
     ap0: [u64; 4],
     /// Active priorities of group 1.
     ap1: [u64; 4],
 }
 
+impl VirtualInterface {
+    /// What a fold needs of it, where nothing was left out of the list registers.
+    pub fn interface(&self) -> Interface {
+        Interface::new(0, self.vmcr as u32)
+    }
+}
+
 /// The machine's interrupt controller.
 // There is one, in a static: its size does not matter.
 #[allow(clippy::large_enum_variant)]
+// Which one it is costs little to find out.
+#[repr(u8)]
 pub enum Gic {
     /// GICv2 or GIC-400.
     V2(v2::GicV2),
@@ -139,11 +150,18 @@ impl Gic {
     pub fn send_sgi(&self, cpu: usize, sgi: u32) {
         both!(self, g => g.send_sgi(cpu, sgi))
     }
+    /// Makes all list registers free.
+    pub fn free_list_registers(&self) {
+        for n in 0..self.list_registers() {
+            self.write_list_register(n, ListRegister::FREE);
+        }
+    }
     /// How many list registers there are.
     pub fn list_registers(&self) -> usize {
         both!(self, g => g.list_registers())
     }
     /// What the virtual interface says besides the list registers.
+    #[inline(always)]
     pub fn interface(&self) -> Interface {
         both!(self, g => g.interface())
     }
@@ -152,10 +170,39 @@ impl Gic {
     pub fn empty_list_registers(&self) -> u16 {
         both!(self, g => g.interrupts().empty_list_registers())
     }
-    /// Reads a list register.
+    /// The state of a list register.
     #[inline(always)]
-    pub fn read_list_register(&self, n: usize) -> ListRegister {
-        both!(self, g => g.interrupts().read_list_register(n))
+    pub fn list_register_state(&self, n: usize) -> State {
+        both!(self, g => g.interrupts().list_register_state(n))
+    }
+    /// The first list register, and its state.
+    #[inline(always)]
+    pub fn first(&self) -> (u64, State) {
+        both!(self, g => g.interrupts().first())
+    }
+    /// Writes the first list register as [`Gic::first`] had it, and HCR with En alone.
+    #[inline(always)]
+    pub fn put_first(&self, raw: u64) {
+        both!(self, g => {
+            g.interrupts().put_first(raw);
+            g.write_hcr(1);
+        });
+    }
+    /// Makes the first list register free.
+    #[inline(always)]
+    pub fn free_first(&self) {
+        both!(self, g => g.interrupts().put_first(0));
+    }
+    /// Writes the first list register, if it is to hold anything (all are free), and HCR with En alone.
+    #[inline(always)]
+    pub fn write_first(&self, lr: ListRegister) {
+        if lr.state != State::Invalid {
+            match self {
+                Gic::V2(gic) => gic.write_list_register(0, lr),
+                Gic::V3(gic) => gic.interrupts().write_list_register_here(0, lr),
+            }
+        }
+        self.write_hcr(1);
     }
     /// Writes a list register.
     #[inline(always)]
@@ -172,14 +219,17 @@ impl Gic {
         both!(self, g => g.write_hcr(hcr))
     }
     /// Whether a private peripheral interrupt of this CPU is active: then it does not arrive again.
+    #[inline(always)]
     pub fn set_ppi_active(&self, cpu: usize, intid: u32, active: bool) {
         both!(self, g => g.set_ppi_active(cpu, intid, active))
     }
     /// Keeps what the loaded vCPU's interface holds besides the list registers, and turns it off.
-    pub fn save_virtual(&self) -> VirtualInterface {
-        both!(self, g => g.save_virtual())
+    #[inline(always)]
+    pub fn save_virtual(&self, kept: &mut VirtualInterface) {
+        both!(self, g => g.save_virtual(kept))
     }
-    /// Puts a vCPU's interface into this CPU, with empty list registers.
+    /// Puts a vCPU's interface into this CPU, but for the list registers and HCR, which its plan has.
+    #[inline(always)]
     pub fn restore_virtual(&self, kept: &VirtualInterface) {
         both!(self, g => g.restore_virtual(kept))
     }

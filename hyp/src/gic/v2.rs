@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use arch::Pa;
 use arm_gic::gicv2::registers::{Gicc, Gicd};
-use vgic::{Interface, ListRegister};
+use vgic::{Interface, ListRegister, State};
 
 use super::VirtualInterface;
 
@@ -101,6 +101,10 @@ impl GicV2 {
         write(self.gicc + GICC_PMR, 0xff);
         write(self.gicc + GICC_BPR, 0);
         write(self.gicc + GICC_CTLR, 1 | 1 << 9); // enable, EOImodeNS
+        // UNKNOWN at reset: a vCPU finds them free.
+        for n in 0..self.list_registers {
+            self.write_list_register(n, ListRegister::FREE);
+        }
         Ok(())
     }
 
@@ -173,8 +177,17 @@ impl GicV2 {
         read(self.gich + GICH_ELRSR) as u16
     }
 
-    pub fn read_list_register(&self, n: usize) -> ListRegister {
-        ListRegister::from_v2(read(self.gich + GICH_LR + 4 * n as u64))
+    pub fn list_register_state(&self, n: usize) -> State {
+        State::from_bits(u64::from(read(self.gich + GICH_LR + 4 * n as u64)) >> 28)
+    }
+
+    pub fn first(&self) -> (u64, State) {
+        let raw = u64::from(read(self.gich + GICH_LR));
+        (raw, State::from_bits(raw >> 28))
+    }
+
+    pub fn put_first(&self, raw: u64) {
+        write(self.gich + GICH_LR, raw as u32);
     }
 
     #[inline(always)]
@@ -190,20 +203,14 @@ impl GicV2 {
         write(self.gich + GICH_HCR, hcr);
     }
 
-    pub fn save_virtual(&self) -> VirtualInterface {
-        let vmcr = u64::from(read(self.gich + GICH_VMCR));
-        let mut kept = VirtualInterface { vmcr, ..Default::default() };
+    pub fn save_virtual(&self, kept: &mut VirtualInterface) {
+        kept.vmcr = u64::from(read(self.gich + GICH_VMCR));
         kept.ap0[0] = u64::from(read(self.gich + GICH_APR));
         write(self.gich + GICH_HCR, 0);
-        kept
     }
 
     pub fn restore_virtual(&self, kept: &VirtualInterface) {
-        for n in 0..self.list_registers as u64 {
-            write(self.gich + GICH_LR + 4 * n, 0);
-        }
         write(self.gich + GICH_APR, kept.ap0[0] as u32);
         write(self.gich + GICH_VMCR, kept.vmcr as u32);
-        write(self.gich + GICH_HCR, 1);
     }
 }

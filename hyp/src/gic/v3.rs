@@ -10,7 +10,7 @@ use arm_gic::IntId;
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicDistributor, GicRedistributor};
 use safe_mmio::UniqueMmioPointer;
-use vgic::{Interface, ListRegister};
+use vgic::{Interface, ListRegister, State};
 
 use super::VirtualInterface;
 
@@ -39,6 +39,8 @@ pub struct SystemRegisters(());
 pub struct GicV3 {
     pub(super) gicd: u64,
     list_registers: usize,
+    /// How many registers of active priorities each group has: follows from the preemption bits (IHI 0069 12.4.4).
+    active_priorities: u8,
     /// Redistributor of each CPU, by CPU number; 0 where not found.
     redistributors: [AtomicUsize; MAX_CPUS],
     regions: Vec<Range<Pa>>,
@@ -62,9 +64,15 @@ impl GicV3 {
         // the image holds a pointer to it.
         let mut distributor = GicDistributor::new(unsafe { UniqueMmioPointer::new(base) });
         distributor.configure_default_settings();
+        let vtr = ich_vtr_el2::read();
         Ok(Self {
             gicd: gicd.raw(),
-            list_registers: (ich_vtr_el2::read() & 0x1f) as usize + 1,
+            list_registers: (vtr & 0x1f) as usize + 1,
+            active_priorities: match (vtr >> 26 & 7) + 1 {
+                7.. => 4,
+                6 => 2,
+                _ => 1,
+            },
             redistributors: [const { AtomicUsize::new(0) }; MAX_CPUS],
             regions: regions.to_vec(),
             stride: stride.unwrap_or(0),
@@ -125,6 +133,10 @@ impl GicV3 {
         icc_bpr1_el1::write(0);
         icc_ctlr_el1::write(2); // EOImode
         icc_igrpen1_el1::write(1);
+        // UNKNOWN at reset: a vCPU finds them free.
+        for n in 0..self.list_registers {
+            self.interrupts().write_list_register(n, ListRegister::FREE);
+        }
         isb();
         Ok(())
     }
@@ -155,6 +167,7 @@ impl GicV3 {
         }
     }
 
+    #[inline(never)]
     pub fn set_ppi_active(&self, cpu: usize, intid: u32, active: bool) {
         let Some(base) = self.redistributors.get(cpu).map(|b| b.load(Ordering::Acquire) as u64)
         else {
@@ -181,6 +194,7 @@ impl GicV3 {
         self.list_registers
     }
 
+    #[inline(always)]
     pub fn interface(&self) -> Interface {
         Interface::new(ich_hcr_el2::read() as u32, ich_vmcr_el2::read() as u32)
     }
@@ -194,55 +208,52 @@ impl GicV3 {
         ich_hcr_el2::write(u64::from(hcr));
     }
 
-    /// How many registers of active priorities each group has: follows from the preemption bits (IHI 0069 12.4.4).
-    fn active_priority_registers() -> usize {
-        match (ich_vtr_el2::read() >> 26 & 7) + 1 {
-            7.. => 4,
-            6 => 2,
-            _ => 1,
-        }
-    }
-
-    pub fn save_virtual(&self) -> VirtualInterface {
-        let mut kept = VirtualInterface { vmcr: ich_vmcr_el2::read(), ..Default::default() };
+    #[inline(always)]
+    pub fn save_virtual(&self, kept: &mut VirtualInterface) {
+        kept.vmcr = ich_vmcr_el2::read();
         kept.ap0[0] = ich_ap0r0_el2::read();
         kept.ap1[0] = ich_ap1r0_el2::read();
-        let count = Self::active_priority_registers();
-        if count > 1 {
-            kept.ap0[1] = ich_ap0r1_el2::read();
-            kept.ap1[1] = ich_ap1r1_el2::read();
+        if self.active_priorities > 1 {
+            self.save_priorities(kept);
         }
-        if count > 2 {
+        ich_hcr_el2::write(0);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn save_priorities(&self, kept: &mut VirtualInterface) {
+        kept.ap0[1] = ich_ap0r1_el2::read();
+        kept.ap1[1] = ich_ap1r1_el2::read();
+        if self.active_priorities > 2 {
             kept.ap0[2] = ich_ap0r2_el2::read();
             kept.ap1[2] = ich_ap1r2_el2::read();
             kept.ap0[3] = ich_ap0r3_el2::read();
             kept.ap1[3] = ich_ap1r3_el2::read();
         }
-        ich_hcr_el2::write(0);
-        kept
     }
 
+    #[inline(always)]
     pub fn restore_virtual(&self, kept: &VirtualInterface) {
-        for n in 0..self.list_registers {
-            write_lr(n, 0);
-        }
         ich_ap0r0_el2::write(kept.ap0[0]);
         ich_ap1r0_el2::write(kept.ap1[0]);
-        let count = Self::active_priority_registers();
-        if count > 1 {
-            ich_ap0r1_el2::write(kept.ap0[1]);
-            ich_ap1r1_el2::write(kept.ap1[1]);
+        if self.active_priorities > 1 {
+            self.restore_priorities(kept);
         }
-        if count > 2 {
+        ich_vmcr_el2::write(kept.vmcr);
+        icc_sre_el1::write(7);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn restore_priorities(&self, kept: &VirtualInterface) {
+        ich_ap0r1_el2::write(kept.ap0[1]);
+        ich_ap1r1_el2::write(kept.ap1[1]);
+        if self.active_priorities > 2 {
             ich_ap0r2_el2::write(kept.ap0[2]);
             ich_ap1r2_el2::write(kept.ap1[2]);
             ich_ap0r3_el2::write(kept.ap0[3]);
             ich_ap1r3_el2::write(kept.ap1[3]);
         }
-        ich_vmcr_el2::write(kept.vmcr);
-        icc_sre_el1::write(7);
-        ich_hcr_el2::write(1);
-        isb();
     }
 }
 
@@ -284,8 +295,34 @@ impl SystemRegisters {
     }
 
     #[inline(always)]
-    pub fn read_list_register(self, n: usize) -> ListRegister {
-        ListRegister::from_v3(read_lr(n))
+    pub fn list_register_state(self, n: usize) -> State {
+        // Mostly it is the first.
+        State::from_bits(if n == 0 { ich_lr0_el2::read() } else { read_lr(n) } >> 62)
+    }
+
+    #[inline(always)]
+    pub fn first(self) -> (u64, State) {
+        let raw = ich_lr0_el2::read();
+        (raw, State::from_bits(raw >> 62))
+    }
+
+    #[inline(always)]
+    pub fn put_first(self, raw: u64) {
+        ich_lr0_el2::write(raw);
+    }
+
+    /// The state of a list register, which is free then.
+    #[inline(always)]
+    pub fn take_list_register(self, n: usize) -> State {
+        if n == 0 {
+            let (_, state) = self.first();
+            self.put_first(0);
+            state
+        } else {
+            let lr = read_lr(n);
+            write_lr(n, 0);
+            State::from_bits(lr >> 62)
+        }
     }
 
     pub fn write_list_register(self, n: usize, lr: ListRegister) {

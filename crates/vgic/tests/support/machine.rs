@@ -24,6 +24,10 @@ pub struct Machine {
     /// Take the short ways where there are any.
     pub short: bool,
     pub full_plans: usize,
+    /// Of these, what [`Vgic::plan_first`] would have done.
+    pub first_plans: usize,
+    /// How often a list register could stay as it was.
+    pub kept: usize,
     /// Hold every acknowledge against the ideal GIC. Not where kicks are late: then what is raised again while pending may come twice.
     pub strict: bool,
 }
@@ -55,6 +59,8 @@ impl Machine {
             prompt: true,
             short: true,
             full_plans: 0,
+            first_plans: 0,
+            kept: 0,
             strict: true,
         }
         .started()
@@ -93,7 +99,20 @@ impl Machine {
     pub fn plan(&mut self, v: usize) {
         self.full_plans += 1;
         let mut lrs = vec![ListRegister::FREE; self.cpus[v].lr.len()];
+        let before = self.gic.clone();
+        let mut short = self.gic.clone();
+        let first = short.plan_first(v);
         let plan = self.gic.plan(v, &mut lrs);
+        // The short plan is this one, or none.
+        if let Some(first) = first {
+            assert_eq!(lrs[0], first);
+            assert!(lrs[1..].iter().all(|lr| *lr == ListRegister::FREE));
+            assert_eq!((plan.hcr, plan.release), (1, false));
+            assert_eq!(short, self.gic);
+            self.first_plans += 1;
+        } else {
+            assert_eq!(short, before);
+        }
         for (i, lr) in lrs.iter().enumerate() {
             let valid = lr.state != vgic::State::Invalid;
             assert_eq!(plan.used >> i & 1 != 0, valid);
@@ -118,6 +137,25 @@ impl Machine {
             assert_eq!(self.gic.deliverable(v), waits, "deliverable");
         }
         self.plan(v);
+    }
+
+    /// `v` leaves its CPU, whose list registers are free then, and comes back to it.
+    pub fn switch(&mut self, v: usize) {
+        let raw = self.cpus[v].lr[0];
+        let first = self.decode(raw);
+        if !self.gic.keeps_first(v, first.state) {
+            return self.resync(v);
+        }
+        assert!(self.cpus[v].valid().eq([first.intid]), "it says that there is no other");
+        assert_eq!(self.cpus[v].hcr & 0x07ff_ffff, 1);
+        self.kept += 1;
+        if self.gic.needs_plan(v) {
+            self.fold(v);
+            self.plan(v);
+        }
+        if self.strict {
+            assert_eq!(self.cpus[v].lr[0], raw, "nothing has changed");
+        }
     }
 
     fn deactivate_physical(&mut self, v: usize, p: u32) {

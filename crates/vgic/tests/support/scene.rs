@@ -27,6 +27,7 @@ pub enum Step {
     Pmr(u8),
     Groups(u8),
     Resync,
+    Switch,
     Read(u8, u8),
 }
 
@@ -141,6 +142,10 @@ pub fn run(scene: &Scene, scarce: bool) {
             }
             Step::Resync => {
                 m.resync(v);
+                m.settle();
+            }
+            Step::Switch => {
+                m.switch(v);
                 m.settle();
             }
             Step::Read(array, bank) => {

@@ -117,6 +117,7 @@ impl Guest {
                     Fast::Resume => return Outcome::Resume,
                     Fast::Advance => return Outcome::Advance { il: true },
                     Fast::Abort(abort) => return Outcome::Abort(abort),
+                    Fast::Wait { advance } => return Outcome::Wait { advance, il: true },
                     Fast::FindIpa => return Outcome::FindIpa,
                     Fast::Later(_) | Fast::Slow => arch::decode(info, &Errata::NONE),
                 }

@@ -200,6 +200,7 @@ impl Rig {
             Fast::Resume => Outcome::Resume,
             Fast::Advance => Outcome::Advance { il: true },
             Fast::Abort(abort) => Outcome::Abort(abort),
+            Fast::Wait { advance } => Outcome::Wait { advance, il: true },
             Fast::FindIpa => Outcome::FindIpa,
             Fast::Later(_) => panic!("finish leaves nothing for later"),
             Fast::Slow => {

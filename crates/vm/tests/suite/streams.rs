@@ -258,6 +258,7 @@ fn judged_with_the_mmu(rig: &mut Rig, mut info: ExitInfo, ipa: Ipa) -> (u32, Out
             vm::Fast::Resume => Outcome::Resume,
             vm::Fast::Advance => Outcome::Advance { il: true },
             vm::Fast::Abort(abort) => Outcome::Abort(abort),
+            vm::Fast::Wait { advance } => Outcome::Wait { advance, il: true },
             vm::Fast::FindIpa => Outcome::FindIpa,
             vm::Fast::Slow => vm::on_exit(arch::decode(info, &errata), me, &rig.vm),
             vm::Fast::Later(later) => panic!("{later:?} twice"),
