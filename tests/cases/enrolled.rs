@@ -150,6 +150,9 @@ fn enrolled(lab: &Lab, kernel: Kernel, dialect: &str, machine: Machine) -> Check
         return Err(format!("not all {cpus} CPUs came up: {up}"));
     }
 
+    let size = format!("grep -q '^KernelPageSize: *{} kB' /proc/self/smaps", kernel.page >> 10);
+    console.run(&size, 0)?;
+
     // early_ioremap(), while nothing else had the page: before, twice mapped, once, not any more.
     console.expect("early", "0 3 3 0")?;
     console.run("devmem 0xa000000 32", SIGBUS)?;
