@@ -15,8 +15,8 @@ pub const STEP: Step = Step {
 };
 
 /// Exits that a run of continuous integration checks.
-const SHORT: u64 = 1_000_000;
-const LONG: u64 = 50_000_000;
+const SHORT: u64 = 3_000_000;
+const LONG: u64 = 200_000_000;
 /// The same with a table page that cannot be had.
 const SHORT_INJECTING: u64 = 300_000;
 const LONG_INJECTING: u64 = 10_000_000;
