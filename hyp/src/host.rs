@@ -2,7 +2,7 @@
 //! What a VM needs of the machine: its table memory, its TLB entries, its neighbours' CPUs, the console.
 
 use core::arch::asm;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use aarch64_cpu::registers::{MAIR_EL1, Readable, SCTLR_EL1, TCR_EL1, VTTBR_EL2, Writeable};
 use arch::{Errata, Ipa, MAX_VCPUS, Pa, VcpuSet, Width};
@@ -14,14 +14,17 @@ use vm::Host;
 use crate::barrier;
 use crate::gic::{self, Gic, MAX_LIST_REGISTERS, SGI_KICK, VirtualInterface};
 
+/// No CPU.
+const NOWHERE: u8 = u8::MAX;
+
 /// The machine, as one VM sees it.
 pub struct GuestHost {
     /// VTTBR_EL2 of the VM: its VMID, and later its root.
     vttbr: u64,
     /// What the CPUs that run it need.
     errata: Errata,
-    /// CPU of each vCPU.
-    cpus: [AtomicUsize; MAX_VCPUS],
+    /// CPU of each vCPU; [`NOWHERE`] where it has none.
+    cpus: [AtomicU8; MAX_VCPUS],
     /// ICC_SGI1R_EL1 that kicks each vCPU, under GICv3; 0, which reaches nobody, where there is none.
     kicks: [AtomicU64; MAX_VCPUS],
     /// Which VM it is, for the console.
@@ -36,7 +39,7 @@ impl GuestHost {
         Self {
             vttbr,
             errata,
-            cpus: [const { AtomicUsize::new(usize::MAX) }; MAX_VCPUS],
+            cpus: [const { AtomicU8::new(NOWHERE) }; MAX_VCPUS],
             kicks: [const { AtomicU64::new(0) }; MAX_VCPUS],
             index,
             input: crate::input::count(index),
@@ -47,7 +50,7 @@ impl GuestHost {
     pub fn place(&self, vcpu: usize, cpu: usize) {
         if let (Some(slot), Some(kick)) = (self.cpus.get(vcpu), self.kicks.get(vcpu)) {
             kick.store(gic::sgi1r(cpu, SGI_KICK), Ordering::Relaxed);
-            slot.store(cpu, Ordering::Release);
+            slot.store(u8::try_from(cpu).unwrap_or(NOWHERE), Ordering::Release);
         }
     }
 
@@ -151,9 +154,9 @@ impl Host for GuestHost {
     fn kick(&self, vcpus: VcpuSet) {
         let Some(gic) = gic::get() else { return };
         for vcpu in vcpus.iter() {
-            let cpu = self.cpus.get(vcpu).map_or(usize::MAX, |c| c.load(Ordering::Acquire));
-            if cpu != usize::MAX {
-                gic.send_sgi(cpu, SGI_KICK);
+            let cpu = self.cpus.get(vcpu).map_or(NOWHERE, |c| c.load(Ordering::Acquire));
+            if cpu != NOWHERE {
+                gic.send_sgi(usize::from(cpu), SGI_KICK);
             }
         }
     }
