@@ -92,7 +92,7 @@ impl Configuration {
     #[must_use]
     pub fn lacks(&self, test: &Test) -> Option<&'static str> {
         /// Beginnings of the names of tests whose vCPUs wait for an interrupt.
-        const WAITING: [&str; 10] = [
+        const WAITING: [&str; 11] = [
             "e05_pending_survives_off",
             "e10_",
             "i02_sgi_",
@@ -102,6 +102,7 @@ impl Configuration {
             "i07_physical_timer_interrupts",
             "i12_wait_for_interrupt",
             "i12_wait_for_sgi",
+            "i12_wait_for_shared",
             "psci_cpu_suspend",
         ];
         let interrupts = self.machine.board.is_none_or(|board| board.virtual_interrupts);

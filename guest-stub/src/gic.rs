@@ -25,6 +25,8 @@ mod reg {
     pub const ISACTIVER: u64 = 0x300;
     pub const ICACTIVER: u64 = 0x380;
     pub const IPRIORITYR: u64 = 0x400;
+    pub const ITARGETSR: u64 = 0x800;
+    pub const IROUTER: u64 = 0x6000;
     pub const SGIR: u64 = 0xf00;
     pub const CPENDSGIR: u64 = 0xf10;
     pub const SPENDSGIR: u64 = 0xf20;
@@ -156,6 +158,33 @@ pub fn set_pending(id: u32) {
     }
 }
 
+/// Enables shared interrupt `id` for vCPU `target` alone.
+pub fn give_spi(id: u32, target: usize) {
+    let (n, bit) = (u64::from(id), 1 << (id % 32));
+    let distributor = match tree::get().gic {
+        Gic::V2(distributor, _) => {
+            mmio::write8(distributor + reg::ITARGETSR + n, 1 << (target % 8));
+            distributor
+        }
+        Gic::V3(distributor, ..) => {
+            mmio::write64(
+                distributor + reg::IROUTER + 8 * n,
+                cpu::of(target).mpidr & 0xff_00ff_ffff,
+            );
+            distributor
+        }
+        Gic::None => return,
+    };
+    mmio::write32(distributor + reg::ISENABLER + n / 32 * 4, bit);
+}
+
+/// Makes shared interrupt `id` pending.
+pub fn set_spi_pending(id: u32) {
+    if let Gic::V2(distributor, _) | Gic::V3(distributor, ..) = tree::get().gic {
+        mmio::write32(distributor + reg::ISPENDR + u64::from(id) / 32 * 4, 1 << (id % 32));
+    }
+}
+
 /// Sends SGI `id` to vCPU `target`.
 pub fn send(target: usize, id: u32) {
     match tree::get().gic {
@@ -241,6 +270,11 @@ pub fn interrupt(cpu: &Cpu) {
     if id < SPURIOUS {
         end(value);
     }
+}
+
+/// How often a shared interrupt came to vCPU `index`.
+pub fn count_shared(index: usize) -> u32 {
+    cpu::of(index).other_interrupts.load(Relaxed)
 }
 
 /// How often interrupt `id` came to vCPU `index`.

@@ -31,6 +31,7 @@ tests! {
     i12_wait_for_event: "I12", "", "" => wait_for_event;
     i12_wait_at_el0: "I12", "", "" => wait_at_el0;
     i12_wait_for_sgi: "I12,E10", "vm.cpus=2", "" => wait_for_sgi;
+    i12_wait_for_shared: "I12", "vm.cpus=2", "" => wait_for_shared;
 }
 
 fn ready() -> Verdict {
@@ -560,6 +561,47 @@ fn wait_at_el0() -> Verdict {
     if !denied.exit.done() {
         equal!(denied.exit.elr, denied.before.pc, "ELR_EL1");
     }
+    Ok(())
+}
+
+/// Sleeps until so many shared interrupts and SGIs 9 have come together; says how many have.
+fn sleep_until_both(number: u64) -> u64 {
+    gic::init_cpu();
+    let came = || u64::from(gic::count_shared(1)) + u64::from(gic::count(1, 9));
+    let deadline = time::Deadline::after(20_000);
+    while came() < number && !deadline.passed() {
+        plain!("wfi");
+        gic::unmask();
+        plain!("isb");
+        gic::mask();
+    }
+    came()
+}
+
+/// A vCPU in WFI is woken by a shared interrupt that another makes pending for it, alone or with an SGI right behind.
+fn wait_for_shared() -> Verdict {
+    const SPI: u32 = 40;
+    need_vcpus(2)?;
+    ready()?;
+    gic::give_spi(SPI, 1);
+    let (own, sgis) = (gic::count_shared(0), gic::count(1, 9));
+    let start = u64::from(gic::count_shared(1)) + u64::from(sgis);
+    let mut sent = 0;
+    for n in 0..50 {
+        let with_sgi = n % 3 == 0;
+        sent += 1 + u64::from(with_sgi);
+        smp::give(1, sleep_until_both, start + sent)?;
+        if n % 2 == 0 {
+            time::sleep(1);
+        }
+        gic::set_spi_pending(SPI);
+        if with_sgi {
+            gic::send(1, 9);
+        }
+        equal!(smp::finish(1, 60_000)?, start + sent, "interrupts after round {n}");
+    }
+    equal!(gic::count(1, 9), sgis + 17, "SGIs among them");
+    equal!(gic::count_shared(0), own, "a shared interrupt came to the vCPU that raised it");
     Ok(())
 }
 
