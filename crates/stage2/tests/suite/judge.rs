@@ -90,6 +90,30 @@ fn each_missing_step_is_noted() {
     }
 }
 
+/// DSB ISHST waits for stores, and for no invalidation (DDI 0487 D8.16.4).
+#[test]
+fn a_barrier_for_stores_completes_no_invalidation() {
+    for stores_only in 0..2 {
+        let fake = with_block(false);
+        fake.store(TABLES, 1, 0);
+        fake.dsb_ishst();
+        fake.tlbi_ipas2e1is(Ipa::new(GIB), Some(1));
+        if stores_only == 0 {
+            fake.dsb_ishst()
+        } else {
+            fake.dsb_ish()
+        }
+        fake.tlbi_vmalle1is();
+        if stores_only == 1 {
+            fake.dsb_ishst()
+        } else {
+            fake.dsb_ish()
+        }
+        fake.isb();
+        assert!(is_unfinished(&fake), "barrier {stores_only}");
+    }
+}
+
 #[test]
 fn stage_1_before_stage_2_is_noted() {
     let fake = with_block(false);

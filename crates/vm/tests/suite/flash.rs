@@ -449,3 +449,16 @@ fn banks_that_cannot_be_are_refused() {
         );
     }
 }
+
+#[test]
+fn an_address_within_a_page_declares_nothing_wherever_it_is() {
+    let direct = 0x0801_0000;
+    let mut config = config(ENFORCE, Dialect::Pkvm);
+    config.direct = vec![vm::Direct { ipa: range(direct, 0x1000), pa: Pa::new(0x1234_0000) }];
+    let mut rig = config.build();
+    let before = rig.snapshot();
+    for at in [BANK + 8, direct + 8, VOID + 8, RAM + 8] {
+        assert_eq!(rig.call(0xc600_0007, [at, 0, 0]), INVALID, "{at:#x}");
+        assert_eq!(rig.snapshot(), before, "{at:#x}");
+    }
+}
