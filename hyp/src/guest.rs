@@ -72,6 +72,7 @@ pub fn make_all(board: &Board, configs: Vec<VmConfig>, cpus: usize) -> Result<()
     let mut guests: Vec<&'static Guest> = Vec::new();
     let mut cpu = 0;
     for (index, config) in configs.into_iter().enumerate() {
+        let heap = memory::heap_used();
         let guest = Guest::make(board, index, config)?;
         guest.clear()?;
         while !guest.prepare()? {}
@@ -80,7 +81,7 @@ pub fn make_all(board: &Board, configs: Vec<VmConfig>, cpus: usize) -> Result<()
             VcpuContext::assign(guest, vcpu, cpu)?;
             cpu = (cpu + 1) % cpus;
         }
-        guest.announce();
+        guest.announce(memory::heap_used().saturating_sub(heap));
         guests.push(guest);
     }
     GUESTS.call_once(|| guests);
@@ -283,14 +284,14 @@ impl Guest {
         Ok(())
     }
 
-    /// What the boot log says of the VM: its memory, its guard, its tables.
+    /// What the boot log says of the VM: its memory, its guard, its tables, and how many bytes of EL2's `heap` it takes.
     #[inline(never)]
-    fn announce(&self) {
+    fn announce(&self, heap: usize) {
         let c = &self.config;
         let free = self.vm.stage2().pool_free(&Order::new()) as u64;
         log::info!(
             "{}: {} MiB of RAM in {} pieces, {} vCPU{}, IPA {} bits; guard {:?}, dialect {:?}, features {:#x}; \
-             {} table pages, {free} more free; loaded in {} us",
+             {} table pages, {free} more free, {heap} bytes of heap; loaded in {} us",
             c.name,
             c.ram.size() >> 20,
             self.ram.len(),

@@ -54,6 +54,12 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
+/// Bytes of the heap that are in use, with what its blocks have to spare.
+pub fn heap_used() -> usize {
+    let heap = ALLOCATOR.0.lock(&crate::cpu::current().order);
+    heap.as_ref().map_or(0, Heap::stats_alloc_actual)
+}
+
 /// Free memory of the machine, in pages.
 static FRAMES: Lock<FrameAllocator<28>> = Lock::new(Rank::Memory, FrameAllocator::new());
 

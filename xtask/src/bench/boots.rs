@@ -20,6 +20,14 @@ struct Boot {
 
 /// Pages of the table pool in the boot that counts how many can be declared with them.
 pub const DENSE_POOL: u64 = 516;
+/// Boots whose log says what a VM takes of EL2's heap, and its vCPUs.
+const HEAP_OF: [(&str, u64); 2] = [("bench-operations", 1), ("bench-vcpus", 8)];
+
+/// Name of the figure: bytes of EL2's heap for a VM of so many vCPUs.
+pub fn heap_of(vcpus: u64) -> String {
+    format!("memory: heap of a VM with {vcpus} vCPU{}", if vcpus == 1 { "" } else { "s" })
+}
+
 /// Other VMs beside the one that is measured.
 const OTHERS: [usize; 4] = [0, 1, 3, 7];
 
@@ -108,10 +116,17 @@ fn measure(boot: &Boot) -> Result<Figures> {
     // Quiet VMs never end.
     session.wait_for("bench: done").context(|| boot.name.clone())?;
     let mut figures = read(session.lines(), &boot.suffix).context(|| boot.name.clone())?;
+    if let Some(vcpus) = HEAP_OF.iter().find(|(name, _)| boot.name == *name).map(|(_, n)| n) {
+        let heap = said(session.lines(), "more free, ")
+            .ok_or("the boot log does not say what a VM takes")?;
+        figures.insert(heap_of(*vcpus), Figure::exact(heap));
+    }
     let entered = figures.remove(&format!("entered at{}", boot.suffix));
     if boot.name == "bench-operations" {
         let entered = entered.ok_or("the guest does not say when it was entered")?.median / 100;
-        let loading = loading(session.lines())? * 1000;
+        let loading = said(session.lines(), "loaded in ")
+            .ok_or("the boot log does not say how long loading took")?
+            * 1000;
         let rest = entered.checked_sub(loading).ok_or("loading took longer than all")?;
         figures.insert("boot, VM's memory zeroed and images copied".into(), Figure::exact(loading));
         figures.insert("boot, all else".into(), Figure::exact(rest));
@@ -142,12 +157,9 @@ fn read(lines: &[String], suffix: &str) -> Result<Figures> {
     Ok(figures)
 }
 
-/// Microseconds of `loaded in N us` in the boot log.
-fn loading(lines: &[String]) -> Result<u64> {
-    lines
-        .iter()
-        .find_map(|line| line.split_once("loaded in ")?.1.split(' ').next()?.parse().ok())
-        .ok_or_else(|| "the boot log does not say how long loading took".into())
+/// The number behind `words` in the boot log, where they stand first.
+fn said(lines: &[String], words: &str) -> Option<u64> {
+    lines.iter().find_map(|line| line.split_once(words)?.1.split(' ').next()?.parse().ok())
 }
 
 #[cfg(test)]
@@ -172,9 +184,12 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_loading_is_found() {
-        let line = "[hyp] a: 128 MiB of RAM in 3 pieces; loaded in 6021 us".to_owned();
-        assert_eq!(loading(&[line]), Ok(6021));
-        assert!(loading(&["[hyp] up".to_owned()]).is_err());
+    fn what_the_boot_log_says_is_found() {
+        let line = "[hyp] a: 128 MiB of RAM in 3 pieces; 163 table pages, 160 more free, 9000 bytes of heap; \
+                    loaded in 6021 us"
+            .to_owned();
+        assert_eq!(said(std::slice::from_ref(&line), "loaded in "), Some(6021));
+        assert_eq!(said(&[line], "more free, "), Some(9000));
+        assert_eq!(said(&["[hyp] up".to_owned()], "loaded in "), None);
     }
 }

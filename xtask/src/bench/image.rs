@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::boots::DENSE_POOL;
+use super::boots::{DENSE_POOL, heap_of};
 use super::{Figure, Figures};
 use crate::build::Artifacts;
 use crate::elf;
@@ -35,5 +35,12 @@ pub fn sizes(images: &Artifacts) -> Result<Figures> {
 pub fn table_bytes_per_page(figures: &Figures) -> Option<Figure> {
     let pages = figures.get("pages declared")?.median / 100;
     let value = (DENSE_POOL * PAGE * 100).checked_div(pages)?;
+    Some(Figure { median: value, min: value, max: value })
+}
+
+/// Bytes of EL2's heap that each vCPU takes beyond the first.
+pub fn heap_per_vcpu(figures: &Figures) -> Option<Figure> {
+    let of = |vcpus| Some(figures.get(&heap_of(vcpus))?.median);
+    let value = of(8)?.checked_sub(of(1)?)? / 7;
     Some(Figure { median: value, min: value, max: value })
 }

@@ -76,6 +76,9 @@ pub fn run(purpose: Purpose) -> Result<()> {
     if let Some(bytes) = image::table_bytes_per_page(&figures) {
         figures.insert("table bytes per declared page".into(), bytes);
     }
+    if let Some(bytes) = image::heap_per_vcpu(&figures) {
+        figures.insert("memory: heap per further vCPU".into(), bytes);
+    }
 
     println!("{}", table::operations(&operations, &figures));
     println!("{}", table::others(&operations, &figures));
