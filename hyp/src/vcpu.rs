@@ -181,8 +181,9 @@ impl VcpuContext {
         debug && self.context.take_debug(&self.features)
     }
 
-    /// Takes back what stands in the list registers, and drops the debug registers, of a vCPU that leaves its CPU for good: what was pending waits for its
-    /// next life, as in the redistributor of a CPU that is off. Its timer is off, so that line is low.
+    /// Takes back what stands in the list registers, and drops the debug registers, of a vCPU that leaves its CPU for good:
+    /// what was pending waits for its next life, as in the redistributor of a CPU that is off. Its timer is off, so that
+    /// line is low.
     pub fn take_back_interrupts(&mut self) {
         let (vm, index) = (&self.guest.vm, self.vcpu.index);
         if let Some(gic) = gic::get() {

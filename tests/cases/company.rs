@@ -12,6 +12,8 @@ use crate::lab::{Checked, Lab, ensure, one, powered_off};
 cases![
     canaries_on_one_cpu_with_all_features,
     hammers_on_one_cpu,
+    pending_while_others_run,
+    pending_while_others_run_gicv2,
     sleeper_beside_a_spinner,
     a_storm_of_interrupts,
     alone_on_its_cpu,
@@ -70,6 +72,21 @@ fn canary_beside_the_worst(lab: &Lab) -> Checked {
         ("worst=all:500 vm.name=loud", "[loud] worst all: 500 rounds"),
     ];
     all_say(lab, Machine { cpus: 1, ..lab.machine() }, &guests)
+}
+
+const PENDING: &[(&str, &str)] = &[
+    ("pending=500 vm.name=a", "[a] pending: 500 rounds"),
+    ("pending=400 vm.name=b", "[b] pending: 400 rounds"),
+    ("canary=3:1 vm.name=c", "[c] canary 3: kept "),
+];
+
+// An interrupt that is pending when its vCPU leaves the CPU is there when it comes back, once.
+fn pending_while_others_run(lab: &Lab) -> Checked {
+    all_say(lab, Machine { cpus: 1, ..lab.machine() }, PENDING)
+}
+
+fn pending_while_others_run_gicv2(lab: &Lab) -> Checked {
+    all_say(lab, Machine { cpus: 1, gic: Gic::V2, ..lab.machine() }, PENDING)
 }
 
 fn hammers_on_one_cpu(lab: &Lab) -> Checked {

@@ -12,6 +12,7 @@
 //! | `storm`, `storm=S` | SGIs to all vCPUs and timer interrupts, for an hour or S seconds | `storm: begins`, then `storm: N interrupts` |
 //! | `tenant=K`, `tenant=K:S` | finds all its RAM zero, fills it with words of number K, and looks that they stay for S (1) seconds | `tenant K: moved in`, then `tenant K: N pages of its own`, or `FAIL tenant K: ..` |
 //! | `reboot=N` | resets the VM N times; needs a test device | `reboot: life L of N`, then `reboot: N lives` |
+//! | `pending=N` | SGIs that wait, masked, while others have the CPU, N (1000) rounds | `pending: N rounds`, or `FAIL pending: ..` |
 //! | `guided=S` | calls of the guard and accesses by chance, guided by what came before, for S (10) seconds | `guided: begins, seed=N`, `guided: N rounds` |
 //! | `worst=KIND`, `worst=KIND:N` | see below, N rounds where it ends | `worst KIND: N rounds` |
 //!
@@ -23,6 +24,7 @@
 mod canary;
 mod company;
 mod guided;
+mod pending;
 mod worst;
 
 use crate::tree;
@@ -34,8 +36,8 @@ pub struct Request {
     value: &'static str,
 }
 
-const NAMES: [&str; 9] =
-    ["spin", "idle", "hammer", "canary", "storm", "tenant", "reboot", "worst", "guided"];
+const NAMES: [&str; 10] =
+    ["spin", "idle", "hammer", "canary", "storm", "tenant", "reboot", "worst", "guided", "pending"];
 
 impl Request {
     /// If the word is one.
@@ -59,6 +61,7 @@ impl Request {
                 );
             }
             "reboot" => company::reboot(tree::parse(self.value).unwrap_or(1)),
+            "pending" => pending::run(tree::parse(self.value).unwrap_or(1000)),
             "guided" => guided::run(tree::parse(self.value).unwrap_or(10)),
             "canary" => {
                 let (number, seconds) = self.value.split_once(':').unwrap_or((self.value, "3"));
