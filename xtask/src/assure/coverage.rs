@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Lines of `crates/` that the host tests run, by cargo-llvm-cov.
 
-use std::collections::BTreeMap;
-
+use super::lines::{Lines, missed, share};
 use super::tool::{self, said, tail};
-use super::{Figure, Options, Outcome, Step, table};
+use super::{Figure, Options, Outcome, Step};
 use crate::error::{Context, Result};
 use crate::paths;
 
@@ -33,11 +32,7 @@ fn run(_: &Options) -> Result<Outcome> {
     let mut figures = Vec::new();
     let mut short = Vec::new();
     for (folder, wanted) in WANTED {
-        let (mut hit, mut all) = (0, 0);
-        for (_, lines) in files.iter().filter(|(file, _)| file.starts_with(folder)) {
-            hit += lines.values().filter(|ran| **ran).count() as u64;
-            all += lines.len() as u64;
-        }
+        let (hit, all) = share(&files, folder);
         figures.push(Figure::percent(format!("of {all} lines of {folder}"), hit, all));
         if all == 0 || hit * 100 < all * wanted {
             short.push(format!("{folder}: less than {wanted} % of its lines"));
@@ -57,12 +52,9 @@ fn run(_: &Options) -> Result<Outcome> {
     }
 }
 
-/// Whether the lines of a file ran.
-type Lines = BTreeMap<u32, bool>;
-
 /// The sources of `crates/` in an LCOV trace, each up to the line where its tests begin.
-fn files(lcov: &str, tests_begin: impl Fn(&str) -> u32) -> Vec<(String, Lines)> {
-    let mut files = Vec::new();
+fn files(lcov: &str, tests_begin: impl Fn(&str) -> u32) -> Lines {
+    let mut files = Lines::new();
     for record in lcov.split("end_of_record") {
         let path = record.lines().find_map(|line| line.strip_prefix("SF:")).unwrap_or_default();
         let Some((_, file)) =
@@ -71,7 +63,7 @@ fn files(lcov: &str, tests_begin: impl Fn(&str) -> u32) -> Vec<(String, Lines)> 
             continue;
         };
         let end = tests_begin(path);
-        let mut lines = Lines::new();
+        let lines = files.entry(format!("crates/{file}")).or_default();
         for line in record.lines().filter_map(|line| line.strip_prefix("DA:")) {
             if let Some((line, count)) = line.split_once(',')
                 && let Ok(line) = line.parse()
@@ -80,7 +72,6 @@ fn files(lcov: &str, tests_begin: impl Fn(&str) -> u32) -> Vec<(String, Lines)> 
                 *lines.entry(line).or_default() |= count != "0";
             }
         }
-        files.push((format!("crates/{file}"), lines));
     }
     files
 }
@@ -89,21 +80,6 @@ fn files(lcov: &str, tests_begin: impl Fn(&str) -> u32) -> Vec<(String, Lines)> 
 fn tests_begin(path: &str) -> u32 {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     (1..).zip(text.lines()).find(|(_, line)| *line == "mod tests {").map_or(u32::MAX, |(at, _)| at)
-}
-
-/// For people: each file of which not everything ran, the worst first, with the lines that did not.
-fn missed(files: &[(String, Lines)]) -> String {
-    let mut out: Vec<(usize, String)> = Vec::new();
-    for (file, lines) in files {
-        let missing = lines.values().filter(|ran| !**ran).count();
-        if missing > 0 {
-            let (hit, all) = (lines.len() - missing, lines.len());
-            let rest = table::ranges(lines.iter().map(|(line, ran)| (*line, *ran)));
-            out.push((missing, format!("{file}: {hit} of {all}; not {rest}\n")));
-        }
-    }
-    out.sort_by(|one, two| two.cmp(one));
-    out.into_iter().map(|(_, line)| line).collect()
 }
 
 #[cfg(test)]

@@ -5,14 +5,15 @@
 //! where all its words are those of the image at that place: guests have the same addresses, and other words.
 //! Code of several lines counts for all of them; what the compiler left out is in no count.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use addr2line::Loader;
 
+use super::lines::{Lines, missed, share};
 use super::tool::{self, said, tail};
-use super::{Figure, Options, Outcome, Step, table};
+use super::{Figure, Options, Outcome, Step};
 use crate::build::Artifacts;
 use crate::elf;
 use crate::error::{Context, Error, Result};
@@ -49,9 +50,6 @@ const CASES: [&str; 13] = [
 /// Percent of hyp's lines that are wanted.
 const WANTED: u64 = 85;
 
-/// Lines of one file, and whether they ran.
-type Lines = BTreeMap<String, BTreeMap<u32, bool>>;
-
 fn run(_: &Options) -> Result<Outcome> {
     let logs = paths::target().join("in-asm");
     // Blocks of another image would not match, but would be read.
@@ -83,13 +81,8 @@ fn run(_: &Options) -> Result<Outcome> {
     for line in rest.lines().filter(|line| line.starts_with("hyp/")) {
         println!("  {line}");
     }
-    let share = |folder: &str| {
-        let of = lines.iter().filter(|(file, _)| file.starts_with(folder));
-        let all: Vec<bool> = of.flat_map(|(_, lines)| lines.values().copied()).collect();
-        (all.iter().filter(|ran| **ran).count() as u64, all.len() as u64)
-    };
-    let (hyp, all) = share("hyp/");
-    let (crates, crates_all) = share("crates/");
+    let (hyp, all) = share(&lines, "hyp/");
+    let (crates, crates_all) = share(&lines, "crates/");
     let figures = vec![
         Figure::percent(format!("of {all} lines of hyp/ in the image"), hyp, all),
         Figure::percent(
@@ -177,20 +170,6 @@ fn instruction(line: &str) -> Option<(u64, u32)> {
     let (address, rest) = line.strip_prefix("0x")?.split_once(':')?;
     let word = rest.split_whitespace().next()?;
     Some((u64::from_str_radix(address, 16).ok()?, u32::from_str_radix(word, 16).ok()?))
-}
-
-/// For people: each file of which not everything ran, with the lines that did not.
-fn missed(lines: &Lines) -> String {
-    use std::fmt::Write;
-    let mut out = String::new();
-    for (file, lines) in lines {
-        let hit = lines.values().filter(|ran| **ran).count();
-        if hit < lines.len() {
-            let rest = table::ranges(lines.iter().map(|(line, ran)| (*line, *ran)));
-            let _ = writeln!(out, "{file}: {hit} of {}; not {rest}", lines.len());
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod catalogue;
 mod coverage;
 mod el2_lines;
 pub mod fuzz;
+mod lines;
 mod miri;
 mod mutants;
 mod oracle_host;

@@ -45,26 +45,6 @@ pub fn grouped(value: u64) -> String {
     out
 }
 
-/// The lines that did not run of lines in order, those next to each other as one: `3 7-9`.
-pub fn ranges(lines: impl IntoIterator<Item = (u32, bool)>) -> String {
-    let mut runs: Vec<(u32, u32)> = Vec::new();
-    let mut follows = false;
-    for (line, ran) in lines {
-        if !ran {
-            match runs.last_mut().filter(|_| follows) {
-                Some((_, last)) => *last = line,
-                None => runs.push((line, line)),
-            }
-        }
-        follows = !ran;
-    }
-    let words = runs.iter().map(|(first, last)| match first == last {
-        true => first.to_string(),
-        false => format!("{first}-{last}"),
-    });
-    words.collect::<Vec<String>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Figure;
@@ -75,13 +55,6 @@ mod tests {
         for (value, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (12_345_678, "12,345,678")] {
             assert_eq!(grouped(value), text);
         }
-    }
-
-    #[test]
-    fn lines_without_code_do_not_part_those_around_them() {
-        let lines = [(3, false), (4, true), (7, false), (9, false), (10, true), (12, false)];
-        assert_eq!(ranges(lines), "3 7-9 12");
-        assert_eq!(ranges([(1, true)]), "");
     }
 
     #[test]
