@@ -35,7 +35,7 @@ pub struct Target {
     /// Longest input, in bytes.
     longest: u32,
     /// Its bytes are what is tried, so that operands of comparisons tell which bytes to try next. Elsewhere bytes only
-    /// choose numbers, and watching comparisons would take most of the time.
+    /// choose numbers, or seeds hold all the words there are, and watching comparisons would take most of the time.
     parses: bool,
 }
 
@@ -55,7 +55,7 @@ pub const TARGETS: [Target; 7] = [
     parser("tree", "device trees parsed", 10_000_000, 16384),
     parser("bundle", "bundles parsed", 10_000_000, 8192),
     parser("image", "Image headers parsed", 10_000_000, 512),
-    parser("guest_tree", "boot arguments, and the device trees made of them", 10_000_000, 512),
+    stream("guest_tree", "boot arguments, and the device trees made of them", 10_000_000, 512),
 ];
 
 /// What -Cpasses=sancov-module is to count: edges, and their addresses.
