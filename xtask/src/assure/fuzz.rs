@@ -225,6 +225,17 @@ mod tests {
     }
 
     #[test]
+    fn the_seeds_of_guest_trees_hold_every_word() {
+        let seeds: String = std::fs::read_dir(paths::root().join("fuzz/seeds/guest_tree"))
+            .unwrap()
+            .map(|seed| std::fs::read_to_string(seed.unwrap().path()).unwrap() + "\n")
+            .collect();
+        for word in platform::WORDS {
+            assert!(seeds.contains(&format!("{word}=")), "{word}");
+        }
+    }
+
+    #[test]
     fn the_last_count_is_the_one_that_counts() {
         assert_eq!(
             tried("tried 65536\n#1 NEW\ntried 131072\nstat::number_of_executed_units: 7\n"),
