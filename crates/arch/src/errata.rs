@@ -264,6 +264,9 @@ mod tests {
         assert_eq!(both, a57.union(a55));
         assert!(both.repeat_tlbi && both.hpfar_unknown_on_translation && both.speculative_at);
         assert!(!both.par_needs_dmb);
-        assert_eq!(a55.union(Errata::NONE), a55);
+        for one in [a55, a57, arm(CORTEX_A77, 0, 0)] {
+            assert_ne!(one, Errata::NONE);
+            assert_eq!((one.union(Errata::NONE), Errata::NONE.union(one)), (one, one));
+        }
     }
 }

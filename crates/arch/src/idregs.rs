@@ -561,7 +561,10 @@ mod tests {
         // "Not implemented" of a signed field is the least.
         assert_eq!(common_id_register(ID_AA64PFR0_EL1, 0xff_0011, 0x11_0022), 0xff_0011);
         assert_eq!(common_id_register(ID_AA64MMFR0_EL1, 0xf100_0005, 0x0010_0005), 0xf000_0005);
+        assert_eq!(common_id_register(ID_AA64MMFR0_EL1, 0xf << 24, 0), 0xf << 24);
         assert_eq!(common_id_register(ID_AA64DFR0_EL1, 0xf << 36, 0), 0xf << 36);
+        // Of an unsigned field 0xf is the most.
+        assert_eq!(common_id_register(ID_AA64ISAR0_EL1, 0xf, 0x2), 0x2);
     }
 
     #[test]
