@@ -42,6 +42,8 @@ const SAMPLE: usize = 300;
 const CHANGED: usize = 60;
 /// Percent of viable mutants that are to be noticed.
 const WANTED: u64 = 90;
+/// When a test counts as endless: after so many seconds, or five times what the tests take without a mutant.
+const PATIENCE: [&str; 2] = ["--minimum-test-timeout", "60"];
 /// How long the forms may take.
 const SHORT: Duration = Duration::from_mins(5);
 const LONG: Duration = Duration::from_hours(16);
@@ -118,6 +120,7 @@ fn everything(all: &[String], known: &Known) -> Result<Outcome> {
     // For a run in pieces: `1/8` to `8/8`.
     let part = std::env::var("PORTCULLIS_MUTANTS_PART").ok();
     let part = part.as_deref().map(choice::part).transpose()?.unwrap_or_default();
+    let patience = PATIENCE.map(String::from);
     let guard = GUARD.map(|file| format!("crates/vm/src/{file}"));
     let mut runs: Vec<(&str, Vec<String>)> =
         WHOLE.iter().map(|package| (*package, packages(&[package]))).collect();
@@ -126,8 +129,8 @@ fn everything(all: &[String], known: &Known) -> Result<Outcome> {
     runs.push(("guard", words));
     let mut whole = Tried::default();
     for (name, words) in runs {
-        let words = [words.as_slice(), &["--timeout".into(), "120".into()], part.as_slice()];
-        let tried = attempt(name, &words.concat(), deadline)?;
+        let words = [words.as_slice(), patience.as_slice(), part.as_slice()].concat();
+        let tried = attempt(name, &words, deadline)?;
         tried.report(name, known);
         whole.add(tried);
     }
@@ -147,8 +150,8 @@ fn everything(all: &[String], known: &Known) -> Result<Outcome> {
         rest.len()
     );
     let config = choice::config(&chosen)?.display().to_string();
-    let words = ["--timeout".into(), "120".into(), "--config".into(), config];
-    let sample = attempt("sample", &[words.as_slice(), part.as_slice()].concat(), deadline)?;
+    let words = [patience.as_slice(), &["--config".into(), config], part.as_slice()].concat();
+    let sample = attempt("sample", &words, deadline)?;
     sample.report("sample", known);
     let mut figures = whole.figures("of arch, mmio-guard, stage2, the guard");
     figures.extend(sample.figures("of the sample"));
