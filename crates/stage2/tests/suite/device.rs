@@ -45,6 +45,18 @@ fn removal_is_the_full_sequence_without_cache_maintenance() {
     );
 }
 
+// The fake stops on a read behind the tables: with no page but those of the root there are no others behind it.
+#[test]
+fn beyond_the_ipa_space_no_table_is_read() {
+    let bench = Bench::new(40, 0);
+    for beyond in [1 << 40, (1 << 40) + KIB4, u64::MAX << 12] {
+        let refused = bench.s2.install_device(&bench.order, Ipa::new(beyond), FRAME);
+        assert_eq!(refused, Err(MapError::Range), "{beyond:#x}");
+        let refused = bench.s2.remove_device(&bench.order, Ipa::new(beyond));
+        assert_eq!(refused, Err(MapError::Range), "{beyond:#x}");
+    }
+}
+
 #[test]
 fn installing_twice_changes_nothing() {
     let bench = Bench::roomy();

@@ -194,6 +194,11 @@ fn a_mapping_implies_ownership() {
     bench.unmap(4 * GIB, KIB4, Annotation::Empty).unwrap();
     bench.s2.install_device(&bench.order, arch::Ipa::new(0), Pa::new(0x804_0000)).unwrap();
     assert_eq!(fake::check_ownership(&bench.s2, &table, 1), Ok(()));
+    // Neighbours the other way round are two frames.
+    bench.unmap(RAM + 6 * KIB4, 2 * KIB4, Annotation::Empty).unwrap();
+    bench.map(4 * GIB, BASE + 7 * KIB4, KIB4).unwrap();
+    bench.map(4 * GIB + KIB4, BASE + 6 * KIB4, KIB4).unwrap();
+    assert_eq!(fake::check_ownership(&bench.s2, &table, 1), Ok(()));
 }
 
 #[derive(Clone, Debug)]
