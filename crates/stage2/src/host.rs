@@ -42,10 +42,7 @@ pub trait Tlb {
     /// `TLBI VMALLS12E1IS`: everything of this VMID.
     fn tlbi_vmalls12e1is(&self);
     /// Whether an erratum of one of the CPUs asks for every TLBI and its DSB to be done twice.
-    #[inline]
-    fn repeat(&self) -> bool {
-        false
-    }
+    fn repeat(&self) -> bool;
     /// `DC CIVAC` over `bytes` bytes at `pa`, and the DSB behind it. Only ever called for the output
     /// of a leaf that was valid Normal memory, after its TLB entries are gone.
     fn clean_invalidate_to_poc(&self, pa: Pa, bytes: u64);

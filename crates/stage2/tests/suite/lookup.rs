@@ -141,6 +141,9 @@ fn a_lookup_does_not_wait_for_a_writer() {
         fn tlbi_ipas2e1is(&self, _: Ipa, _: Option<u8>) {}
         fn tlbi_vmalle1is(&self) {}
         fn tlbi_vmalls12e1is(&self) {}
+        fn repeat(&self) -> bool {
+            false
+        }
         fn clean_invalidate_to_poc(&self, _: arch::Pa, _: u64) {}
     }
     let fake = Fake::new(fake::geometry(40), 8);
