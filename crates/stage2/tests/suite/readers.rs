@@ -83,7 +83,19 @@ impl Tlb for Threads {
     fn tlbi_ipas2e1is(&self, _: Ipa, _: Option<u8>) {}
     fn tlbi_vmalle1is(&self) {}
     fn tlbi_vmalls12e1is(&self) {}
+    fn repeat(&self) -> bool {
+        false
+    }
     fn clean_invalidate_to_poc(&self, _: Pa, _: u64) {}
+}
+
+/// Readers stop when the writer is done, also where it is because it failed.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// THREATS 2a 22: lookups beside a writer, in threads.
@@ -102,6 +114,7 @@ fn threat_22_readers_see_old_or_new_and_nothing_else() {
     let s2 = Stage2::new(memory, geometry, Pa::new(BASE), pool);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _done = Done(&stop);
         let reader = |kept: u64, changing: u64| {
             let mut looks = 0u64;
             while !stop.load(Ordering::Relaxed) || looks == 0 {
@@ -135,7 +148,6 @@ fn threat_22_readers_see_old_or_new_and_nothing_else() {
             // No reset here: that is for stopped VMs. Undo by hand, tables stay.
             s2.undeclare(&order, range(3 * GIB, GIB), u32::MAX).unwrap();
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
 
