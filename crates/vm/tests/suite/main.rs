@@ -9,6 +9,7 @@
 )]
 
 mod accesses;
+mod beside;
 mod calls;
 mod common;
 mod devices;
