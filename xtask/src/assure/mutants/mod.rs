@@ -91,9 +91,8 @@ fn changed(known: &Known) -> Result<Outcome> {
     let mut tried = Tried::default();
     if !chosen.is_empty() {
         // That the tests pass without a mutant is what ./scripts/test shows.
-        let words = ["--baseline", "skip", "--timeout", "60", "--config"].map(String::from);
-        let config = choice::config(&chosen)?.display().to_string();
-        tried = attempt("changed", &[words.as_slice(), &[config]].concat(), deadline)?;
+        let how = ["--baseline", "skip", "--timeout", "60"].map(String::from);
+        tried = attempt_chosen("changed", &chosen, &words, &how, deadline)?;
         tried.report("changed lines", known);
     }
     let figures = tried.figures("of changed lines");
@@ -149,9 +148,8 @@ fn everything(all: &[String], known: &Known) -> Result<Outcome> {
         chosen.len(),
         rest.len()
     );
-    let config = choice::config(&chosen)?.display().to_string();
-    let words = [patience.as_slice(), &["--config".into(), config], part.as_slice()].concat();
-    let sample = attempt("sample", &words, deadline)?;
+    let how = [patience.as_slice(), &part].concat();
+    let sample = attempt_chosen("sample", &chosen, &packages(&REST), &how, deadline)?;
     sample.report("sample", known);
     let mut figures = whole.figures("of arch, mmio-guard, stage2, the guard");
     figures.extend(sample.figures("of the sample"));
@@ -191,6 +189,13 @@ impl Tried {
     /// Mutants that compile.
     fn viable(&self) -> u64 {
         self.noticed() + self.missed.len() as u64
+    }
+
+    /// Forgets all others.
+    fn keep(&mut self, chosen: &BTreeSet<String>) {
+        for names in [&mut self.caught, &mut self.timed_out, &mut self.missed] {
+            names.retain(|name| chosen.contains(name));
+        }
     }
 
     fn add(&mut self, other: Self) {
@@ -243,6 +248,31 @@ fn list(words: &[String]) -> Result<Vec<String>> {
     }
     // In the order of the files: their crates are then built one after the other.
     Ok(text.lines().filter(|line| names.contains(line)).map(String::from).collect())
+}
+
+/// Tries those of `chosen` among the mutants that `which` choose, in the way that `how` says.
+///
+/// # Errors
+///
+/// As of [`attempt`]; or cargo-mutants would leave some of them out.
+fn attempt_chosen(
+    name: &str,
+    chosen: &[String],
+    which: &[String],
+    how: &[String],
+    deadline: Instant,
+) -> Result<Tried> {
+    let config = choice::config(chosen)?.display().to_string();
+    let which = [which, &["--config".into(), config]].concat();
+    let found: BTreeSet<String> = list(&which)?.into_iter().collect();
+    let lost: Vec<String> = chosen.iter().filter(|name| !found.contains(*name)).cloned().collect();
+    if !lost.is_empty() {
+        return Err(format!("cargo mutants does not find\n{}", lost.join("\n")).into());
+    }
+    let mut tried = attempt(name, &[which.as_slice(), how].concat(), deadline)?;
+    // It also tries what deletes a field of a struct, whether it is chosen or not.
+    tried.keep(&chosen.iter().cloned().collect());
+    Ok(tried)
 }
 
 /// Tries the mutants that `words` choose until `deadline`.
@@ -306,5 +336,7 @@ mod tests {
         let mut tried = Tried { caught: names(&["a", "b"]), ..Tried::default() };
         tried.add(Tried { timed_out: names(&["c"]), missed: names(&["d"]), ..Tried::default() });
         assert_eq!((tried.viable(), tried.noticed()), (4, 3));
+        tried.keep(&["b", "d", "e"].map(String::from).into());
+        assert_eq!((tried.viable(), tried.noticed()), (2, 1));
     }
 }
