@@ -551,5 +551,9 @@ mod tests {
         assert_eq!(distance("", "abc"), 3);
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(distance("vm.mem", "vm.meme"), 1);
+        // Up to 64 bytes are looked at, on either side.
+        let (most, more) = ("x".repeat(64), "x".repeat(65));
+        assert_eq!((distance(&most, ""), distance("", &most)), (64, 64));
+        assert_eq!((distance(&more, ""), distance("", &more)), (255, 255));
     }
 }

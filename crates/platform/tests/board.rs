@@ -5,6 +5,7 @@
 mod support;
 
 use arch::{Mpidr, Pa};
+use dtoolkit::model::DeviceTreeProperty;
 use platform::{
     Board, Conduit, Gic, ModuleKind, PL011, Psci, Reserved, Seeds, StartMethod, Survey,
     SurveyedRam, Timer, Uart, UartDriver, UartKind,
@@ -222,6 +223,25 @@ fn usable_cpus_are_those_that_start_and_the_one_that_runs() {
     assert_eq!(board.usable_cpus(Mpidr::new(0)), 2);
     assert_eq!(board.usable_cpus(Mpidr::new(0x1_0000_0000)), 3);
     assert_eq!(Board::from_tree(VIRT_G3).unwrap().usable_cpus(Mpidr::new(0)), 4);
+}
+
+#[test]
+fn a_cpu_is_what_is_called_so_or_has_that_type() {
+    // By its name alone, as newer trees have it.
+    let blob = without_property(VIRT_G2, "/cpus/cpu@1", "device_type");
+    let cpus = Board::from_tree(VIRT_G2).unwrap().cpus.len();
+    assert_eq!(Board::from_tree(&blob).unwrap().cpus.len(), cpus);
+    // By its type alone; and what has neither is none.
+    let blob = edited(VIRT_G2, |tree| {
+        let parent = tree.find_node_mut("/cpus").unwrap();
+        let mut core = node("core@100", &[("reg", &[0x100])]);
+        core.add_property(DeviceTreeProperty::new_unchecked("device_type", b"cpu\0"));
+        core.add_property(DeviceTreeProperty::new_unchecked("compatible", b"arm,cortex-a57\0"));
+        core.add_property(DeviceTreeProperty::new_unchecked("enable-method", b"psci\0"));
+        parent.add_child(core);
+        parent.add_child(node("cache@200", &[("reg", &[0x200])]));
+    });
+    assert_eq!(Board::from_tree(&blob).unwrap().cpus.len(), cpus + 1);
 }
 
 #[test]

@@ -436,6 +436,20 @@ fn phandles_that_lead_nowhere_or_to_themselves_are_refused() {
 }
 
 #[test]
+fn of_two_phandles_the_first_counts_unless_it_is_none() {
+    let two = |first: u32, second: u32, parent: u32| {
+        let blob = with_cells(VIRT_G2, "/intc@8000000", "phandle", &[first]);
+        let blob = with_cells(&blob, "/intc@8000000", "linux,phandle", &[second]);
+        let blob = with_cells(&blob, "/", "interrupt-parent", &[parent]);
+        Board::from_tree(&with_cells(&blob, "/timer", "interrupt-parent", &[parent]))
+    };
+    two(0x1234, 0x5678, 0x1234).unwrap();
+    let message = two(0x1234, 0x5678, 0x5678).unwrap_err().to_string();
+    assert_says(&message, &["no interrupt controller that exists"]);
+    two(0, 0x5678, 0x5678).unwrap();
+}
+
+#[test]
 fn a_stdout_path_that_leads_nowhere_is_no_console() {
     let at = |path: &[u8]| with_bytes(VIRT_G2, "/chosen", "stdout-path", path.to_vec());
     for path in [&b"/nothing@0:115200\0"[..], b"serial9\0", b"\0"] {

@@ -54,6 +54,17 @@ fn a_clock_and_a_gpio_are_given_away() {
     assert_eq!(map.describe(arch::Ipa::new(0x903_1000)), None);
 }
 
+#[test]
+fn a_vms_devices_have_seven_regions_at_most() {
+    let regions = |count: u32| {
+        let reg: Vec<u32> =
+            (0..count).flat_map(|n| [0, 0x900_0000 + (0x10 + n) * 0x1000, 0, 0x1000]).collect();
+        on(with_cells(VIRT_G3, "/pl031@9010000", "reg", &reg), CLOCK)
+    };
+    assert_eq!(regions(7).vm().devices[0].registers.len(), 7);
+    assert_refused(&regions(8), &["more than 7 regions", "leave one out"]);
+}
+
 fn tree_of(vm: &VmConfig) -> Vec<u8> {
     guest_tree(vm, &GuestHardware { cpu_compatible: "arm,armv8".into() }, None).unwrap()
 }

@@ -327,6 +327,13 @@ fn vcpus_may_share_cpus_and_too_many_are_refused_with_each_share() {
     let mut shared = one("vm.cpus=8");
     shared.cpus = 1;
     assert_eq!(shared.vm().vcpus, 8);
+    let mut four = one("vm.mem=4M vm.cpus=8 vm.name=a");
+    four.cpus = 1;
+    for (n, name) in ["b", "c", "d"].into_iter().enumerate() {
+        let words = format!("vm.mem=4M vm.cpus=8 vm.name={name}");
+        four = four.kernel(0x5100_0000 + n as u64 * 0x10_0000, 0x1000, &words);
+    }
+    assert_eq!(four.vms().unwrap().len(), 4, "32 on one CPU");
     let mut five = one("vm.mem=4M vm.cpus=8 vm.name=a");
     five.cpus = 1;
     for (n, name) in ["b", "c", "d", "e"].into_iter().enumerate() {

@@ -552,6 +552,8 @@ fn gicv2_sgi_made_active_by_hand_has_no_former_sender() {
     let mut m = machine(Version::V2, 4, 4);
     m.write(3, None, 0xf00, 4, 1 << 16 | 2);
     assert_eq!(m.ack(0).unwrap().source, 3);
+    // Folded while it is active, so that its sender is noted.
+    m.resync(0);
     m.eoi(0);
     m.resync(0);
     m.write(0, None, 0x300, 4, 1 << 2);
@@ -1180,6 +1182,7 @@ fn a_plan_that_was_not_preceded_by_a_fold_loses_nothing() {
     m.plan(0);
     m.check();
     assert_eq!(m.read(0, None, 0x304, 4), 1 << 9);
+    assert_eq!(m.read(0, None, 0x204, 4), 1 << 1, "what is active is not pending too");
     assert_eq!(m.ack(0).unwrap().intid, 4);
     m.eoi(0);
     assert_eq!(m.ack(0).unwrap().intid, 27);
