@@ -532,6 +532,29 @@ fn gicv2_sgi_of_one_sender_is_taken_back() {
 }
 
 #[test]
+fn gicv2_sgi_without_a_sender_left_is_not_pending_and_the_others_are() {
+    let mut m = machine(Version::V2, 2, 4);
+    m.write(0, None, 0x180, 4, 0b1100);
+    for sgi in [2, 3] {
+        m.write(1, None, 0xf00, 4, 1 << 16 | sgi);
+    }
+    assert_eq!(m.read(0, None, 0x200, 4), 0b1100, "disabled, so that they wait");
+    m.write(0, None, 0xf12, 1, 0b10);
+    assert_eq!(m.read(0, None, 0x200, 4), 0b1000);
+    m.write(0, None, 0x100, 4, 0b1100);
+    assert_eq!(take_all(&mut m, 0), [3]);
+}
+
+#[test]
+fn two_spis_are_found_behind_a_bank_with_nothing_left() {
+    let mut m = machine(Version::V3, 1, 4);
+    // SPI 40 stands in its list register by now; 70 and 71 are more than the short way places.
+    m.write(0, None, 0x204, 4, 1 << 8);
+    m.write(0, None, 0x208, 4, 1 << 6 | 1 << 7);
+    assert_eq!(take_all(&mut m, 0), [40, 70, 71]);
+}
+
+#[test]
 fn gicv2_sgi_in_a_list_register_is_taken_back_for_its_own_sender_only() {
     let mut m = machine(Version::V2, 4, 4);
     for by in [1, 3] {
@@ -1366,6 +1389,16 @@ fn a_kick_for_one_sgi_takes_the_shortest_way() {
     device.write(0, Frame::Dist, 0x6100, Width::B8, 1);
     device.set_level(0, 32, true);
     nothing(&mut device, 0xf, "an SPI as well");
+    let mut devices = three();
+    devices.write(0, Frame::Dist, 0x104, Width::B4, 0b11);
+    for spi in [0, 1] {
+        devices.write(0, Frame::Dist, 0x6100 + 8 * spi, Width::B8, 1);
+    }
+    devices.set_level(0, 32, true);
+    devices.plan(1, &mut [ListRegister::FREE; 4]);
+    devices.set_level(0, 33, true);
+    let _ = devices.sgi1r_now(0, 3 << 24 | 2, 0xf);
+    nothing(&mut devices, 0xe, "an SPI as well, beside one whose line is looked at after its EOI");
     let mut timer = gic.clone();
     timer.set_level(1, 30, true);
     nothing(&mut timer, 0xf, "a line that is high");
