@@ -247,14 +247,16 @@ impl Rig {
                 entries.push((ipa, level, entry));
             }
         });
+        let lifecycle = self.vm.lifecycle();
+        assert_eq!(lifecycle.is_stopping(), lifecycle.stopping().is_some());
         Snapshot {
             entries,
             active: self.vm.guard().active(),
             declared: self.vm.declared_pages(),
             shared: self.vm.shared_pages(),
             pool: self.vm.stage2().pool_free(&self.order),
-            on: self.vm.lifecycle().on(&self.order),
-            stopping: self.vm.lifecycle().stopping(),
+            on: lifecycle.on(&self.order),
+            stopping: lifecycle.stopping(),
         }
     }
 

@@ -88,6 +88,21 @@ fn sgi1r_sends_to_the_others_and_to_oneself() {
     }
 }
 
+#[test]
+fn an_sgi_is_sent_at_once_or_in_the_general_way_and_never_both() {
+    let mut rig = rig(OFF, Dialect::Pkvm);
+    enable_sgis(&mut rig, 2);
+    for at_once in [true, false] {
+        rig.machine.log().kicked.clear();
+        rig.machine.log().sgis = at_once.then(Vec::new);
+        rig.vcpus[0].regs.x[4] = 3 << 24 | 0b10;
+        assert_eq!(rig.exit(0, msr(ICC_SGI1R_EL1, 4)), ADVANCE);
+        let log = rig.machine.log();
+        assert_eq!(log.sgis, at_once.then(|| vec![(0, 3 << 24 | 0b10)]));
+        assert_eq!(log.kicked.is_empty(), at_once);
+    }
+}
+
 /// Group 1 on in the distributor, as a guest does it.
 fn enable_sgis(rig: &mut Rig, vcpus: u64) {
     rig.write(GICD, arch::Width::B4, 0b10).unwrap();

@@ -21,6 +21,8 @@ pub struct Log {
     pub wiped: Vec<(Pa, u64)>,
     pub planned: Vec<usize>,
     pub folded: Vec<usize>,
+    /// SGIs that were sent at once, by whom; `None`: none can be.
+    pub sgis: Option<Vec<(usize, u64)>>,
     pub random: Option<[u64; 3]>,
     pub asked_bits: Vec<u32>,
     pub workarounds: Vec<u8>,
@@ -107,6 +109,10 @@ impl Host for Machine {
     }
     fn plan_interrupts(&self, vcpu: usize, _: &mut Vgic) {
         self.log().planned.push(vcpu);
+    }
+    fn send_sgi(&self, vcpu: usize, value: u64, _: lock::Guard<'_, Vgic>) -> bool {
+        let mut log = self.log();
+        log.sgis.as_mut().map(|sent| sent.push((vcpu, value))).is_some()
     }
     fn console_put(&self, byte: u8) {
         let mut log = self.log();
