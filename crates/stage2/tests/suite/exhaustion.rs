@@ -32,7 +32,7 @@ fn mapped(result: Result<(), MapError>) -> Outcome {
 /// Name, geometry, what happened before, the call, and the tables it takes.
 struct Case(&'static str, u8, fn(&Bench), Call, usize);
 
-const CASES: [Case; 15] = [
+const CASES: [Case; 16] = [
     Case("declare a page in the void", 40, |_| (), |b| declared(b.declare(GIB, KIB4), 1), 2),
     Case("the same from level 0", 48, |_| (), |b| declared(b.declare(GIB, KIB4), 1), 3),
     Case("declare 2 MiB in the void", 40, |_| (), |b| declared(b.declare(GIB, MIB2), 512), 1),
@@ -102,6 +102,13 @@ const CASES: [Case; 15] = [
         |b| assert!(b.map(GIB, FRAMES, GIB).is_ok()),
         |b| mapped(b.unmap(GIB + KIB4, 4 * MIB2, Annotation::Empty)),
         3,
+    ),
+    Case(
+        "take a range that ends with whole blocks",
+        40,
+        |b| assert!(b.map(GIB, FRAMES, GIB).is_ok()),
+        |b| mapped(b.unmap(GIB + KIB4, 3 * MIB2 - KIB4, Annotation::Empty)),
+        2,
     ),
     Case(
         "take a range within one block of 2 MiB",

@@ -17,6 +17,8 @@ use stage2::codec::Descriptor;
 use stage2::fake::TABLES;
 
 const BLOCK: u64 = 0x07fd | 0x40_0000_0000;
+/// The same of a device.
+const DEVICE_BLOCK: u64 = 2 << 53 | 0x06c5 | 0x40_0000_0000;
 const TABLE: Pa = Pa::new(TABLES.raw() + 0x2000);
 
 /// A valid 1 GiB block at IPA 1 GiB, in order.
@@ -183,6 +185,14 @@ fn cache_maintenance_of_anything_but_a_gone_leaf_is_noted() {
         }
         assert!(verdict(&fake).contains("cache maintenance"), "{size:#x}");
     }
+    // Of a device.
+    let fake = Fake::new(fake::geometry(40), 4);
+    fake.store(TABLES, 1, DEVICE_BLOCK);
+    fake.dsb_ishst();
+    fake.store(TABLES, 1, 0);
+    removal(&fake);
+    fake.clean_invalidate_to_poc(pa, GIB);
+    assert!(verdict(&fake).contains("cache maintenance"));
 }
 
 // bug: 17
@@ -253,6 +263,17 @@ fn a_leaf_without_a_barrier_is_noted() {
     let fake = Fake::new(fake::geometry(40), 4);
     fake.store(TABLES, 1, BLOCK);
     assert!(is_unfinished(&fake));
+    // And one that comes with its table.
+    let fake = Fake::new(fake::geometry(40), 4);
+    fake.store(TABLE, 0, BLOCK);
+    for index in 1..512 {
+        fake.store(TABLE, index, 0);
+    }
+    fake.dsb_ishst();
+    fake.store(TABLES, 1, TABLE.raw() | 0b11);
+    assert!(is_unfinished(&fake));
+    fake.dsb_ishst();
+    fake.assert_quiet();
 }
 
 #[test]

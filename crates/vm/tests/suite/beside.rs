@@ -28,6 +28,8 @@ fn frequent() -> Vec<(&'static str, ExitInfo, u64)> {
         ("GICD_ISENABLER1", of(load(GICD + 0x104, Width::B4)), 0),
         ("a store to GICD_ISENABLER1", of(store(GICD + 0x104, Width::B4)), 0),
         ("GICR_TYPER", of(load(GICR + 8, Width::B8)), 0),
+        // Its upper half is not zero.
+        ("GICR_TYPER of the other vCPU", of(load(GICR + 0x2_0008, Width::B8)), 0),
         ("a store to GICR_ISENABLER0", of(store(GICR + 0x1_0100, Width::B4)), 0),
         ("ID_AA64PFR0_EL1", sysreg(sysreg::ID_AA64PFR0_EL1, false), 0),
         ("ICC_SGI1R_EL1", sysreg(sysreg::ICC_SGI1R_EL1, true), 0),
@@ -51,7 +53,7 @@ impl Pair {
     fn new(config: &Config) -> Self {
         let (mut short, mut long) = (config.build(), config.build());
         for rig in [&mut short, &mut long] {
-            for page in [UART, GICD, GICR, GICR + 0x1_0000] {
+            for page in [UART, GICD, GICR, GICR + 0x1_0000, GICR + 0x2_0000] {
                 rig.call(0xc600_0007, [page, 0, 0]);
             }
             rig.went_slow = 0;
@@ -91,6 +93,17 @@ fn what_is_frequent_is_judged_by_the_short_way() {
     for (name, info, x0) in frequent() {
         pair.agree(name, info, x0, pstate::EL1H, 0);
         assert_eq!(pair.short.went_slow, 0, "{name}");
+    }
+}
+
+#[test]
+fn what_the_distributor_always_says_is_answered_at_once() {
+    let mut pair = Pair::new(&Config::of(Policy::Enforce, Dialect::Pkvm));
+    let (vcpu, vm) = (&mut pair.short.vcpus[0], &pair.short.vm);
+    for (offset, at_once) in [(4, true), (8, true), (5, false), (0x104, false)] {
+        let info = encode(load(GICD + offset, Width::B4));
+        let fast = vm::fast_exit(&info, &arch::Errata::NONE, vcpu, vm);
+        assert_eq!(fast == vm::Fast::Advance, at_once, "{offset:#x}: {fast:?}");
     }
 }
 
