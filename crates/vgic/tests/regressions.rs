@@ -585,6 +585,34 @@ fn gicv2_sgi_made_active_by_hand_has_no_former_sender() {
 }
 
 #[test]
+fn triggers_are_accessed_by_the_word() {
+    for version in BOTH {
+        let mut gic = Vgic::new(Config::new(version, 1, 4, 64));
+        gic.write(0, Frame::Dist, 0xc08, Width::B4, 0b10);
+        assert_eq!(gic.read(0, Frame::Dist, 0xc08, Width::B4), 0b10);
+        let before = gic.clone();
+        for width in [Width::B1, Width::B2] {
+            assert_eq!(gic.read(0, Frame::Dist, 0xc08, width), 0);
+            gic.write(0, Frame::Dist, 0xc08, width, 0b1000);
+        }
+        assert_eq!(gic, before);
+    }
+}
+
+#[test]
+fn gicv2_sgis_are_sent_by_the_word() {
+    let mut gic = Vgic::new(Config::new(Version::V2, 2, 4, 32));
+    let before = gic.clone();
+    for width in [Width::B1, Width::B2] {
+        // SGI 5 to the sender itself, were it a word.
+        assert_eq!(gic.write(0, Frame::Dist, 0xf00, width, 2 << 24 | 5), VcpuSet::EMPTY);
+        assert_eq!(gic, before);
+    }
+    gic.write(0, Frame::Dist, 0xf00, Width::B4, 2 << 24 | 5);
+    assert_ne!(gic, before);
+}
+
+#[test]
 fn private_interrupts_are_banked() {
     for version in BOTH {
         let mut m = machine(version, 3, 4);
