@@ -24,11 +24,7 @@ pub trait Host: TableMemory + Tlb {
 
     /// A write of ICC_SGI1R_EL1 by `vcpu`, whose CPU this is, if it takes one list register or one kick: [`Vgic::sgi1r_now`], and
     /// what that asks for. `false`, and nothing has changed, where it takes more.
-    #[inline(always)]
-    fn send_sgi(&self, vcpu: usize, value: u64, vgic: Guard<'_, Vgic>) -> bool {
-        let _ = (vcpu, value, vgic);
-        false
-    }
+    fn send_sgi(&self, vcpu: usize, value: u64, vgic: Guard<'_, Vgic>) -> bool;
 
     /// One byte of the VM's console. Never waits; what finds no room is dropped and counted by the console.
     fn console_put(&self, byte: u8);
