@@ -327,19 +327,17 @@ fn vcpus_may_share_cpus_and_too_many_are_refused_with_each_share() {
     let mut shared = one("vm.cpus=8");
     shared.cpus = 1;
     assert_eq!(shared.vm().vcpus, 8);
-    let mut four = one("vm.mem=4M vm.cpus=8 vm.name=a");
-    four.cpus = 1;
-    for (n, name) in ["b", "c", "d"].into_iter().enumerate() {
-        let words = format!("vm.mem=4M vm.cpus=8 vm.name={name}");
-        four = four.kernel(0x5100_0000 + n as u64 * 0x10_0000, 0x1000, &words);
-    }
-    assert_eq!(four.vms().unwrap().len(), 4, "32 on one CPU");
-    let mut five = one("vm.mem=4M vm.cpus=8 vm.name=a");
-    five.cpus = 1;
-    for (n, name) in ["b", "c", "d", "e"].into_iter().enumerate() {
-        let words = format!("vm.mem=4M vm.cpus=8 vm.name={name}");
-        five = five.kernel(0x5100_0000 + n as u64 * 0x10_0000, 0x1000, &words);
-    }
+    let of_eight_each = |names: &[&str]| {
+        let words = |name: &str| format!("vm.mem=4M vm.cpus=8 vm.name={name}");
+        let mut bench = one(&words("a"));
+        bench.cpus = 1;
+        for (n, name) in names.iter().enumerate() {
+            bench = bench.kernel(0x5100_0000 + n as u64 * 0x10_0000, 0x1000, &words(name));
+        }
+        bench
+    };
+    assert_eq!(of_eight_each(&["b", "c", "d"]).vms().unwrap().len(), 4, "32 on one CPU");
+    let five = of_eight_each(&["b", "c", "d", "e"]);
     let says = ["40 vCPUs (a 8, b 8, c 8, d 8, e 8) on 1 CPUs", "at most 32", "vm.cpus", "-smp 2"];
     assert_says(&five.refusal(), &says);
 }
