@@ -7,9 +7,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use arch::{Ipa, Pa, Range, Stage2Geometry, VcpuSet, VisibleCpu};
+use arch::{Ipa, MAX_VCPUS, Pa, Range, Stage2Geometry, VcpuSet, VisibleCpu};
 use lock::Order;
 use platform::{Board, GICC_BASE, GICC_SIZE, GuestHardware, VmConfig, guest_tree};
+use sched::CpuTime;
 use spin::Once;
 use stage2::{Attr, Pool, Stage2, tables_for};
 use vm::Host;
@@ -54,6 +55,8 @@ pub struct Guest {
     loading: AtomicU64,
     /// CNTPCT_EL0 at the start of this life.
     pub epoch: AtomicU64,
+    /// CPU time of each vCPU, over all lives. EL2's work for the VM's next life is its first vCPU's.
+    times: [CpuTime; MAX_VCPUS],
 }
 
 static GUESTS: Once<Vec<&'static Guest>> = Once::new();
@@ -177,6 +180,7 @@ impl Guest {
             life: AtomicU64::new(0),
             loading: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
+            times: [const { CpuTime::new() }; MAX_VCPUS],
             config,
         })))
     }
@@ -305,6 +309,13 @@ impl Guest {
             self.loading.load(Ordering::Relaxed).saturating_mul(1_000_000)
                 / crate::time::frequency(),
         );
+    }
+
+    /// CPU time of vCPU `index`.
+    #[inline(always)]
+    pub fn cpu_time(&self, index: usize) -> &CpuTime {
+        // Indices are below MAX_VCPUS (`VmConfig`).
+        &self.times[index & (MAX_VCPUS - 1)]
     }
 
     /// Lives so far.

@@ -74,6 +74,7 @@ pub fn leave(ctx: &mut VcpuContext) -> *mut VcpuContext {
         gic.write_hcr(0);
         gic.set_ppi_active(ctx.cpu, time::virtual_timer(), false);
     }
+    ctx.account();
     // Still on where its VM is stopping: `lives::tend` parks it.
     ctx.state = State::Off;
     cpu::current().loaded.set(core::ptr::null_mut());
@@ -181,6 +182,8 @@ fn next(loaded: Option<(&mut VcpuContext, State)>) -> *mut VcpuContext {
             cpu.queue.chose(place);
             if vcpu.state == State::Preparing {
                 lives::prepare(vcpu);
+                let spent = time::now().saturating_sub(now);
+                vcpu.guest.cpu_time(vcpu.vcpu.index).charge(spent);
                 continue;
             }
             vcpu.load(cpu, gic, now);

@@ -48,6 +48,8 @@ pub struct VcpuContext {
     fresh: bool,
     context: Context,
     features: Features,
+    /// CNTPCT_EL0 when it was loaded.
+    since: u64,
     /// HCR_EL2 and VMPIDR_EL2 while it runs.
     hcr: u64,
     vmpidr: u64,
@@ -70,6 +72,7 @@ impl VcpuContext {
             fresh: true,
             context: Context::reset(),
             features: Features::default(),
+            since: 0,
             hcr: 0,
             vmpidr: 1 << 31 | Vm::<GuestHost>::mpidr(index).raw(),
         }));
@@ -137,6 +140,8 @@ impl VcpuContext {
                 barrier::isb();
             }
         }
+        guest.cpu_time(index).start(now);
+        self.since = now;
         cpu.loaded.set(self);
     }
 
@@ -162,10 +167,18 @@ impl VcpuContext {
             timer_is_out = vgic.is_out(index, time::GUEST_VIRTUAL);
         }
         self.context.save(&self.features, gic);
+        self.account();
         if timer_is_out {
             gic.set_ppi_active(self.cpu, time::virtual_timer(), false);
         }
         cpu.loaded.set(core::ptr::null_mut());
+    }
+
+    /// The vCPU runs no longer: the time since it was loaded is its own.
+    #[inline(always)]
+    pub fn account(&mut self) {
+        let ran = time::now().saturating_sub(self.since);
+        self.guest.cpu_time(self.vcpu.index).stop(ran);
     }
 
     /// An exit with this ESR_EL2 may be an access to a debug register that trapped because the vCPU had not used any: it
