@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn plan(arguments: &Arguments) -> xtask::error::Result<Plan> {
+fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
     let set = |name| env::var(name).is_ok_and(|value| !value.is_empty() && value != "0");
     let all_guests = set("PORTCULLIS_ALL_GUESTS");
     let context =

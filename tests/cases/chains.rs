@@ -53,7 +53,7 @@ fn prompt(lab: &Lab, machine: Machine, files: &[(u64, &Path)]) -> Result<Session
     let extra = vec!["-bios".into(), bios.display().to_string()];
     let machine = Machine { blobs: blobs.collect(), kernel: None, extra, ..machine };
     let mut session = lab.boot(&machine)?;
-    let said = |error: xtask::error::Error| error.to_string();
+    let said = |error: anyhow::Error| format!("{error:#}");
     session.wait_for("Net:").map_err(said)?;
     // Any key stops what it would boot by itself.
     session.send(" ").map_err(said)?;

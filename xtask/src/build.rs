@@ -4,9 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Context, Result};
 use crate::toolchain::{TARGET, Toolchain};
 use crate::{flat, paths};
+use anyhow::{Context, Result, bail};
 
 /// The images of one build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Artifacts {
         let all = Self::expected();
         for file in [&all.hypervisor, &all.hypervisor_elf, &all.guest_stub, &all.guest_stub_elf] {
             if !file.is_file() {
-                return Err(format!("{} is missing: run ./scripts/build", file.display()).into());
+                bail!("{} is missing: run ./scripts/build", file.display());
             }
         }
         Ok(all)
@@ -109,17 +109,17 @@ fn compile(toolchain: &Toolchain, package: &str, options: &Options) -> Result<Pa
     if let Some(features) = options.features.as_ref().filter(|_| package == "hyp") {
         command.args(["--features", features]);
     }
-    let status = command.status().context(|| "cannot run cargo".into())?;
+    let status = command.status().context("cannot run cargo")?;
     if !status.success() {
-        return Err(format!("building {package} with {} failed", toolchain.name()).into());
+        bail!("building {package} with {} failed", toolchain.name());
     }
     Ok(paths::target().join(TARGET).join("release").join(package))
 }
 
 /// Puts `NAME.elf` and `NAME.bin` into the build directory.
 fn install(elf: &Path, name: &str) -> Result<()> {
-    let bytes = fs::read(elf).context(|| elf.display().to_string())?;
-    let image = flat::flatten(&bytes).context(|| elf.display().to_string())?;
+    let bytes = fs::read(elf).with_context(|| elf.display().to_string())?;
+    let image = flat::flatten(&bytes).with_context(|| elf.display().to_string())?;
     replace(&paths::target().join(format!("{name}.elf")), &bytes)?;
     replace(&paths::target().join(format!("{name}.bin")), &image)
 }
@@ -131,6 +131,6 @@ pub(crate) fn replace(file: &Path, bytes: &[u8]) -> Result<()> {
         return Ok(());
     }
     let new = file.with_extension(format!("new.{}", std::process::id()));
-    fs::write(&new, bytes).context(|| new.display().to_string())?;
-    fs::rename(&new, file).context(|| file.display().to_string())
+    fs::write(&new, bytes).with_context(|| new.display().to_string())?;
+    fs::rename(&new, file).with_context(|| file.display().to_string())
 }

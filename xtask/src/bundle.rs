@@ -10,7 +10,7 @@ use arch::{Mpidr, Pa, Range};
 use platform::{BUNDLE_MAGIC, Board, Cpu, Gic, Machine, Seeds, StartMethod, Timer, VmConfig};
 
 use crate::build::replace;
-use crate::error::{Context, Error, Result};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// Where a bundle stands on the machine that checks it.
 const BASE: u64 = 0x1000_0000;
@@ -27,13 +27,13 @@ const PE_HEADER: usize = 60;
 /// dtc or the check refuses the source, or a file cannot be read or written. `output` is then as it was.
 pub fn make(source: &Path, output: &Path, image: Option<&Path>) -> Result<Vec<VmConfig>> {
     let blob = [&BUNDLE_MAGIC[..], &compile(source)?].concat();
-    let vms = check(&blob).context(|| source.display().to_string())?;
+    let vms = check(&blob).with_context(|| source.display().to_string())?;
     let bytes = match image {
         None => blob,
         Some(image) => {
-            let bytes =
-                fs::read(image).context(|| format!("{}: run ./scripts/build", image.display()))?;
-            append(&bytes, &blob).context(|| image.display().to_string())?
+            let bytes = fs::read(image)
+                .with_context(|| format!("{}: run ./scripts/build", image.display()))?;
+            append(&bytes, &blob).with_context(|| image.display().to_string())?
         }
     };
     replace(output, &bytes)?;
@@ -46,13 +46,14 @@ pub fn make(source: &Path, output: &Path, image: Option<&Path>) -> Result<Vec<Vm
 ///
 /// There is no dtc, or it refuses the source.
 pub fn compile(source: &Path) -> Result<Vec<u8>> {
-    let output =
-        Command::new("dtc").args(["-I", "dts", "-O", "dtb"]).arg(source).output().context(
-            || "cannot run dtc (Debian's device-tree-compiler; ./scripts/setup --bundle)".into(),
-        )?;
+    let output = Command::new("dtc")
+        .args(["-I", "dts", "-O", "dtb"])
+        .arg(source)
+        .output()
+        .context("cannot run dtc (Debian's device-tree-compiler; ./scripts/setup --bundle)")?;
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        return Err(Error(format!("dtc refuses {}: {}", source.display(), said.trim())));
+        bail!("dtc refuses {}: {}", source.display(), said.trim());
     }
     if !said.trim().is_empty() {
         eprintln!("{}", said.trim());
@@ -67,8 +68,7 @@ pub fn compile(source: &Path) -> Result<Vec<u8>> {
 /// The line that EL2 would say.
 pub fn check(blob: &[u8]) -> Result<Vec<VmConfig>> {
     let range = |start: u64, size: u64| {
-        Range::<Pa>::new(Pa::new(start), size)
-            .ok_or_else(|| Error("the bundle is too large".into()))
+        Range::<Pa>::new(Pa::new(start), size).context("the bundle is too large")
     };
     let initrd = range(BASE, blob.len() as u64)?;
     let registers = range(0, 0x1_0000)?;
@@ -114,7 +114,7 @@ pub fn check(blob: &[u8]) -> Result<Vec<VmConfig>> {
         pa_bits: 48,
         read: &read,
     };
-    platform::vms(&machine).map_err(|error| Error(error.to_string()))
+    platform::vms(&machine).map_err(|error| anyhow!(error.to_string()))
 }
 
 /// `image` with `blob` behind its BSS, which its header's size then covers.
@@ -126,9 +126,9 @@ pub fn append(image: &[u8], blob: &[u8]) -> Result<Vec<u8>> {
     let size = image.get(IMAGE_SIZE..).and_then(|rest| rest.first_chunk::<8>());
     let is_image = image.get(MAGIC..).is_some_and(|rest| rest.starts_with(b"ARM\x64"));
     let size = size.filter(|_| is_image).map(|bytes| u64::from_le_bytes(*bytes) as usize);
-    let size = size.ok_or_else(|| Error("it is no arm64 Image".into()))?;
+    let size = size.context("it is no arm64 Image")?;
     if size < image.len() || !size.is_multiple_of(4096) {
-        return Err(Error(format!("its image_size is {size:#x}, its file has {:#x}", image.len())));
+        bail!("its image_size is {size:#x}, its file has {:#x}", image.len());
     }
     let mut whole = image.to_vec();
     // The BSS: EL2 clears it at its start, and keeps what stands behind it.
@@ -155,8 +155,8 @@ fn lengthen_section(image: &mut [u8]) -> Result<()> {
     // UEFI 2.10 takes these from Microsoft's PE and COFF specification, 2.3 and 2.4.
     let optional = header + 24;
     let section = word(image, header + 20).map(|size| optional + (size & 0xffff));
-    let section = section.ok_or_else(|| Error("its PE header is cut".into()))?;
-    let start = word(image, section + 12).ok_or_else(|| Error("its PE header is cut".into()))?;
+    let section = section.context("its PE header is cut")?;
+    let start = word(image, section + 12).context("its PE header is cut")?;
     let total = image.len().next_multiple_of(512);
     for (at, value) in [
         (optional + 4, total - start),
@@ -164,7 +164,7 @@ fn lengthen_section(image: &mut [u8]) -> Result<()> {
         (section + 8, total - start),
         (section + 16, image.len() - start),
     ] {
-        let value = u32::try_from(value).context(|| "it would be too large".into())?;
+        let value = u32::try_from(value).context("it would be too large")?;
         if let Some(field) = image.get_mut(at..at + 4) {
             field.copy_from_slice(&value.to_le_bytes());
         }
@@ -223,14 +223,14 @@ mod tests {
     fn what_is_no_image_or_has_a_bundle_already_is_refused() {
         let mut other = image(0x3000, 0x1800);
         other[MAGIC] = 0;
-        assert!(append(&other, b"x").unwrap_err().0.contains("no arm64 Image"));
-        assert!(append(b"short", b"x").unwrap_err().0.contains("no arm64 Image"));
+        assert!(append(&other, b"x").unwrap_err().to_string().contains("no arm64 Image"));
+        assert!(append(b"short", b"x").unwrap_err().to_string().contains("no arm64 Image"));
         let twice = append(&image(0x3000, 0x1800), b"bundle").unwrap();
-        assert!(append(&twice, b"bundle").unwrap_err().0.contains("image_size"));
+        assert!(append(&twice, b"bundle").unwrap_err().to_string().contains("image_size"));
     }
 
     #[test]
     fn what_is_no_bundle_is_refused() {
-        assert!(check(b"no bundle").unwrap_err().0.contains("no bundle"));
+        assert!(check(b"no bundle").unwrap_err().to_string().contains("no bundle"));
     }
 }

@@ -2,8 +2,8 @@
 //! `cargo xtask run`: the main job, shown. Whether it worked is judged by lines that must be there, as
 //! QEMU's exit status says nothing.
 
-use crate::error::{Error, Result};
 use crate::qemu::{Ended, Run};
+use anyhow::{Result, anyhow, bail};
 
 /// What the lines of a demonstration say.
 ///
@@ -11,11 +11,11 @@ use crate::qemu::{Ended, Run};
 ///
 /// The closing lines of the guest or the hypervisor are missing, or not what they should be.
 pub fn judge(run: &Run) -> Result<()> {
-    let fail = |what: &str| Err(Error(format!("{what}: {}", run.tail())));
+    let fail = |what: &str| Err(anyhow!("{what}: {}", run.tail()));
     match run.lines.iter().find_map(|line| promised(line)) {
         None => return fail("the guest did not close with `demo: N of N as promised`"),
         Some((kept, all)) if kept != all || all == 0 => {
-            return Err(Error(format!("the guest saw {kept} of {all} things as promised")));
+            bail!("the guest saw {kept} of {all} things as promised");
         }
         Some(_) => {}
     }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use aarch64_esr_decoder::{FieldInfo, decode, parse_number};
 
-use crate::error::{Context, Result};
+use anyhow::{Context, Result};
 
 /// The fields of the syndrome in `text` (decimal, or hexadecimal behind 0x), one per line, inner ones indented.
 ///
@@ -13,8 +13,8 @@ use crate::error::{Context, Result};
 ///
 /// No number, or a syndrome in which reserved bits are set.
 pub fn explain(text: &str) -> Result<String> {
-    let value = parse_number(text).context(|| format!("`{text}`"))?;
-    let fields = decode(value).context(|| format!("ESR {value:#x}"))?;
+    let value = parse_number(text).with_context(|| format!("`{text}`"))?;
+    let fields = decode(value).with_context(|| format!("ESR {value:#x}"))?;
     let mut out = format!("ESR {value:#010x}\n");
     print(&fields, 0, &mut out);
     Ok(out)

@@ -10,7 +10,7 @@ use object::Endianness;
 use object::elf::{EM_AARCH64, FileHeader64, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader};
 
-use crate::error::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// More than any image of ours: a linker script that leaves a hole should be an error, not a full disk.
 const LIMIT: u64 = 64 << 20;
@@ -21,34 +21,33 @@ const LIMIT: u64 = 64 << 20;
 ///
 /// Not such a file, no segment to load, segments that overlap, or more than 64 MiB.
 pub fn flatten(elf: &[u8]) -> Result<Vec<u8>> {
-    let header = FileHeader64::<Endianness>::parse(elf).context(|| "not a 64-bit ELF".into())?;
-    let endian = header.endian().context(|| "ELF header".into())?;
+    let header = FileHeader64::<Endianness>::parse(elf).context("not a 64-bit ELF")?;
+    let endian = header.endian().context("ELF header")?;
     if header.e_machine(endian) != EM_AARCH64 {
-        return Err("the ELF file is not for AArch64".into());
+        bail!("the ELF file is not for AArch64");
     }
     let mut segments = Vec::new();
-    for segment in header.program_headers(endian, elf).context(|| "program headers".into())? {
+    for segment in header.program_headers(endian, elf).context("program headers")? {
         if segment.p_type(endian) == PT_LOAD && segment.p_filesz(endian) != 0 {
-            let bytes =
-                segment.data(endian, elf).map_err(|()| "a segment lies outside the ELF file")?;
+            let bytes = segment
+                .data(endian, elf)
+                .map_err(|()| anyhow!("a segment lies outside the ELF file"))?;
             segments.push((segment.p_paddr(endian), bytes));
         }
     }
     segments.sort_by_key(|(address, _)| *address);
     let Some(&(base, _)) = segments.first() else {
-        return Err("the ELF file has nothing to load".into());
+        bail!("the ELF file has nothing to load");
     };
     let mut image = Vec::new();
     for (address, bytes) in segments {
         let offset = address - base;
         let end = offset.saturating_add(bytes.len() as u64);
         if offset < image.len() as u64 {
-            return Err(format!("the segment at {address:#x} lies over the one before").into());
+            bail!("the segment at {address:#x} lies over the one before");
         }
         if end > LIMIT {
-            return Err(
-                format!("the image would be {end} bytes long: a hole between segments?").into()
-            );
+            bail!("the image would be {end} bytes long: a hole between segments?");
         }
         image.resize(offset as usize, 0);
         image.extend_from_slice(bytes);
@@ -112,22 +111,29 @@ mod tests {
     #[test]
     fn overlapping_segments_are_refused() {
         let file = elf(EM_AARCH64, &[(0, b"head", 4), (2, b"tail", 4)]);
-        assert!(flatten(&file).unwrap_err().0.contains("0x2 lies over"));
+        assert!(flatten(&file).unwrap_err().to_string().contains("0x2 lies over"));
     }
 
     #[test]
     fn a_hole_as_large_as_an_address_space_is_refused() {
         let file = elf(EM_AARCH64, &[(0, b"head", 4), (u64::MAX - 8, b"tail", 4)]);
-        assert!(flatten(&file).unwrap_err().0.contains("hole"));
+        assert!(flatten(&file).unwrap_err().to_string().contains("hole"));
     }
 
     #[test]
     fn other_files_are_refused() {
         assert!(flatten(b"MZ").is_err());
-        assert!(flatten(&elf(EM_X86_64, &[(0, b"head", 4)])).unwrap_err().0.contains("AArch64"));
-        assert!(flatten(&elf(EM_AARCH64, &[])).unwrap_err().0.contains("nothing to load"));
+        assert!(
+            flatten(&elf(EM_X86_64, &[(0, b"head", 4)]))
+                .unwrap_err()
+                .to_string()
+                .contains("AArch64")
+        );
+        assert!(
+            flatten(&elf(EM_AARCH64, &[])).unwrap_err().to_string().contains("nothing to load")
+        );
         let mut cut = elf(EM_AARCH64, &[(0, b"head", 4)]);
         cut.truncate(cut.len() - 1);
-        assert!(flatten(&cut).unwrap_err().0.contains("outside"));
+        assert!(flatten(&cut).unwrap_err().to_string().contains("outside"));
     }
 }

@@ -32,7 +32,6 @@ pub mod bundle;
 pub mod catalogue;
 pub mod demo;
 pub mod elf;
-pub mod error;
 pub mod esr;
 pub mod flat;
 pub mod guests;

@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::error::{Context, Error, Result};
 use crate::qemu::{Limits, Machine, Session, Start};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// A test of the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Test {
 /// QEMU or the stub does not run, or prints no test, or one name twice.
 pub fn list(image: &Path) -> Result<Vec<Test>> {
     if !image.is_file() {
-        return Err(Error(format!("{} is missing: run ./scripts/build", image.display())));
+        bail!("{} is missing: run ./scripts/build", image.display());
     }
     let machine = Machine {
         start: Start::El1,
@@ -75,9 +75,9 @@ pub fn list(image: &Path) -> Result<Vec<Test>> {
     };
     let limits = Limits { total: Duration::from_secs(120), silence: Duration::from_secs(60) };
     let run = Session::start(&machine, "stub-list", limits, false)?.finish();
-    let tests = parse_list(&run.lines).context(|| "guest-stub's list of tests".into())?;
+    let tests = parse_list(&run.lines).context("guest-stub's list of tests")?;
     if tests.is_empty() {
-        return Err(Error(format!("guest-stub lists no tests: {}", run.tail())));
+        bail!("guest-stub lists no tests: {}", run.tail());
     }
     Ok(tests)
 }
@@ -87,7 +87,7 @@ fn parse_list(lines: &[String]) -> Result<Vec<Test>> {
     let tests: Vec<Test> = lines.iter().filter_map(|line| Test::parse(line)).collect();
     for test in &tests {
         if seen.insert(&test.name, ()).is_some() {
-            return Err(Error(format!("two tests are called {}", test.name)));
+            bail!("two tests are called {}", test.name);
         }
     }
     Ok(tests)
@@ -156,9 +156,9 @@ impl Report {
             count(|verdict| matches!(verdict, Verdict::Skipped(_))),
         ];
         match self.closing {
-            None => Err("there is no closing line `stub: P passed, F failed, S skipped`".into()),
+            None => Err(anyhow!("there is no closing line `stub: P passed, F failed, S skipped`")),
             Some(claimed) if claimed != counted => {
-                Err(Error(format!("the closing line says {claimed:?}, the lines {counted:?}")))
+                Err(anyhow!("the closing line says {claimed:?}, the lines {counted:?}"))
             }
             Some(_) => Ok(()),
         }
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_name_may_stand_once() {
         let text = "test\ta\t\t\t\ntest\ta\t\t\t\n";
-        assert!(parse_list(&lines(text)).unwrap_err().0.contains("called a"));
+        assert!(parse_list(&lines(text)).unwrap_err().to_string().contains("called a"));
     }
 
     #[test]
@@ -223,9 +223,9 @@ mod tests {
     #[test]
     fn a_closing_line_that_is_missing_or_wrong_is_seen() {
         let report = Report::read(&lines("ok a"));
-        assert!(report.check_closing().unwrap_err().0.contains("no closing line"));
+        assert!(report.check_closing().unwrap_err().to_string().contains("no closing line"));
         let report = Report::read(&lines("ok a\nstub: 2 passed, 0 failed, 0 skipped"));
-        assert!(report.check_closing().unwrap_err().0.contains("says [2, 0, 0]"));
+        assert!(report.check_closing().unwrap_err().to_string().contains("says [2, 0, 0]"));
         for cut in ["stub: 1 passed, 0 failed", "stub: 1 passed, 0 failed, 0 skipped, 1 lost"] {
             assert_eq!(Report::read(&lines(cut)).closing, None);
         }

@@ -7,9 +7,9 @@
 use std::fs;
 use std::path::Path;
 
-use crate::error::{Context, Error, Result};
 use crate::{elf, paths};
 use addr2line::Loader;
+use anyhow::{Context, Result, anyhow};
 
 /// What stands before an offset.
 const MARK: &str = "image+0x";
@@ -29,9 +29,9 @@ impl Symbolizer {
     /// The file cannot be read or is no ELF file.
     pub fn new(file: &Path) -> Result<Self> {
         let name = || file.display().to_string();
-        let bytes = fs::read(file).context(name)?;
-        let base = elf::base(&bytes).context(name)?;
-        let loader = Loader::new(file).map_err(|error| Error(format!("{}: {error}", name())))?;
+        let bytes = fs::read(file).with_context(name)?;
+        let base = elf::base(&bytes).with_context(name)?;
+        let loader = Loader::new(file).map_err(|error| anyhow!("{}: {error}", name()))?;
         Ok(Self { loader, base })
     }
 

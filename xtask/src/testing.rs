@@ -8,9 +8,9 @@ use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::error::{Context, Error, Result};
 use crate::paths;
 use crate::toolchain::{TARGET, Toolchain, cargo};
+use anyhow::{Context, Result, anyhow};
 
 /// What to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub fn run(options: &Options) -> Result<()> {
     if total.failed == 0 && total.passed > 0 {
         Ok(())
     } else {
-        Err(Error(format!("{} of {} failed", total.failed, total.failed + total.passed)))
+        Err(anyhow!("{} of {} failed", total.failed, total.failed + total.passed))
     }
 }
 
@@ -143,11 +143,11 @@ fn step(name: &str, command: &mut Command, judge: Judge) -> Result<Tally> {
         print!("{name} ...");
         let _ = std::io::stdout().flush();
     }
-    let mut child = merged(command).spawn().context(|| format!("{name}: cannot run cargo"))?;
+    let mut child = merged(command).spawn().with_context(|| format!("{name}: cannot run cargo"))?;
     let mut cases = 0_u64;
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).split(b'\n') {
-            let line = line.context(|| format!("{name}: cannot read its output"))?;
+            let line = line.with_context(|| format!("{name}: cannot read its output"))?;
             let line = String::from_utf8_lossy(&line).into_owned();
             if let Some(result) = result(&line) {
                 counted = true;
@@ -167,7 +167,7 @@ fn step(name: &str, command: &mut Command, judge: Judge) -> Result<Tally> {
             }
         }
     }
-    let status = child.wait().context(|| name.to_owned())?;
+    let status = child.wait().with_context(|| name.to_owned())?;
     match judge {
         Judge::Status if status.success() => tally.passed += 1,
         Judge::Status => tally.failed += 1,

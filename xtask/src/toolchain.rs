@@ -10,8 +10,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::error::{Context, Error, Result};
 use crate::paths;
+use anyhow::{Context, Result, anyhow, bail};
 
 /// The bare-metal target: softfloat, so that the compiler never touches a guest's FP/SIMD registers.
 pub const TARGET: &str = "aarch64-unknown-none-softfloat";
@@ -44,9 +44,9 @@ impl Toolchain {
             Err(_) | Ok("") => {
                 Self::rustup().or_else(|first| Self::debian().map_err(|_second| first))
             }
-            Ok(other) => Err(Error(format!(
+            Ok(other) => Err(anyhow!(
                 "PORTCULLIS_TOOLCHAIN={other}: it may be `rustup` or `debian`, or unset"
-            ))),
+            )),
         }
     }
 
@@ -55,13 +55,13 @@ impl Toolchain {
         if Path::new(&libraries).is_dir() {
             Ok(Self::Rustup)
         } else {
-            Err(format!("the Rust target {TARGET} is not installed: run ./scripts/setup").into())
+            Err(anyhow!("the Rust target {TARGET} is not installed: run ./scripts/setup"))
         }
     }
 
     fn debian() -> Result<Self> {
         let missing =
-            |what: &str| Error(format!("{what}: run PORTCULLIS_TOOLCHAIN=debian ./scripts/setup"));
+            |what: &str| anyhow!("{what}: run PORTCULLIS_TOOLCHAIN=debian ./scripts/setup");
         let sysroot = print(DEBIAN_RUSTC.as_ref(), &["--print", "sysroot"])
             .map_err(|_| missing("Debian's rustc-web is not installed"))?;
         if !new_enough(&print(DEBIAN_RUSTC.as_ref(), &["--version"])?) {
@@ -124,7 +124,7 @@ fn linker() -> Result<PathBuf> {
     env::split_paths(&path)
         .map(|folder| folder.join("ld.lld"))
         .find(|lld| lld.is_file())
-        .ok_or_else(|| "no rust-lld and no ld.lld: apt-get install lld".into())
+        .context("no rust-lld and no ld.lld: apt-get install lld")
 }
 
 /// The host's triple, as the active compiler calls it.
@@ -134,7 +134,7 @@ pub(crate) fn host() -> Result<String> {
         .lines()
         .find_map(|line| line.strip_prefix("host: "))
         .map(str::to_owned)
-        .ok_or_else(|| "rustc -vV names no host".into())
+        .context("rustc -vV names no host")
 }
 
 /// The cargo that runs this tool.
@@ -153,15 +153,14 @@ fn print(program: &Path, args: &[&str]) -> Result<String> {
     let output = Command::new(program)
         .args(args)
         .output()
-        .context(|| format!("cannot run {}", program.display()))?;
+        .with_context(|| format!("cannot run {}", program.display()))?;
     if !output.status.success() {
-        return Err(format!(
+        bail!(
             "{} {}: {}",
             program.display(),
             args.join(" "),
             String::from_utf8_lossy(&output.stderr).trim()
-        )
-        .into());
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use super::tool::{said, tail};
-use crate::error::{Context, Error, Result};
 use crate::paths;
+use anyhow::{Context, Result, anyhow, bail};
 
 /// A mistake that somebody might make.
 #[derive(Debug, Clone, Copy)]
@@ -148,10 +148,7 @@ pub fn all_found(breaks: &[&Break]) -> Result<u64> {
         let found = is_found(broken, &copy);
         write(&at, &text)?;
         if !found? {
-            return Err(Error(format!(
-                "{} ({}): {} finds nothing",
-                broken.what, broken.file, broken.model
-            )));
+            bail!("{} ({}): {} finds nothing", broken.what, broken.file, broken.model);
         }
     }
     Ok(breaks.len() as u64)
@@ -171,11 +168,11 @@ fn is_found(broken: &Break, copy: &Path) -> Result<bool> {
     };
     let (built, text) = models(&["--no-run"])?;
     if !built {
-        return Err(Error(format!("{}: does not compile\n{}", broken.what, tail(&text, 30))));
+        bail!("{}: does not compile\n{}", broken.what, tail(&text, 30));
     }
     let (passed, text) = models(&["--", "--test-threads=1", "--exact", broken.model])?;
     let ran = text.contains("running 1 test");
-    if ran { Ok(!passed) } else { Err(Error(format!("there is no model {}", broken.model))) }
+    if ran { Ok(!passed) } else { Err(anyhow!("there is no model {}", broken.model)) }
 }
 
 /// Copies what git knows of, and what is new; what is there already keeps its time, so that it is not built again.
@@ -187,7 +184,7 @@ fn copy_sources(to: &Path) -> Result<()> {
     command.args(["hyp", "guest-stub", "tests", "xtask"]);
     let (listed, text) = said(&mut command)?;
     if !listed {
-        return Err(Error(format!("git does not list the sources\n{}", tail(&text, 5))));
+        bail!("git does not list the sources\n{}", tail(&text, 5));
     }
     for file in text.lines() {
         let from = paths::root().join(file);
@@ -196,19 +193,19 @@ fn copy_sources(to: &Path) -> Result<()> {
             continue;
         }
         if let Some(folder) = at.parent() {
-            fs::create_dir_all(folder).context(|| folder.display().to_string())?;
+            fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         }
-        fs::write(&at, now).context(|| at.display().to_string())?;
+        fs::write(&at, now).with_context(|| at.display().to_string())?;
     }
     Ok(())
 }
 
 fn read(at: &Path) -> Result<String> {
-    fs::read_to_string(at).context(|| at.display().to_string())
+    fs::read_to_string(at).with_context(|| at.display().to_string())
 }
 
 fn write(at: &Path, text: &str) -> Result<()> {
-    fs::write(at, text).context(|| at.display().to_string())
+    fs::write(at, text).with_context(|| at.display().to_string())
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 
 use super::{Figure, Options, Outcome, Step};
 use crate::catalogue::{Id, PATH, Registry, page};
-use crate::error::Result;
 use crate::paths;
+use anyhow::Result;
 
 /// The step.
 pub const STEP: Step =

@@ -4,8 +4,8 @@
 use super::lines::{Lines, missed, share};
 use super::tool::{self, said, tail};
 use super::{Figure, Options, Outcome, Step};
-use crate::error::{Context, Result};
 use crate::paths;
+use anyhow::{Context, Result};
 
 /// The step.
 pub const STEP: Step =
@@ -27,7 +27,7 @@ fn run(_: &Options) -> Result<Outcome> {
     if !fine {
         return Ok(Outcome::Failed(format!("cargo llvm-cov\n{}", tail(&text, 30)), Vec::new()));
     }
-    let text = std::fs::read_to_string(&lcov).context(|| lcov.display().to_string())?;
+    let text = std::fs::read_to_string(&lcov).with_context(|| lcov.display().to_string())?;
     let files = files(&text, tests_begin);
     let mut figures = Vec::new();
     let mut short = Vec::new();
@@ -40,7 +40,7 @@ fn run(_: &Options) -> Result<Outcome> {
     }
     let rest = missed(&files);
     let report = paths::target().join("coverage.txt");
-    std::fs::write(&report, &rest).context(|| report.display().to_string())?;
+    std::fs::write(&report, &rest).with_context(|| report.display().to_string())?;
     println!("assure: coverage: what did not run (line by line in {})", report.display());
     for line in rest.lines() {
         println!("  {}", line.split_once("; not ").map_or(line, |(share, _)| share));

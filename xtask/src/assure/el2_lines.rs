@@ -16,9 +16,9 @@ use super::tool::{self, said, tail};
 use super::{Figure, Options, Outcome, Step};
 use crate::build::Artifacts;
 use crate::elf;
-use crate::error::{Context, Error, Result};
 use crate::paths;
 use crate::qemu::IN_ASM;
+use anyhow::{Context, Result, anyhow};
 
 /// The step.
 pub const STEP: Step = Step {
@@ -54,7 +54,7 @@ fn run(_: &Options) -> Result<Outcome> {
     let logs = paths::target().join("in-asm");
     // Blocks of another image would not match, but would be read.
     let _ = fs::remove_dir_all(&logs);
-    fs::create_dir_all(&logs).context(|| logs.display().to_string())?;
+    fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
     // For a look at what some cases run.
     let asked = std::env::var("PORTCULLIS_CASES").ok();
     let asked: Option<[&str; 1]> = asked.as_deref().map(|filter| [filter]);
@@ -76,7 +76,7 @@ fn run(_: &Options) -> Result<Outcome> {
     let lines = covered(&file, &logs)?;
     let report = paths::target().join("el2-lines.txt");
     let rest = missed(&lines);
-    fs::write(&report, &rest).context(|| report.display().to_string())?;
+    fs::write(&report, &rest).with_context(|| report.display().to_string())?;
     println!("assure: el2-lines: what did not run (of crates/ as well in {})", report.display());
     for line in rest.lines().filter(|line| line.starts_with("hyp/")) {
         println!("  {line}");
@@ -106,13 +106,13 @@ fn run(_: &Options) -> Result<Outcome> {
 /// The lines of `image` that the logs in `folder` show.
 fn covered(image: &Path, folder: &Path) -> Result<Lines> {
     let name = || image.display().to_string();
-    let text = elf::text(&fs::read(image).context(name)?).context(name)?;
+    let text = elf::text(&fs::read(image).with_context(name)?).with_context(name)?;
     let mut ran = vec![false; text.len()];
-    for entry in fs::read_dir(folder).context(|| folder.display().to_string())?.flatten() {
-        let log = fs::read(entry.path()).context(|| entry.path().display().to_string())?;
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())?.flatten() {
+        let log = fs::read(entry.path()).with_context(|| entry.path().display().to_string())?;
         mark(&String::from_utf8_lossy(&log), &text, &mut ran);
     }
-    let loader = Loader::new(image).map_err(|error| Error(format!("{}: {error}", name())))?;
+    let loader = Loader::new(image).map_err(|error| anyhow!("{}: {error}", name()))?;
     let mut lines = Lines::new();
     for (place, ran) in (0_u64..).step_by(4).zip(&ran) {
         let Ok(mut frames) = loader.find_frames(place) else { continue };

@@ -12,8 +12,8 @@ use std::thread;
 
 use super::tool::{self, number, said, tail};
 use super::{Figure, Options, Outcome, Step};
-use crate::error::{Context, Error, Result};
 use crate::{paths, toolchain};
+use anyhow::{Context, Result, bail};
 
 /// The step.
 pub const STEP: Step = Step {
@@ -119,7 +119,7 @@ pub fn until_enough(name: &str, wanted: Option<u64>) -> Result<()> {
     let target = TARGETS
         .iter()
         .find(|target| target.name == name)
-        .ok_or_else(|| Error(format!("there is no fuzz target `{name}`")))?;
+        .with_context(|| format!("there is no fuzz target `{name}`"))?;
     build(&[*target])?;
     let wanted = wanted.unwrap_or(target.wanted);
     let mut tried = 0;
@@ -162,7 +162,7 @@ fn build(targets: &[Target]) -> Result<()> {
             .env("RUSTFLAGS", flags);
         let (built, text) = said(&mut command)?;
         if !built {
-            return Err(Error(format!("the fuzz targets do not build\n{}", tail(&text, 30))));
+            bail!("the fuzz targets do not build\n{}", tail(&text, 30));
         }
     }
     Ok(())
@@ -175,7 +175,7 @@ fn fuzz(target: &Target, seconds: u64) -> Result<u64> {
     let corpus = kept.join("corpus").join(name);
     let found = kept.join("found").join(name);
     for folder in [&corpus, &found] {
-        std::fs::create_dir_all(folder).context(|| folder.display().to_string())?;
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
     let seeds = match name {
         "tree" => paths::root().join("crates/platform/tests/fixtures"),
@@ -194,13 +194,9 @@ fn fuzz(target: &Target, seconds: u64) -> Result<u64> {
     }
     let (passed, text) = said(&mut command)?;
     if !passed {
-        return Err(Error(format!(
-            "{name} found something; {} FILE repeats it\n{}",
-            binary.display(),
-            tail(&text, 30)
-        )));
+        bail!("{name} found something; {} FILE repeats it\n{}", binary.display(), tail(&text, 30));
     }
-    tried(&text).ok_or_else(|| Error(format!("{name} tried nothing\n{}", tail(&text, 10))))
+    tried(&text).with_context(|| format!("{name} tried nothing\n{}", tail(&text, 10)))
 }
 
 /// What the last line `tried N` says.

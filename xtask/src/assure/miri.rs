@@ -8,8 +8,8 @@ use std::process::Command;
 
 use super::tool::{self, said, tail};
 use super::{Figure, Options, Outcome, Step};
-use crate::error::Result;
 use crate::paths;
+use anyhow::Result;
 
 /// The step.
 pub const STEP: Step = Step {

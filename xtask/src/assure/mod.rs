@@ -27,7 +27,7 @@ mod tool;
 
 use std::time::Instant;
 
-use crate::error::{Error, Result};
+use anyhow::{Result, anyhow, bail};
 
 /// How much is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -110,7 +110,7 @@ pub fn run(options: &Options) -> Result<()> {
         if !STEPS.iter().any(|step| step.name == name) {
             let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
             let names = names.join(", ");
-            return Err(Error(format!("assure: no step `{name}`; there are {names}")));
+            bail!("assure: no step `{name}`; there are {names}");
         }
     }
     let mut rows = Vec::new();
@@ -125,8 +125,8 @@ pub fn run(options: &Options) -> Result<()> {
         }
         println!("assure: {} ({})", step.name, step.about);
         let started = Instant::now();
-        let outcome =
-            (step.run)(options).unwrap_or_else(|error| Outcome::Failed(error.0, Vec::new()));
+        let outcome = (step.run)(options)
+            .unwrap_or_else(|error| Outcome::Failed(format!("{error:#}"), Vec::new()));
         if let Outcome::Failed(why, _) | Outcome::NotRun(why) = &outcome {
             println!("assure: {}: {why}", step.name);
         }
@@ -138,11 +138,7 @@ pub fn run(options: &Options) -> Result<()> {
         .filter(|(_, outcome, _)| matches!(outcome, Outcome::Failed(..)))
         .map(|(name, ..)| *name)
         .collect();
-    if failed.is_empty() {
-        Ok(())
-    } else {
-        Err(Error(format!("assure: failed: {}", failed.join(", "))))
-    }
+    if failed.is_empty() { Ok(()) } else { Err(anyhow!("assure: failed: {}", failed.join(", "))) }
 }
 
 #[cfg(test)]
@@ -153,7 +149,10 @@ mod tests {
     fn a_step_that_is_none_is_named() {
         let options = Options { only: vec!["fuzzing".into()], ..Options::default() };
         let error = run(&options).unwrap_err();
-        assert!(error.0.contains("`fuzzing`") && error.0.contains("catalogue, "), "{error}");
+        assert!(
+            error.to_string().contains("`fuzzing`") && error.to_string().contains("catalogue, "),
+            "{error}"
+        );
     }
 
     #[test]

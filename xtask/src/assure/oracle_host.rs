@@ -4,7 +4,7 @@
 
 use super::tool::{cargo_at_root, number_between, said, seed, tail};
 use super::{Figure, Options, Outcome, Step};
-use crate::error::{Error, Result};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// The step.
 pub const STEP: Step = Step {
@@ -48,9 +48,9 @@ fn checked(name: &str, prefix: &str, wanted: u64, seed: u64) -> Result<u64> {
     let checked = text
         .lines()
         .find_map(|line| number_between(line, prefix, " exits checked"))
-        .ok_or_else(|| Error(format!("{name} does not say how many exits it checked")))?;
+        .with_context(|| format!("{name} does not say how many exits it checked"))?;
     if checked < wanted {
-        return Err(Error(format!("{name}: {checked} of {wanted} exits")));
+        bail!("{name}: {checked} of {wanted} exits");
     }
     Ok(checked)
 }
@@ -62,5 +62,5 @@ fn test(name: &str, exits: u64, seed: u64) -> Result<String> {
     command.env("PORTCULLIS_SEED", seed.to_string());
     command.env("PORTCULLIS_EXITS", exits.to_string());
     let (passed, text) = said(&mut command)?;
-    if passed { Ok(text) } else { Err(Error(format!("{name} failed\n{}", tail(&text, 200)))) }
+    if passed { Ok(text) } else { Err(anyhow!("{name} failed\n{}", tail(&text, 200))) }
 }

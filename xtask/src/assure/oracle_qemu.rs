@@ -8,9 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 use super::tool::{cargo_at_root, number_between, said, seed};
 use super::{Figure, Options, Outcome, Step};
 use crate::build::{self, Artifacts};
-use crate::error::{Context, Error, Result};
 use crate::paths;
 use crate::qemu::{Ended, Gic, Limits, Machine, Module, Run, Session};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// The step.
 pub const STEP: Step = Step {
@@ -43,7 +43,7 @@ fn run(options: &Options) -> Result<Outcome> {
         Figure::count("the same an hour", hourly),
     ];
     if options.long && hourly < AN_HOUR {
-        return Err(Error(format!("{hourly} exits an hour, fewer than {AN_HOUR}")));
+        bail!("{hourly} exits an hour, fewer than {AN_HOUR}");
     }
     let filters: &[&str] = if options.long { &LONG_SUITES } else { &SHORT_SUITES };
     let exits = filters.iter().map(|filter| suites(filter)).sum::<Result<u64>>()?;
@@ -103,7 +103,7 @@ fn by_chance(long: bool, seed: u64) -> Result<u64> {
     std::thread::scope(|scope| {
         let running: Vec<_> =
             machines.iter().map(|machine| scope.spawn(|| boot(machine))).collect();
-        let died = || Error("a thread died".into());
+        let died = || anyhow!("a thread died");
         running.into_iter().map(|thread| thread.join().map_err(|_| died())?).sum()
     })
 }
@@ -111,13 +111,13 @@ fn by_chance(long: bool, seed: u64) -> Result<u64> {
 /// How many exits were checked, if all of `guests` came to their end.
 fn judge(run: &Run, guests: &[String]) -> Result<u64> {
     if let Some(line) = run.with("oracle:").find(|line| line.contains("should be")) {
-        return Err(Error(format!("{line}; the console is in {}", run.log.display())));
+        bail!("{line}; the console is in {}", run.log.display());
     }
     let ended = |wanted: &str| run.with(wanted).filter(|line| line.contains(" rounds")).count();
     let guided = guests.iter().filter(|bootargs| bootargs.starts_with("guided")).count();
     let lives = guests.len() == guided || run.with("reboot: ").any(|line| line.contains(" lives"));
     if run.ended != Ended::Exited(Some(0)) || ended("guided: ") != guided || !lives {
-        return Err(Error(format!("the guests did not come to their end: {}", run.tail())));
+        bail!("the guests did not come to their end: {}", run.tail());
     }
     checked(&run.lines)
 }
@@ -127,7 +127,7 @@ fn checked(lines: &[String]) -> Result<u64> {
     lines
         .iter()
         .find_map(|line| number_between(line, "oracle: ", " exits checked, no difference"))
-        .ok_or_else(|| "EL2 does not say how many exits it checked".into())
+        .context("EL2 does not say how many exits it checked")
 }
 
 /// The suites, as `scripts/test` runs them: returns how many exits of their boots were checked. Tests that are too slow
@@ -140,20 +140,20 @@ fn suites(filter: &str) -> Result<u64> {
     let (machine, _) = filter.split_once("::").unwrap_or((filter, ""));
     let folder = paths::target().join("qemu-logs").join(machine);
     let mut exits = 0;
-    for entry in fs::read_dir(&folder).context(|| folder.display().to_string())?.flatten() {
+    for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())?.flatten() {
         if !entry.metadata().and_then(|data| data.modified()).is_ok_and(|at| at >= began) {
             continue;
         }
-        let bytes = fs::read(entry.path()).context(|| entry.path().display().to_string())?;
+        let bytes = fs::read(entry.path()).with_context(|| entry.path().display().to_string())?;
         for line in String::from_utf8_lossy(&bytes).lines() {
             if line.contains("[hyp] panic") {
-                return Err(Error(format!("{}: {line}", entry.path().display())));
+                bail!("{}: {line}", entry.path().display());
             }
             exits += number_between(line, "oracle: ", " exits checked").unwrap_or(0);
         }
     }
     if exits == 0 {
-        return Err(Error(format!("the suites {filter} ran without the oracle")));
+        bail!("the suites {filter} ran without the oracle");
     }
     Ok(exits)
 }
@@ -176,14 +176,16 @@ mod tests {
         let guests = ["guided=1".to_owned(), "guided=1".to_owned()];
         let counted = "[hyp] oracle: 7 exits checked, no difference";
         let all = ["[a] guided: 5 rounds", "[b] guided: 6 rounds", counted];
-        assert_eq!(judge(&console(&all), &guests), Ok(7));
-        assert!(judge(&console(&all[1..]), &guests).unwrap_err().0.contains("did not come"));
-        assert!(judge(&console(&all[..2]), &guests).unwrap_err().0.contains("how many"));
+        assert_eq!(judge(&console(&all), &guests).unwrap(), 7);
+        assert!(
+            judge(&console(&all[1..]), &guests).unwrap_err().to_string().contains("did not come")
+        );
+        assert!(judge(&console(&all[..2]), &guests).unwrap_err().to_string().contains("how many"));
         let differs = "[hyp] panic on CPU 0: oracle: a: exit 9: is Resume, should be Retry";
         let found = judge(&console(&[all[0], all[1], differs, counted]), &guests).unwrap_err();
-        assert!(found.0.contains("exit 9"));
+        assert!(found.to_string().contains("exit 9"));
         let lives = ["guided=1".to_owned(), "reboot=2".to_owned()];
         assert!(judge(&console(&[all[0], counted]), &lives).is_err());
-        assert_eq!(judge(&console(&[all[0], "[c] reboot: 2 lives", counted]), &lives), Ok(7));
+        assert_eq!(judge(&console(&[all[0], "[c] reboot: 2 lives", counted]), &lives).unwrap(), 7);
     }
 }

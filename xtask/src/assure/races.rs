@@ -4,8 +4,8 @@
 use super::broken;
 use super::tool::{self, number, said, seed, tail};
 use super::{Figure, Options, Outcome, Step};
-use crate::error::{Error, Result};
 use crate::paths;
+use anyhow::Result;
 
 /// The step.
 pub const STEP: Step = Step {
@@ -40,7 +40,7 @@ fn run(options: &Options) -> Result<Outcome> {
             figures.push(Figure::count("broken sources that their model found", found));
             Ok(Outcome::Passed(figures))
         }
-        Err(Error(why)) => Ok(Outcome::Failed(why, figures)),
+        Err(error) => Ok(Outcome::Failed(format!("{error:#}"), figures)),
     }
 }
 

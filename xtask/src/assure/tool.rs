@@ -4,9 +4,9 @@
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::error::{Context, Result};
 use crate::paths;
 use crate::toolchain::cargo;
+use anyhow::{Context, Result};
 
 /// The cargo that runs this tool, at the repository's root.
 pub fn cargo_at_root(words: &[&str]) -> Command {
@@ -30,7 +30,7 @@ pub fn said(command: &mut Command) -> Result<(bool, String)> {
     let output = command
         .stdin(Stdio::null())
         .output()
-        .context(|| format!("cannot run {}", command.get_program().display()))?;
+        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));
     Ok((output.status.success(), text))

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::{Figure, Figures};
 use crate::build::Artifacts;
-use crate::error::{Context, Error, Result};
 use crate::qemu::{Limits, Machine, Module, Session};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// One boot: what it is called in logs, what stands behind the names of its figures, and the machine.
 struct Boot {
@@ -107,27 +107,27 @@ pub fn all(images: &Artifacts) -> Result<Figures> {
             });
         }
     });
-    results.into_inner().map_err(|_| Error("a benchmark's thread has panicked".into()))?
+    results.into_inner().map_err(|_| anyhow!("a benchmark's thread has panicked"))?
 }
 
 fn measure(boot: &Boot) -> Result<Figures> {
     let limits = Limits { total: Duration::from_secs(300), silence: Duration::from_secs(200) };
     let mut session = Session::start(&boot.machine, &boot.name, limits, false)?;
     // Quiet VMs never end.
-    session.wait_for("bench: done").context(|| boot.name.clone())?;
-    let mut figures = read(session.lines(), &boot.suffix).context(|| boot.name.clone())?;
+    session.wait_for("bench: done").with_context(|| boot.name.clone())?;
+    let mut figures = read(session.lines(), &boot.suffix).with_context(|| boot.name.clone())?;
     if let Some(vcpus) = HEAP_OF.iter().find(|(name, _)| boot.name == *name).map(|(_, n)| n) {
         let heap = said(session.lines(), "more free, ")
-            .ok_or("the boot log does not say what a VM takes")?;
+            .context("the boot log does not say what a VM takes")?;
         figures.insert(heap_of(*vcpus), Figure::exact(heap));
     }
     let entered = figures.remove(&format!("entered at{}", boot.suffix));
     if boot.name == "bench-operations" {
-        let entered = entered.ok_or("the guest does not say when it was entered")?.median / 100;
+        let entered = entered.context("the guest does not say when it was entered")?.median / 100;
         let loading = said(session.lines(), "loaded in ")
-            .ok_or("the boot log does not say how long loading took")?
+            .context("the boot log does not say how long loading took")?
             * 1000;
-        let rest = entered.checked_sub(loading).ok_or("loading took longer than all")?;
+        let rest = entered.checked_sub(loading).context("loading took longer than all")?;
         figures.insert("boot, VM's memory zeroed and images copied".into(), Figure::exact(loading));
         figures.insert("boot, all else".into(), Figure::exact(rest));
     }
@@ -139,20 +139,20 @@ fn read(lines: &[String], suffix: &str) -> Result<Figures> {
     let mut figures = Figures::new();
     for line in lines {
         if line.contains("FAIL") || line.contains("[hyp] error") {
-            return Err(Error(line.clone()));
+            bail!(line.clone());
         }
         let Some((_, rest)) = line.split_once("bench;") else { continue };
         let fields: Vec<&str> = rest.trim_end().split(';').collect();
         let [name, median, min, max] = fields[..] else {
-            return Err(Error(format!("no figure: {line}")));
+            bail!("no figure: {line}");
         };
-        let number = |text: &str| text.parse().context(|| line.clone());
+        let number = |text: &str| text.parse().with_context(|| line.clone());
         let figure = Figure { median: number(median)?, min: number(min)?, max: number(max)? };
         // Two VMs that do the same: the first one to end counts.
         figures.entry(format!("{name}{suffix}")).or_insert(figure);
     }
     if figures.is_empty() {
-        return Err("it has no figures".into());
+        bail!("it has no figures");
     }
     Ok(figures)
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{Figure, Figures};
-use crate::error::{Context, Error, Result};
 use crate::paths;
+use anyhow::{Context, Result};
 
 /// What an operation may cost, and what it costs elsewhere.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -35,19 +35,19 @@ pub struct Operation {
 /// The file is missing or no such list.
 pub fn operations() -> Result<Vec<Operation>> {
     let path = paths::root().join("bench/operations.json");
-    let text = fs::read_to_string(&path).context(|| path.display().to_string())?;
-    parse(&text).context(|| path.display().to_string())
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    parse(&text).with_context(|| path.display().to_string())
 }
 
 fn parse(text: &str) -> Result<Vec<Operation>> {
-    let value: Value = serde_json::from_str(text).context(|| "not JSON".into())?;
-    let list = value.get("operations").and_then(Value::as_array).ok_or("no list `operations`")?;
+    let value: Value = serde_json::from_str(text).context("not JSON")?;
+    let list = value.get("operations").and_then(Value::as_array).context("no list `operations`")?;
     list.iter()
         .map(|entry| {
             let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
             let peers = entry.get("peers").and_then(Value::as_object);
             Ok(Operation {
-                name: text("name").ok_or("an operation without a name")?,
+                name: text("name").context("an operation without a name")?,
                 limit: entry.get("limit").and_then(Value::as_f64),
                 goal: entry.get("goal").and_then(Value::as_f64),
                 unit: text("unit"),
@@ -81,11 +81,11 @@ pub fn write(path: &Path, figures: &Figures) -> Result<()> {
         })
         .collect();
     let whole = json!({ "unit": "hundredths of an instruction, or of a byte", "figures": figures });
-    let text = serde_json::to_string_pretty(&whole).context(|| "results".into())?;
+    let text = serde_json::to_string_pretty(&whole).context("results")?;
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).context(|| folder.display().to_string())?;
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
-    fs::write(path, text + "\n").context(|| path.display().to_string())
+    fs::write(path, text + "\n").with_context(|| path.display().to_string())
 }
 
 /// Reads results.
@@ -94,10 +94,10 @@ pub fn write(path: &Path, figures: &Figures) -> Result<()> {
 ///
 /// The file is missing or not as [`write`] writes it.
 pub fn read(path: &Path) -> Result<Figures> {
-    let text = fs::read_to_string(path).context(|| path.display().to_string())?;
-    let value: Value = serde_json::from_str(&text).context(|| path.display().to_string())?;
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let value: Value = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
     let figures = value.get("figures").and_then(Value::as_object);
-    let figures = figures.ok_or_else(|| Error(format!("{}: no `figures`", path.display())))?;
+    let figures = figures.with_context(|| format!("{}: no `figures`", path.display()))?;
     figures
         .iter()
         .map(|(name, figure)| {
@@ -105,7 +105,7 @@ pub fn read(path: &Path) -> Result<Figures> {
                 figure
                     .get(key)
                     .and_then(Value::as_u64)
-                    .ok_or_else(|| Error(format!("{}: {name} has no {key}", path.display())))
+                    .with_context(|| format!("{}: {name} has no {key}", path.display()))
             };
             let figure =
                 Figure { median: number("median")?, min: number("min")?, max: number("max")? };
@@ -141,6 +141,6 @@ mod tests {
         write(&path, &figures).unwrap();
         assert_eq!(read(&path).unwrap(), figures);
         fs::write(&path, r#"{"figures": {"a": {"median": 1}}}"#).unwrap();
-        assert!(read(&path).unwrap_err().0.contains("a has no min"));
+        assert!(read(&path).unwrap_err().to_string().contains("a has no min"));
     }
 }

@@ -7,7 +7,7 @@ use super::boots::{DENSE_POOL, heap_of};
 use super::{Figure, Figures};
 use crate::build::Artifacts;
 use crate::elf;
-use crate::error::{Context, Result};
+use anyhow::{Context, Result};
 
 /// Bytes of a table page.
 pub const PAGE: u64 = 4096;
@@ -19,9 +19,9 @@ pub const PAGE: u64 = 4096;
 /// An image is missing or not an ELF file.
 pub fn sizes(images: &Artifacts) -> Result<Figures> {
     let path = &images.hypervisor_elf;
-    let elf = fs::read(path).context(|| path.display().to_string())?;
-    let file =
-        fs::metadata(&images.hypervisor).context(|| images.hypervisor.display().to_string())?;
+    let elf = fs::read(path).with_context(|| path.display().to_string())?;
+    let file = fs::metadata(&images.hypervisor)
+        .with_context(|| images.hypervisor.display().to_string())?;
     let text = elf::text(&elf)?.len() as u64 * 4;
     let memory = elf::symbol(&elf, |name| name == "image_end")?;
     Ok(Figures::from([

@@ -24,8 +24,8 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use crate::build::Artifacts;
-use crate::error::{Context, Error, Result};
 use crate::paths;
+use anyhow::{Context, Result, anyhow};
 
 pub use files::Operation;
 
@@ -90,7 +90,7 @@ pub fn run(purpose: Purpose) -> Result<()> {
     if purpose == Purpose::Save {
         files::write(&files::reference_path(), &figures)?;
         let committed = paths::root().join("docs/performance-growth.svg");
-        fs::copy(&plot, &committed).context(|| committed.display().to_string())?;
+        fs::copy(&plot, &committed).with_context(|| committed.display().to_string())?;
     }
     let mut wrong = check::limits(&operations, &figures);
     wrong.extend(check::clock(&figures));
@@ -105,10 +105,10 @@ pub fn run(purpose: Purpose) -> Result<()> {
         println!("bench: {} figures; results are in {}", figures.len(), results.display());
         return Ok(());
     }
-    Err(Error(format!(
+    Err(anyhow!(
         "{} of {} benchmarks exceed their limit or have grown; if that is meant, change bench/operations.json or run \
          ./scripts/bench --save, and say why",
         wrong.len(),
         figures.len()
-    )))
+    ))
 }

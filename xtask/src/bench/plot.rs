@@ -6,7 +6,7 @@ use std::path::Path;
 use plotters::prelude::*;
 
 use super::Figures;
-use crate::error::{Context, Result};
+use anyhow::{Result, anyhow};
 
 const SIZE: (u32, u32) = (900, 420);
 const HIGHEST: f64 = 300.0;
@@ -36,7 +36,7 @@ fn points(figures: &Figures, group: &str, unit: &str) -> Vec<(f64, f64)> {
 /// The file cannot be written.
 pub fn growth(figures: &Figures, path: &Path) -> Result<()> {
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
-    draw(figures, &root).context(|| path.display().to_string())
+    draw(figures, &root).map_err(|error| anyhow!("{}: {error}", path.display()))
 }
 
 fn draw(

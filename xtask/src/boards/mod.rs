@@ -19,9 +19,9 @@ pub mod model;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Context, Error, Result};
 use crate::guests::apt::Apt;
 use crate::paths;
+use anyhow::{Context, Result, anyhow};
 
 /// What `scripts/boards` fetches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Part {
                 let package = Apt::backports(&folder().join("arm64-backports"), Some("arm64"))
                     .and_then(kernel)
                     .or_else(|error| {
-                        eprintln!("boards: {error}; the stable kernel's trees will do");
+                        eprintln!("boards: {error:#}; the stable kernel's trees will do");
                         kernel(Apt::new(&folder().join("arm64")))
                     })?;
                 unpacked(&trees(), |new| package.unpack("./usr/lib/linux-image-*/*.dtb", 4, new))?;
@@ -101,13 +101,13 @@ pub fn make(wanted: &[Part], update: bool) -> Result<()> {
     if update {
         let _ = fs::remove_dir_all(folder());
     }
-    fs::create_dir_all(folder()).context(|| folder().display().to_string())?;
+    fs::create_dir_all(folder()).with_context(|| folder().display().to_string())?;
     let lock = folder().join("lock");
-    let lock = fs::File::create(&lock).context(|| lock.display().to_string())?;
-    lock.lock().context(|| folder().display().to_string())?;
+    let lock = fs::File::create(&lock).with_context(|| lock.display().to_string())?;
+    lock.lock().with_context(|| folder().display().to_string())?;
     let mut result = Ok(());
     for part in wanted {
-        result = result.and(part.make().context(|| part.name().to_owned()));
+        result = result.and(part.make().with_context(|| part.name().to_owned()));
     }
     result
 }
@@ -116,9 +116,9 @@ pub fn make(wanted: &[Part], update: bool) -> Result<()> {
 fn unpacked(to: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let new = to.with_extension("new");
     let _ = fs::remove_dir_all(&new);
-    fs::create_dir_all(&new).context(|| new.display().to_string())?;
+    fs::create_dir_all(&new).with_context(|| new.display().to_string())?;
     fill(&new)?;
-    fs::rename(&new, to).context(|| to.display().to_string())
+    fs::rename(&new, to).with_context(|| to.display().to_string())
 }
 
 fn folder() -> PathBuf {
@@ -146,9 +146,8 @@ pub fn all_trees() -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![trees()];
     while let Some(folder) = folders.pop() {
-        let entries = fs::read_dir(&folder).map_err(|_| {
-            Error(format!("{} is missing: run ./scripts/boards trees", folder.display()))
-        })?;
+        let entries = fs::read_dir(&folder)
+            .map_err(|_| anyhow!("{} is missing: run ./scripts/boards trees", folder.display()))?;
         for path in entries.flatten().map(|entry| entry.path()) {
             if path.is_dir() {
                 folders.push(path);
@@ -169,7 +168,7 @@ pub fn all_trees() -> Result<Vec<PathBuf>> {
 pub fn count_all() -> Result<check::Counts> {
     let mut counts = check::Counts::default();
     for file in all_trees()? {
-        let blob = fs::read(&file).context(|| file.display().to_string())?;
+        let blob = fs::read(&file).with_context(|| file.display().to_string())?;
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
         counts.add(&name, &check::Report::of(&blob));
     }

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use crate::error::{Context, Error, Result};
 use crate::paths;
+use anyhow::{Context, Result, anyhow, bail};
 
 /// A board.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,16 +91,10 @@ impl Board {
     /// What is missing, and how to get it.
     pub fn available(&self) -> Result<()> {
         if !self.source().is_file() {
-            return Err(format!(
-                "{} is missing: run ./scripts/boards trees",
-                self.source().display()
-            )
-            .into());
+            bail!("{} is missing: run ./scripts/boards trees", self.source().display());
         }
         if self.newer && newer().is_none() && !installed_knows_all() {
-            return Err(
-                format!("no QEMU here has a {}: run ./scripts/boards qemu", self.machine).into()
-            );
+            bail!("no QEMU here has a {}: run ./scripts/boards qemu", self.machine);
         }
         Ok(())
     }
@@ -121,19 +115,19 @@ impl Board {
     ///
     /// The tree is missing or damaged, or the file cannot be written.
     pub fn tree_with(&self, modules: &[Loaded]) -> Result<PathBuf> {
-        let blob = fs::read(self.source()).context(|| self.source().display().to_string())?;
+        let blob = fs::read(self.source()).with_context(|| self.source().display().to_string())?;
         let mut hasher = DefaultHasher::new();
         (&blob, self.stdout, modules).hash(&mut hasher);
         let folder = paths::target().join("boards").join("with-modules");
         let file = folder.join(format!("{:016x}.dtb", hasher.finish()));
         if !file.is_file() {
             let tree = with_modules(&blob, self.stdout, modules)?;
-            fs::create_dir_all(&folder).context(|| folder.display().to_string())?;
+            fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
             // Boots run side by side: each writes its own and moves it there.
             let new =
                 folder.join(format!("{:016x}.{:?}", hasher.finish(), std::thread::current().id()));
-            fs::write(&new, tree).context(|| new.display().to_string())?;
-            fs::rename(&new, &file).context(|| file.display().to_string())?;
+            fs::write(&new, tree).with_context(|| new.display().to_string())?;
+            fs::rename(&new, &file).with_context(|| file.display().to_string())?;
         }
         Ok(file)
     }
@@ -142,7 +136,7 @@ impl Board {
 /// The tree in `blob` with modules in /chosen, as a boot loader leaves it.
 fn with_modules(blob: &[u8], stdout: Option<&str>, modules: &[Loaded]) -> Result<Vec<u8>> {
     let mut source = String::from_utf8(dtc(["dtb", "dts"], blob)?)
-        .map_err(|error| Error(format!("dtc's source of the board's tree: {error}")))?;
+        .map_err(|error| anyhow!("dtc's source of the board's tree: {error}"))?;
     // dtc merges what follows the tree into it.
     source += "/ { chosen { #address-cells = <2>; #size-cells = <2>;\n";
     if let Some(stdout) = stdout {
@@ -173,21 +167,19 @@ fn dtc([from, to]: [&str; 2], input: &[u8]) -> Result<Vec<u8>> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .context(|| {
-            "cannot run dtc (Debian's device-tree-compiler; ./scripts/setup --lints)".into()
-        })?;
-    let mut stdin = child.stdin.take().ok_or("dtc has no input")?;
+        .context("cannot run dtc (Debian's device-tree-compiler; ./scripts/setup --lints)")?;
+    let mut stdin = child.stdin.take().context("dtc has no input")?;
     let output = std::thread::scope(|scope| {
         // More than a pipe holds, both ways.
         scope.spawn(move || stdin.write_all(input));
         child.wait_with_output()
     });
-    let output = output.context(|| "dtc".into())?;
+    let output = output.context("dtc")?;
     if output.status.success() {
         Ok(output.stdout)
     } else {
         let why = String::from_utf8_lossy(&output.stderr);
-        Err(Error(format!("dtc refuses the board's tree: {}", why.trim())))
+        Err(anyhow!("dtc refuses the board's tree: {}", why.trim()))
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::Path;
 use super::bugs::BUGS;
 use super::reasons::REASONS;
 use super::scenarios::SUBJECTS;
-use crate::error::{Context, Error, Result};
+use anyhow::{Context, Result, bail};
 
 /// Folders in which marks are looked for.
 const FOLDERS: [&str; 6] = ["crates", "guest-stub", "hyp", "races", "tests", "xtask"];
@@ -97,7 +97,7 @@ impl Registry {
         }
         for id in registry.by_id.keys() {
             if id.reason().is_some() {
-                return Err(Error(format!("{id} has a test, and a reason why it can have none")));
+                bail!("{id} has a test, and a reason why it can have none");
             }
         }
         Ok(registry)
@@ -113,7 +113,7 @@ impl Registry {
                     self.folder(root, &path)?;
                 }
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).context(|| path.display().to_string())?;
+                let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
                 let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy();
                 self.file(&name, &text)?;
             }
@@ -140,11 +140,11 @@ impl Registry {
             let test = match below {
                 Some(test) if guest => format!("guest-stub::{test}"),
                 Some(test) => format!("{module}::{test}"),
-                None => return Err(Error(format!("{name}: no test below `{line}`"))),
+                None => bail!("{name}: no test below `{line}`"),
             };
             for word in ids.split([' ', ',']).filter(|word| !word.is_empty()) {
                 let id = if bugs { word.parse().ok().map(Id::Bug) } else { Id::scenario(word) };
-                let id = id.ok_or_else(|| Error(format!("{test}: `{word}` is no id")))?;
+                let id = id.with_context(|| format!("{test}: `{word}` is no id"))?;
                 self.add(id, &test)?;
             }
         }
@@ -153,7 +153,7 @@ impl Registry {
 
     fn add(&mut self, id: Id, test: &str) -> Result<()> {
         if id.title().is_none() {
-            return Err(Error(format!("{test}: there is no {id}")));
+            bail!("{test}: there is no {id}");
         }
         let tests = self.by_id.entry(id).or_default();
         if !tests.iter().any(|known| known == test) {
@@ -261,12 +261,15 @@ mod tests {
         {
             let text = format!("// {id}\nfn one() {{}}\n");
             let error = Registry::default().file("x.rs", &text).unwrap_err();
-            assert!(error.0.contains("x::one") && error.0.contains(&id[10..]), "{error}");
+            assert!(
+                error.to_string().contains("x::one") && error.to_string().contains(&id[10..]),
+                "{error}"
+            );
         }
         for id in ["bug: 0", "bug: 86", "bug: A1"] {
             let text = format!("// {id}\nfn one() {{}}\n");
             let error = Registry::default().file("x.rs", &text).unwrap_err();
-            assert!(error.0.contains("x::one"), "{error}");
+            assert!(error.to_string().contains("x::one"), "{error}");
         }
         assert!(Registry::default().file("x.rs", "// bug: 1\n").is_err());
     }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::error::{Context, Error, Result};
+use anyhow::{Context, Result, anyhow};
 
 /// A folder with apt's lists and the packages fetched so far.
 #[derive(Debug, Clone)]
@@ -39,11 +39,11 @@ impl Apt {
     /// Its sources cannot be read, or are none of Debian's.
     pub fn backports(folder: &Path, architecture: Option<&str>) -> Result<Self> {
         let parts = folder.join("parts");
-        fs::create_dir_all(&parts).context(|| parts.display().to_string())?;
+        fs::create_dir_all(&parts).with_context(|| parts.display().to_string())?;
         let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
         let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
         let codename =
-            codename.ok_or("/etc/os-release has no VERSION_CODENAME: is this Debian?")?;
+            codename.context("/etc/os-release has no VERSION_CODENAME: is this Debian?")?;
         let mut own = vec![PathBuf::from("/etc/apt/sources.list")];
         own.extend(
             fs::read_dir("/etc/apt/sources.list.d")
@@ -62,7 +62,7 @@ impl Apt {
             };
             if let Some(source) = source {
                 let part = parts.join(name);
-                fs::write(&part, source).context(|| part.display().to_string())?;
+                fs::write(&part, source).with_context(|| part.display().to_string())?;
                 let mut options = vec![
                     "Dir::Etc::SourceList=/dev/null".to_owned(),
                     format!("Dir::Etc::SourceParts={}", parts.display()),
@@ -74,9 +74,9 @@ impl Apt {
                 return Ok(Self { folder: folder.into(), options });
             }
         }
-        Err(Error(format!(
+        Err(anyhow!(
             "apt's sources on this machine have no suite {codename}: there is no backports suite beside it"
-        )))
+        ))
     }
 
     fn packages(&self) -> PathBuf {
@@ -107,25 +107,27 @@ impl Apt {
         eprintln!("fetching {name}");
         self.lists()?;
         let folder = self.packages();
-        fs::create_dir_all(&folder).context(|| folder.display().to_string())?;
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         // In a folder of its own, so that a download that breaks off leaves no half a package behind.
         let arriving = self.folder.join("arriving");
         let _ = fs::remove_dir_all(&arriving);
-        fs::create_dir_all(&arriving).context(|| arriving.display().to_string())?;
+        fs::create_dir_all(&arriving).with_context(|| arriving.display().to_string())?;
         let mut command = self.command("apt-get");
         command.args(["download", name]).current_dir(&arriving);
         run(&mut command).map_err(|error| {
-            Error(format!(
-                "{name} cannot be fetched: {error}\n  without a network, put its .deb into {}",
+            anyhow!(
+                "{name} cannot be fetched: {error:#}\n  without a network, put its .deb into {}",
                 folder.display()
-            ))
+            )
         })?;
-        for entry in fs::read_dir(&arriving).context(|| arriving.display().to_string())?.flatten() {
+        for entry in
+            fs::read_dir(&arriving).with_context(|| arriving.display().to_string())?.flatten()
+        {
             let to = folder.join(entry.file_name());
-            fs::rename(entry.path(), &to).context(|| to.display().to_string())?;
+            fs::rename(entry.path(), &to).with_context(|| to.display().to_string())?;
         }
         let _ = fs::remove_dir(&arriving);
-        self.cached(name).ok_or_else(|| Error(format!("apt-get download {name} left no package")))
+        self.cached(name).with_context(|| format!("apt-get download {name} left no package"))
     }
 
     /// The first package that `name` depends on and that begins with `prefix`: what a metapackage stands for.
@@ -141,7 +143,7 @@ impl Apt {
             .filter_map(|line| line.trim().strip_prefix("Depends: "))
             .find(|other| other.starts_with(prefix))
             .map(str::to_owned)
-            .ok_or_else(|| Error(format!("Debian's {name} depends on no {prefix}...")))
+            .with_context(|| format!("Debian's {name} depends on no {prefix}..."))
     }
 
     /// Fetches the lists, unless they are there.
@@ -152,14 +154,14 @@ impl Apt {
         }
         for folder in ["apt/lists/partial", "apt/cache/archives/partial"] {
             let folder = self.folder.join(folder);
-            fs::create_dir_all(&folder).context(|| folder.display().to_string())?;
+            fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         }
         eprintln!("reading Debian's lists of packages");
         run(self.command("apt-get").args(["update", "--error-on=any"])).or_else(|_| {
             // Some source may have no arm64; what is missing shows when a package is asked for.
             run(self.command("apt-get").arg("update"))
         })?;
-        fs::write(&done, "").context(|| done.display().to_string())
+        fs::write(&done, "").with_context(|| done.display().to_string())
     }
 
     /// Forgets the lists: the next package that is not cached is looked up afresh.
@@ -170,7 +172,7 @@ impl Apt {
     pub fn forget(&self) -> Result<()> {
         match fs::remove_dir_all(self.folder.join("apt")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).context(|| self.folder.display().to_string())
+                Err(error).with_context(|| self.folder.display().to_string())
             }
             _ => Ok(()),
         }
@@ -226,20 +228,20 @@ impl Package {
     /// The package is damaged, or has no such file.
     pub fn unpack(&self, pattern: &str, strip: u32, folder: &Path) -> Result<()> {
         let mut unpack = dpkg_deb(&self.file)?;
-        let archive = unpack.stdout.take().ok_or("dpkg-deb has no output")?;
+        let archive = unpack.stdout.take().context("dpkg-deb has no output")?;
         let output = Command::new("tar")
             .args(["-x", "--wildcards", &format!("--strip-components={strip}"), "-C"])
             .arg(folder)
             .arg(pattern)
             .stdin(archive)
             .output()
-            .context(|| "cannot run tar".into())?;
-        let unpacked = unpack.wait().context(|| "dpkg-deb".into())?;
+            .context("cannot run tar")?;
+        let unpacked = unpack.wait().context("dpkg-deb")?;
         if unpacked.success() && output.status.success() {
             Ok(())
         } else {
             let why = String::from_utf8_lossy(&output.stderr);
-            Err(Error(format!("{} holds no {pattern}: {}", self.file.display(), why.trim())))
+            Err(anyhow!("{} holds no {pattern}: {}", self.file.display(), why.trim()))
         }
     }
 
@@ -259,18 +261,18 @@ impl Package {
     /// The package is damaged, or has no such file.
     pub fn read(&self, pattern: &str) -> Result<Vec<u8>> {
         let mut unpack = dpkg_deb(&self.file)?;
-        let archive = unpack.stdout.take().ok_or("dpkg-deb has no output")?;
+        let archive = unpack.stdout.take().context("dpkg-deb has no output")?;
         let output = Command::new("tar")
             .args(["-x", "--to-stdout", "--wildcards", pattern])
             .stdin(archive)
             .output()
-            .context(|| "cannot run tar".into())?;
-        let unpacked = unpack.wait().context(|| "dpkg-deb".into())?;
+            .context("cannot run tar")?;
+        let unpacked = unpack.wait().context("dpkg-deb")?;
         if unpacked.success() && output.status.success() && !output.stdout.is_empty() {
             Ok(output.stdout)
         } else {
             let why = String::from_utf8_lossy(&output.stderr);
-            Err(Error(format!("{} holds no {pattern}: {}", self.file.display(), why.trim())))
+            Err(anyhow!("{} holds no {pattern}: {}", self.file.display(), why.trim()))
         }
     }
 
@@ -281,21 +283,21 @@ impl Package {
     /// The package is damaged, has no such file, or the command fails.
     pub fn pipe(&self, pattern: &str, command: &mut Command) -> Result<()> {
         let mut unpack = dpkg_deb(&self.file)?;
-        let archive = unpack.stdout.take().ok_or("dpkg-deb has no output")?;
+        let archive = unpack.stdout.take().context("dpkg-deb has no output")?;
         let mut pick = Command::new("tar")
             .args(["-x", "--to-stdout", "--wildcards", pattern])
             .stdin(archive)
             .stdout(Stdio::piped())
             .spawn()
-            .context(|| "cannot run tar".into())?;
-        let file = pick.stdout.take().ok_or("tar has no output")?;
-        let status = command.stdin(file).status().context(|| "cannot run tar".into())?;
-        let picked = pick.wait().context(|| "tar".into())?;
+            .context("cannot run tar")?;
+        let file = pick.stdout.take().context("tar has no output")?;
+        let status = command.stdin(file).status().context("cannot run tar")?;
+        let picked = pick.wait().context("tar")?;
         let _ = unpack.wait();
         if status.success() && picked.success() {
             Ok(())
         } else {
-            Err(Error(format!("{} cannot be unpacked", self.file.display())))
+            Err(anyhow!("{} cannot be unpacked", self.file.display()))
         }
     }
 }
@@ -307,15 +309,16 @@ fn dpkg_deb(file: &Path) -> Result<std::process::Child> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .context(|| "cannot run dpkg-deb".into())
+        .context("cannot run dpkg-deb")
 }
 
 /// Output of `command`; if it fails, its last words.
 fn run(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().map_err(|_| {
-        Error(format!("there is no {program} here: the guests come as Debian packages"))
-    })?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|_| anyhow!("there is no {program} here: the guests come as Debian packages"))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {
         return Ok(said);
@@ -323,7 +326,7 @@ fn run(command: &mut Command) -> Result<String> {
     let errors = String::from_utf8_lossy(&output.stderr);
     let last = errors.lines().rfind(|line| !line.trim().is_empty());
     let last = last.or_else(|| said.lines().last()).unwrap_or("it failed");
-    Err(Error(format!("{program}: {last}")))
+    Err(anyhow!("{program}: {last}"))
 }
 
 #[cfg(test)]
@@ -371,15 +374,15 @@ mod tests {
         let folder = folder("damaged");
         let file = folder.join("packages").join("bad_1_arm64.deb");
         fs::write(&file, "no archive").unwrap();
-        let error = Package { file }.read("./boot/*").unwrap_err().0;
+        let error = Package { file }.read("./boot/*").unwrap_err().to_string();
         assert!(error.contains("bad_1_arm64.deb holds no ./boot/*"), "{error}");
     }
 
     #[test]
     fn a_program_that_is_missing_is_named() {
-        let error = run(&mut Command::new("no-such-program")).unwrap_err().0;
+        let error = run(&mut Command::new("no-such-program")).unwrap_err().to_string();
         assert!(error.contains("no-such-program") && error.contains("Debian"), "{error}");
         let error = run(Command::new("sh").args(["-c", "echo first >&2; echo why >&2; exit 1"]));
-        assert_eq!(error.unwrap_err().0, "sh: why");
+        assert_eq!(error.unwrap_err().to_string(), "sh: why");
     }
 }

@@ -2,8 +2,8 @@
 //! How each guest is booted: with which words, beside which ramdisk, on how much memory.
 
 use super::Guest;
-use crate::error::{Error, Result};
 use crate::qemu::{Ended, Module, Run};
+use anyhow::{Result, anyhow, bail};
 
 /// A guest that `run` boots by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,17 +152,17 @@ pub fn judge(run: &Run, vms: usize, left: bool) -> Result<()> {
         .iter()
         .find(|line| ["[hyp] error", "[hyp] panic"].iter().any(|bad| line.starts_with(bad)))
     {
-        return Err(Error(format!("EL2 said `{line}`: {}", run.tail())));
+        bail!("EL2 said `{line}`: {}", run.tail());
     }
     if run.ended != Ended::Exited(Some(0)) {
-        return Err(Error(format!("the machine was not powered off: {}", run.tail())));
+        bail!("the machine was not powered off: {}", run.tail());
     }
     // What stands before it may be the end of a guest's line.
     let off = run.lines.iter().filter(|line| line.contains(": stopped (power off)")).count();
     if off == vms || left {
         Ok(())
     } else {
-        Err(Error(format!("{off} of {vms} VMs powered off: {}", run.tail())))
+        Err(anyhow!("{off} of {vms} VMs powered off: {}", run.tail()))
     }
 }
 

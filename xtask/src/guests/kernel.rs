@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use super::apt::Package;
-use crate::error::{Context, Error, Result};
 use crate::paths;
+use anyhow::{Context, Result, anyhow, bail};
 
 /// What the build runs, and the Debian package that has it.
 const TOOLS: [(&str, &str); 9] = [
@@ -115,7 +115,7 @@ impl Tree {
     pub fn unpack(source: &Package, version: &str, folder: &Path) -> Result<Self> {
         tools()?;
         let _ = fs::remove_dir_all(folder);
-        fs::create_dir_all(folder).context(|| folder.display().to_string())?;
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         eprintln!("guests: unpacking {}", source.version());
         let mut unpack = Command::new("tar");
         unpack.arg("-xJ").current_dir(folder);
@@ -139,7 +139,7 @@ impl Tree {
             self.patched = true;
         }
         let output = self.folder.join(kernel.output);
-        fs::create_dir_all(&output).context(|| output.display().to_string())?;
+        fs::create_dir_all(&output).with_context(|| output.display().to_string())?;
         self.step(self.make(&output).arg("tinyconfig"), "building Linux")?;
         let config = output.join(".config");
         let mut merge = Command::new("./scripts/kconfig/merge_config.sh");
@@ -147,12 +147,12 @@ impl Tree {
         merge.args(kernel.fragments.iter().map(|name| super::sources().join(name)));
         self.step(merge.current_dir(&self.source), "building Linux")?;
         self.step(self.make(&output).arg("olddefconfig"), "building Linux")?;
-        check(kernel, &fs::read_to_string(&config).context(|| config.display().to_string())?)?;
+        check(kernel, &fs::read_to_string(&config).with_context(|| config.display().to_string())?)?;
         let jobs = thread::available_parallelism().map_or(1, usize::from);
         eprintln!("guests: building Linux on {jobs} CPUs; the first time takes minutes");
         self.step(self.make(&output).args([&format!("-j{jobs}"), "Image"]), "building Linux")?;
         let image = output.join("arch/arm64/boot/Image");
-        fs::read(&image).context(|| image.display().to_string())
+        fs::read(&image).with_context(|| image.display().to_string())
     }
 
     /// Removes it all, 1.7 GB.
@@ -161,28 +161,28 @@ impl Tree {
     ///
     /// The file system's.
     pub fn remove(self) -> Result<()> {
-        fs::remove_dir_all(&self.folder).context(|| self.folder.display().to_string())
+        fs::remove_dir_all(&self.folder).with_context(|| self.folder.display().to_string())
     }
 
     /// Runs `command`, which is `what`, with its output in the log.
     fn step(&self, command: &mut Command, what: &str) -> Result<()> {
         let file = fs::File::options().create(true).append(true).open(&self.log);
-        let file = file.context(|| self.log.display().to_string())?;
-        let errors = file.try_clone().context(|| self.log.display().to_string())?;
+        let file = file.with_context(|| self.log.display().to_string())?;
+        let errors = file.try_clone().with_context(|| self.log.display().to_string())?;
         let program = command.get_program().to_string_lossy().into_owned();
         let status = command
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(errors)
             .status()
-            .context(|| format!("cannot run {program}"))?;
+            .with_context(|| format!("cannot run {program}"))?;
         if status.success() {
             return Ok(());
         }
         let said = fs::read_to_string(&self.log).unwrap_or_default();
         let last: Vec<&str> = said.lines().rev().take(5).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
-        Err(Error(format!("{what} failed; {}:\n  {}", self.log.display(), last.join("\n  "))))
+        Err(anyhow!("{what} failed; {}:\n  {}", self.log.display(), last.join("\n  ")))
     }
 
     /// `make`, out of tree, at the lowest priority, with nothing of this machine in its output.
@@ -223,10 +223,10 @@ fn tools() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Error(format!(
+    Err(anyhow!(
         "building Linux needs what is not installed; run\n  apt-get install --no-install-recommends {}",
         missing.join(" ")
-    )))
+    ))
 }
 
 fn on_path(program: &str) -> bool {
@@ -239,10 +239,10 @@ fn check(kernel: &Kernel, config: &str) -> Result<()> {
     for option in kernel.needed {
         let line = format!("CONFIG_{option}=y");
         if !config.lines().any(|other| other == line) {
-            return Err(Error(format!(
+            bail!(
                 "{line} did not survive: guests/{} lacks something it depends on",
                 kernel.fragments.join(" and guests/")
-            )));
+            );
         }
     }
     Ok(())
@@ -258,9 +258,9 @@ mod tests {
             GUARDED.needed.iter().map(|option| format!("CONFIG_{option}=y\n")).collect();
         check(&GUARDED, &all).unwrap();
         let module = all.replace("CONFIG_DEVMEM=y", "CONFIG_DEVMEM=m");
-        assert!(check(&GUARDED, &module).unwrap_err().0.contains("CONFIG_DEVMEM=y"));
+        assert!(check(&GUARDED, &module).unwrap_err().to_string().contains("CONFIG_DEVMEM=y"));
         let unset = all.replace("CONFIG_ARM_PKVM_GUEST=y", "# CONFIG_ARM_PKVM_GUEST is not set");
-        assert!(check(&GUARDED, &unset).unwrap_err().0.contains("ARM_PKVM_GUEST"));
+        assert!(check(&GUARDED, &unset).unwrap_err().to_string().contains("ARM_PKVM_GUEST"));
     }
 
     #[test]

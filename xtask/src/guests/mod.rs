@@ -28,8 +28,8 @@ use std::process::{Command, Stdio};
 use self::apt::Apt;
 use self::cpio::Cpio;
 use self::kernel::Tree;
-use crate::error::{Context, Error, Result};
 use crate::paths;
+use anyhow::{Context, Result, anyhow, bail};
 
 /// A file in `target/guests/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl Guest {
             Ok(file)
         } else {
             let name = self.name();
-            Err(Error(format!("{} is missing: run ./scripts/guests {name}", file.display())))
+            Err(anyhow!("{} is missing: run ./scripts/guests {name}", file.display()))
         }
     }
 
@@ -171,7 +171,7 @@ impl Guest {
     fn source_text(self) -> Result<String> {
         let mut text = String::new();
         for file in self.own_files()? {
-            text += &fs::read_to_string(&file).context(|| file.display().to_string())?;
+            text += &fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         }
         Ok(text)
     }
@@ -215,7 +215,7 @@ impl Guest {
             | Self::LinuxEnrolled16K
             | Self::LinuxEnrolled64K => {
                 let package = apt.package(SOURCE)?;
-                let kernel = self.kernel().ok_or("it is no kernel")?;
+                let kernel = self.kernel().context("it is no kernel")?;
                 let tree = match tree {
                     Some(tree) => tree,
                     None => tree.insert(Tree::unpack(&package, SOURCE, &folder().join("kernels"))?),
@@ -225,7 +225,7 @@ impl Guest {
         };
         let arm64 = bytes.get(56..60) == Some(b"ARM\x64");
         if !arm64 && (self == Self::Linux || self.kernel().is_some()) {
-            return Err(Error(format!("{}: it holds no arm64 Image", package.file.display())));
+            bail!("{}: it holds no arm64 Image", package.file.display());
         }
         Ok((bytes, package.version()))
     }
@@ -251,7 +251,7 @@ impl Guest {
 /// The first that cannot be made, and why; the others are made all the same.
 pub fn make(wanted: &[Guest], update: bool) -> Result<()> {
     let folder = folder();
-    fs::create_dir_all(&folder).context(|| folder.display().to_string())?;
+    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let _one_at_a_time = lock(&folder.join("lock"))?;
     let apt = Apt::new(&folder);
     if update {
@@ -264,7 +264,7 @@ pub fn make(wanted: &[Guest], update: bool) -> Result<()> {
     let mut tree = None;
     let mut result = Ok(());
     for guest in Guest::ALL.into_iter().filter(|guest| wanted.contains(guest)) {
-        result = result.and(guest.make(&apt, &mut tree).context(|| guest.name().to_owned()));
+        result = result.and(guest.make(&apt, &mut tree).with_context(|| guest.name().to_owned()));
     }
     match tree {
         Some(tree) if result.is_ok() => tree.remove(),
@@ -309,7 +309,7 @@ fn below(path: &Path) -> Result<Vec<PathBuf>> {
     if path.is_file() {
         return Ok(vec![path.to_owned()]);
     }
-    let entries = fs::read_dir(path).context(|| path.display().to_string())?;
+    let entries = fs::read_dir(path).with_context(|| path.display().to_string())?;
     let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     inside.sort();
     let mut files = Vec::new();
@@ -335,7 +335,7 @@ fn initramfs(busybox: &[u8]) -> Result<Vec<u8>> {
         ("/etc/profile", "profile", 0o644),
     ] {
         let file = sources().join(name);
-        let content = fs::read(&file).context(|| file.display().to_string())?;
+        let content = fs::read(&file).with_context(|| file.display().to_string())?;
         cpio.file(path, permissions, &content);
     }
     Ok(cpio.finish())
@@ -348,21 +348,21 @@ fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .context(|| "cannot run gzip".into())?;
-    let mut input = child.stdin.take().ok_or("gzip has no input")?;
+        .context("cannot run gzip")?;
+    let mut input = child.stdin.take().context("gzip has no input")?;
     let bytes = bytes.to_vec();
     let writer = std::thread::spawn(move || input.write_all(&bytes));
-    let output = child.wait_with_output().context(|| "gzip".into())?;
+    let output = child.wait_with_output().context("gzip")?;
     let written = writer.join().is_ok_and(|written| written.is_ok());
-    if written && output.status.success() { Ok(output.stdout) } else { Err("gzip failed".into()) }
+    if written && output.status.success() { Ok(output.stdout) } else { Err(anyhow!("gzip failed")) }
 }
 
 /// Held until dropped: kernels are built one at a time.
 fn lock(path: &Path) -> Result<fs::File> {
-    let file = fs::File::create(path).context(|| path.display().to_string())?;
+    let file = fs::File::create(path).with_context(|| path.display().to_string())?;
     if file.try_lock().is_err() {
         eprintln!("guests: waiting for another run that makes them");
-        file.lock().context(|| path.display().to_string())?;
+        file.lock().with_context(|| path.display().to_string())?;
     }
     Ok(file)
 }
@@ -370,8 +370,8 @@ fn lock(path: &Path) -> Result<fs::File> {
 /// Writes `file` in one step.
 fn replace(file: &Path, bytes: &[u8]) -> Result<()> {
     let new = file.with_extension(format!("new.{}", std::process::id()));
-    fs::write(&new, bytes).context(|| new.display().to_string())?;
-    fs::rename(&new, file).context(|| file.display().to_string())
+    fs::write(&new, bytes).with_context(|| new.display().to_string())?;
+    fs::rename(&new, file).with_context(|| file.display().to_string())
 }
 
 #[cfg(test)]
@@ -448,7 +448,7 @@ mod tests {
     fn a_guest_that_was_not_made_says_how() {
         // Independent of what this machine has made: the message alone.
         let error = match Guest::Edk2.existing() {
-            Err(error) => error.0,
+            Err(error) => error.to_string(),
             Ok(_) => return,
         };
         assert!(error.contains("./scripts/guests edk2"), "{error}");

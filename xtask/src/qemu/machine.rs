@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::boards::model::{Board, Loaded, surroundings};
-use crate::error::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// Where the first guest module stands, if RAM reaches beyond it.
 pub const MODULES: u64 = 0x5000_0000;
@@ -173,7 +173,7 @@ impl Machine {
             // guest-loader knows the virt machine's tree alone.
             let mut loaded = Vec::new();
             let mut load = |address, file: &Path, bootargs| -> Result<()> {
-                let size = fs::metadata(file).context(|| file.display().to_string())?.len();
+                let size = fs::metadata(file).with_context(|| file.display().to_string())?.len();
                 loaded.push(Loaded { address, size, bootargs });
                 all.push("-device".into());
                 let device = format!("loader,addr={address:#x},force-raw=on,file=");
@@ -248,8 +248,8 @@ impl Machine {
             .args(machine.arguments()?)
             .stdin(Stdio::null())
             .output()
-            .context(|| "cannot start QEMU".into())?;
-        fs::read(file).context(|| {
+            .context("cannot start QEMU")?;
+        fs::read(file).with_context(|| {
             let why = String::from_utf8_lossy(&output.stderr);
             format!("QEMU made no tree ({}): {}", why.trim(), file.display())
         })
@@ -270,11 +270,7 @@ impl Machine {
         let mut placed = Vec::new();
         for module in &self.modules {
             if module.bootargs.contains(',') {
-                return Err(format!(
-                    "boot arguments `{}`: QEMU ends an option at a comma",
-                    module.bootargs
-                )
-                .into());
+                bail!("boot arguments `{}`: QEMU ends an option at a comma", module.bootargs);
             }
             let address = module.address.unwrap_or(free);
             free = next_free(address, &module.kernel)?;
@@ -308,7 +304,7 @@ fn option(before: &str, file: &Path, after: &str) -> OsString {
 
 /// The 2 MiB boundary at or above the end of `file` if it stands at `address`.
 fn next_free(address: u64, file: &Path) -> Result<u64> {
-    let bytes = fs::metadata(file).context(|| file.display().to_string())?.len();
+    let bytes = fs::metadata(file).with_context(|| file.display().to_string())?.len();
     Ok((address + bytes.max(1)).next_multiple_of(2 << 20))
 }
 
@@ -366,7 +362,7 @@ mod tests {
         let kernel = file("a,b", 1);
         let guest = Module { kernel, bootargs: "a,b".into(), ..Module::default() };
         let mut machine = Machine { modules: vec![guest], ..Machine::default() };
-        assert!(machine.arguments().unwrap_err().0.contains("comma"));
+        assert!(machine.arguments().unwrap_err().to_string().contains("comma"));
         machine.modules[0].bootargs.clear();
         assert!(words(&machine).contains("a,,b"));
     }

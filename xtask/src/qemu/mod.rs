@@ -23,7 +23,7 @@ pub use session::{Ended, IN_ASM, Limits, Run, Session};
 use std::env;
 use std::path::PathBuf;
 
-use crate::error::Result;
+use anyhow::{Context, Result};
 
 /// The QEMU to run: `$PORTCULLIS_QEMU`, else `qemu-system-aarch64` from the path.
 ///
@@ -34,8 +34,7 @@ pub fn program() -> Result<PathBuf> {
     if let Some(given) = env::var_os("PORTCULLIS_QEMU").filter(|value| !value.is_empty()) {
         return Ok(given.into());
     }
-    find("qemu-system-aarch64")
-        .ok_or_else(|| "qemu-system-aarch64 is not installed: run ./scripts/setup".into())
+    find("qemu-system-aarch64").context("qemu-system-aarch64 is not installed: run ./scripts/setup")
 }
 
 /// The first file called `name` in the path's folders.

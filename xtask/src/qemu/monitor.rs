@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::error::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// A connection to the human monitor of one QEMU.
 #[derive(Debug)]
@@ -45,13 +45,13 @@ impl Monitor {
             match UnixStream::connect(socket) {
                 Ok(stream) => break stream,
                 Err(error) if Instant::now() > until => {
-                    return Err(error).context(|| socket.display().to_string());
+                    return Err(error).with_context(|| socket.display().to_string());
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         };
         let _ = std::fs::remove_file(socket);
-        stream.set_read_timeout(Some(PATIENCE)).context(|| "monitor".into())?;
+        stream.set_read_timeout(Some(PATIENCE)).context("monitor")?;
         let mut monitor = Self { stream };
         monitor.answer()?;
         Ok(monitor)
@@ -63,7 +63,7 @@ impl Monitor {
     ///
     /// QEMU is gone or does not answer.
     pub fn ask(&mut self, command: &str) -> Result<String> {
-        writeln!(self.stream, "{command}").context(|| "monitor".into())?;
+        writeln!(self.stream, "{command}").context("monitor")?;
         let answer = self.answer()?;
         // The monitor echoes the command, with the editing of its line; the answer begins below.
         Ok(answer.split_once('\n').map_or(String::new(), |(_, rest)| rest.replace('\r', "")))
@@ -81,16 +81,16 @@ impl Monitor {
             .filter_map(|word| word.strip_prefix("0x"))
             .filter_map(|digits| u64::from_str_radix(digits, 16).ok())
             .collect();
-        if words.len() == count { Ok(words) } else { Err(format!("monitor: {answer}").into()) }
+        if words.len() == count { Ok(words) } else { Err(anyhow!("monitor: {answer}")) }
     }
 
     fn answer(&mut self) -> Result<String> {
         let mut text = Vec::new();
         let mut buffer = [0; 4096];
         while !text.ends_with(PROMPT.as_bytes()) {
-            let count = self.stream.read(&mut buffer).context(|| "monitor".into())?;
+            let count = self.stream.read(&mut buffer).context("monitor")?;
             if count == 0 {
-                return Err("QEMU closed its monitor".into());
+                bail!("QEMU closed its monitor");
             }
             text.extend_from_slice(buffer.get(..count).unwrap_or_default());
         }

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use super::{Machine, find};
 use crate::boards::model::surroundings;
-use crate::error::{Context, Error, Result};
 use crate::paths;
+use anyhow::{Context, Result, bail};
 
 /// How long a run may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,11 +121,11 @@ impl Session {
         arguments.extend(in_asm(name));
         let log = paths::target().join("qemu-logs").join(format!("{name}.log"));
         if let Some(folder) = log.parent() {
-            fs::create_dir_all(folder).context(|| folder.display().to_string())?;
+            fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         }
-        let mut file = File::create(&log).context(|| log.display().to_string())?;
+        let mut file = File::create(&log).with_context(|| log.display().to_string())?;
         writeln!(file, "{}", shell(&qemu.clone().into(), &arguments))
-            .context(|| log.display().to_string())?;
+            .with_context(|| log.display().to_string())?;
 
         // On a terminal QEMU must get the chance to leave it as it was.
         let mut command = dying_with_us(qemu.clone(), if echo { "TERM" } else { "KILL" });
@@ -141,7 +141,7 @@ impl Session {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .context(|| "cannot start QEMU".into())?;
+            .context("cannot start QEMU")?;
 
         let (sender, events) = channel();
         let file = Arc::new(Mutex::new(file));
@@ -229,7 +229,7 @@ impl Session {
                 }
             }
             if self.next_line().is_none() {
-                return Err(Error(format!("no line with `{text}`: {}", self.tail())));
+                bail!("no line with `{text}`: {}", self.tail());
             }
         }
     }
@@ -242,7 +242,7 @@ impl Session {
     pub fn wait_for_prompt(&mut self, prompt: &str) -> Result<()> {
         while !self.begun.ends_with(prompt) {
             if !self.next_event() {
-                return Err(Error(format!("no prompt `{prompt}`: {}", self.tail())));
+                bail!("no prompt `{prompt}`: {}", self.tail());
             }
         }
         Ok(())
@@ -255,11 +255,11 @@ impl Session {
     /// QEMU is gone, or its input is not ours.
     pub fn send(&mut self, text: &str) -> Result<()> {
         self.begun.clear();
-        let stdin = self.stdin.as_mut().ok_or("QEMU's input is not ours")?;
+        let stdin = self.stdin.as_mut().context("QEMU's input is not ours")?;
         stdin
             .write_all(text.as_bytes())
             .and_then(|()| stdin.flush())
-            .context(|| "cannot type at QEMU's console".into())
+            .context("cannot type at QEMU's console")
     }
 
     /// How it ended, if it has.
@@ -492,7 +492,7 @@ mod tests {
         let mut session = session("echo one; echo two; echo one", Limits::default());
         assert_eq!(session.wait_for("two").unwrap(), "two");
         assert_eq!(session.wait_for("one").unwrap(), "one");
-        let error = session.wait_for("one").unwrap_err().0;
+        let error = session.wait_for("one").unwrap_err().to_string();
         assert!(error.contains("no line with `one`") && error.contains("status 0"), "{error}");
     }
 
@@ -513,7 +513,7 @@ mod tests {
         assert_eq!(session.lines(), ["> one"]);
         session.send("two\n").unwrap();
         assert_eq!(session.wait_for("two").unwrap(), "> two");
-        assert!(session.wait_for_prompt("> ").unwrap_err().0.contains("no prompt"));
+        assert!(session.wait_for_prompt("> ").unwrap_err().to_string().contains("no prompt"));
     }
 
     #[test]

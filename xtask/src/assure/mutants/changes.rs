@@ -6,8 +6,8 @@ use std::process::Command;
 
 use super::folder;
 use crate::assure::tool::said;
-use crate::error::{Context, Result};
 use crate::paths;
+use anyhow::{Context, Result};
 
 /// Where branches begin. In a clone of the main branch itself, as CI has it, none of them is before HEAD: there the
 /// commit before counts.
@@ -41,7 +41,7 @@ pub fn find() -> Result<Changes> {
         return Ok(Changes::None);
     }
     let file = folder()?.join("changes.diff");
-    std::fs::write(&file, diff).context(|| file.display().to_string())?;
+    std::fs::write(&file, diff).with_context(|| file.display().to_string())?;
     Ok(Changes::Diff(file))
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::folder;
-use crate::error::{Context, Error, Result};
+use anyhow::{Context, Result, anyhow};
 
 /// At most `most` of `names`, evenly far apart, so that every file has its share. The seed says which is first.
 pub fn spread(names: &[String], most: usize, seed: u64) -> Vec<String> {
@@ -42,7 +42,7 @@ pub fn config(names: &[String]) -> Result<PathBuf> {
         let _ = writeln!(text, "'''^{}$''',", escaped(name));
     }
     text.push_str("]\n");
-    std::fs::write(&file, text).context(|| file.display().to_string())?;
+    std::fs::write(&file, text).with_context(|| file.display().to_string())?;
     Ok(file)
 }
 
@@ -68,9 +68,7 @@ pub fn part(text: &str) -> Result<Vec<String>> {
             let shard = format!("{}/{of}", part - 1);
             Ok(["--sharding", "round-robin", "--shard", &shard].map(String::from).into())
         }
-        _ => Err(Error(format!(
-            "PORTCULLIS_MUTANTS_PART={text}: it may be 1/8, for one of eight parts"
-        ))),
+        _ => Err(anyhow!("PORTCULLIS_MUTANTS_PART={text}: it may be 1/8, for one of eight parts")),
     }
 }
 

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{Context, Result};
 use crate::paths;
+use anyhow::{Context, Result};
 
 /// What `docs/mutants.md` lists: how many of each name may survive.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +15,7 @@ impl Known {
     /// Reads the list.
     pub fn read() -> Result<Self> {
         let file = paths::root().join("docs/mutants.md");
-        let text = std::fs::read_to_string(&file).context(|| file.display().to_string())?;
+        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         Ok(Self::parse(&text))
     }
 

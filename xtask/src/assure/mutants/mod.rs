@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use super::tool::{self, said, tail};
 use super::{Figure, Options, Outcome, Step};
-use crate::error::{Context, Result};
 use crate::paths;
+use anyhow::{Context, Result, bail};
 use changes::Changes;
 use known::Known;
 
@@ -239,12 +239,12 @@ fn list(words: &[String]) -> Result<Vec<String>> {
     let output = tool::cargo_at_root(&["mutants", "--list", "--colors", "never"])
         .args(words)
         .output()
-        .context(|| "cargo mutants --list".into())?;
+        .context("cargo mutants --list")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let names: BTreeSet<&str> = text.lines().filter(|line| line.starts_with("crates/")).collect();
     if !output.status.success() && names.is_empty() {
         let why = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("cargo mutants --list\n{}", tail(&why, 20)).into());
+        bail!("cargo mutants --list\n{}", tail(&why, 20));
     }
     // In the order of the files: their crates are then built one after the other.
     Ok(text.lines().filter(|line| names.contains(line)).map(String::from).collect())
@@ -267,7 +267,7 @@ fn attempt_chosen(
     let found: BTreeSet<String> = list(&which)?.into_iter().collect();
     let lost: Vec<String> = chosen.iter().filter(|name| !found.contains(*name)).cloned().collect();
     if !lost.is_empty() {
-        return Err(format!("cargo mutants does not find\n{}", lost.join("\n")).into());
+        bail!("cargo mutants does not find\n{}", lost.join("\n"));
     }
     let mut tried = attempt(name, &[which.as_slice(), how].concat(), deadline)?;
     // It also tries what deletes a field of a struct, whether it is chosen or not.
@@ -278,7 +278,7 @@ fn attempt_chosen(
 /// Tries the mutants that `words` choose until `deadline`.
 fn attempt(name: &str, words: &[String], deadline: Instant) -> Result<Tried> {
     let out = folder()?.join(name);
-    std::fs::create_dir_all(&out).context(|| out.display().to_string())?;
+    std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
     // What an earlier run found is not what this one finds.
     let _ = std::fs::remove_dir_all(out.join("mutants.out"));
     let mut command = tool::cargo_at_root(&["mutants", "--no-shuffle", "--profile", "mutation"]);
@@ -308,14 +308,14 @@ fn attempt(name: &str, words: &[String], deadline: Instant) -> Result<Tried> {
     };
     let nothing = tried.viable() == 0 && read("unviable.txt").is_empty();
     if nothing && !tried.interrupted {
-        return Err(format!("cargo mutants tried none for {name}\n{}", tail(&text, 20)).into());
+        bail!("cargo mutants tried none for {name}\n{}", tail(&text, 20));
     }
     Ok(tried)
 }
 
 fn folder() -> Result<PathBuf> {
     let folder = paths::target().join("mutants");
-    std::fs::create_dir_all(&folder).context(|| folder.display().to_string())?;
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     Ok(folder)
 }
 
