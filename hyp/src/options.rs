@@ -10,9 +10,11 @@ pub fn apply(bootargs: &str) {
             "hyp.overflow" => {
                 overflow(0);
             }
+            // It has chosen the console already: `platform::Board`.
+            _ if word.starts_with("hyp.console=") => {}
             "hyp.debug" => log::set_max_level(log::LevelFilter::Debug),
             _ if word.starts_with("hyp.") => crate::refuse::with(format_args!(
-                "unknown word '{word}' on the command line; known are hyp.panic, hyp.overflow, hyp.debug"
+                "unknown word '{word}' on the command line; known are hyp.console=PATH, hyp.debug, hyp.panic, hyp.overflow"
             )),
             _ => {}
         }

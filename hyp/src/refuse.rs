@@ -44,7 +44,7 @@ fn keep(reason: &str) {
 pub fn keep_console(uart: Option<&platform::Uart>) {
     let mut text = Kept::new(&boot_console);
     let _ = match uart {
-        None => text.write_str("none: stdout-path of /chosen leads to no UART"),
+        None => text.write_str("none: neither stdout-path nor the alias serial0 leads to a UART"),
         Some(uart) => match &uart.kind {
             platform::UartKind::Driven { name, .. } => write!(text, "{name}: {}", uart.path),
             platform::UartKind::Unknown(name) => write!(text, "none: no driver for {name}"),

@@ -12,7 +12,12 @@ use xtask::qemu::{Blob, Machine, Monitor};
 use super::bundles::{made, stub};
 use crate::lab::{Checked, Lab, ensure, one};
 
-cases![holes_and_reservations_are_left_alone, without_psci];
+cases![
+    holes_and_reservations_are_left_alone,
+    without_psci,
+    console_is_serial0_without_stdout_path,
+    console_word,
+];
 
 const TREE: u64 = 0x4e00_0000;
 const IMAGE: u64 = 0x4020_0000;
@@ -124,6 +129,32 @@ fn without_psci(lab: &Lab) -> Checked {
     one(&run, "[hyp] 1 CPU up")?;
     one(&run, "CPU 0x1 cannot be started")?;
     ensure(run.lines.iter().any(|line| demo_closed(line)), "no demo", &run)
+}
+
+/// The line by which QEMU's tree names its console.
+const STDOUT: &str = "stdout-path = \"/pl011@9000000\";";
+const ALIAS: (&str, &str) =
+    ("/dts-v1/;", "/dts-v1/;\n/ { aliases { serial0 = \"/pl011@9000000\"; }; };");
+
+fn runs_the_demo(lab: &Lab, changes: &[(&str, &str)]) -> Checked {
+    let guest = stub(lab, "web", "bootargs = \"demo\";");
+    let run = lab.run(&machine(lab, &changed(lab, changes)?, &guest)?)?;
+    ensure(run.lines.iter().any(|line| demo_closed(line)), "no demo", &run)
+}
+
+fn console_is_serial0_without_stdout_path(lab: &Lab) -> Checked {
+    runs_the_demo(lab, &[(STDOUT, ""), ALIAS])
+}
+
+/// The word comes before stdout-path, and a wrong one is refused on the console of the tree.
+fn console_word(lab: &Lab) -> Checked {
+    let word = "stdout-path = \"/pl031@9010000\"; bootargs = \"hyp.console=serial0:115200n8\";";
+    runs_the_demo(lab, &[(STDOUT, word), ALIAS])?;
+    let word = format!("{STDOUT} bootargs = \"hyp.console=/pl031@9010000\";");
+    let tree = changed(lab, &[(STDOUT, &word)])?;
+    let guest = stub(lab, "web", "bootargs = \"demo\";");
+    let run = lab.boot(&machine(lab, &tree, &guest)?)?.stop_after(Duration::from_secs(2));
+    one(&run, "[hyp] error: hyp.console=/pl031@9010000: no UART that Portcullis drives").map(drop)
 }
 
 fn demo_closed(line: &str) -> bool {

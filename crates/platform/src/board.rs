@@ -27,7 +27,7 @@ pub struct Board {
     pub gic: Gic,
     /// The generic timer's interrupts.
     pub timer: Timer,
-    /// The console named by stdout-path, where there is one.
+    /// The console: what `hyp.console=`, stdout-path or the alias serial0 names, in that order.
     pub uart: Option<Uart>,
     /// /chosen's own bootargs: those of Portcullis, not of a VM.
     pub bootargs: String,
@@ -164,7 +164,7 @@ pub struct Uart {
     pub intid: Option<u32>,
     /// Path of its node.
     pub path: String,
-    /// What follows the colon of stdout-path, such as `115200n8`; may be empty.
+    /// What follows the colon of the name it was found by, such as `115200n8`; may be empty.
     pub options: String,
     /// Frequency of its clock in Hz, where its node has it.
     pub clock: Option<u32>,
@@ -217,14 +217,15 @@ impl Board {
         Self::with_console(blob).1
     }
 
-    /// The same, and the console, if there is one, also where something else is wrong: what it is can be printed there.
+    /// The same, and the console, if there is one, also where something else is wrong: the error can be printed there.
+    /// Where `hyp.console=` is wrong, it is the console that the tree chooses.
     pub fn with_console(blob: &[u8]) -> (Option<Uart>, Result<Self, Error>) {
         let tree = match Tree::parse(blob) {
             Ok(tree) => tree,
             Err(error) => return (None, Err(error)),
         };
         let console = uart::console(&tree);
-        let known = console.as_ref().ok().cloned().flatten();
+        let known = console.clone().or_else(|_| uart::by_tree(&tree)).unwrap_or_default();
         (known, Self::of(&tree, console))
     }
 

@@ -105,11 +105,19 @@ fn entries<const N: usize>(
 
 /// The `reg` of `node` as its bus means it: addresses and sizes, not translated.
 pub(crate) fn raw_reg(node: &Node<'_>, cells: Cells) -> Result<Vec<(u64, u64)>, Error> {
-    let value = node
-        .property("reg")
-        .ok_or_else(|| err!(Board, "{}: it has no reg; say where it stands", node.path()))?;
-    let found = entries(node, "reg", value, [cells.address, cells.size])?;
-    Ok(found.into_iter().map(|[address, size]| (address, size)).collect())
+    raw_ranges(node, "reg", cells)?
+        .ok_or_else(|| err!(Board, "{}: it has no reg; say where it stands", node.path()))
+}
+
+/// The addresses and sizes in the property `name`; `None` where `node` has no such property.
+pub(crate) fn raw_ranges(
+    node: &Node<'_>,
+    name: &str,
+    cells: Cells,
+) -> Result<Option<Vec<(u64, u64)>>, Error> {
+    let Some(value) = node.property(name) else { return Ok(None) };
+    let found = entries(node, name, value, [cells.address, cells.size])?;
+    Ok(Some(found.into_iter().map(|[address, size]| (address, size)).collect()))
 }
 
 /// A physical range that a machine can have, or what is wrong with it.

@@ -5,14 +5,31 @@
 
 use crate::bus::CellReader;
 use crate::fdt::{self, MAX_TREE_BYTES};
+use crate::uart;
 use arch::Pa;
 
-/// Address of the PL011 that stdout-path names, directly or by an alias; `None` for anything else, and where the
-/// tree is not whole. Allocates nothing and takes no lock.
+/// Address of the first PL011 that `hyp.console=`, stdout-path or the alias serial0 names, the places where
+/// [`Board::with_console`](crate::Board::with_console) looks too. `None` for anything else, and where the tree is not
+/// whole. Allocates nothing and takes no lock.
 #[must_use]
 pub fn early_pl011(blob: &[u8]) -> Option<Pa> {
-    let path = text(property(blob, "/chosen", "stdout-path")?)?;
-    let path = path.split(':').next()?;
+    let of_chosen = |name| property(blob, "/chosen", name).and_then(text);
+    let word = of_chosen("bootargs").and_then(|bootargs| {
+        bootargs.split_ascii_whitespace().find_map(|word| word.strip_prefix(uart::CONSOLE_WORD))
+    });
+    let stdout = of_chosen("stdout-path").or_else(|| of_chosen("linux,stdout-path"));
+    let [word, stdout] = [word, stdout].map(|place| pl011(blob, place?));
+    let serial0 = || {
+        let path = text(property(blob, "/aliases", uart::SERIAL0)?)?;
+        let status = property(blob, path, "status").map(text);
+        matches!(status, None | Some(Some("okay" | "ok"))).then(|| pl011(blob, path))?
+    };
+    word.or(stdout).or_else(serial0)
+}
+
+/// Address of the PL011 at `place`: a path or an alias, with or without options behind a colon.
+fn pl011(blob: &[u8], place: &str) -> Option<Pa> {
+    let path = place.split(':').next()?;
     let path = if path.starts_with('/') { path } else { text(property(blob, "/aliases", path)?)? };
     if !property(blob, path, "compatible")?.split(|byte| *byte == 0).any(|it| it == b"arm,pl011") {
         return None;
@@ -112,6 +129,33 @@ mod tests {
         }
         assert_eq!(property(VIRT, "/pl011", "reg"), property(VIRT, "/pl011@9000000", "reg"));
         assert_eq!(property(VIRT, "/missing", "reg"), None);
+    }
+
+    #[test]
+    fn without_stdout_path_it_is_serial0_unless_that_is_off_and_a_word_comes_first() {
+        use dtoolkit::fdt::Fdt;
+        use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
+
+        let tree = |bootargs: &'static str, alias: &'static str, status: &'static str| {
+            let mut tree = DeviceTree::from_fdt(&Fdt::new(VIRT).unwrap());
+            let chosen = tree.find_node_mut("/chosen").unwrap();
+            chosen.remove_property("stdout-path").unwrap();
+            chosen.add_property(DeviceTreeProperty::new_unchecked("bootargs", bootargs));
+            let uart = tree.find_node_mut("/pl011@9000000").unwrap();
+            uart.add_property(DeviceTreeProperty::new_unchecked("status", status));
+            let mut aliases = DeviceTreeNode::new_unchecked("aliases");
+            aliases.add_property(DeviceTreeProperty::new_unchecked(alias, "/pl011@9000000"));
+            tree.root.add_child(aliases);
+            tree.to_dtb()
+        };
+        let uart = Some(Pa::new(0x900_0000));
+        assert_eq!(early_pl011(&tree("", "serial0", "okay")), uart);
+        assert_eq!(early_pl011(&tree("", "serial0", "disabled")), None);
+        assert_eq!(early_pl011(&tree("", "serial1", "okay")), None);
+        let word = "quiet hyp.console=serial1:115200n8";
+        assert_eq!(early_pl011(&tree(word, "serial1", "okay")), uart);
+        // A word that leads nowhere leaves the others.
+        assert_eq!(early_pl011(&tree("hyp.console=/nowhere", "serial0", "okay")), uart);
     }
 
     #[test]

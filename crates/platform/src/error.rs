@@ -14,7 +14,7 @@ pub enum ErrorKind {
     Board,
     /// A module of /chosen lies where it must not, or is of no known kind.
     Module,
-    /// A `vm.` word of a module's bootargs is unknown, repeated or has a bad value.
+    /// A `vm.` word of a module's bootargs, or a `hyp.` word, is unknown, repeated or has a bad value.
     Word,
     /// A VM asks for what it cannot have: memory, CPUs, addresses.
     Vm,

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! RAM banks and what of them is reserved.
+//!
+//! Sources: Devicetree Specification v0.4, section 3.4; Linux's drivers/of/fdt.c (early_init_dt_scan_memory,
+//! early_init_dt_check_for_usable_mem_range), which decides what boot loaders write.
 
 use crate::board::Reserved;
 use crate::bus::{self, Cells};
 use crate::error::{Error, err};
-use crate::fdt::Tree;
+use crate::fdt::{Node, Tree};
 use crate::sort;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,6 +15,11 @@ use arch::{Pa, Range};
 
 /// Most banks of RAM before they are joined, and most reservations.
 const MAX_RANGES: usize = 128;
+
+/// The part of a bank that the boot loader lets the kernel use.
+const USABLE_MEMORY: &str = "linux,usable-memory";
+/// Property of /chosen: the only RAM that a crash kernel may use.
+const USABLE_RANGE: &str = "linux,usable-memory-range";
 
 /// Name of the entries of the tree's own reservation block.
 pub(crate) const MEMRESERVE: &str = "/memreserve/";
@@ -30,35 +38,47 @@ pub(crate) fn ram(tree: &Tree<'_>) -> Result<Vec<Range<Pa>>, Error> {
 }
 
 /// As [`ram`], of a tree that may have none.
+///
+/// A bank is a child of the root whose device_type is "memory", as Linux takes it: the name of the node does not
+/// count, and a node without `reg` describes nothing. `linux,usable-memory` replaces `reg`: a boot loader that keeps a
+/// part of a bank says so there. `linux,usable-memory-range` of /chosen limits all banks.
 pub(crate) fn banks(tree: &Tree<'_>) -> Result<Vec<Range<Pa>>, Error> {
     let mut banks = Vec::new();
     let cells = Cells::of(&tree.root())?;
     for node in tree.root().children() {
-        let is_memory = match node.string("device_type") {
-            Ok(Some(kind)) => kind == "memory",
-            Ok(None) => node.base_name() == "memory",
-            Err(error) => return Err(error),
-        };
-        // QEMU's secure RAM is "disabled" for who is not secure.
-        if !is_memory || !node.is_enabled() {
+        // QEMU's secure RAM is "disabled" for software that is not secure.
+        if !matches!(node.string("device_type"), Ok(Some("memory"))) || !node.is_enabled() {
             continue;
         }
-        for (address, size) in bus::raw_reg(&node, cells)? {
-            let bank = bus::physical(&node, "reg", address, size)?;
-            if bank.size() == 0 {
-                continue;
-            }
-            if banks.len() >= MAX_RANGES {
-                return Err(err!(
-                    Board,
-                    "{}: more than {MAX_RANGES} banks of RAM; describe larger ones",
-                    node.path()
-                ));
-            }
-            banks.push(bank);
+        let name = if node.property(USABLE_MEMORY).is_some() { USABLE_MEMORY } else { "reg" };
+        banks.extend(ranges(&node, name, cells)?);
+        if banks.len() > MAX_RANGES {
+            return Err(err!(
+                Board,
+                "{}: more than {MAX_RANGES} banks of RAM; describe larger ones",
+                node.path()
+            ));
         }
     }
-    Ok(joined(banks))
+    let banks = joined(banks);
+    let Some(chosen) = tree.find("/chosen") else { return Ok(banks) };
+    let usable = ranges(&chosen, USABLE_RANGE, cells)?;
+    if usable.is_empty() {
+        return Ok(banks);
+    }
+    let unusable = without(&banks, usable);
+    Ok(without(&banks, unusable))
+}
+
+/// The ranges in the property `name` of `node`, without those of size 0; none where there is no such property.
+fn ranges(node: &Node<'_>, name: &str, cells: Cells) -> Result<Vec<Range<Pa>>, Error> {
+    let mut found = Vec::new();
+    for (address, size) in bus::raw_ranges(node, name, cells)?.unwrap_or_default() {
+        if size != 0 {
+            found.push(bus::physical(node, name, address, size)?);
+        }
+    }
+    Ok(found)
 }
 
 /// Sorts ranges and joins those that touch or overlap.

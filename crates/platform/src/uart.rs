@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The console that stdout-path names, and how to drive it.
+//! Which UART is the console, and how to drive it.
 //!
 //! One table instead of a crate for each: what polling needs of a UART is three registers and two bits.
 //!
@@ -7,10 +7,10 @@
 //! manual named beside it.
 
 use crate::board::{Uart, UartKind};
-use crate::bus;
 use crate::error::{Error, err};
 use crate::fdt::{self, Node, Tree};
 use crate::interrupt;
+use crate::{bus, chosen};
 use alloc::string::String;
 
 /// How a UART is driven by polling, as firmware or the boot loader left it: where its registers are, and which bits say
@@ -95,6 +95,9 @@ const MESON: UartDriver = full_and_empty(0, 4, 0xc, 21, 20);
 const ARMADA: UartDriver =
     UartDriver { arrived_when_set: true, ..full_and_empty(4, 0, 0xc, 11, 4) };
 
+/// The alias of the first UART: the console where the tree names none.
+pub(crate) const SERIAL0: &str = "serial0";
+
 /// Names in trees of UARTs whose registers are always the same.
 const DRIVERS: [(&[&str], &str, UartDriver); 8] = [
     (&["arm,pl011", "arm,sbsa-uart"], "PL011", PL011),
@@ -117,27 +120,73 @@ const NS16550: [&str; 7] = [
     "nvidia,tegra20-uart",
 ];
 
-/// The console; `None` where the tree names none, or one that is not there or has no address (a framebuffer).
+/// The word of the hypervisor's command line that chooses the console.
+pub(crate) const CONSOLE_WORD: &str = "hyp.console=";
+
+/// The console: the UART that `hyp.console=` names, else the one of [`by_tree`].
+///
+/// # Errors
+/// The word is given twice, or names no UART that Portcullis drives; the registers of a UART that is named are
+/// impossible.
 pub(crate) fn console(tree: &Tree<'_>) -> Result<Option<Uart>, Error> {
-    let Some(chosen) = tree.find("/chosen") else { return Ok(None) };
-    let named = chosen.string("stdout-path")?;
-    let Some(stdout) = named.or(chosen.string("linux,stdout-path")?) else {
+    let bootargs = chosen::bootargs(tree)?;
+    let mut words =
+        bootargs.split_ascii_whitespace().filter_map(|it| it.strip_prefix(CONSOLE_WORD));
+    let Some(place) = words.next() else { return by_tree(tree) };
+    if words.next().is_some() {
+        return Err(err!(Word, "'{CONSOLE_WORD}' is given twice; keep one"));
+    }
+    match uart(tree, place)? {
+        Some(uart) if matches!(uart.kind, UartKind::Driven { .. }) => Ok(Some(uart)),
+        _ => Err(err!(
+            Word,
+            "{CONSOLE_WORD}{place}: no UART that Portcullis drives; give the path of its node, or \
+             an alias"
+        )),
+    }
+}
+
+/// The console that the tree chooses: the UART that stdout-path names, else the alias serial0. `None` where neither
+/// leads to a node with registers.
+pub(crate) fn by_tree(tree: &Tree<'_>) -> Result<Option<Uart>, Error> {
+    if let Some(chosen) = tree.find("/chosen") {
+        let named = chosen.string("stdout-path")?;
+        if let Some(stdout) = named.or(chosen.string("linux,stdout-path")?)
+            && let Some(uart) = uart(tree, stdout)?
+        {
+            return Ok(Some(uart));
+        }
+    }
+    // The tree does not say that this UART is a console, so a wrong description of it refuses no board, and a UART
+    // that is off stays untouched: its clock may be off too.
+    let Ok(Some(node)) = resolve(tree, SERIAL0) else { return Ok(None) };
+    Ok(if node.is_enabled() { described(tree, &node, "").unwrap_or_default() } else { None })
+}
+
+/// The UART at `place`: a path or an alias, with or without options behind a colon. `None` where that leads to no node
+/// with registers, as in vendors' trees that mean a display.
+fn uart(tree: &Tree<'_>, place: &str) -> Result<Option<Uart>, Error> {
+    let (place, options) = place.split_once(':').unwrap_or((place, ""));
+    match resolve(tree, place)? {
+        Some(node) => described(tree, &node, options),
+        None => Ok(None),
+    }
+}
+
+/// The UART that `node` describes; `None` without registers.
+fn described(tree: &Tree<'_>, node: &Node<'_>, options: &str) -> Result<Option<Uart>, Error> {
+    if node.property("reg").is_none() {
         return Ok(None);
-    };
-    let (place, options) = stdout.split_once(':').unwrap_or((stdout, ""));
-    // One that names no node, as vendors' trees do where a display was meant, is none.
-    let Some(node) = resolve(tree, place)?.filter(|node| node.property("reg").is_some()) else {
-        return Ok(None);
-    };
-    let Some(registers) = bus::reg(&node)?.first().copied() else { return Ok(None) };
+    }
+    let Some(registers) = bus::reg(node)?.first().copied() else { return Ok(None) };
     if registers.size() == 0 {
         return Err(err!(Board, "{}: its reg is empty", node.path()));
     }
     Ok(Some(Uart {
-        kind: kind(&node)?,
+        kind: kind(node)?,
         registers,
         // A console is used without its interrupt too: a wrong one is none.
-        intid: interrupt::intids(tree, &node).ok().and_then(|all| all.first().copied().flatten()),
+        intid: interrupt::intids(tree, node).ok().and_then(|all| all.first().copied().flatten()),
         path: node.path(),
         options: fdt::short(options),
         clock: node.word("clock-frequency"),

@@ -195,6 +195,81 @@ fn the_console_may_be_any_uart_or_none() {
     assert_eq!(Board::from_tree(&without_node(VIRT_SECURE, "/", "chosen")).unwrap().uart, None);
 }
 
+/// The fixture with these aliases, and with or without stdout-path.
+fn with_aliases(aliases: &[(&str, &str)], stdout: Option<&str>) -> Vec<u8> {
+    edited(VIRT_G2, |tree| {
+        let mut all = node("aliases", &[]);
+        for (name, path) in aliases {
+            all.add_property(DeviceTreeProperty::new_unchecked(*name, *path));
+        }
+        tree.root.add_child(all);
+        let chosen = tree.find_node_mut("/chosen").unwrap();
+        chosen.remove_property("stdout-path").unwrap();
+        if let Some(stdout) = stdout {
+            chosen.add_property(DeviceTreeProperty::new_unchecked("stdout-path", stdout));
+        }
+    })
+}
+
+#[test]
+fn without_stdout_path_the_console_is_serial0() {
+    let console = |blob: &[u8]| Board::from_tree(blob).unwrap().uart.map(|uart| uart.path);
+    let (pl011, rtc) = ("/pl011@9000000", "/pl031@9010000");
+    let serial0 = with_aliases(&[("serial0", pl011)], None);
+    assert_eq!(console(&serial0).as_deref(), Some(pl011));
+    // Also where stdout-path leads to no UART; one that leads to a device comes first.
+    for stdout in ["", "/nothing@0:115200", "serial9", "/timer"] {
+        let blob = with_aliases(&[("serial0", pl011)], Some(stdout));
+        assert_eq!(console(&blob).as_deref(), Some(pl011), "{stdout}");
+    }
+    let blob = with_aliases(&[("serial0", pl011), ("serial1", rtc)], Some("serial1:115200n8"));
+    assert_eq!(console(&blob).as_deref(), Some(rtc));
+    // stdout-path as an alias with options, and without a chosen node.
+    let blob = with_aliases(&[("serial0", pl011)], Some("serial0:115200n8"));
+    let uart = Board::from_tree(&blob).unwrap().uart.unwrap();
+    assert_eq!((uart.path.as_str(), uart.options.as_str()), (pl011, "115200n8"));
+    assert_eq!(console(&without_node(&serial0, "/", "chosen")).as_deref(), Some(pl011));
+    // A first UART that nobody named as the console refuses no board, and stays untouched where it is off.
+    for path in ["/nothing", "/timer", "round", "serial0"] {
+        assert_eq!(console(&with_aliases(&[("serial0", path)], None)), None, "{path}");
+    }
+    assert_eq!(console(&with_bytes(&serial0, "/aliases", "serial0", vec![0xff])), None);
+    assert_eq!(console(&with_cells(&serial0, pl011, "reg", &[0, 0x900_0000, 0, 0])), None);
+    assert_eq!(console(&with_bytes(&serial0, pl011, "status", b"disabled\0".to_vec())), None);
+}
+
+#[test]
+fn a_word_of_the_command_line_chooses_the_console() {
+    let (pl011, rtc) = ("/pl011@9000000", "/pl031@9010000");
+    let blob = with_aliases(&[("serial0", rtc), ("serial1", pl011)], Some("serial0"));
+    let word = |place: &str| {
+        let bootargs = format!("hyp.debug hyp.console={place}\0");
+        let blob = with_bytes(&blob, "/chosen", "bootargs", bootargs.into_bytes());
+        Board::from_tree(&blob).unwrap().uart.unwrap().path
+    };
+    assert_eq!(word(pl011), pl011);
+    assert_eq!(word("serial1:115200n8"), pl011);
+}
+
+#[test]
+fn a_boot_loader_may_keep_a_part_of_the_memory() {
+    let ram = |blob: &[u8]| Board::from_tree(blob).unwrap().ram;
+    let memory = "/memory@40000000";
+    assert_eq!(ram(VIRT_G2), [pa(0x4000_0000, 0x4000_0000)]);
+    let usable = [0, 0x4800_0000, 0, 0x100_0000, 0, 0x6000_0000, 0, 0x200_0000, 0, 0, 0, 0];
+    let blob = with_cells(VIRT_G2, memory, "linux,usable-memory", &usable);
+    let banks = [pa(0x4800_0000, 0x100_0000), pa(0x6000_0000, 0x200_0000)];
+    assert_eq!(ram(&blob), banks);
+    assert_eq!(ram(&without_property(&blob, memory, "reg")), banks);
+    // For a crash kernel: what is left of all banks; one of size 0 is no limit.
+    let range = |cells: &[u32]| with_cells(&blob, "/chosen", "linux,usable-memory-range", cells);
+    let high = [0, 0x6100_0000, 1, 0];
+    assert_eq!(ram(&range(&high)), [pa(0x6100_0000, 0x100_0000)]);
+    let low = [&high[..], &[0, 0x4080_0000, 0, 0x780_1000]].concat();
+    assert_eq!(ram(&range(&low)), [pa(0x4800_0000, 0x1000), pa(0x6100_0000, 0x100_0000)]);
+    assert_eq!(ram(&range(&[0, 0x6100_0000, 0, 0])), banks);
+}
+
 #[test]
 fn an_interrupt_that_does_not_go_to_the_gic_has_no_intid() {
     // /soc/serial@7e201000's interrupts of two cells go to another controller.

@@ -255,8 +255,10 @@ fn a_reg_of_another_length_is_refused_by_name() {
     assert_says(&refusal(&blob), &["/memory@40000000: reg has 12 bytes", "multiple of 16"]);
     let blob = with_cells(VIRT_G2, "/memory@40000000", "reg", &[0; 4 * 257]);
     assert_says(&refusal(&blob), &["/memory@40000000: reg has more than 256 entries"]);
-    let blob = without_property(VIRT_G2, "/memory@40000000", "reg");
-    assert_says(&refusal(&blob), &["/memory@40000000: it has no reg"]);
+    let blob = with_cells(VIRT_G2, "/memory@40000000", "linux,usable-memory", &[0, 0x4000_0000]);
+    assert_says(&refusal(&blob), &["/memory@40000000: linux,usable-memory has 8 bytes"]);
+    let blob = with_cells(VIRT_G2, "/chosen", "linux,usable-memory-range", &[0x4000_0000]);
+    assert_says(&refusal(&blob), &["/chosen: linux,usable-memory-range has 4 bytes"]);
 }
 
 #[test]
@@ -267,6 +269,32 @@ fn no_memory_is_refused() {
     assert_says(&refusal(&blob), &["RAM", "/memory"]);
     let blob = with_bytes(VIRT_G2, "/memory@40000000", "status", b"disabled\0".to_vec());
     assert_says(&refusal(&blob), &["RAM", "/memory"]);
+    let blob = without_property(VIRT_G2, "/memory@40000000", "reg");
+    assert_says(&refusal(&blob), &["RAM", "/memory"]);
+    let blob = with_cells(VIRT_G2, "/memory@40000000", "linux,usable-memory", &[0; 4]);
+    assert_says(&refusal(&blob), &["RAM", "/memory"]);
+    let blob = with_cells(VIRT_G2, "/chosen", "linux,usable-memory-range", &[1, 0, 1, 0]);
+    assert_says(&refusal(&blob), &["RAM", "/memory"]);
+}
+
+#[test]
+fn a_memory_node_is_what_has_that_type_whatever_its_name() {
+    // As Linux has it: the name alone, or another type, makes no RAM.
+    for kind in [None, Some(&b"Memory\0"[..]), Some(b"memory"), Some(b"ram\0"), Some(b"\xff\0")] {
+        let mut blob = without_property(VIRT_G2, "/memory@40000000", "device_type");
+        if let Some(kind) = kind {
+            blob = with_bytes(&blob, "/memory@40000000", "device_type", kind.to_vec());
+        }
+        assert_says(&refusal(&blob), &["RAM", "/memory"]);
+    }
+    let blob = edited(VIRT_G2, |tree| {
+        let mut ram = node("sdram@80000000", &[("reg", &[0, 0x8000_0000, 0, 0x1000_0000])]);
+        ram.add_property(DeviceTreeProperty::new_unchecked("device_type", "memory"));
+        tree.root.add_child(ram);
+        tree.root.add_child(node("memory@a0000000", &[("reg", &[0, 0xa000_0000, 0, 0x1000])]));
+    });
+    let ram = Board::from_tree(&blob).unwrap().ram;
+    assert_eq!(ram, [pa(0x4000_0000, 0x5000_0000)]);
 }
 
 // bug: 84
@@ -467,6 +495,24 @@ fn a_stdout_path_that_leads_nowhere_is_no_console() {
 }
 
 #[test]
+fn a_word_for_the_console_that_leads_to_no_driven_uart_is_refused_by_name() {
+    let with = |bootargs: &str| {
+        with_bytes(VIRT_G2, "/chosen", "bootargs", [bootargs.as_bytes(), &[0]].concat())
+    };
+    let good = Board::from_tree(&with("hyp.console=/pl011@9000000:115200n8 quiet")).unwrap();
+    assert_eq!(good.uart.unwrap().options, "115200n8");
+    for place in ["/nowhere", "serial9", "/timer", "/pl031@9010000", ""] {
+        let blob = with(&format!("quiet hyp.console={place}"));
+        let words = format!("hyp.console={place}: no UART that Portcullis drives");
+        assert_says(&refusal(&blob), &[&words]);
+        // It is said on the console that the tree names.
+        assert_eq!(Board::with_console(&blob).0.unwrap().path, "/pl011@9000000");
+    }
+    let twice = with("hyp.console=/pl011@9000000 hyp.console=/pl011@9000000");
+    assert_says(&refusal(&twice), &["'hyp.console=' is given twice; keep one"]);
+}
+
+#[test]
 fn a_console_with_impossible_registers_is_refused_by_name() {
     let uart = "/pl011@9000000";
     let blob = with_cells(VIRT_G2, uart, "reg", &[0, 0x900_0000, 0, 0]);
@@ -556,12 +602,12 @@ fn modules_that_cannot_be_are_refused_by_name() {
 #[test]
 fn control_characters_of_a_tree_do_not_reach_the_console() {
     let blob = edited(VIRT_G2, |tree| {
-        let mut memory = node("memory@\n[hyp] fine\x1b[2J", &[]);
+        let mut memory = node("memory@\n[hyp] fine\x1b[2J", &[("reg", &[0])]);
         memory.add_property(DeviceTreeProperty::new_unchecked("device_type", "memory"));
         tree.root.add_child(memory);
     });
     let message = refusal(&blob);
-    assert_says(&message, &["/memory@\\n[hyp] fine\\u{1b}[2J: it has no reg"]);
+    assert_says(&message, &["/memory@\\n[hyp] fine\\u{1b}[2J: reg has 4 bytes"]);
     assert!(!message.contains('\n') && !message.contains('\x1b'));
 }
 

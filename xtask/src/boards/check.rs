@@ -148,7 +148,9 @@ fn console(survey: &Survey) -> (String, bool) {
             }
             UartKind::Unknown(name) => (format!("none: no driver for {name}"), false),
         },
-        Ok(None) => ("none: stdout-path of /chosen leads to no UART".into(), false),
+        Ok(None) => {
+            ("none: neither stdout-path nor the alias serial0 leads to a UART".into(), false)
+        }
         Err(error) => (format!("refused: {error}"), false),
     }
 }
