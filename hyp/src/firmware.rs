@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Calls to the firmware at EL3 (or to QEMU, which stands in for it): PSCI and TRNG.
+//! Calls to the firmware at EL3, or to QEMU where there is no EL3: PSCI, TRNG, and the SMCCC workarounds.
 
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI8, AtomicU8, Ordering};
 
 use smccc::psci;
 use smccc::{Call, Smc};
+use vm::Workarounds;
 
 /// 0 none, 1 SMC.
 static CONDUIT: AtomicU8 = AtomicU8::new(0);
@@ -48,45 +49,45 @@ pub fn random(bits: u32) -> Option<[u64; 3]> {
     (r[0] == 0).then_some([r[1], r[2], r[3]])
 }
 
-const SMCCC_VERSION: u32 = 0x8000_0000;
-const ARCH_FEATURES: u32 = 0x8000_0001;
-const TRNG_VERSION: u32 = 0x8400_0050;
-const WORKAROUNDS: [u32; 3] = [0x8000_8000, 0x8000_7fff, 0x8000_3fff];
+/// The firmware of this CPU, by SMC.
+struct Secure;
 
-fn call(function: u32, argument: u64) -> i64 {
-    let mut args = [0; 17];
-    args[0] = argument;
-    // The low word is the result of a 32-bit call.
-    i64::from(Smc::call64(function, args)[0] as i32)
-}
-
-/// Whether SMCCC 1.1 is there, which the calls below belong to (DEN 0028, 7.2; found by PSCI_FEATURES).
-fn has_smccc_1_1() -> bool {
-    present()
-        && call(0x8400_000a, u64::from(SMCCC_VERSION)) >= 0
-        && call(SMCCC_VERSION, 0) >= 0x1_0001
+impl vm::Firmware for Secure {
+    fn call(&mut self, function: u32, argument: u64) -> i64 {
+        let mut args = [0; 17];
+        args[0] = argument;
+        // The low word is the result of a 32-bit call.
+        i64::from(Smc::call64(function, args)[0] as i32)
+    }
 }
 
 /// Whether the firmware has a TRNG.
 pub fn has_trng() -> bool {
-    has_smccc_1_1() && call(TRNG_VERSION, 0) >= 0x1_0000
+    present() && vm::has_trng(&mut Secure)
 }
 
-/// What the firmware says of SMCCC_ARCH_WORKAROUND_1, 2 and 3: -1 unknown, 0 to be called, 1 not needed.
-pub fn workarounds() -> [i8; 3] {
-    if !has_smccc_1_1() {
-        return [-1; 3];
+/// The answers of the CPUs that are up about SMCCC_ARCH_WORKAROUND_1, 2 and 3.
+static ANSWERS: [AtomicI8; 3] = [const { AtomicI8::new(-1) }; 3];
+/// A CPU has been asked.
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// Asks the firmware of this CPU about the workarounds, and turns on what is to stay on. CPUs come up one
+/// after the other.
+pub fn init_cpu() {
+    let own = if present() { Workarounds::ask(&mut Secure) } else { Workarounds::default() };
+    let all = if ASKED.swap(true, Ordering::AcqRel) { workarounds().union(own) } else { own };
+    for (kept, answer) in ANSWERS.iter().zip(all.answers()) {
+        kept.store(answer, Ordering::Release);
     }
-    WORKAROUNDS.map(|id| match call(ARCH_FEATURES, u64::from(id)) {
-        0 => 0,
-        1 => 1,
-        _ => -1,
-    })
+}
+
+/// What the firmware says of SMCCC_ARCH_WORKAROUND_1, 2 and 3, for all CPUs that are up.
+pub fn workarounds() -> Workarounds {
+    Workarounds::new(ANSWERS.each_ref().map(|answer| answer.load(Ordering::Acquire)))
 }
 
 /// Does SMCCC_ARCH_WORKAROUND_`number` for this CPU.
 pub fn workaround(number: u8) {
-    if let Some(id) = WORKAROUNDS.get(usize::from(number).wrapping_sub(1)) {
-        call(*id, 0);
-    }
+    let id = if number == 1 { 0x8000_8000 } else { 0x8000_3fff };
+    vm::Firmware::call(&mut Secure, id, 0);
 }

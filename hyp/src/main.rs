@@ -68,6 +68,7 @@ extern "C" fn main(tree: usize) -> ! {
     // 3. Firmware, traps, interrupts, time.
     firmware::init(board.psci.as_ref());
     cpu::current().mpidr.store(ids::mpidr().raw(), core::sync::atomic::Ordering::Release);
+    firmware::init_cpu();
     trap::init_cpu();
     let gic = gic::init(&board.gic).unwrap_or_else(|e| refuse::with(format_args!("GIC: {e}")));
     gic.init_cpu(0).unwrap_or_else(|e| refuse::with(format_args!("GIC: {e}")));

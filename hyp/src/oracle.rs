@@ -395,6 +395,6 @@ fn specified(board: &Board, config: &VmConfig, vm: &Vm<GuestHost>, ipa_bits: u32
         devices,
         vcpus: config.vcpus,
         trng: crate::firmware::has_trng(),
-        workarounds: crate::firmware::workarounds().map(i64::from),
+        workarounds: crate::firmware::workarounds().answers().map(i64::from),
     }
 }

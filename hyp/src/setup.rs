@@ -9,7 +9,7 @@ use core::sync::atomic::AtomicU64;
 use arch::{Ipa, Range, VisibleCpu};
 use platform::{Board, GICC_BASE, GICC_SIZE, Gic, GicVersion, VmConfig};
 use stage2::Stage2;
-use vm::{Bank, Direct, ID_REGISTERS, Setup, Vm, Workarounds};
+use vm::{Bank, Direct, ID_REGISTERS, Setup, Vm};
 
 use crate::host::GuestHost;
 use crate::ids;
@@ -68,7 +68,7 @@ pub fn vm(
         gic: vgic::Config::new(version, config.vcpus, list_registers, SPIS),
         id_registers: &id_registers,
         trng: crate::firmware::has_trng(),
-        workarounds: Workarounds(crate::firmware::workarounds()),
+        workarounds: crate::firmware::workarounds(),
         shares: Vec::leak(shares),
     };
     Vm::new(stage2, &setup).map_err(|e| format!("VM '{}': {e}", config.name))

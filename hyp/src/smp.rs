@@ -95,6 +95,7 @@ fn wait_until_online(cpu: &Cpu) -> bool {
 /// A CPU that has been started, on EL2's tables, on its own stack.
 pub extern "C" fn secondary_main(cpu: &'static Cpu) -> ! {
     crate::mmu::forbid_writable_code();
+    crate::firmware::init_cpu();
     crate::trap::init_cpu();
     let index = cpu.index.get();
     if let Some(gic) = crate::gic::get()

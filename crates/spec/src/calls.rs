@@ -83,7 +83,8 @@ impl Vm {
             ]),
             0x8000_0000 => answer(0x1_0001),
             0x8000_0001 => answer(self.arch_features(call.low())),
-            id @ (0x8000_8000 | 0x8000_7fff | 0x8000_3fff) => match self.workaround(id) {
+            // WORKAROUND_2 is EL2's own: guests are told of it and cannot switch it.
+            id @ (0x8000_8000 | 0x8000_3fff) => match self.workaround(id) {
                 Some(0) => Outcome::AnswerX0(SUCCESS),
                 _ => answer(NOT_SUPPORTED),
             },

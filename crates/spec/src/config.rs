@@ -118,7 +118,7 @@ pub struct Config {
     pub vcpus: usize,
     /// Whether the machine has entropy.
     pub trng: bool,
-    /// What ARCH_FEATURES says of SMCCC_ARCH_WORKAROUND_1, 2 and 3.
+    /// What ARCH_FEATURES says of SMCCC_ARCH_WORKAROUND_1, 2 and 3. The second is never 0.
     pub workarounds: [i64; 3],
 }
 

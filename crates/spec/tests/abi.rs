@@ -31,7 +31,7 @@ fn config(policy: Policy, dialect: Dialect) -> Config {
         ],
         vcpus: 2,
         trng: true,
-        workarounds: [-1, 0, 1],
+        workarounds: [-1, -2, 0],
     }
 }
 
@@ -502,8 +502,16 @@ fn entropy_is_cut_to_what_was_asked_for() {
     for (id, bits) in [(0xc400_0053, 0), (0xc400_0053, 193), (0x8400_0053, 97)] {
         assert_eq!(x(&mut vm, id, [bits, 0, 0]), [-2_i64 as u64, 0, 0, 0]);
     }
-    assert_eq!(x(&mut vm, 0x8000_0001, [0x8000_3fff, 0, 0]), [1, 0, 0, 0]);
-    assert_eq!(call(&mut vm, 0x8000_7fff, [0; 3]), Outcome::AnswerX0(0));
+}
+
+#[test]
+fn workarounds_are_told_and_the_second_is_not_served() {
+    let mut vm = vm(Policy::Enforce, Dialect::Pkvm);
+    for (id, told) in [(0x8000_8000, -1_i64), (0x8000_7fff, -2), (0x8000_3fff, 0)] {
+        assert_eq!(x(&mut vm, 0x8000_0001, [id, 0, 0]), [told as u64, 0, 0, 0]);
+    }
+    assert_eq!(call(&mut vm, 0x8000_3fff, [0; 3]), Outcome::AnswerX0(0));
+    assert_eq!(x(&mut vm, 0x8000_7fff, [1, 0, 0]), NOT_SUPPORTED);
     assert_eq!(x(&mut vm, 0x8000_8000, [0; 3]), NOT_SUPPORTED);
 }
 

@@ -71,8 +71,8 @@ pub trait Host: TableMemory + Tlb {
     /// MAIR_EL1 of the calling vCPU.
     fn mair_el1(&self) -> u64;
 
-    /// Does for the calling CPU what SMCCC_ARCH_WORKAROUND_`number` (1, 2 or 3) does. Only called where
-    /// [`Setup`](crate::Setup) says that a guest is to call it.
+    /// Does for the calling CPU what SMCCC_ARCH_WORKAROUND_`number` (1 or 3) does. Only called where
+    /// [`Workarounds`](crate::Workarounds) says that a guest is to invoke it.
     fn workaround(&self, number: u8) {
         let _ = number;
     }

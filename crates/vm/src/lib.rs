@@ -9,6 +9,7 @@
 //! - [`on_exit`]: judges one exit; [`Outcome`]: what is left for EL2 to do.
 //! - [`Refusal`], [`Reason`]: why an access was aborted; [`Vm::refusal_line`] says it to people.
 //! - [`Lifecycle`]: vCPUs on and off, and the way from a running VM to a stopped one or a new life.
+//! - [`Workarounds`]: what the firmware of the CPUs says of the SMCCC workarounds; [`Firmware`]: its calls.
 //! - [`trace::Ring`], [`RateLimit`], [`mux::Mux`]: how refusals and consoles reach the outside, bounded.
 //! - [`ring::Ring`], [`keys::Keys`]: what waits for the console, and whose the keyboard is.
 //!
@@ -35,6 +36,7 @@ mod device;
 mod exit;
 mod fast;
 mod features;
+mod firmware;
 mod flash;
 mod guard;
 mod guard_calls;
@@ -64,6 +66,7 @@ pub use counters::Counts;
 pub use exit::{Abort, Outcome, on_exit};
 pub use fast::{Fast, GicAccess, GicdStore, Later, fast_exit, finish};
 pub use features::Features;
+pub use firmware::{Firmware, Workarounds, has_trng};
 pub use flash::{Bank, Flash};
 pub use guard::Guard;
 pub use host::Host;
@@ -74,6 +77,6 @@ pub use physical_timer::{PHYSICAL_TIMER_INTID, PhysicalTimer};
 pub use rate::RateLimit;
 pub use refusal::{Reason, Refusal};
 pub use residents::Residents;
-pub use setup::{ID_REGISTERS, Setup, SetupError, Workarounds};
+pub use setup::{ID_REGISTERS, Setup, SetupError};
 pub use vcpu::Vcpu;
 pub use vm::{ResetError, Vm};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How a VM is made.
 
-use crate::{Bank, Direct};
+use crate::{Bank, Direct, Workarounds};
 use arch::{Ipa, Range};
 use core::fmt;
 use lock::atomic::AtomicU64;
@@ -9,17 +9,6 @@ use mmio_guard::{Dialect, Policy};
 
 /// Number of ID registers: op0 = 3, op1 = 0, CRn = 0, CRm 0..8, op2 0..8.
 pub const ID_REGISTERS: usize = 64;
-
-/// x0 of ARCH_FEATURES for SMCCC_ARCH_WORKAROUND_1, 2 and 3: -1 unknown, 0 the guest is to call it
-/// ([`Host::workaround`](crate::Host::workaround)), 1 not needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Workarounds(pub [i8; 3]);
-
-impl Default for Workarounds {
-    fn default() -> Self {
-        Self([-1; 3])
-    }
-}
 
 /// All that a [`Vm`](crate::Vm) needs to know. Addresses are the guest's.
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,7 @@
 //! An id is W0 and is compared whole, so that the hint bits of later versions, other widths and slow
 //! calls name nothing. Every answer fills x0 to x3; x4 and up are never touched.
 
+use crate::firmware::WORKAROUNDS;
 use crate::{Host, Outcome, Vcpu, Vm, guard_calls, psci};
 use mmio_guard::abi::{NOT_SUPPORTED, SUCCESS};
 
@@ -11,8 +12,6 @@ use mmio_guard::abi::{NOT_SUPPORTED, SUCCESS};
 pub(crate) const VERSION: u32 = 0x8000_0000;
 /// SMCCC_ARCH_FEATURES.
 pub(crate) const ARCH_FEATURES: u32 = 0x8000_0001;
-/// SMCCC_ARCH_WORKAROUND_1 to 3.
-pub(crate) const WORKAROUNDS: [u32; 3] = [0x8000_8000, 0x8000_7fff, 0x8000_3fff];
 
 /// 1.1: no SVE hint, no SOC_ID.
 pub(crate) const VERSION_1_1: u64 = 0x1_0001;
@@ -98,6 +97,6 @@ fn rare<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
 
 /// Number (1 to 3) of the workaround with this id, and what is said of it.
 fn workaround<H: Host>(id: u32, vm: &Vm<H>) -> Option<(u8, i8)> {
-    let answers = (1..).zip(vm.workarounds.0);
+    let answers = (1..).zip(vm.workarounds.answers());
     WORKAROUNDS.iter().zip(answers).find(|(known, _)| **known == id).map(|(_, answer)| answer)
 }

@@ -116,7 +116,7 @@ impl Make {
             gic: vgic::Config::new(self.version, config.vcpus, 4, 32),
             id_registers: &[0x5a; ID_REGISTERS],
             trng: config.trng,
-            workarounds: Workarounds(config.workarounds.map(|answer| answer as i8)),
+            workarounds: Workarounds::new(config.workarounds.map(|answer| answer as i8)),
             shares,
         };
         let vm = Vm::new(stage2, &setup).map_err(|error| error.to_string())?;

@@ -202,7 +202,8 @@ fn make(random: &mut Random, number: u64) -> Make {
     if test_device {
         devices.push(Device { at: Region::new(TEST, PAGE), kind: DeviceKind::Test });
     }
-    let workarounds = [0; 3].map(|_| random.of(&[-1, 0, 1]));
+    let mut workaround = |answers: &[i64]| random.of(answers);
+    let workarounds = [workaround(&[-1, 0, 1]), workaround(&[-2, -1, 1]), workaround(&[-1, 0, 1])];
     Make {
         config: Config {
             ipa_bits,

@@ -29,8 +29,8 @@ fn arch_features_knows_itself_and_the_version() {
 #[test]
 fn workarounds_are_what_the_machine_says() {
     const IDS: [u32; 3] = [0x8000_8000, 0x8000_7fff, 0x8000_3fff];
-    for answers in [[-1, -1, -1], [0, 1, -1], [1, -1, 0], [1, 1, 1], [0, 0, 0]] {
-        let config = Config { workarounds: Workarounds(answers), ..Config::default() };
+    for answers in [[-1, -1, -1], [0, 1, -1], [1, -1, 0], [1, 1, 1], [0, -2, 0]] {
+        let config = Config { workarounds: Workarounds::new(answers), ..Config::default() };
         let mut rig = config.build();
         for (id, answer) in IDS.into_iter().zip(answers) {
             assert_eq!(rig.call(0x8000_0001, [id.into(), 0, 0]), MINUS(answer.into()));
@@ -40,13 +40,27 @@ fn workarounds_are_what_the_machine_says() {
 
 #[test]
 fn a_workaround_to_be_called_touches_only_x0() {
-    let config = Config { workarounds: Workarounds([0, 1, -1]), ..Config::default() };
+    let config = Config { workarounds: Workarounds::new([0, 1, -1]), ..Config::default() };
     let mut rig = config.build();
     assert_eq!(rig.call(0x8000_8000, [11, 12, 13]), [0, 11, 12, 13]);
     assert_eq!(rig.machine.log().workarounds, [1]);
     assert_eq!(rig.call(0x8000_7fff, [11, 12, 13]), NOT_SUPPORTED, "not needed, not served");
     assert_eq!(rig.call(0x8000_3fff, [11, 12, 13]), NOT_SUPPORTED);
     assert_eq!(rig.machine.log().workarounds, [1]);
+}
+
+#[test]
+fn no_guest_reaches_workaround_2() {
+    for second in [-2, -1, 0, 1] {
+        let config = Config { workarounds: Workarounds::new([0, second, 0]), ..Config::default() };
+        let mut rig = config.build();
+        for argument in [0, 1, u64::MAX] {
+            assert_eq!(rig.call(0x8000_7fff, [argument, 12, 13]), NOT_SUPPORTED, "{second}");
+        }
+        assert!(rig.machine.log().workarounds.is_empty());
+        assert_eq!(rig.call(0x8000_3fff, [11, 12, 13]), [0, 11, 12, 13]);
+        assert_eq!(rig.machine.log().workarounds, [3]);
+    }
 }
 
 #[test]
