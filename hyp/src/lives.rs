@@ -105,4 +105,8 @@ pub fn refused(ctx: &VcpuContext) {
 fn say(ctx: &VcpuContext, left_out: u64) {
     crate::output::finish_line(ctx.guest.index);
     log::warn!("{}", ctx.guest.vm.refusal_line(ctx.vcpu.index, ctx.vcpu.refusal, left_out));
+    // Once for each device of the guest's tree, and for a few pages: it needs no allowance of its own.
+    if let Some(advice) = ctx.guest.vm.advice(&ctx.vcpu.refusal) {
+        log::warn!("{advice}");
+    }
 }

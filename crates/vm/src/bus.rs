@@ -16,7 +16,8 @@ pub const UART_IPA: Ipa = Ipa::new(0x0900_0000);
 /// Its interrupt: shared peripheral interrupt 1.
 pub const UART_INTID: u32 = 33;
 
-const GICD_SIZE: u64 = 0x1_0000;
+/// Its size.
+pub(crate) const GICD_SIZE: u64 = 0x1_0000;
 /// RD_base and SGI_base of one vCPU.
 const GICR_FRAME_SHIFT: u32 = 17;
 
@@ -50,7 +51,7 @@ impl Device {
 /// A VM's devices.
 pub(crate) struct Bus {
     /// Bytes of redistributor frames; 0 under GICv2.
-    gicr_size: u64,
+    pub(crate) gicr_size: u64,
     test_at: Option<Ipa>,
     pub(crate) uart: Uart,
     pub(crate) test: TestDevice,

@@ -30,6 +30,7 @@
 extern crate std;
 
 mod access;
+mod advice;
 mod bus;
 mod counters;
 mod device;
@@ -61,6 +62,7 @@ mod trng;
 mod vcpu;
 mod vm;
 
+pub use advice::Advice;
 pub use bus::{Device, GICD_IPA, GICR_IPA, UART_INTID, UART_IPA};
 pub use counters::Counts;
 pub use exit::{Abort, Outcome, on_exit};

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What people read: the line of a refusal, and a VM's last line. Formatted outside the exit path.
+//! What people read: the line of a refusal, and a VM's last line. How to declare what was refused is in `advice`. Formatted outside the exit path.
 
 use crate::{Counts, Host, Reason, Refusal, StopReason, Vm};
-use arch::{AbortKind, Ipa, PAGE_SIZE};
+use arch::{AbortKind, Ipa};
 use core::fmt;
-use mmio_guard::{Dialect, Policy, abi};
+use mmio_guard::Policy;
 
 /// `NAME: stopped (REASON): H hypercalls, M MMIO exits, R refused`.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +25,7 @@ impl fmt::Display for StopLine<'_> {
     }
 }
 
-/// One refusal or other abort, in words, with what its guest or its owner can do about it.
+/// One refusal or other abort, in words.
 pub struct RefusalLine<'a, H: Host> {
     vm: &'a Vm<H>,
     vcpu: usize,
@@ -71,7 +71,7 @@ impl<H: Host> fmt::Display for RefusalLine<'_, H> {
                 write!(f, ", {}", device.node())?;
             }
             if r.reason == Reason::Undeclared {
-                self.remedy(f, ipa)?;
+                self.why_not(f, ipa)?;
             }
         }
         if self.left_out != 0 {
@@ -82,8 +82,9 @@ impl<H: Host> fmt::Display for RefusalLine<'_, H> {
 }
 
 impl<H: Host> RefusalLine<'_, H> {
-    /// How to declare the page of `ipa`.
-    fn remedy(&self, f: &mut fmt::Formatter<'_>, ipa: Ipa) -> fmt::Result {
+    /// Why the page of `ipa` cannot be declared, where it cannot. How to declare it is a line of its own:
+    /// [`Advice`](crate::Advice).
+    fn why_not(&self, f: &mut fmt::Formatter<'_>, ipa: Ipa) -> fmt::Result {
         let (vm, page) = (self.vm, ipa.page());
         if vm.memory().is_memory(page) {
             return f.write_str("; memory cannot be declared");
@@ -91,14 +92,7 @@ impl<H: Host> RefusalLine<'_, H> {
         if page.raw() >= vm.stage2().geometry().ipa_limit() {
             return f.write_str("; beyond the VM's IPA size, cannot be declared");
         }
-        if vm.guard().allowed_until(page).is_none() {
-            return write!(f, "; not in vm.allow, or vm.preset={page}+{PAGE_SIZE:#x}");
-        }
-        let id = match vm.guard().dialect() {
-            Dialect::Pkvm => abi::pkvm::MAP,
-            Dialect::Series => abi::series::MAP,
-        };
         debug_assert!(vm.guard().policy() != Policy::Off);
-        write!(f, "; declare it: HVC {id:#x} with x1={page}, or vm.preset={page}+{PAGE_SIZE:#x}")
+        Ok(())
     }
 }

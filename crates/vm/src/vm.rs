@@ -2,6 +2,7 @@
 //! What the vCPUs of a VM share.
 
 use crate::Bank;
+use crate::advice::Given;
 use crate::bus::Bus;
 use crate::counters::Counters;
 use crate::guard::Guard;
@@ -50,6 +51,8 @@ pub struct Vm<H: Host> {
     lifecycle: Lifecycle,
     name: ArrayString<32>,
     vcpus: usize,
+    /// For what its owner got advice.
+    pub(crate) given: Given,
 }
 
 /// The ids of MAP and UNMAP where they can be served the short way, else a number that is no id: a guest's id has 32
@@ -147,6 +150,7 @@ impl<H: Host> Vm<H> {
             features: features(setup),
             lifecycle: Lifecycle::new(setup.vcpus),
             log_limit: RateLimit::new(),
+            given: Given::new(),
             name,
             id: setup.id,
             vcpus: setup.vcpus,
