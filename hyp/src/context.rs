@@ -185,7 +185,7 @@ impl Context {
         }
     }
 
-    /// Takes the registers out of this CPU. The virtual timer stops: see [`Context::deadline`].
+    /// Takes the registers out of this CPU. The virtual timer stops: see [`Context::compare`].
     #[inline(always)]
     pub fn save(&mut self, features: &Features, gic: &Gic) {
         self.system.save();
@@ -285,9 +285,9 @@ impl Context {
         }
     }
 
-    /// When the saved virtual timer expires, in its own count (CNTVCT_EL0); `None` where it is off or masked.
+    /// CNTV_CVAL_EL0 of the saved virtual timer; `None` where the timer is off or masked.
     #[inline(always)]
-    pub fn deadline(&self) -> Option<u64> {
+    pub fn compare(&self) -> Option<u64> {
         (self.cntv_ctl & TIMER_BITS == TIMER_ON).then_some(self.system.cntv_cval)
     }
 }

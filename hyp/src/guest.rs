@@ -7,6 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use arch::counter::CounterOffset;
 use arch::{Ipa, MAX_VCPUS, Pa, Range, Stage2Geometry, VcpuSet, VisibleCpu};
 use lock::Order;
 use platform::{Board, GICC_BASE, GICC_SIZE, GuestHardware, VmConfig, guest_tree};
@@ -53,8 +54,8 @@ pub struct Guest {
     life: AtomicU64,
     /// Ticks of CNTPCT_EL0 that zeroing its memory and copying its images took this time.
     loading: AtomicU64,
-    /// CNTPCT_EL0 at the start of this life.
-    pub epoch: AtomicU64,
+    /// CNTVOFF_EL2.
+    offset: AtomicU64,
     /// CPU time of each vCPU, over all lives. EL2's work for the VM's next life is its first vCPU's.
     times: [CpuTime; MAX_VCPUS],
 }
@@ -179,7 +180,7 @@ impl Guest {
             prepared: AtomicU64::new(0),
             life: AtomicU64::new(0),
             loading: AtomicU64::new(0),
-            epoch: AtomicU64::new(0),
+            offset: AtomicU64::new(0),
             times: [const { CpuTime::new() }; MAX_VCPUS],
             config,
         })))
@@ -227,7 +228,7 @@ impl Guest {
         let place = &self.config.placement;
         self.write(place.tree.start(), &tree)?;
         crate::cache::invalidate_instructions();
-        self.epoch.store(crate::time::now(), Ordering::Relaxed);
+        self.set_count(0, crate::time::now());
         if !judged::start(&Order::new(), &self.vm, place.entry, place.tree.start().raw()) {
             return Err(format!("VM '{}' is running already", self.config.name));
         }
@@ -316,6 +317,17 @@ impl Guest {
     pub fn cpu_time(&self, index: usize) -> &CpuTime {
         // Indices are below MAX_VCPUS (`VmConfig`).
         &self.times[index & (MAX_VCPUS - 1)]
+    }
+
+    /// What the VM's counter is behind the machine's.
+    #[inline(always)]
+    pub fn counter_offset(&self) -> CounterOffset {
+        CounterOffset::new(self.offset.load(Ordering::Relaxed))
+    }
+
+    /// The VM's counter reads `count` at CNTPCT_EL0 `now`. None of its vCPUs is loaded.
+    pub fn set_count(&self, count: u64, now: u64) {
+        self.offset.store(CounterOffset::with_count(count, now).raw(), Ordering::Relaxed);
     }
 
     /// Lives so far.

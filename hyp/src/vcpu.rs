@@ -4,7 +4,6 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::arch::asm;
-use core::sync::atomic::Ordering;
 
 use arch::{Errata, PstateRule};
 use vm::{Host, Vcpu, Vm};
@@ -103,7 +102,7 @@ impl VcpuContext {
             self.hcr = el2::hcr(cpu.queue.shared());
         }
         self.expire_timers(now);
-        let epoch = guest.epoch.load(Ordering::Relaxed);
+        let offset = guest.counter_offset().raw();
         // SAFETY: registers that decide what EL1 and EL0 see; EL2's own translation does not depend on them. The VMID
         // is this VM's alone, its root and tables live as long as the machine runs. No stage-1 walk may mix the former
         // guest's stage 1 with this one's stage 2 (Cortex-A57 1319537 and others): walks are off until TCR_EL1 is
@@ -114,7 +113,7 @@ impl VcpuContext {
             }
             asm!("msr vmpidr_el2, {}", "msr vtcr_el2, {}", "msr vttbr_el2, {}", "msr cntvoff_el2, {}",
                 "msr hcr_el2, {}", "isb",
-                in(reg) self.vmpidr, in(reg) guest.vtcr, in(reg) host.vttbr(), in(reg) epoch, in(reg) self.hcr,
+                in(reg) self.vmpidr, in(reg) guest.vtcr, in(reg) host.vttbr(), in(reg) offset, in(reg) self.hcr,
                 options(nostack));
         }
         if cpu.queue.take_residence(guest.index, index, self.fresh) {
@@ -214,11 +213,11 @@ impl VcpuContext {
         one.into_iter().chain(other).min()
     }
 
-    /// CNTPCT_EL0 at which the virtual timer of an unloaded vCPU expires.
+    /// CNTPCT_EL0 at which the virtual timer of an unloaded vCPU expires, or `counter::NEVER`.
     #[inline(always)]
     fn virtual_expiry(&self) -> Option<u64> {
-        let deadline = self.context.deadline()?;
-        Some(deadline.wrapping_add(self.guest.epoch.load(Ordering::Relaxed)))
+        let compare = self.context.compare()?;
+        Some(self.guest.counter_offset().deadline(compare))
     }
 
     fn virtual_deadline(&self) -> Option<u64> {

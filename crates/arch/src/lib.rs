@@ -13,6 +13,7 @@
 //! - [`entry_refusal`]: whether the image may run as a boot loader has entered it.
 //! - [`Errata`]: workarounds by MIDR_EL1; [`visible_id_register`]: what guests see of the ID registers.
 //! - [`VcpuSet`]: some vCPUs of a VM.
+//! - [`counter::CounterOffset`]: a VM's counter, and when its timers expire.
 //!
 //! # Invariants
 //! - Every function is total: no register value, and no memory a guest wrote, makes one panic or loop.
@@ -33,6 +34,7 @@ mod access;
 mod addr;
 mod advance;
 mod condition;
+pub mod counter;
 mod decode;
 mod endian;
 mod entry;

@@ -4,6 +4,7 @@
 
 use crate::{Host, Vcpu, Vm};
 use arch::SysRegAccess;
+use arch::counter::{compare_of_timer_value, timer_value};
 use arch::sysreg::{CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTP_TVAL_EL0};
 
 /// Its interrupt in every VM: private peripheral interrupt 14.
@@ -49,8 +50,8 @@ impl PhysicalTimer {
         match reg {
             CNTP_CTL_EL0 => self.control | if self.expired(now) { ISTATUS } else { 0 },
             CNTP_CVAL_EL0 => self.compare,
-            // CNTP_TVAL_EL0: what is left, 32 bits of it.
-            _ => self.compare.wrapping_sub(now) & 0xffff_ffff,
+            // CNTP_TVAL_EL0.
+            _ => timer_value(now, self.compare),
         }
     }
 
@@ -58,8 +59,8 @@ impl PhysicalTimer {
         match reg {
             CNTP_CTL_EL0 => self.control = value & (ENABLE | IMASK),
             CNTP_CVAL_EL0 => self.compare = value,
-            // CNTP_TVAL_EL0 is signed.
-            _ => self.compare = now.wrapping_add(value as u32 as i32 as u64),
+            // CNTP_TVAL_EL0.
+            _ => self.compare = compare_of_timer_value(now, value),
         }
     }
 
