@@ -2,8 +2,11 @@
 //! Builds the images: `portcullis.{elf,bin}` and `guest-stub.{elf,bin}` in the build directory.
 
 use std::fs;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
 
+use crate::progress::{self, Progress};
 use crate::toolchain::{TARGET, Toolchain};
 use crate::{flat, paths};
 use anyhow::{Context, Result, bail};
@@ -103,17 +106,42 @@ pub fn build(options: &Options) -> Result<Artifacts> {
 fn compile(toolchain: &Toolchain, package: &str, options: &Options) -> Result<PathBuf> {
     let mut command = toolchain.cargo_build();
     command.args(["--release", "--package", package]);
-    if !options.verbose {
-        command.arg("--quiet");
-    }
     if let Some(features) = options.features.as_ref().filter(|_| package == "hyp") {
         command.args(["--features", features]);
     }
-    let status = command.status().context("cannot run cargo")?;
+    let status = if options.verbose {
+        command.status().context("cannot run cargo")?
+    } else {
+        quietly(command, &format!("building {package}"))?
+    };
     if !status.success() {
         bail!("building {package} with {} failed", toolchain.name());
     }
     Ok(paths::target().join(TARGET).join("release").join(package))
+}
+
+/// Runs cargo, whose diagnostics are shown, and whose steps are shown as progress.
+fn quietly(mut cargo: Command, what: &str) -> Result<ExitStatus> {
+    if std::io::stderr().is_terminal() {
+        cargo.arg("--color=always");
+    }
+    let mut done = 0;
+    progress::run(&mut cargo, &mut Progress::start(what), |progress, line| {
+        let plain = console::strip_ansi_codes(line);
+        if !is_step(&plain) {
+            progress.suspend(|| eprintln!("{line}"));
+        } else if plain.contains("Compiling") {
+            done += 1;
+            progress.set(done, 0, &plain);
+        }
+    })
+}
+
+/// Whether cargo says what it does, such as `   Compiling vm v0.1.0`: a word that ends in column 12.
+fn is_step(line: &str) -> bool {
+    line.split_at_checked(12).is_some_and(|(word, rest)| {
+        rest.starts_with(' ') && word.trim_start().chars().all(char::is_alphabetic)
+    })
 }
 
 /// Puts `NAME.elf` and `NAME.bin` into the build directory.
@@ -133,4 +161,29 @@ pub(crate) fn replace(file: &Path, bytes: &[u8]) -> Result<()> {
     let new = file.with_extension(format!("new.{}", std::process::id()));
     fs::write(&new, bytes).with_context(|| new.display().to_string())?;
     fs::rename(&new, file).with_context(|| file.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cargo_does_is_told_from_what_the_compiler_complains_of() {
+        for step in [
+            "   Compiling vm v0.1.0 (/x)",
+            "    Finished `release` profile",
+            "    Blocking waiting",
+        ] {
+            assert!(is_step(step), "{step}");
+        }
+        for other in [
+            "warning: unused import",
+            "error[E0425]: no",
+            "  --> hyp/src/main.rs:1:1",
+            "",
+            "   |  let é = 1",
+        ] {
+            assert!(!is_step(other), "{other}");
+        }
+    }
 }

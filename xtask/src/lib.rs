@@ -36,6 +36,7 @@ pub mod esr;
 pub mod flat;
 pub mod guests;
 pub mod paths;
+pub mod progress;
 pub mod qemu;
 pub mod stub;
 pub mod symbolize;

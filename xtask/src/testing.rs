@@ -4,13 +4,13 @@
 //! Steps whose tests pass say one line. The output of one that fails is shown, without its passing tests. A step
 //! that closes without the line in which test runners count has failed, whatever its exit status.
 
-use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::paths;
+use crate::progress::{self, Progress};
 use crate::toolchain::{TARGET, Toolchain, cargo};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 
 /// What to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,11 +57,59 @@ pub fn run(options: &Options) -> Result<()> {
     }
     println!("{:.0} s in all", started.elapsed().as_secs_f32());
     println!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.skipped);
+    match &options.filter {
+        Some(filter) if total == Tally::default() => {
+            bail!("no QEMU case matches `{filter}`{}", suggestion(&near(filter, &names()?)))
+        }
+        _ => {}
+    }
     if total.failed == 0 && total.passed > 0 {
         Ok(())
     } else {
         Err(anyhow!("{} of {} failed", total.failed, total.failed + total.passed))
     }
+}
+
+/// The names of all QEMU cases.
+fn names() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut command = cargo_test(&["--package", "e2e", "--test", "qemu", "--", "--list"]);
+    progress::run(&mut command, &mut Progress::start("listing the cases"), |_, line| {
+        names.extend(line.strip_suffix(": test").map(str::to_owned));
+    })?;
+    Ok(names)
+}
+
+/// At most five names that somebody who typed `filter` may have meant, the nearest first.
+fn near(filter: &str, names: &[String]) -> Vec<String> {
+    let mut near: Vec<(f64, &str)> = Vec::new();
+    for name in names {
+        // The same test on another machine is the same to the person who asks.
+        let short = name.rsplit("::").next().unwrap_or(name);
+        if near.iter().any(|(_, other)| *other == short) {
+            continue;
+        }
+        let likeness = strsim::jaro_winkler(filter, short).max(strsim::jaro_winkler(filter, name));
+        let words = filter.split(['_', ':']).filter(|word| word.len() > 3);
+        let shared = words.filter(|word| name.contains(word)).count();
+        near.push((likeness + shared as f64 / 4.0, short));
+    }
+    near.retain(|(likeness, _)| *likeness > 0.8);
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    near.into_iter().take(5).map(|(_, name)| name.to_owned()).collect()
+}
+
+fn suggestion(near: &[String]) -> String {
+    match near {
+        [] => "; `cargo test -p e2e -- --list` lists them".into(),
+        names => format!("; similar names: {}", names.join(", ")),
+    }
+}
+
+fn cargo_test(words: &[&str]) -> Command {
+    let mut command = Command::new(cargo());
+    command.current_dir(paths::root()).arg("test").args(words);
+    command
 }
 
 fn steps(options: &Options) -> Result<Vec<(&'static str, Command, Judge)>> {
@@ -136,38 +184,33 @@ fn lints(cargo: &impl Fn(&[&str]) -> Command) -> Result<Vec<(&'static str, Comma
 fn step(name: &str, command: &mut Command, judge: Judge) -> Result<Tally> {
     let started = Instant::now();
     let mut tally = Tally::default();
-    let mut counted = false;
+    let (mut counted, mut cases, mut total) = (false, 0, 0);
     let mut kept = Vec::new();
-    let progress = std::io::stdout().is_terminal();
-    if progress {
-        print!("{name} ...");
-        let _ = std::io::stdout().flush();
-    }
-    let mut child = merged(command).spawn().with_context(|| format!("{name}: cannot run cargo"))?;
-    let mut cases = 0_u64;
-    if let Some(output) = child.stdout.take() {
-        for line in BufReader::new(output).split(b'\n') {
-            let line = line.with_context(|| format!("{name}: cannot read its output"))?;
-            let line = String::from_utf8_lossy(&line).into_owned();
-            if let Some(result) = result(&line) {
-                counted = true;
-                tally.passed += result.passed;
-                tally.failed += result.failed;
-                tally.skipped += result.skipped;
-            }
-            if line.starts_with("test ") && line.contains(" ... ") {
-                cases += 1;
-                if progress {
-                    print!("\r{name} ... {cases}");
-                    let _ = std::io::stdout().flush();
-                }
-            }
-            if !(line.starts_with("test ") && line.ends_with("... ok")) {
-                kept.push(line);
-            }
+    let mut progress = Progress::start(name);
+    let status = progress::run(command, &mut progress, |progress, line| {
+        if let Some(result) = result(line) {
+            counted = true;
+            tally.passed += result.passed;
+            tally.failed += result.failed;
+            tally.skipped += result.skipped;
         }
-    }
-    let status = child.wait().with_context(|| name.to_owned())?;
+        if let Some(tests) = line.strip_prefix("running ").and_then(|rest| rest.split(' ').next()) {
+            total += tests.parse().unwrap_or(0);
+        }
+        if let Some((case, verdict)) = case(line) {
+            cases += 1;
+            if verdict.starts_with("FAILED") {
+                progress.suspend(|| println!("FAILED {case}"));
+            }
+            progress.set(cases, total, case);
+        } else {
+            progress.set(cases, total, line);
+        }
+        if !(line.starts_with("test ") && line.ends_with("... ok")) {
+            kept.push(line.to_owned());
+        }
+    })?;
+    drop(progress);
     match judge {
         Judge::Status if status.success() => tally.passed += 1,
         Judge::Status => tally.failed += 1,
@@ -175,9 +218,6 @@ fn step(name: &str, command: &mut Command, judge: Judge) -> Result<Tally> {
         Judge::Tests if !counted => tally.failed += 1,
         Judge::Tests if !status.success() && tally.failed == 0 => tally.failed += 1,
         Judge::Tests => {}
-    }
-    if progress {
-        print!("\r\x1b[K");
     }
     if tally.failed > 0 {
         println!("{}", kept.join("\n"));
@@ -197,23 +237,10 @@ fn step(name: &str, command: &mut Command, judge: Judge) -> Result<Tally> {
     Ok(tally)
 }
 
-/// `command` with its errors in its output, in the order in which they come.
-fn merged(command: &Command) -> Command {
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-c", "exec \"$@\" 2>&1", "sh"])
-        .arg(command.get_program())
-        .args(command.get_args());
-    for (key, value) in command.get_envs() {
-        if let Some(value) = value {
-            shell.env(key, value);
-        }
-    }
-    if let Some(folder) = command.get_current_dir() {
-        shell.current_dir(folder);
-    }
-    shell.stdin(Stdio::null()).stdout(Stdio::piped());
-    shell
+/// Name and verdict of `test NAME ... VERDICT`.
+fn case(line: &str) -> Option<(&str, &str)> {
+    let (name, verdict) = line.strip_prefix("test ")?.split_once(" ... ")?;
+    Some((name.trim_end(), verdict))
 }
 
 /// The counts of `test result: ok. 1 passed; 2 failed; 3 ignored; ...`.
@@ -275,6 +302,22 @@ mod tests {
     fn a_failed_test_counts_once() {
         let text = "echo 'test result: FAILED. 3 passed; 1 failed; 0 ignored'; exit 101";
         assert_eq!(script(text, Judge::Tests), tally(3, 1, 0));
+    }
+
+    #[test]
+    fn a_case_has_a_name_and_a_verdict() {
+        assert_eq!(case("test a::b   ... FAILED"), Some(("a::b", "FAILED")));
+        assert_eq!(case("test result: ok. 1 passed"), None);
+    }
+
+    #[test]
+    fn a_filter_that_matches_nothing_finds_what_was_meant() {
+        let names =
+            ["gicv3::first_path", "gicv2::first_path", "cases::powers_off"].map(String::from);
+        assert_eq!(near("frist_path", &names), ["first_path"]);
+        assert_eq!(near("path_of_first", &names), ["first_path"]);
+        assert!(near("zzz", &names).is_empty());
+        assert!(suggestion(&near("powers_of", &names)).ends_with("similar names: powers_off"));
     }
 
     #[test]

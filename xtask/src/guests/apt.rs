@@ -3,9 +3,11 @@
 //! of the machine changes, and root is not needed.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::progress::{self, Progress};
 use anyhow::{Context, Result, anyhow};
 
 /// A folder with apt's lists and the packages fetched so far.
@@ -104,7 +106,6 @@ impl Apt {
         if let Some(package) = self.cached(name) {
             return Ok(package);
         }
-        eprintln!("fetching {name}");
         self.lists()?;
         let folder = self.packages();
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -114,7 +115,7 @@ impl Apt {
         fs::create_dir_all(&arriving).with_context(|| arriving.display().to_string())?;
         let mut command = self.command("apt-get");
         command.args(["download", name]).current_dir(&arriving);
-        run(&mut command).map_err(|error| {
+        run(&mut command, Some(&format!("fetching {name}"))).map_err(|error| {
             anyhow!(
                 "{name} cannot be fetched: {error:#}\n  without a network, put its .deb into {}",
                 folder.display()
@@ -137,7 +138,7 @@ impl Apt {
     /// There is no apt, no network, or no such package.
     pub fn stands_for(&self, name: &str, prefix: &str) -> Result<String> {
         self.lists()?;
-        let output = run(self.command("apt-cache").args(["depends", name]))?;
+        let output = run(self.command("apt-cache").args(["depends", name]), None)?;
         output
             .lines()
             .filter_map(|line| line.trim().strip_prefix("Depends: "))
@@ -156,10 +157,10 @@ impl Apt {
             let folder = self.folder.join(folder);
             fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         }
-        eprintln!("reading Debian's lists of packages");
-        run(self.command("apt-get").args(["update", "--error-on=any"])).or_else(|_| {
+        let what = Some("reading Debian's lists of packages");
+        run(self.command("apt-get").args(["update", "--error-on=any"]), what).or_else(|_| {
             // Some source may have no arm64; what is missing shows when a package is asked for.
-            run(self.command("apt-get").arg("update"))
+            run(self.command("apt-get").arg("update"), what)
         })?;
         fs::write(&done, "").with_context(|| done.display().to_string())
     }
@@ -312,20 +313,48 @@ fn dpkg_deb(file: &Path) -> Result<std::process::Child> {
         .context("cannot run dpkg-deb")
 }
 
-/// Output of `command`; if it fails, its last words.
-fn run(command: &mut Command) -> Result<String> {
+/// Whether this user may install packages.
+pub(super) fn may_install() -> bool {
+    // /proc/self belongs to the effective user.
+    fs::metadata("/proc/self").is_ok_and(|of| of.uid() == 0)
+        && Path::new("/usr/bin/apt-get").exists()
+}
+
+/// Installs `packages` on this machine.
+///
+/// # Errors
+///
+/// apt-get cannot install them.
+pub(super) fn install(packages: &[&str], what: &str) -> Result<()> {
+    let apt_get = |words: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(words);
+        command
+    };
+    // Old lists may do, or there is no network and the packages are in the cache.
+    let _ = run(&mut apt_get(&["update", "-q"]), Some(what));
+    let mut command = apt_get(&["install", "-y", "-q", "--no-install-recommends"]);
+    run(command.args(packages), Some(what)).map(drop)
+}
+
+/// Output of `command`, as progress of `what` if that takes long; if it fails, its last words.
+fn run(command: &mut Command, what: Option<&str>) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .stdin(Stdio::null())
-        .output()
+    let mut said = String::new();
+    let mut progress = Progress::start(what.unwrap_or(&program));
+    let status = progress::run(command, &mut progress, |progress, line| {
+        said.push_str(line);
+        said.push('\n');
+        if what.is_some() {
+            progress.set(0, 0, line);
+        }
+    });
+    let status = status
         .map_err(|_| anyhow!("there is no {program} here: the guests come as Debian packages"))?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() {
+    if status.success() {
         return Ok(said);
     }
-    let errors = String::from_utf8_lossy(&output.stderr);
-    let last = errors.lines().rfind(|line| !line.trim().is_empty());
-    let last = last.or_else(|| said.lines().last()).unwrap_or("it failed");
+    let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it failed");
     Err(anyhow!("{program}: {last}"))
 }
 
@@ -380,9 +409,10 @@ mod tests {
 
     #[test]
     fn a_program_that_is_missing_is_named() {
-        let error = run(&mut Command::new("no-such-program")).unwrap_err().to_string();
+        let error = run(&mut Command::new("no-such-program"), None).unwrap_err().to_string();
         assert!(error.contains("no-such-program") && error.contains("Debian"), "{error}");
-        let error = run(Command::new("sh").args(["-c", "echo first >&2; echo why >&2; exit 1"]));
+        let error =
+            run(Command::new("sh").args(["-c", "echo first >&2; echo why >&2; exit 1"]), None);
         assert_eq!(error.unwrap_err().to_string(), "sh: why");
     }
 }

@@ -5,12 +5,14 @@
 //! gets the enrolled one with larger pages, each compiled from nothing.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 
 use super::apt::Package;
 use crate::paths;
+use crate::progress::{self, Progress};
 use anyhow::{Context, Result, anyhow, bail};
 
 /// What the build runs, and the Debian package that has it.
@@ -116,7 +118,8 @@ impl Tree {
         tools()?;
         let _ = fs::remove_dir_all(folder);
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        eprintln!("guests: unpacking {}", source.version());
+        let mut progress = Progress::start("unpacking Linux");
+        progress.set(0, 0, &source.version());
         let mut unpack = Command::new("tar");
         unpack.arg("-xJ").current_dir(folder);
         source.pipe(&format!("./usr/src/{version}.tar.xz"), &mut unpack)?;
@@ -140,17 +143,17 @@ impl Tree {
         }
         let output = self.folder.join(kernel.output);
         fs::create_dir_all(&output).with_context(|| output.display().to_string())?;
-        self.step(self.make(&output).arg("tinyconfig"), "building Linux")?;
+        self.step(self.make(&output).arg("tinyconfig"), "configuring Linux")?;
         let config = output.join(".config");
         let mut merge = Command::new("./scripts/kconfig/merge_config.sh");
         merge.args(["-m".as_ref(), "-O".as_ref(), output.as_os_str(), config.as_os_str()]);
         merge.args(kernel.fragments.iter().map(|name| super::sources().join(name)));
-        self.step(merge.current_dir(&self.source), "building Linux")?;
-        self.step(self.make(&output).arg("olddefconfig"), "building Linux")?;
+        self.step(merge.current_dir(&self.source), "configuring Linux")?;
+        self.step(self.make(&output).arg("olddefconfig"), "configuring Linux")?;
         check(kernel, &fs::read_to_string(&config).with_context(|| config.display().to_string())?)?;
         let jobs = thread::available_parallelism().map_or(1, usize::from);
-        eprintln!("guests: building Linux on {jobs} CPUs; the first time takes minutes");
-        self.step(self.make(&output).args([&format!("-j{jobs}"), "Image"]), "building Linux")?;
+        let what = format!("building Linux on {jobs} CPUs, which takes minutes");
+        self.step(self.make(&output).args([&format!("-j{jobs}"), "Image"]), &what)?;
         let image = output.join("arch/arm64/boot/Image");
         fs::read(&image).with_context(|| image.display().to_string())
     }
@@ -167,15 +170,16 @@ impl Tree {
     /// Runs `command`, which is `what`, with its output in the log.
     fn step(&self, command: &mut Command, what: &str) -> Result<()> {
         let file = fs::File::options().create(true).append(true).open(&self.log);
-        let file = file.with_context(|| self.log.display().to_string())?;
-        let errors = file.try_clone().with_context(|| self.log.display().to_string())?;
-        let program = command.get_program().to_string_lossy().into_owned();
-        let status = command
-            .stdin(Stdio::null())
-            .stdout(file)
-            .stderr(errors)
-            .status()
-            .with_context(|| format!("cannot run {program}"))?;
+        let mut file = file.with_context(|| self.log.display().to_string())?;
+        let (mut lines, mut written) = (0, Ok(()));
+        let status = progress::run(command, &mut Progress::start(what), |progress, line| {
+            lines += 1;
+            progress.set(lines, 0, line);
+            if written.is_ok() {
+                written = writeln!(file, "{line}");
+            }
+        })?;
+        written.with_context(|| self.log.display().to_string())?;
         if status.success() {
             return Ok(());
         }
@@ -188,7 +192,7 @@ impl Tree {
     /// `make`, out of tree, at the lowest priority, with nothing of this machine in its output.
     fn make(&self, output: &Path) -> Command {
         let mut command = Command::new("nice");
-        command.args(["-n", "19", "make", "-s", "-C"]).arg(&self.source);
+        command.args(["-n", "19", "make", "-C"]).arg(&self.source);
         command.arg(format!("O={}", output.display())).arg("ARCH=arm64");
         if std::env::consts::ARCH != "aarch64" {
             command.arg("CROSS_COMPILE=aarch64-linux-gnu-");
