@@ -51,8 +51,49 @@ choose_rust() {
   export RUSTUP_TOOLCHAIN=$found
 }
 
-# Runs a command of xtask.
+# For scripts that are not commands of xtask: shows the help on standard input if the first argument asks for it, and
+# refuses an option that is not among the words of $1.
+options() {
+  local known=$1 word
+  shift
+  case ${1:-} in
+    -h | --help)
+      cat
+      exit 0
+      ;;
+  esac
+  for word; do
+    [[ $word != -- ]] || break
+    if [[ $word == -* && " $known " != *" $word "* ]]; then
+      usage "unexpected argument '$word' found"
+    fi
+  done
+}
+
+# Ends the script as a wrong command line does.
+usage() {
+  printf "error: %s\n\nFor more information, try '--help'.\n" "$1" >&2
+  exit 2
+}
+
+# Runs a command of xtask; PORTCULLIS_XTASK is one that was built before.
 xtask() {
+  local -a quiet=(-q)
+  if [[ -n ${PORTCULLIS_XTASK:-} ]]; then
+    "$PORTCULLIS_XTASK" "$@"
+    return
+  fi
   choose_rust newer || die "there is no Rust $(pinned) or newer here" "run ./scripts/setup"
-  cargo run -q --manifest-path "$ROOT/Cargo.toml" -p xtask -- "$@"
+  if [[ ! -x ${CARGO_TARGET_DIR:-$ROOT/target}/debug/xtask ]]; then
+    echo "building the tools; the first time takes a minute or two" >&2
+    [[ ! -t 2 ]] || quiet=()
+  fi
+  cargo run "${quiet[@]}" --manifest-path "$ROOT/Cargo.toml" -p xtask -- "$@"
+}
+
+# Runs a command of xtask, which first sets up and builds what it needs.
+prepared() {
+  # The pinned Rust is installed where it can be had, before a newer one will do.
+  [[ -n ${PORTCULLIS_XTASK:-} ]] || choose_rust || "$ROOT/scripts/setup"
+  xtask --prepare "$@"
 }

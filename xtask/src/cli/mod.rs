@@ -9,6 +9,7 @@
 //!
 //! - A command line that is refused changes nothing: it is parsed before anything is built or fetched.
 
+mod prepare;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,9 @@ use xtask::{assure, bench, bundle, esr, paths, stub, testing};
     disable_help_subcommand = true
 )]
 pub struct Cli {
+    /// Set up what is missing and build first, as the scripts do
+    #[arg(long)]
+    prepare: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -150,9 +154,6 @@ struct GuestsArgs {
     /// Show what is there, and from which package
     #[arg(long)]
     list: bool,
-    /// Show the Debian packages that a build needs and that are not installed
-    #[arg(long)]
-    tools: bool,
     /// Guests to make; without a name all but those with larger pages
     #[arg(value_name = "NAME", value_parser = named(Guest::ALL.map(Guest::name), Guest::called))]
     names: Vec<Guest>,
@@ -238,6 +239,9 @@ impl Cli {
     ///
     /// What went wrong, as a sentence for the person at the shell.
     pub fn run(self) -> Result<()> {
+        if self.prepare {
+            self.prepare()?;
+        }
         match self.command {
             Command::Build(BuildArgs { verbose, package, features }) => {
                 build::build(&build::Options { features, package, verbose }).map(drop)
@@ -252,7 +256,7 @@ impl Cli {
                 (_, true) => bench::Purpose::Save,
                 _ => bench::Purpose::Show,
             }),
-            Command::Guests(arguments) => make_guests(arguments),
+            Command::Guests(arguments) => make_guests(&arguments),
             Command::Boards(BoardsArgs { update, parts }) => {
                 boards::make(if parts.is_empty() { &Part::ALL } else { &parts }, update)
             }
@@ -295,19 +299,21 @@ fn completions(shell: Shell, output: &mut impl io::Write) {
     }
 }
 
-fn make_guests(arguments: GuestsArgs) -> Result<()> {
-    let mut wanted = arguments.names;
-    if wanted.is_empty() {
-        wanted.extend(Guest::ALL.into_iter().filter(|guest| !guest.on_request()));
+impl GuestsArgs {
+    fn wanted(&self) -> Vec<Guest> {
+        match self.names.as_slice() {
+            [] => Guest::ALL.into_iter().filter(|guest| !guest.on_request()).collect(),
+            names => names.to_vec(),
+        }
     }
+}
+
+fn make_guests(arguments: &GuestsArgs) -> Result<()> {
     if arguments.list {
         print!("{}", guests::table());
-    } else if arguments.tools {
-        println!("{}", guests::missing_tools(&wanted).join(" "));
-    } else {
-        guests::make(&wanted, arguments.update)?;
+        return Ok(());
     }
-    Ok(())
+    guests::make(&arguments.wanted(), arguments.update)
 }
 
 fn run_assurance(arguments: AssureArgs) -> Result<()> {

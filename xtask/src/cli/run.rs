@@ -9,6 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
 use xtask::build::Artifacts;
 use xtask::demo;
+use xtask::guests::Guest;
 use xtask::guests::boot::{self, BOOTS, Boot};
 use xtask::qemu::{Gic, Limits, Machine, Module, Session, Start};
 
@@ -132,6 +133,12 @@ fn mebibytes(text: &str) -> Result<u64> {
 }
 
 impl RunArgs {
+    /// The files that the guests need and that are fetched or built.
+    pub fn files(&self) -> Vec<Guest> {
+        let boots = self.guests.0.iter().filter_map(|guest| guest.boot);
+        boots.flat_map(|boot| boot.files().collect::<Vec<_>>()).collect()
+    }
+
     /// Boots the guests, and judges what they said.
     pub fn run(self) -> Result<()> {
         let guests = self.guests.0;

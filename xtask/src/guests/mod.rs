@@ -272,13 +272,20 @@ pub fn make(wanted: &[Guest], update: bool) -> Result<()> {
     }
 }
 
-/// Debian packages that making `wanted` needs and that are not installed.
-#[must_use]
-pub fn missing_tools(wanted: &[Guest]) -> Vec<&'static str> {
-    let built = wanted
-        .iter()
-        .any(|guest| guest.kernel().is_some() && !guest.fresh().is_ok_and(|fresh| fresh));
-    if built { kernel::missing_tools() } else { Vec::new() }
+/// Installs the Debian packages that making `wanted` needs, where this user may. Elsewhere making them says which.
+///
+/// # Errors
+///
+/// apt-get cannot install them.
+pub fn install_tools(wanted: &[Guest]) -> Result<()> {
+    let built = |guest: &Guest| guest.kernel().is_some() && !guest.fresh().unwrap_or(false);
+    let missing = if wanted.iter().any(built) { kernel::missing_tools() } else { Vec::new() };
+    if missing.is_empty() || !apt::may_install() {
+        return Ok(());
+    }
+    let names = missing.join(" ");
+    apt::install(&missing, &format!("installing {names}"))
+        .with_context(|| format!("building Linux needs {names}"))
 }
 
 /// For people: each guest with its file and where it comes from.
