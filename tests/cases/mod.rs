@@ -9,6 +9,7 @@ mod bundles;
 mod chains;
 mod company;
 mod enrolled;
+mod files;
 mod image;
 mod inputs;
 mod levels;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Case> {
         levels::CASES,
         banks::CASES,
         bundles::CASES,
+        files::CASES,
         chains::CASES,
         panics::CASES,
         lines::CASES,

@@ -32,7 +32,10 @@ fn help_has_one_format() {
         assert_eq!(output.status.code(), Some(0), "{script}: {}", text(&output.stderr));
         let mut lines = help.lines();
         let about = lines.next().unwrap_or_default();
-        assert!(about.starts_with(char::is_uppercase) && !about.ends_with('.'), "{script}: {about}");
+        assert!(
+            about.starts_with(char::is_uppercase) && !about.ends_with('.'),
+            "{script}: {about}"
+        );
         assert_eq!(lines.next(), Some(""), "{script}");
         let usage = lines.next().unwrap_or_default();
         assert!(usage.starts_with(&format!("Usage: ./scripts/{script} ")), "{script}: {usage}");
@@ -50,7 +53,10 @@ fn an_unknown_option_is_refused_and_nothing_is_done() {
         let output = run(&script, &["--no-such-option"]);
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{script}: {error}");
-        assert!(error.starts_with("error: unexpected argument '--no-such-option' found"), "{error}");
+        assert!(
+            error.starts_with("error: unexpected argument '--no-such-option' found"),
+            "{error}"
+        );
         assert!(error.ends_with("For more information, try '--help'.\n"), "{script}: {error}");
         assert_eq!(text(&output.stdout), "", "{script}");
     }

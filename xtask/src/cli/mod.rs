@@ -13,6 +13,7 @@ mod prepare;
 mod run;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader};
