@@ -10,6 +10,7 @@ mod chains;
 mod company;
 mod enrolled;
 mod files;
+mod hello;
 mod image;
 mod inputs;
 mod levels;
@@ -40,6 +41,7 @@ pub fn all() -> Vec<Case> {
         boards::CASES,
         company::CASES,
         lifecycle::CASES,
+        hello::CASES,
         real::CASES,
         enrolled::CASES,
     ]
