@@ -41,7 +41,6 @@ mod panic;
 mod passed;
 mod queue;
 mod refuse;
-mod report;
 mod run;
 mod setup;
 mod smp;

@@ -6,6 +6,7 @@ use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, Readable, Writeable};
+use arch::esr::{self, ec};
 
 use crate::{console, cpu, gic, layout};
 
@@ -147,20 +148,20 @@ fn backtrace(out: &mut impl Write, pc: u64, mut fp: u64) {
 
 /// Name of an exception class (DDI 0487 D17.2.37).
 fn class(esr: u64) -> &'static str {
-    match esr >> 26 & 0x3f {
-        0x00 => "unknown reason",
-        0x07 => "FP/SIMD trapped",
-        0x0e => "illegal execution state",
-        0x16 => "HVC",
-        0x17 => "SMC",
-        0x18 => "trapped system register",
-        0x19 => "SVE trapped",
-        0x21 => "instruction abort",
-        0x22 => "PC alignment fault",
-        0x25 => "data abort",
-        0x26 => "SP alignment fault",
-        0x2f => "SError",
-        0x3c => "BRK",
+    match esr::ec_of(esr) {
+        ec::UNKNOWN => "unknown reason",
+        ec::FP_SIMD => "FP/SIMD trapped",
+        ec::ILLEGAL_STATE => "illegal execution state",
+        ec::HVC64 => "HVC",
+        ec::SMC64 => "SMC",
+        ec::SYS64 => "trapped system register",
+        ec::SVE => "SVE trapped",
+        ec::INSTRUCTION_ABORT_SAME => "instruction abort",
+        ec::PC_ALIGNMENT => "PC alignment fault",
+        ec::DATA_ABORT_SAME => "data abort",
+        ec::SP_ALIGNMENT => "SP alignment fault",
+        ec::SERROR => "SError",
+        ec::BRK64 => "BRK",
         _ => "exception",
     }
 }

@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use core::arch::asm;
 
+use arch::esr::{self, ec};
 use arch::{Errata, PstateRule};
 use vm::{Host, Vcpu, Vm};
 
@@ -184,10 +185,9 @@ impl VcpuContext {
     /// has them now, and tries again. Others trap once more, if so.
     #[inline(always)]
     pub fn take_debug(&mut self, esr: u64) -> bool {
-        // A64: op0 = 2. A32: coprocessor 14.
-        let debug = match esr >> 26 & 0x3f {
-            0x18 => esr >> 20 & 3 == 2,
-            0x05 | 0x06 | 0x0c => true,
+        let debug = match esr::ec_of(esr) {
+            ec::SYS64 => esr & esr::SYS_OP0 == 2 << 20,
+            ec::CP14_32 | ec::CP14_LOAD_STORE | ec::CP14_64 => true,
             _ => false,
         };
         debug && self.context.take_debug(&self.features)

@@ -9,8 +9,6 @@ mod bundles;
 mod chains;
 mod company;
 mod enrolled;
-mod files;
-mod hello;
 mod image;
 mod inputs;
 mod levels;
@@ -33,7 +31,6 @@ pub fn all() -> Vec<Case> {
         levels::CASES,
         banks::CASES,
         bundles::CASES,
-        files::CASES,
         chains::CASES,
         panics::CASES,
         lines::CASES,
@@ -41,7 +38,6 @@ pub fn all() -> Vec<Case> {
         boards::CASES,
         company::CASES,
         lifecycle::CASES,
-        hello::CASES,
         real::CASES,
         enrolled::CASES,
     ]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Conditional instructions of AArch32 EL0 that trapped although they would have done nothing.
 
+use crate::esr;
 use crate::pstate;
 use crate::pstate::aarch32;
 
@@ -15,7 +16,7 @@ const ALWAYS: u64 = 0b1110;
 /// inject an UNDEFINED exception. Only exception classes 0x01 to 0x0f, trapped from AArch32, carry a
 /// condition; for all others the answer is no.
 pub const fn condition_failed(esr: u64, spsr: u64) -> bool {
-    let ec = (esr >> 26) & 0x3f;
+    let ec = esr::ec_of(esr);
     if spsr & pstate::M_AARCH32 == 0 || ec == 0 || ec > 0x0f {
         return false;
     }

@@ -1,44 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From syndrome registers to the meaning of an exit.
 
+use crate::esr::{self, ec};
 use crate::{
-    Access, DataAbort, Errata, Exit, ExitInfo, Fault, FaultKind, InstructionAbort, Ipa,
-    SysRegAccess, Va, Width,
+    Access, DataAbort, Errata, Exit, ExitInfo, Fault, FaultKind, InstructionAbort, Ipa, Va,
 };
-
-/// Bits of ESR_EL2 (DDI 0487 D17.2.37).
-mod esr {
-    pub const EC_SHIFT: u32 = 26;
-    pub const IL: u64 = 1 << 25;
-    pub const ISV: u64 = 1 << 24;
-    pub const SAS_SHIFT: u32 = 22;
-    pub const SSE: u64 = 1 << 21;
-    pub const SRT_SHIFT: u32 = 16;
-    pub const SF: u64 = 1 << 15;
-    pub const AR: u64 = 1 << 14;
-    pub const VNCR: u64 = 1 << 13;
-    pub const LST: u64 = 0b11 << 11;
-    pub const FNV: u64 = 1 << 10;
-    pub const CM: u64 = 1 << 8;
-    pub const S1PTW: u64 = 1 << 7;
-    pub const WNR: u64 = 1 << 6;
-}
-
-/// Exception classes (DDI 0487 D17.2.37, ESR_ELx.EC) that EL2 acts on.
-mod ec {
-    pub const WFX: u8 = 0x01;
-    pub const HVC64: u8 = 0x16;
-    pub const SMC64: u8 = 0x17;
-    pub const SYS64: u8 = 0x18;
-    pub const INSTRUCTION_ABORT_LOWER: u8 = 0x20;
-    pub const DATA_ABORT_LOWER: u8 = 0x24;
-}
 
 impl ExitInfo {
     /// ESR_EL2.EC.
     #[inline(always)]
     pub const fn ec(&self) -> u8 {
-        ((self.esr >> esr::EC_SHIFT) & 0x3f) as u8
+        esr::ec_of(self.esr)
     }
 
     /// ESR_EL2.IL: the trapped instruction is 32 bits long.
@@ -52,7 +24,7 @@ impl ExitInfo {
     #[inline(always)]
     #[must_use]
     pub const fn found(&self, ipa: Ipa, errata: &Errata) -> (Self, Errata) {
-        let info = Self { hpfar: ipa.page().raw() >> 8, ..*self };
+        let info = Self { hpfar: esr::hpfar_of(ipa), ..*self };
         (info, Errata { hpfar_unknown_on_translation: false, ..*errata })
     }
 }
@@ -64,7 +36,7 @@ pub const fn decode(info: ExitInfo, errata: &Errata) -> Exit {
     match info.ec() {
         ec::DATA_ABORT_LOWER => Exit::DataAbort(data_abort(info, errata)),
         ec::HVC64 => Exit::Hvc { imm: info.esr as u16 },
-        ec::SYS64 => Exit::SysReg(sys_reg(info.esr)),
+        ec::SYS64 => Exit::SysReg(esr::sys_reg(info.esr)),
         ec::WFX => Exit::Wfx { wfe: info.esr & 1 != 0, il: info.il() },
         ec::SMC64 => Exit::Smc { imm: info.esr as u16 },
         ec::INSTRUCTION_ABORT_LOWER => Exit::InstructionAbort(instruction_abort(info)),
@@ -75,7 +47,8 @@ pub const fn decode(info: ExitInfo, errata: &Errata) -> Exit {
 #[inline(always)]
 const fn data_abort(info: ExitInfo, errata: &Errata) -> DataAbort {
     let fault = fault(info.esr);
-    let doubted = errata.hpfar_unknown_on_translation && load_may_cross_page(info);
+    let doubted =
+        errata.hpfar_unknown_on_translation && esr::load_may_cross_page(info.esr, info.far);
     DataAbort {
         va: far(info, fault),
         ipa: ipa(info, fault, doubted),
@@ -125,21 +98,10 @@ const fn ipa(info: ExitInfo, fault: Fault, doubted: bool) -> Option<Ipa> {
     if !valid {
         return None;
     }
-    // HPFAR_EL2.FIPA: bits 47:4 hold IPA bits 55:12. Bit 63 is NS, the others are RES0.
-    let page = (info.hpfar & 0x0000_ffff_ffff_fff0) << 8;
+    let page = esr::hpfar_page(info.hpfar).raw();
     // After a fault of a walk FAR's low bits are those of the access, not of the descriptor.
     let offset = if s1ptw { 0 } else { info.far & 0xfff };
     Some(Ipa::new(page | offset))
-}
-
-/// Whether the instruction may be a load that crosses a page: one that starts so near its end, one that
-/// FAR_EL2 reports at the start of the second page, or one of unknown size.
-#[inline(always)]
-const fn load_may_cross_page(info: ExitInfo) -> bool {
-    let offset = info.far & 0xfff;
-    let bytes = 1_u64.wrapping_shl((info.esr >> esr::SAS_SHIFT) as u32 & 0b11);
-    info.esr & esr::WNR == 0
-        && (info.esr & esr::ISV == 0 || offset == 0 || offset.wrapping_add(bytes) > 0x1000)
 }
 
 /// The instruction's syndrome, where it is valid and the access is one register to or from memory.
@@ -151,14 +113,9 @@ const fn access(esr: u64) -> Option<Access> {
         return None;
     }
     Some(Access {
-        width: match (esr >> esr::SAS_SHIFT) & 0b11 {
-            0 => Width::B1,
-            1 => Width::B2,
-            2 => Width::B4,
-            _ => Width::B8,
-        },
+        width: esr::width(esr),
         sign_extend: esr & esr::SSE != 0,
-        reg: ((esr >> esr::SRT_SHIFT) & 0x1f) as u8,
+        reg: esr::srt(esr),
         sixty_four: esr & esr::SF != 0,
         acquire_release: esr & esr::AR != 0,
     })
@@ -194,25 +151,11 @@ const fn rare_fault(code: u8) -> Fault {
     }
 }
 
-/// EC 0x18: ISS is Op0[21:20] Op2[19:17] Op1[16:14] CRn[13:10] Rt[9:5] CRm[4:1] Direction[0].
-#[inline(always)]
-const fn sys_reg(esr: u64) -> SysRegAccess {
-    let op0 = (esr & (0b11 << 20)) >> 6;
-    let op1_crn = (esr & (0x7f << 10)) >> 3;
-    let crm = (esr & (0xf << 1)) << 2;
-    let op2 = (esr >> 17) & 0b111;
-    SysRegAccess {
-        reg: (op0 | op1_crn | crm | op2) as u16,
-        rt: ((esr >> 5) & 0x1f) as u8,
-        write: esr & 1 == 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::arithmetic_side_effects)]
     use super::*;
-    use crate::sysreg;
+    use crate::{SysRegAccess, Width, sysreg};
 
     const SOUND: Errata = Errata::NONE;
     const A57: Errata = Errata { hpfar_unknown_on_translation: true, ..Errata::NONE };

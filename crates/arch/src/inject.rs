@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which values an exception taken to a guest's EL1 leaves in its registers.
 
+use crate::esr::{self, IL, ec};
 use crate::{GuestRegs, Va, pstate};
 
 /// The guest's registers that steer an exception to its EL1.
@@ -110,8 +111,6 @@ pub struct El1Entry {
     pub pstate: u64,
 }
 
-const IL: u64 = 1 << 25;
-const EC_SHIFT: u32 = 26;
 /// From bits of SCTLR_EL1, 23, 44 and 62, to those of PSTATE that they decide.
 const SPAN_TO_PAN: u32 = 23 - pstate::PAN.trailing_zeros();
 const DSSBS_TO_SSBS: u32 = 44 - pstate::SSBS.trailing_zeros();
@@ -128,11 +127,11 @@ pub fn external_abort(
     el1: &El1State,
     rule: &PstateRule,
 ) -> El1Entry {
-    let ec: u64 = match (kind, from_el1(regs.spsr)) {
-        (AbortKind::Data, false) => 0x24,
-        (AbortKind::Data, true) => 0x25,
-        (AbortKind::Instruction, false) => 0x20,
-        (AbortKind::Instruction, true) => 0x21,
+    let class = match (kind, from_el1(regs.spsr)) {
+        (AbortKind::Data, false) => ec::DATA_ABORT_LOWER,
+        (AbortKind::Data, true) => ec::DATA_ABORT_SAME,
+        (AbortKind::Instruction, false) => ec::INSTRUCTION_ABORT_LOWER,
+        (AbortKind::Instruction, true) => ec::INSTRUCTION_ABORT_SAME,
     };
     let status: u64 = match walk_level {
         Some(-1) => 0x13,
@@ -142,7 +141,7 @@ pub fn external_abort(
         Some(3) => 0x17,
         _ => 0x10,
     };
-    entry((ec << EC_SHIFT) | IL | status, Some(va.raw()), regs, el1, rule)
+    entry(esr::class(class) | IL | status, Some(va.raw()), regs, el1, rule)
 }
 
 /// An UNDEFINED exception: EC 0, IL 1.

@@ -39,6 +39,7 @@ mod decode;
 mod endian;
 mod entry;
 mod errata;
+pub mod esr;
 mod exit;
 mod geometry;
 mod idregs;

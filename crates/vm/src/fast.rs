@@ -6,7 +6,8 @@
 
 use crate::bus::{self, Device};
 use crate::{Abort, Host, Outcome, Reason, Refusal, Vcpu, Vm, guard_calls, psci, smccc};
-use arch::{AbortKind, Errata, ExitInfo, Ipa, PAGE_SIZE, Va, Width, pstate};
+use arch::esr::{self, ec};
+use arch::{AbortKind, Errata, ExitInfo, Ipa, PAGE_SIZE, Va, Width, pstate, sysreg};
 use stage2::Glance;
 use vgic::Version;
 
@@ -69,39 +70,23 @@ const OFFSET: u64 = 0xf_ffff;
 const REDISTRIBUTOR: u64 = 1 << 20;
 
 /// ESR_EL2 of HVC #0.
-const HVC_0: u32 = 0x16 << 26 | 1 << 25;
-/// Fields of ESR_EL2 (DDI 0487 D17.2.37).
-const EC: u64 = 0x3f << 26;
-const EC_DATA_ABORT: u64 = 0x24 << 26;
-const EC_SYSTEM: u64 = 0x18 << 26;
-/// A trapped WFI of 32 bits: ISS.TI is 0.
-const WFI_MASK: u64 = EC | 1 << 25 | 0b11;
-const WFI: u64 = 0x01 << 26 | 1 << 25;
-const ISV: u64 = 1 << 24;
-const SSE: u64 = 1 << 21;
-const SF: u64 = 1 << 15;
-const VNCR: u64 = 1 << 13;
-const LST: u64 = 0b11 << 11;
-const CM: u64 = 1 << 8;
-const S1PTW: u64 = 1 << 7;
-const WNR: u64 = 1 << 6;
-/// DFSC but for the level, and of a translation fault.
-const DFSC: u64 = 0x3c;
-const TRANSLATION: u64 = 0x04;
-
+const HVC_0: u32 = (esr::class(ec::HVC64) | esr::IL) as u32;
+/// A trapped WFI of 32 bits.
+const WFI_MASK: u64 = esr::EC | esr::IL | esr::WFX_TI;
+const WFI: u64 = esr::class(ec::WFX) | esr::IL;
 /// A translation fault of a plain load or store: nothing to extend, no walk, no maintenance.
-const PLAIN_MASK: u64 = EC | ISV | SSE | VNCR | LST | CM | S1PTW | DFSC;
-const PLAIN: u64 = EC_DATA_ABORT | ISV | TRANSLATION;
+const PLAIN_MASK: u64 =
+    esr::EC | esr::ISV | esr::SSE | esr::VNCR | esr::LST | esr::CM | esr::S1PTW | esr::FSC_TYPE;
+const PLAIN: u64 = esr::class(ec::DATA_ABORT_LOWER) | esr::ISV | esr::FSC_TRANSLATION;
 /// From the offset behind this one on, an access might reach into the next page.
 const LAST: u64 = PAGE_SIZE - 8;
-/// MSR ICC_SGI1R_EL1 but for its general register, ISS[9:5].
-const SGI1R_MASK: u32 = !(0x1f << 5);
-const SGI1R: u32 = 0x18 << 26 | 1 << 25 | 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1;
-/// ISS.Direction: MRS.
-const READ: u64 = 1;
+/// MSR ICC_SGI1R_EL1 but for its general register.
+const SGI1R_MASK: u32 = !(esr::SYS_RT as u32);
+const SGI1R: u32 =
+    (esr::class(ec::SYS64) | esr::IL | esr::iss_of(sysreg::ICC_SGI1R_EL1, false)) as u32;
 /// MRS of op0 = 3, op1 = 0, CRn = 0.
-const MRS_ID_MASK: u64 = EC | 0b11 << 20 | 0b111 << 14 | 0xf << 10 | READ;
-const MRS_ID: u64 = EC_SYSTEM | 0b11 << 20 | READ;
+const MRS_ID_MASK: u64 = esr::EC | esr::SYS_OP0 | esr::SYS_OP1 | esr::SYS_CRN | esr::SYS_READ;
+const MRS_ID: u64 = esr::class(ec::SYS64) | esr::SYS_OP0 | esr::SYS_READ;
 
 /// Judges an exit of `vcpu`, if it is one of the frequent ones.
 #[inline(always)]
@@ -113,12 +98,12 @@ pub fn fast_exit<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm:
         return access(info, errata, vcpu, vm);
     }
     // MRS or MSR, if it is one of them.
-    if info.esr & READ != 0 {
+    if info.esr & esr::SYS_READ != 0 {
         if info.esr & MRS_ID_MASK == MRS_ID {
             return id_register(info.esr, vcpu, vm);
         }
     } else if info.esr as u32 & SGI1R_MASK == SGI1R && vm.gic.version() == Version::V3 {
-        return Fast::Later(Later::Sgi((info.esr >> 5) as u8 & 0x1f));
+        return Fast::Later(Later::Sgi(esr::sys_rt(info.esr)));
     } else if info.esr & WFI_MASK == WFI && vcpu.regs.spsr & pstate::M_AARCH32 == 0 {
         return Fast::Wait { advance: true };
     }
@@ -160,13 +145,13 @@ fn call<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
 
 #[inline(always)]
 fn id_register<H: Host>(esr: u64, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
-    let crm = (esr >> 1) as usize & 0xf;
+    let crm = esr::sys_crm(esr) as usize;
     if crm.wrapping_sub(1) >= 7 {
         return Fast::Slow;
     }
-    let index = (crm << 3) | ((esr >> 17) as usize & 7);
+    let index = (crm << 3) | esr::sys_op2(esr) as usize;
     let Some(value) = vm.id_registers.get(index) else { return Fast::Slow };
-    vcpu.regs.set((esr >> 5) as u8 & 0x1f, *value);
+    vcpu.regs.set(esr::sys_rt(esr), *value);
     Fast::Advance
 }
 
@@ -174,16 +159,14 @@ fn id_register<H: Host>(esr: u64, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
 fn access<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
     let esr = info.esr;
     let offset = info.far & (PAGE_SIZE - 1);
-    let width = width((esr >> 22) as u32);
+    let width = esr::width(esr);
     if vcpu.regs.spsr & pstate::M_AARCH32 != 0 || offset > LAST {
         return Fast::Slow;
     }
-    // The erratum is about loads that cross a page: one that lies behind the first byte of its page, and ends in it, is
-    // none, and no second part of one.
-    if offset == 0 && esr & WNR == 0 && errata.hpfar_unknown_on_translation {
+    if errata.hpfar_unknown_on_translation && esr::load_may_cross_page(esr, info.far) {
         return Fast::FindIpa;
     }
-    let ipa = Ipa::new((info.hpfar & 0x0000_ffff_ffff_fff0) << 8 | offset);
+    let ipa = Ipa::new(esr::hpfar_page(info.hpfar).raw() | offset);
     let declared = match vm.stage2.glance(ipa) {
         Glance::Guard => true,
         // Whether it lies in a ROM takes a search.
@@ -201,7 +184,7 @@ fn access<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>
             reason: Reason::Undeclared,
             kind: AbortKind::Data,
             width: Some(width),
-            write: esr & WNR != 0,
+            write: esr & esr::WNR != 0,
         };
         return Fast::Abort(Abort { kind: AbortKind::Data, walk: false });
     }
@@ -209,10 +192,10 @@ fn access<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>
         // Perhaps big-endian: the other judgement knows.
         return Fast::Slow;
     }
-    let reg = (esr >> 16) as u8 & 0x1f;
+    let reg = esr::srt(esr);
     let (device, offset) = match vm.bus.at(ipa) {
         Some((Device::Uart, offset)) => {
-            if offset != 0x18 || esr & WNR != 0 || matches!(width, Width::B8) {
+            if offset != 0x18 || esr & esr::WNR != 0 || matches!(width, Width::B8) {
                 return Fast::Slow;
             }
             vm.counters(vcpu).mmio();
@@ -221,7 +204,7 @@ fn access<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>
             return Fast::Advance;
         }
         Some((Device::Distributor, offset)) => {
-            if esr & WNR == 0
+            if esr & esr::WNR == 0
                 && matches!(width, Width::B4)
                 && let Some(Some(value)) = vm.gicd_head.get((offset >> 2) as usize)
                 && offset & 3 == 0
@@ -230,7 +213,7 @@ fn access<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>
                 vcpu.regs.set(reg, u64::from(*value));
                 return Fast::Advance;
             }
-            if esr & WNR != 0 && matches!(width, Width::B4) {
+            if esr & esr::WNR != 0 && matches!(width, Width::B4) {
                 vm.counters(vcpu).mmio();
                 return Fast::Later(Later::GicdStore(GicdStore { reg: u64::from(reg), offset }));
             }
@@ -239,21 +222,11 @@ fn access<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>
         Some((Device::Redistributor, offset)) => (REDISTRIBUTOR, offset),
         _ => return Fast::Slow,
     };
-    if matches!(width, Width::B8) && esr & SF == 0 {
+    if matches!(width, Width::B8) && esr & esr::SF == 0 {
         return Fast::Slow;
     }
     vm.counters(vcpu).mmio();
     Fast::Later(Later::Gic(GicAccess(esr & 0xffff_ffff | (device | offset) << OFFSET_SHIFT)))
-}
-
-#[inline(always)]
-const fn width(sas: u32) -> Width {
-    match sas & 0b11 {
-        0 => Width::B1,
-        1 => Width::B2,
-        2 => Width::B4,
-        _ => Width::B8,
-    }
 }
 
 /// Does what [`Fast::Later`] asks for. [`Later::Sgi`] may become [`Later::Sgis`], still to be done; else it answers no
@@ -303,8 +276,8 @@ fn gicd_store<H: Host>(store: GicdStore, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
 fn gic_access<H: Host>(access: GicAccess, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
     let GicAccess(access) = access;
     let esr = access;
-    let width = width((esr >> 22) as u32);
-    let reg = (esr >> 16) as u8 & 0x1f;
+    let width = esr::width(esr);
+    let reg = esr::srt(esr);
     let at = access >> OFFSET_SHIFT;
     let offset = at & OFFSET;
     let (frame, offset) = if at & REDISTRIBUTOR != 0 {
@@ -312,7 +285,7 @@ fn gic_access<H: Host>(access: GicAccess, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
     } else {
         (vgic::Frame::Dist, offset)
     };
-    if esr & WNR != 0 {
+    if esr & esr::WNR != 0 {
         let value = vcpu.regs.get(reg) & width.mask();
         bus::gic_write(frame, offset, width, value, vcpu, vm);
     } else {

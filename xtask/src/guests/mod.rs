@@ -18,7 +18,6 @@
 pub mod apt;
 pub mod boot;
 pub mod cpio;
-pub mod file;
 pub mod kernel;
 
 use std::fs;
