@@ -62,6 +62,24 @@ pub struct Guest {
 
 static GUESTS: Once<Vec<&'static Guest>> = Once::new();
 
+/// The CPUs of a VM's vCPUs, for people: from `first` on, one after the other, round `cpus`.
+struct Cpus {
+    first: usize,
+    count: usize,
+    cpus: usize,
+}
+
+impl core::fmt::Display for Cpus {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let plural = if self.count == 1 { "" } else { "s" };
+        write!(f, "{} vCPU{plural} on CPU{plural}", self.count)?;
+        for vcpu in 0..self.count {
+            write!(f, " {}", (self.first + vcpu) % self.cpus)?;
+        }
+        Ok(())
+    }
+}
+
 /// All VMs.
 pub fn all() -> &'static [&'static Guest] {
     GUESTS.get().map_or(&[], Vec::as_slice)
@@ -81,13 +99,16 @@ pub fn make_all(board: &Board, configs: Vec<VmConfig>, cpus: usize) -> Result<()
         guest.clear()?;
         while !guest.prepare()? {}
         crate::passed::route(guest, cpu);
+        let first = cpu;
         for vcpu in 0..guest.config.vcpus {
             VcpuContext::assign(guest, vcpu, cpu)?;
             cpu = (cpu + 1) % cpus;
         }
-        guest.announce(memory::heap_used().saturating_sub(heap));
+        let heap = memory::heap_used().saturating_sub(heap);
+        guest.announce(heap, &Cpus { first, count: guest.config.vcpus, cpus });
         guests.push(guest);
     }
+    log::info!("{} MiB of RAM left free", memory::free() >> 20);
     GUESTS.call_once(|| guests);
     Ok(())
 }
@@ -289,20 +310,20 @@ impl Guest {
         Ok(())
     }
 
-    /// What the boot log says of the VM: its memory, its guard, its tables, and how many bytes of EL2's `heap` it takes.
+    /// What the boot log says of the VM, in the words of its options: its memory, its vCPUs and their `cpus`, its guard,
+    /// its tables, and how many bytes of EL2's `heap` it takes.
     #[inline(never)]
-    fn announce(&self, heap: usize) {
+    fn announce(&self, heap: usize, cpus: &Cpus) {
         let c = &self.config;
         let free = self.vm.stage2().pool_free(&Order::new()) as u64;
         log::info!(
-            "{}: {} MiB of RAM in {} pieces, {} vCPU{}, IPA {} bits; guard {:?}, dialect {:?}, features {:#x}; \
+            "{}: {} MiB of RAM in {} pieces, {cpus}, IPA {} bits, entry {}; guard {}, dialect {}, features {:#x}; \
              {} table pages, {free} more free, {heap} bytes of heap; loaded in {} us",
             c.name,
             c.ram.size() >> 20,
             self.ram.len(),
-            c.vcpus,
-            if c.vcpus == 1 { "" } else { "s" },
             c.ipa_bits,
+            c.placement.entry,
             c.policy,
             c.dialect,
             mmio_guard::feature_map(c.dialect, c.policy),

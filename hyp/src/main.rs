@@ -65,6 +65,7 @@ extern "C" fn main(tree: usize) -> ! {
     console::init(console.as_ref().and_then(uart::Uart::new));
     let board = board.unwrap_or_else(|e| refuse::with(format_args!("{e}")));
     log::info!("Portcullis {} at EL2: {}", env!("CARGO_PKG_VERSION"), board.model);
+    options::debug(&board);
     // 3. Firmware, traps, interrupts, time.
     firmware::init(board.psci.as_ref());
     cpu::current().mpidr.store(ids::mpidr().raw(), core::sync::atomic::Ordering::Release);
@@ -80,6 +81,7 @@ extern "C" fn main(tree: usize) -> ! {
     let configs =
         tree::vms(&board, tree, &own).unwrap_or_else(|e| refuse::with(format_args!("{e}")));
     for free in board.free_ram(&own.each_ref().map(|o| o.range)) {
+        log::debug!("free {free}");
         memory::add(free);
     }
     frames::init(&board.ram);
@@ -87,9 +89,10 @@ extern "C" fn main(tree: usize) -> ! {
     cpu::current().online.store(true, core::sync::atomic::Ordering::Release);
     let cpus = smp::start_all(&board);
     log::info!(
-        "{cpus} CPU{} up, {} list registers",
+        "{cpus} CPU{} up, {} list registers, {} MiB of RAM free",
         if cpus == 1 { "" } else { "s" },
-        gic.list_registers()
+        gic.list_registers(),
+        memory::free() >> 20
     );
     // 6. The VMs.
     output::init(&configs);

@@ -4,6 +4,7 @@
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use arch::{Pa, Range};
 use buddy_system_allocator::{FrameAllocator, Heap};
@@ -60,6 +61,8 @@ pub fn heap_used() -> usize {
     heap.as_ref().map_or(0, Heap::stats_alloc_actual)
 }
 
+/// Bytes of free memory, for the boot log.
+static FREE: AtomicU64 = AtomicU64::new(0);
 /// Free memory of the machine, in pages.
 static FRAMES: Lock<FrameAllocator<28>> = Lock::new(Rank::Memory, FrameAllocator::new());
 
@@ -69,6 +72,7 @@ pub fn add(range: Range<Pa>) {
     let end = range.end().raw() / PAGE;
     if start < end {
         with_frames(|frames| frames.add_frame(start as usize, end as usize));
+        FREE.fetch_add((end - start) * PAGE, Ordering::Relaxed);
     }
 }
 
@@ -85,7 +89,15 @@ pub fn take(bytes: u64, align: u64) -> Option<Pa> {
     let layout =
         Layout::from_size_align((bytes / PAGE) as usize, (align / PAGE).max(1) as usize).ok()?;
     let frame = with_frames(|frames| frames.alloc_aligned(layout))?;
+    // The allocator rounds as a buddy system does.
+    let taken = layout.size().next_power_of_two().max(layout.align()) as u64;
+    FREE.fetch_sub(taken * PAGE, Ordering::Relaxed);
     Some(Pa::new(frame as u64 * PAGE))
+}
+
+/// Bytes that nothing uses.
+pub fn free() -> u64 {
+    FREE.load(Ordering::Relaxed)
 }
 
 /// Zeroes memory and writes it back to the point of coherency, for whoever reads it with caches off.

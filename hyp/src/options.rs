@@ -12,12 +12,30 @@ pub fn apply(bootargs: &str) {
             }
             // It has chosen the console already: `platform::Board`.
             _ if word.starts_with("hyp.console=") => {}
-            "hyp.debug" => log::set_max_level(log::LevelFilter::Debug),
+            // It was looked for when the console came up: `debug`.
+            "hyp.debug" => {}
             _ if word.starts_with("hyp.") => crate::refuse::with(format_args!(
                 "unknown word '{word}' on the command line; known are hyp.console=PATH, hyp.debug, hyp.panic, hyp.overflow"
             )),
             _ => {}
         }
+    }
+}
+
+/// With `hyp.debug`, the log has more from here on: what the tree gives, which RAM is free, each CPU before it is started.
+pub fn debug(board: &platform::Board) {
+    if !board.bootargs.split_ascii_whitespace().any(|word| word == "hyp.debug") {
+        return;
+    }
+    log::set_max_level(log::LevelFilter::Debug);
+    if let Some(uart) = &board.uart {
+        log::debug!("console {} at {}", uart.path, uart.registers);
+    }
+    for bank in &board.ram {
+        log::debug!("RAM {bank}");
+    }
+    for reserved in &board.reserved {
+        log::debug!("reserved {} {}", reserved.range, reserved.name);
     }
 }
 

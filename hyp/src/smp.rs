@@ -35,6 +35,8 @@ pub fn start_all(board: &Board) -> usize {
         // The new CPU reads its structure and the tables with its caches off at first.
         crate::cache::clean_to_poc((&raw const *cpu) as usize, cpu::CPU_SIZE);
         let entry = secondary_entry as *const () as u64;
+        // Firmware that is not there as the tree says may never come back: this line names the CPU then.
+        log::debug!("starting CPU {mpidr:#x}");
         let started = match description.start {
             StartMethod::Psci if crate::firmware::present() => {
                 crate::firmware::cpu_on(mpidr, entry, (&raw const *cpu) as u64)

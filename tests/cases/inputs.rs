@@ -4,12 +4,13 @@
 
 use xtask::qemu::{Machine, Module};
 
-use crate::lab::{Checked, Lab};
+use crate::lab::{Checked, Lab, ensure, one};
 
 cases![
     no_guest,
     unknown_word,
     unknown_hypervisor_word,
+    debug_word,
     bad_value,
     word_twice,
     zero_memory,
@@ -51,6 +52,33 @@ fn unknown_word(lab: &Lab) -> Checked {
 fn unknown_hypervisor_word(lab: &Lab) -> Checked {
     let machine = Machine { append: Some("quiet hyp.panik".into()), ..lab.machine_with(&["demo"]) };
     lab.refused(&machine, &["hyp.panik", "hyp.panic"])
+}
+
+/// The log has what docs/debugging.md promises with the word, and none of it without.
+fn debug_word(lab: &Lab) -> Checked {
+    let words = "vm.name=a vm.cpus=3 vm.guard=enforce vm.dialect=series demo";
+    let machine = Machine { append: Some("hyp.debug".into()), ..lab.machine_with(&[words]) };
+    let run = lab.run(&machine)?;
+    one(&run, "[hyp] debug: console /pl011@9000000 at 0x9000000+0x1000")?;
+    one(&run, "[hyp] debug: RAM 0x40000000+0x40000000")?;
+    one(&run, "[hyp] debug: starting CPU 0x1")?;
+    ensure(run.with("[hyp] debug: free 0x").count() > 1, "no free RAM", &run)?;
+    let vm = one(&run, "[hyp] a: 128 MiB of RAM in")?;
+    for part in ["3 vCPUs on CPUs 0 1 0,", "entry 0x40200000;", "guard enforce, dialect series,"] {
+        ensure(vm.contains(part), &format!("`{vm}` does not say `{part}`"), &run)?;
+    }
+    // All of it but the image and the modules, at first; 128 MiB, tables and no more are taken.
+    let free = |text: &str| -> Result<u64, String> {
+        let line = one(&run, text)?;
+        let words: Vec<_> = line.split(' ').collect();
+        let number = words.iter().position(|word| *word == "MiB").and_then(|at| words.get(at - 1));
+        number.and_then(|it| it.parse().ok()).ok_or_else(|| format!("no figure in `{line}`"))
+    };
+    let (before, after) = (free("[hyp] 2 CPUs up")?, free("MiB of RAM left free")?);
+    let fits = (1000..1024).contains(&before) && (128..132).contains(&(before - after));
+    ensure(fits, &format!("{before} MiB and then {after} MiB are free"), &run)?;
+    let run = lab.run(&lab.machine_with(&["demo"]))?;
+    ensure(run.with("debug:").count() == 0, "debug lines without the word", &run)
 }
 
 // scenario: J2

@@ -183,7 +183,7 @@ pub fn table(vms: &[VmConfig]) -> String {
             None => String::new(),
         };
         text += &format!(
-            "  {}: {} MiB, {} vCPU{}, guard {:?} ({:?}), kernel {} KiB{ramdisk}\n",
+            "  {}: {} MiB, {} vCPU{}, guard {} ({}), kernel {} KiB{ramdisk}\n",
             vm.name,
             vm.ram_size() >> 20,
             vm.vcpus,
