@@ -1,84 +1,45 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The console: everything goes through a ring, which is drained as fast as the UART takes it and never waited for
-//! while a guest could run. Boot, the last stop and a panic wait. What each VM may put into it is bounded (`vm::ring`).
+//! while a guest could run. Boot, the last stop and a panic wait. What each VM may put into it is bounded
+//! (`vm::ring`), and so is what EL2 says about each ([`crate::report`]).
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use lock::{Lock, Rank};
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use platform::MAX_VMS;
 use spin::Once;
-use vm::live::{Live, Open};
-use vm::ring::Ring;
+use vm::console::{Console, Transmitter};
+use vm::live::Live;
+use vm::ring::{Room, Source};
 
 use crate::uart::Uart;
 
-const RING: usize = 16 * 1024;
-/// Room that a VM needs to be asked for more: a line with its name and its end.
-const LINE: usize = 256;
+const RING: usize = 32 * 1024;
 
-struct Pending {
-    ring: Ring<RING, MAX_VMS>,
-    /// Whose line has not ended yet.
-    open: Open,
-}
-
-static RING_LOCK: Lock<Pending> =
-    Lock::new(Rank::Console, Pending { ring: Ring::new(), open: Open::new() });
+/// Not in the image, and not zeroed at boot: nothing is read that was not written before.
+#[unsafe(link_section = ".bss.unset.console")]
+static ROOM: Room<RING> = Room::new();
+static RING_LOCK: Lock<Console<'static, RING>> = Lock::new(Rank::Console, Console::new(&ROOM));
+const _: () = assert!(platform::MAX_VMS <= vm::ring::MAX_VMS);
 static UART: Once<Uart> = Once::new();
-/// Bytes in the ring, for a look without the lock.
+/// Bytes in the ring, at least 1 where a VM is to be told something, for a look without the lock.
 static USED: AtomicUsize = AtomicUsize::new(0);
 /// A bit for each VM whose share of the ring is used up, for a look without the lock.
 static FULL: AtomicU32 = AtomicU32::new(0);
+/// A bit for each VM that has found no room, and has not been told yet that there is some again.
+static WAITING: AtomicU32 = AtomicU32::new(0);
+/// A bit for each VM whose losses have not been told yet.
+static UNTOLD: AtomicU32 = AtomicU32::new(0);
 /// Wait for the UART (boot and last words) instead of leaving bytes in the ring.
 static WAIT: AtomicBool = AtomicBool::new(true);
 
-impl Pending {
-    /// Ends the line of a guest that stands at the end: somebody else has something to say.
-    fn close(&mut self) {
-        let Self { ring, open } = self;
-        open.close(|bytes| bytes.iter().for_each(|byte| ring.push(*byte)));
+impl Transmitter for Uart {
+    fn ready(&self) -> bool {
+        Self::ready(self)
     }
-
-    /// Hands bytes to the UART while it takes them.
-    fn drain(&mut self, uart: &Uart, wait: bool) {
-        while self.ring.used() != 0 {
-            if !uart.ready() {
-                if wait {
-                    core::hint::spin_loop();
-                    continue;
-                }
-                return;
-            }
-            if let Some(byte) = self.ring.pop() {
-                uart.put(byte);
-            }
-        }
-        let lost = self.ring.take_lost();
-        if lost != 0 {
-            let mut line = Line { ring: &mut self.ring };
-            let _ = writeln!(
-                line,
-                "[hyp] warning: {lost} bytes of console output lost: the ring was full"
-            );
-        }
-    }
-}
-
-struct Line<'a> {
-    ring: &'a mut Ring<RING, MAX_VMS>,
-}
-
-impl Write for Line<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            if byte == b'\n' {
-                self.ring.push(b'\r');
-            }
-            self.ring.push(byte);
-        }
-        Ok(())
+    fn put(&self, byte: u8) {
+        Self::put(self, byte);
     }
 }
 
@@ -90,18 +51,10 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let order = &crate::cpu::current().order;
-        let mut pending = RING_LOCK.lock(order);
-        pending.close();
-        let mut line = Line { ring: &mut pending.ring };
-        let kind = match record.level() {
-            Level::Error => "error: ",
-            Level::Warn => "warning: ",
-            Level::Info => "",
-            Level::Debug | Level::Trace => "debug: ",
-        };
-        let _ = writeln!(line, "[hyp] {kind}{}", record.args());
-        finish(&mut pending);
+        let mut console = RING_LOCK.lock(&crate::cpu::current().order);
+        let kind = kind(record.level());
+        console.lines(Source::Hypervisor, format_args!("[hyp] {kind}{}\n", record.args()));
+        finish(&mut console);
     }
 
     fn flush(&self) {
@@ -109,33 +62,44 @@ impl Log for Logger {
     }
 }
 
-/// A bit for each VM whose share of the ring has no room for a line.
-#[inline(never)]
-fn full(ring: &Ring<RING, MAX_VMS>) -> u32 {
-    match ring.used() {
-        0 => 0,
-        _ => (0..MAX_VMS).filter(|vm| !ring.fits(*vm, LINE)).fold(0, |set, vm| set | 1 << vm),
+/// What stands in front of a line of this level.
+const fn kind(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error: ",
+        Level::Warn => "warning: ",
+        Level::Info => "",
+        Level::Debug | Level::Trace => "debug: ",
     }
 }
 
-fn finish(pending: &mut Pending) {
+/// A line about VM `index`, which [`crate::report`] has admitted; `left_out` lines before it were not.
+pub fn about(index: usize, level: Level, left_out: u64, text: fmt::Arguments<'_>) {
+    let mut console = RING_LOCK.lock(&crate::cpu::current().order);
+    console.about(index, left_out, format_args!("[hyp] {}{text}", kind(level)));
+    finish(&mut console);
+}
+
+fn finish(console: &mut Console<'_, RING>) {
     let Some(uart) = UART.get() else {
-        // Nobody ever takes it: the oldest makes room, and no guest waits.
-        while full(&pending.ring) != 0 && pending.ring.pop().is_some() {}
-        return;
+        // Nothing ever takes it: the oldest makes room, and no guest waits.
+        return console.drop_oldest();
     };
-    pending.drain(uart, WAIT.load(Ordering::Relaxed));
-    let ring = &pending.ring;
-    FULL.store(full(ring), Ordering::Relaxed);
-    USED.store(ring.used(), Ordering::Relaxed);
-    if ring.used() != 0 && !WAIT.load(Ordering::Relaxed) {
+    console.drain(uart, WAIT.load(Ordering::Relaxed));
+    let full = console.full();
+    FULL.store(full, Ordering::Relaxed);
+    let waiting = WAITING.fetch_or(full, Ordering::Relaxed) | full;
+    let untold = console.untold();
+    UNTOLD.store(untold, Ordering::Relaxed);
+    let used = console.used().max(usize::from(waiting | untold != 0));
+    USED.store(used, Ordering::Relaxed);
+    if used != 0 && !WAIT.load(Ordering::Relaxed) {
         crate::time::wake_soon();
     }
 }
 
 /// Divides the ring among `vms` VMs.
 pub fn divide(vms: usize) {
-    RING_LOCK.lock(&crate::cpu::current().order).ring.divide(vms);
+    RING_LOCK.lock(&crate::cpu::current().order).divide(vms);
 }
 
 /// Starts to log to `uart`; without one, lines stay in the ring, where a debugger finds them.
@@ -148,65 +112,65 @@ pub fn init(uart: Option<Uart>) {
     log::set_max_level(LevelFilter::Info);
 }
 
-/// From here on nobody waits for the UART.
+/// From here on the console does not wait for the UART.
 pub fn stop_waiting() {
     WAIT.store(false, Ordering::Relaxed);
 }
 
 /// Writes all that is left, and waits for it.
 pub fn flush() {
-    let order = &crate::cpu::current().order;
-    let mut pending = RING_LOCK.lock(order);
+    let mut console = RING_LOCK.lock(&crate::cpu::current().order);
     if let Some(uart) = UART.get() {
-        pending.drain(uart, true);
-        USED.store(pending.ring.used(), Ordering::Relaxed);
+        console.drain(uart, true);
+        USED.store(console.used(), Ordering::Relaxed);
     }
 }
 
-/// Whether something waits to be written.
+/// Whether something waits to be written, or a VM to be told of it.
 #[inline(always)]
 pub fn backlog() -> bool {
     USED.load(Ordering::Relaxed) != 0
 }
 
-/// Writes what the UART takes now.
+/// Writes what the UART takes now. Called without any lock held: VMs that have waited for room are told.
 pub fn pump() {
-    let order = &crate::cpu::current().order;
-    if let Some(mut pending) = RING_LOCK.try_lock(order) {
-        finish(&mut pending);
+    if let Some(mut console) = RING_LOCK.try_lock(&crate::cpu::current().order) {
+        finish(&mut console);
+    }
+    let untold = UNTOLD.load(Ordering::Relaxed);
+    if untold != 0 {
+        crate::report::losses(untold);
+    }
+    let waiting = WAITING.load(Ordering::Relaxed);
+    if waiting != 0 {
+        tell(waiting & !FULL.load(Ordering::Relaxed));
+    }
+}
+
+/// Tells these VMs' UARTs that there is room again: a driver that sends by interrupts goes on.
+#[cold]
+#[inline(never)]
+fn tell(vms: u32) {
+    WAITING.fetch_and(!vms, Ordering::Relaxed);
+    for guest in crate::guest::all() {
+        if vms >> (guest.index & 31) & 1 != 0 {
+            guest.vm.poll_console(&lock::Order::new(), None);
+        }
     }
 }
 
 /// Puts bytes of VM `index`; all of them or, where it has no room, none.
 pub fn guest_bytes(index: usize, bytes: &[u8]) {
-    let order = &crate::cpu::current().order;
-    let mut pending = RING_LOCK.lock(order);
-    if pending.ring.admit(index, bytes.len()) {
-        pending.close();
-        for byte in bytes {
-            pending.ring.push(*byte);
-        }
-    }
-    finish(&mut pending);
+    let mut console = RING_LOCK.lock(&crate::cpu::current().order);
+    console.guest_bytes(index, bytes);
+    finish(&mut console);
 }
 
 /// Shows how the line of VM `index`, called `name`, goes on.
 pub fn guest_line(index: usize, name: &str, live: &Live<'_>) {
-    let order = &crate::cpu::current().order;
-    let mut pending = RING_LOCK.lock(order);
-    let Pending { ring, open } = &mut *pending;
-    // It may have to be shown whole again.
-    if ring.fits(index, LINE) {
-        let before = ring.used();
-        open.show(index, name, live, |bytes| bytes.iter().for_each(|byte| ring.push(*byte)));
-        let _ = ring.admit(index, ring.used() - before);
-    } else {
-        ring.lose(match live {
-            Live::More { new, .. } => new.len(),
-            Live::End { .. } => 1,
-        });
-    }
-    finish(&mut pending);
+    let mut console = RING_LOCK.lock(&crate::cpu::current().order);
+    console.guest_line(index, name, live);
+    finish(&mut console);
 }
 
 /// Whether VM `index` may put more.
@@ -254,9 +218,9 @@ impl Write for Raw {
 pub fn take_over() {
     let order = lock::Order::new();
     for _ in 0..1_000_000 {
-        if let Some(mut pending) = RING_LOCK.try_lock(&order) {
+        if let Some(mut console) = RING_LOCK.try_lock(&order) {
             if let Some(uart) = UART.get() {
-                pending.drain(uart, true);
+                console.drain(uart, true);
             }
             return;
         }

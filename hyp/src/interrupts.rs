@@ -86,7 +86,7 @@ pub fn handle_one(gic: &Gic, iar: u32, mut loaded: Option<&mut VcpuContext>) -> 
         // Stays active until the guest deactivates it.
         return true;
     } else {
-        log::warn!("interrupt {intid} belongs to nobody");
+        crate::report::stray(format_args!("interrupt {intid} belongs to no VM"));
     }
     gic.deactivate(iar);
     true

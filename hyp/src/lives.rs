@@ -3,12 +3,13 @@
 
 use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, Readable};
 use lock::Order;
+use log::Level;
 use vm::trace::Event;
 use vm::{Parked, StopReason};
 
 use crate::guest::{self, Guest};
 use crate::vcpu::{State, VcpuContext};
-use crate::{cpu, judged, time};
+use crate::{cpu, judged, report, time};
 
 /// Parks the vCPU where its VM is stopping; the last one to park decides what comes next, alone.
 #[inline(always)]
@@ -31,8 +32,12 @@ fn park(ctx: &mut VcpuContext) {
 /// The end of a life: said in one line, followed by a new one or none.
 fn end(ctx: &mut VcpuContext, reason: StopReason) {
     let guest = ctx.guest;
-    crate::output::finish_line(guest.index);
-    log::info!("{}", guest.vm.stop_line(reason));
+    let line = guest.vm.stop_line(reason);
+    if reason == StopReason::Reset {
+        report::about(guest, Level::Info, format_args!("{line}"));
+    } else {
+        report::always(guest, Level::Info, format_args!("{line}"));
+    }
     crate::passed::mask(guest, true);
     crate::input::forget(guest.index);
     if reason != StopReason::Reset {
@@ -54,12 +59,13 @@ pub fn prepare(ctx: &mut VcpuContext) {
             Ok(false) => continue,
             Ok(true) => {
                 crate::passed::mask(guest, false);
-                log::info!(
-                    "{}: life {} begins: {} declared, {}",
-                    guest.config.name,
-                    guest.life(),
-                    guest.vm.declared_pages(),
-                    if guest.vm.guard().active() { "enforced" } else { "not enrolled" },
+                let (name, life) = (&guest.config.name, guest.life());
+                let declared = guest.vm.declared_pages();
+                let guard = if guest.vm.guard().active() { "enforced" } else { "not enrolled" };
+                report::about(
+                    guest,
+                    Level::Info,
+                    format_args!("{name}: life {life} begins: {declared} declared, {guard}"),
                 );
             }
             Err(why) => fail(guest, &why),
@@ -70,7 +76,7 @@ pub fn prepare(ctx: &mut VcpuContext) {
 }
 
 fn fail(guest: &'static Guest, why: &str) {
-    log::error!("{why}");
+    report::always(guest, Level::Error, format_args!("{why}"));
     finish(guest);
 }
 
@@ -103,10 +109,10 @@ pub fn refused(ctx: &VcpuContext) {
 #[cold]
 #[inline(never)]
 fn say(ctx: &VcpuContext, left_out: u64) {
-    crate::output::finish_line(ctx.guest.index);
-    log::warn!("{}", ctx.guest.vm.refusal_line(ctx.vcpu.index, ctx.vcpu.refusal, left_out));
-    // Once for each device of the guest's tree, and for a few pages: it needs no allowance of its own.
+    let line = ctx.guest.vm.refusal_line(ctx.vcpu.index, ctx.vcpu.refusal);
+    report::admitted(ctx.guest, Level::Warn, left_out, format_args!("{line}"));
+    // Once for each device of the guest's tree, and for a few pages: never left out, but counted.
     if let Some(advice) = ctx.guest.vm.advice(&ctx.vcpu.refusal) {
-        log::warn!("{advice}");
+        report::always(ctx.guest, Level::Warn, format_args!("{advice}"));
     }
 }

@@ -41,6 +41,7 @@ mod panic;
 mod passed;
 mod queue;
 mod refuse;
+mod report;
 mod run;
 mod setup;
 mod smp;

@@ -13,7 +13,7 @@ use vm::{Abort, Fast, GicAccess, GicdStore, Later, Outcome, StopReason};
 
 use crate::gic::SystemRegisters;
 use crate::vcpu::VcpuContext;
-use crate::{at, barrier, cpu, el1, gic, interrupts, judged, lives, run, time};
+use crate::{at, barrier, cpu, el1, gic, interrupts, judged, lives, report, run, time};
 
 /// Sets up what this CPU traps. Its errata count from here on.
 pub fn init_cpu() {
@@ -405,19 +405,21 @@ fn other_interrupt(ctx: &mut VcpuContext, iar: u32) -> *mut VcpuContext {
 
 /// FIQs are group 0: none is configured for EL2.
 pub extern "C" fn fiq_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
-    log::warn!("a FIQ on CPU {}, which nobody configured", cpu::current().index.get());
+    let cpu = cpu::current().index.get();
+    report::stray(format_args!("a FIQ on CPU {cpu}: none is configured for EL2"));
     irq_from_guest(ctx)
 }
 
 /// An SError with a vCPU loaded stops its VM: what it did to the machine is not known.
 pub extern "C" fn serror_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let info = exit_info();
-    log::warn!(
-        "{}: SError (ESR {:#010x}) while vCPU {} ran at {:#x}; the VM is stopped",
-        ctx.guest.config.name,
-        info.esr,
-        ctx.vcpu.index,
-        ctx.vcpu.regs.elr
+    report::about(
+        ctx.guest,
+        log::Level::Warn,
+        format_args!(
+            "{}: SError (ESR {:#010x}) while vCPU {} ran at {:#x}; the VM is stopped",
+            ctx.guest.config.name, info.esr, ctx.vcpu.index, ctx.vcpu.regs.elr
+        ),
     );
     judged::stop(&ctx.vcpu, &ctx.guest.vm, StopReason::SError);
     run::leave(ctx)

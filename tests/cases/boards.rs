@@ -3,15 +3,22 @@
 //! models are machines of the matrix.
 
 use std::fs;
+use std::io::Read as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use platform::{Board, Survey, SurveyedRam};
 use xtask::boards;
 use xtask::boards::check::{Counts, Report, Verdict};
+use xtask::boards::model::ZCU102;
+use xtask::qemu::Machine;
 
+use crate::code::{Code, UART, calls};
 use crate::lab::{Checked, Lab};
 
 cases_with![
     vendors_trees: &[], true;
+    a_console_that_sends_slowly: &[], false;
 ];
 
 // scenario: J1
@@ -77,4 +84,89 @@ fn agrees_with_the_image(blob: &[u8], report: &Report) -> Checked {
         (Ok(_), verdict) => Err(format!("it boots, and the report says {verdict:?}")),
         (Err(error), verdict) => Err(format!("the image says `{error}`, the report {verdict:?}")),
     }
+}
+
+/// Bytes of `machine`'s console, taken as slowly as a UART of `rate` bytes a second sends them: QEMU's model of the Cadence
+/// UART holds the next byte back until the pipe takes it.
+fn listen_slowly(machine: &Machine, rate: u64, time: Duration) -> Result<String, String> {
+    let arguments = machine.arguments().map_err(|error| error.to_string())?;
+    let program = machine.program().map_err(|error| error.to_string())?;
+    let mut qemu = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    let mut console = qemu.stdout.take().ok_or("no console")?;
+    let (mut out, start) = (Vec::new(), Instant::now());
+    while start.elapsed() < time {
+        let mut some = [0; 64];
+        match console.read(&mut some) {
+            Ok(count @ 1..) => out.extend(some.iter().take(count)),
+            _ => break,
+        }
+        let due = Duration::from_micros(out.len() as u64 * 1_000_000 / rate);
+        std::thread::sleep(due.saturating_sub(start.elapsed()));
+    }
+    let _ = qemu.kill();
+    let _ = qemu.wait();
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+/// Prints `line` for ever, and looks at FR.TXFF before each byte.
+fn polite(line: &str) -> Code {
+    let mut code = Code::new().mov(10, UART).mov(11, UART + 0x18).label("again");
+    for (number, byte) in line.bytes().enumerate() {
+        let wait: &'static str = format!("wait {number}").leak();
+        code = code.label(wait).load(12, 11).unless_bit_clear(12, 5, wait);
+        code = code.mov(13, u64::from(byte)).store(13, 10);
+    }
+    code.jump("again")
+}
+
+// scenario: F8
+fn a_console_that_sends_slowly(lab: &Lab) -> Checked {
+    // One resets itself for ever and prints without looking, so that there is always more to say of it and by it; the other
+    // looks before each byte: it gets its share, and loses nothing.
+    let mut bad = Code::new().mov(10, UART).mov(11, u64::from(b'#')).mov(14, 400).label("line");
+    for _ in 0..60 {
+        bad = bad.store(11, 10);
+    }
+    let bad = bad.print("\n").sub(14, 14, 1).unless_zero(14, "line").call(calls::RESET, 0);
+    let line = "a line of thirty-nine characters and lf";
+    let modules = vec![
+        lab.code(bad, "vm.name=bad vm.mem=4M")?,
+        lab.code(polite(&format!("{line}\n")), "vm.name=good vm.mem=4M")?,
+    ];
+    let machine = lab.machine();
+    let board = Machine { board: Some(&ZCU102), cpus: 1, memory_mib: 4096, modules, ..machine };
+    // The pipe's 64 KiB are written at once; what comes behind them is what counts.
+    let (rate, time) = (20_000, Duration::from_secs(16));
+    let text = listen_slowly(&board, rate, time)?;
+    lab.file("console", text.as_bytes())?;
+    let late = text.get(100_000..).ok_or_else(|| format!("only {} bytes came", text.len()))?;
+    let lines: Vec<&str> = late.lines().skip(1).collect();
+    let (_, lines) = lines.split_last().ok_or("nothing came")?;
+    let theirs: Vec<_> = lines.iter().filter(|line| line.starts_with("[good] ")).collect();
+    if let Some(odd) = theirs.iter().find(|it| !it.ends_with(line)) {
+        return Err(format!("a line of the polite one is `{odd}`"));
+    }
+    let share = theirs.len() * (line.len() + "[good] \r\n".len()) * 100 / late.len();
+    if share < 40 {
+        return Err(format!("the polite one has {share} % of the console"));
+    }
+    let lost = |name: &str| {
+        let about = lines.iter().filter(|line| line.starts_with("[hyp] "));
+        let about = about.filter(|line| line.contains(&format!("{name}: ")));
+        about.filter(|line| line.contains("bytes of its console output lost")).count()
+    };
+    if lost("bad") == 0 || lost("good") != 0 {
+        return Err(format!("losses told: bad {}, good {}", lost("bad"), lost("good")));
+    }
+    let about = lines.iter().filter(|line| line.starts_with("[hyp] ")).count();
+    if about > time.as_secs() as usize + 11 {
+        return Err(format!("{about} lines of EL2's in at most {time:?}"));
+    }
+    Ok(())
 }

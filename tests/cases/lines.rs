@@ -8,6 +8,7 @@ cases![
     counts_are_exact,
     a_refusal_names_everything,
     refusals_are_rationed,
+    resets_are_rationed,
     input_reaches_the_guest,
     boot_log_names_the_capability,
 ];
@@ -83,10 +84,44 @@ fn find(code: &[u8], word: u32) -> Result<u64, String> {
 fn refusals_are_rationed(lab: &Lab) -> Checked {
     let run = lab.run(&lab.machine_code(trespasser(50_000), "vm.name=pest")?)?;
     one(&run, "[hyp] pest: stopped (power off): 2 hypercalls, 50000 MMIO exits, 50000 refused")?;
-    let lines = run.with("refused load").count();
-    // Ten at once, then one a second; the run's time includes QEMU's start.
+    let lines = run.with("[hyp] warning: pest: ").count();
+    // Ten at once, the advice among them, then one a second; the run's time includes QEMU's start.
     let most = 11 + run.took.as_secs() as usize;
     ensure((10..=most).contains(&lines), &format!("{lines} lines of refusals"), &run)?;
+    powered_off(&run)
+}
+
+// scenario: F3
+// bug: 59
+fn resets_are_rationed(lab: &Lab) -> Checked {
+    // 300 lives, counted by the one word that outlives them, then off.
+    let keep = 0x0b00_0048;
+    let code = Code::new()
+        .mov(9, keep)
+        .load(10, 9)
+        .add(10, 10, 1)
+        .store(10, 9)
+        .sub(10, 10, 300)
+        .if_zero(10, "off")
+        .call(calls::RESET, 0)
+        .label("off")
+        .off();
+    let machine = lab.machine_code(code, "vm.name=pest vm.mem=4M vm.testdev=0x0b000000")?;
+    let run = lab.run(&machine)?;
+    // Its last line is there whatever came before.
+    one(&run, "[hyp] pest: stopped (power off)")?;
+    let said = run.lines.iter().filter(|line| line.starts_with("[hyp] pest: "));
+    let said: Vec<_> = said.filter(|line| !line.contains("MiB of RAM")).collect();
+    let most = 11 + run.took.as_secs() as usize;
+    let count = said.len();
+    ensure((11..=most).contains(&count), &format!("{count} lines about it"), &run)?;
+    // A stop and a beginning for each life but the last, which has its stop: every one is there or counted.
+    let left = |line: &&String| -> Option<usize> {
+        let (_, rest) = line.rsplit_once(" (")?;
+        rest.strip_suffix(" more lines left out)")?.parse().ok()
+    };
+    let left: usize = said.iter().filter_map(left).sum();
+    ensure(count + left == 2 * 299 + 1, &format!("{count} lines and {left} left out"), &run)?;
     powered_off(&run)
 }
 

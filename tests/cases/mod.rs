@@ -9,6 +9,8 @@ mod bundles;
 mod chains;
 mod company;
 mod enrolled;
+mod files;
+mod hello;
 mod image;
 mod inputs;
 mod levels;
@@ -31,6 +33,7 @@ pub fn all() -> Vec<Case> {
         levels::CASES,
         banks::CASES,
         bundles::CASES,
+        files::CASES,
         chains::CASES,
         panics::CASES,
         lines::CASES,
@@ -38,6 +41,7 @@ pub fn all() -> Vec<Case> {
         boards::CASES,
         company::CASES,
         lifecycle::CASES,
+        hello::CASES,
         real::CASES,
         enrolled::CASES,
     ]

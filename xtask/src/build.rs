@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Builds the images: `portcullis.{elf,bin}` and `guest-stub.{elf,bin}` in the build directory.
+//! Builds the images: `portcullis`, `guest-stub` and `hello-guest`, each as `.elf` and `.bin`, in the build directory.
 
 use std::fs;
 use std::io::IsTerminal;
@@ -22,6 +22,8 @@ pub struct Artifacts {
     pub guest_stub: PathBuf,
     /// The same with symbols.
     pub guest_stub_elf: PathBuf,
+    /// The smallest guest that enrols, flat.
+    pub hello_guest: PathBuf,
 }
 
 /// Features of the hypervisor crate and the packages to build.
@@ -29,7 +31,7 @@ pub struct Artifacts {
 pub struct Options {
     /// Features of `hyp`, comma-separated.
     pub features: Option<String>,
-    /// Only this package: `hyp` or `guest-stub`.
+    /// Only this one of [`PACKAGES`].
     pub package: Option<String>,
     /// Let cargo report its steps.
     pub verbose: bool,
@@ -63,6 +65,7 @@ impl Artifacts {
             hypervisor_elf: at(&format!("{hypervisor}.elf")),
             guest_stub: at("guest-stub.bin"),
             guest_stub_elf: at("guest-stub.elf"),
+            hello_guest: at("hello-guest.bin"),
         }
     }
 
@@ -73,7 +76,13 @@ impl Artifacts {
     /// One of them is missing.
     pub fn existing() -> Result<Self> {
         let all = Self::expected();
-        for file in [&all.hypervisor, &all.hypervisor_elf, &all.guest_stub, &all.guest_stub_elf] {
+        for file in [
+            &all.hypervisor,
+            &all.hypervisor_elf,
+            &all.guest_stub,
+            &all.guest_stub_elf,
+            &all.hello_guest,
+        ] {
             if !file.is_file() {
                 bail!("{} is missing: run ./scripts/build", file.display());
             }
@@ -82,17 +91,21 @@ impl Artifacts {
     }
 }
 
-/// Builds both images.
+/// Packages of the images.
+pub const PACKAGES: [&str; 3] = ["hyp", "guest-stub", "hello-guest"];
+
+/// Builds the images.
 ///
-/// They are built one by one, so that neither gets the features that the other asks of a crate.
+/// They are built one by one, so that none gets the features that another asks of a crate.
 ///
 /// # Errors
 ///
-/// No toolchain, or a build that failed (cargo has said why); the other image is built all the same.
+/// No toolchain, or a build that failed (cargo has said why); the other images are built all the same.
 pub fn build(options: &Options) -> Result<Artifacts> {
     let toolchain = Toolchain::find()?;
     let mut result = Ok(Artifacts::expected());
-    for (package, name) in [("hyp", hypervisor(options)), ("guest-stub", "guest-stub")] {
+    for package in PACKAGES {
+        let name = if package == "hyp" { hypervisor(options) } else { package };
         if options.package.as_ref().is_none_or(|only| only == package) {
             let built = compile(&toolchain, package, options).and_then(|elf| install(&elf, name));
             if let Err(error) = built {

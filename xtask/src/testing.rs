@@ -7,6 +7,7 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::build::PACKAGES;
 use crate::paths;
 use crate::progress::{self, Progress};
 use crate::toolchain::{TARGET, Toolchain, cargo};
@@ -157,15 +158,16 @@ fn lints(cargo: &impl Fn(&[&str]) -> Command) -> Result<Vec<(&'static str, Comma
         println!("rustfmt: not installed, not checked");
     }
     if installed("clippy") {
-        let host = ["clippy", "-q", "--workspace", "--exclude", "hyp", "--exclude", "guest-stub"];
-        let mut command = cargo(&host);
+        let mut command = cargo(&["clippy", "-q", "--workspace"]);
+        for package in PACKAGES {
+            command.args(["--exclude", package]);
+        }
         command.args(["--all-targets", "--", "-D", "warnings"]);
         all.push(("clippy", command, Judge::Status));
         if Toolchain::find()? == Toolchain::Rustup {
-            // One by one, as they are built: neither may get the features that the other asks of a crate.
-            for (name, package) in
-                [("clippy on hyp", "hyp"), ("clippy on guest-stub", "guest-stub")]
-            {
+            // One by one, as they are built: none may get the features that another asks of a crate.
+            let names = ["clippy on hyp", "clippy on guest-stub", "clippy on hello-guest"];
+            for (name, package) in names.into_iter().zip(PACKAGES) {
                 let image = ["clippy", "-q", "-p", package, "--target", TARGET];
                 let mut command = cargo(&image);
                 command.args(["--", "-D", "warnings"]);

@@ -16,11 +16,11 @@ pub const MAX_DESCRIPTORS_PER_CALL: u32 = 512;
 /// x0 of a call that did what it was asked to.
 pub const SUCCESS: u64 = 0;
 /// x0 of a call that is unknown or, in the series dialect, of every one that failed: -1.
-pub const NOT_SUPPORTED: u64 = (-1_i64).cast_unsigned();
+pub const NOT_SUPPORTED: u64 = -1_i64 as u64;
 /// x0 of a call that was not needed: -2. Portcullis never answers it; a client may meet it elsewhere.
-pub const NOT_REQUIRED: u64 = (-2_i64).cast_unsigned();
+pub const NOT_REQUIRED: u64 = -2_i64 as u64;
 /// x0 of a pkvm call that failed: -3.
-pub const INVALID_PARAMETER: u64 = (-3_i64).cast_unsigned();
+pub const INVALID_PARAMETER: u64 = -3_i64 as u64;
 
 /// Asks for the UID of the vendor-specific hypervisor service (SMCCC, HVC32, fast).
 pub const CALL_UID: u32 = 0x8600_FF01;

@@ -13,6 +13,7 @@
 //! - [`client::Guard`]: the calls, one method each; [`client::Guard::detect`] finds it.
 //! - [`client::Ioremap`]: device mappings with reference counts, and enrolment that keeps the early
 //!   console alive.
+//! - [`Error`]: any error of the crate; `?` makes it of all others.
 //! - [`client::Hypercall`]: how a call is made. `client::SmcccHvc` is the HVC instruction.
 //!
 //! # Invariants
@@ -51,7 +52,7 @@
 //! # }
 //! # fn hvc() -> impl Hypercall { Agree }
 //!
-//! fn start(hvc: impl Hypercall) -> Result<(), Box<dyn std::error::Error>> {
+//! fn start(hvc: impl Hypercall) -> Result<(), mmio_guard::Error> {
 //!     // In a guest, `hvc` is `mmio_guard::client::SmcccHvc`.
 //!     smccc_version(&hvc)?;
 //!     // `None`: this guest was not told a dialect, and takes what the host proves to be.
@@ -62,12 +63,12 @@
 //!
 //!     // From here on nothing but RAM and the UART may be touched. Device-nGnRE is byte 4 of this
 //!     // guest's MAIR_EL1.
-//!     let device = AttrIndex::new(4).unwrap();
-//!     devices.enrol(&[Region { ipa: 0x0900_0000, bytes: 0x1000, attribute: device }])?;
+//!     const DEVICE: AttrIndex = AttrIndex::new(4).unwrap();
+//!     devices.enrol(&[Region { ipa: 0x0900_0000, bytes: 0x1000, attribute: DEVICE }])?;
 //!
 //!     // A driver starts: distributor and redistributors of a GICv3.
-//!     devices.map(0x0800_0000, 0x1_0000, device)?;
-//!     devices.map(0x080A_0000, 0x4_0000, device)?;
+//!     devices.map(0x0800_0000, 0x1_0000, DEVICE)?;
+//!     devices.map(0x080A_0000, 0x4_0000, DEVICE)?;
 //!
 //!     // And one stops.
 //!     devices.unmap(0x080A_0000, 0x4_0000)?;
@@ -94,4 +95,12 @@ pub mod client;
 mod dialect;
 
 pub use call::{Call, call, id};
+pub use client::Error;
 pub use dialect::{Dialect, Policy, UnknownName, feature_map};
+/// The crate whose HVC instruction [`client`] uses: for the guest's other calls, PSCI's among them.
+pub use smccc;
+
+/// The code of the README is compiled and run, without `std` as a guest has it.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -6,7 +6,7 @@ mod common;
 
 use common::{DEV, Host, MINUS_1, PAGE, RAM, UART, attr, pages};
 use mmio_guard::abi::{Hint, PageState};
-use mmio_guard::client::{AttrIndex, Code, Counters, Error, Page, RangeError};
+use mmio_guard::client::{AttrIndex, CallError, Code, Counters, Page, RangeError};
 use mmio_guard::{Call, Dialect};
 use std::error::Error as _;
 
@@ -78,9 +78,9 @@ fn unaligned_addresses_never_reach_the_host() {
         let guard = host.enrolled();
         for offset in [1, 8, 0x800, 0xFFF] {
             let ipa = UART + offset;
-            assert_eq!(guard.map(ipa, attr(0)), Err(Error::Unaligned(ipa)));
-            assert_eq!(guard.unmap(ipa), Err(Error::Unaligned(ipa)));
-            let error = RangeError { done: 0, error: Error::Unaligned(ipa) };
+            assert_eq!(guard.map(ipa, attr(0)), Err(CallError::Unaligned(ipa)));
+            assert_eq!(guard.unmap(ipa), Err(CallError::Unaligned(ipa)));
+            let error = RangeError { done: 0, error: CallError::Unaligned(ipa) };
             assert_eq!(guard.map_range(ipa, 2, attr(0)), Err(error));
             assert_eq!(guard.unmap_range(ipa, 2), Err(error));
         }
@@ -93,7 +93,7 @@ fn a_refusal_has_the_dialects_code() {
     for host in Host::both() {
         let guard = host.enrolled();
         for ipa in [RAM.start, RAM.end - PAGE, 1 << 40, !0xFFF] {
-            let error = Error::Refused { call: Call::Map, ipa, code: code(&host) };
+            let error = CallError::Refused { call: Call::Map, ipa, code: code(&host) };
             assert_eq!(guard.map(ipa, attr(0)), Err(error));
         }
         assert_eq!(host.declared(), []);
@@ -106,7 +106,7 @@ fn what_the_owner_does_not_allow_is_refused() {
         host.change(|state| state.allow = Some(UART..UART + PAGE));
         let guard = host.enrolled();
         assert_eq!(guard.map(UART, attr(0)), Ok(()));
-        let error = Error::Refused { call: Call::Map, ipa: DEV, code: code(&host) };
+        let error = CallError::Refused { call: Call::Map, ipa: DEV, code: code(&host) };
         assert_eq!(guard.map(DEV, attr(0)), Err(error));
     }
 }
@@ -119,7 +119,7 @@ fn before_enrolment_the_dialects_differ() {
 
     let host = Host::series();
     let guard = host.guard();
-    let refused = |call| Err(Error::Refused { call, ipa: UART, code: Code::NotSupported });
+    let refused = |call| Err(CallError::Refused { call, ipa: UART, code: Code::NotSupported });
     assert_eq!(guard.map(UART, attr(0)), refused(Call::Map));
     assert_eq!(guard.unmap(UART), refused(Call::Unmap));
     assert_eq!(host.declared(), []);
@@ -128,7 +128,7 @@ fn before_enrolment_the_dialects_differ() {
 #[test]
 fn unmap_of_an_undeclared_page_differs_too() {
     assert_eq!(Host::pkvm().enrolled().unmap(UART), Ok(()));
-    let error = Error::Refused { call: Call::Unmap, ipa: UART, code: Code::NotSupported };
+    let error = CallError::Refused { call: Call::Unmap, ipa: UART, code: Code::NotSupported };
     assert_eq!(Host::series().enrolled().unmap(UART), Err(error));
 }
 
@@ -189,7 +189,7 @@ fn a_range_that_fails_says_how_far_it_got() {
         let start = RAM.start - 3 * PAGE;
         let call =
             if host.0.borrow().dialect == Dialect::Pkvm { Call::RangeMap } else { Call::Map };
-        let error = Error::Refused { call, ipa: RAM.start, code: code(&host) };
+        let error = CallError::Refused { call, ipa: RAM.start, code: code(&host) };
         let guard = host.enrolled();
         assert_eq!(guard.map_range(start, 5, attr(0)), Err(RangeError { done: 3, error }));
         assert_eq!(host.declared(), pages(start, 3), "the caller decides what becomes of them");
@@ -216,7 +216,7 @@ fn no_range_never_reaches_the_host() {
         for (ipa, granules) in
             [(DEV, 0), (top, 2), (0, (1 << 52) + 1), (PAGE, 1 << 52), (DEV, u64::MAX)]
         {
-            let error = RangeError { done: 0, error: Error::BadRange { ipa, granules } };
+            let error = RangeError { done: 0, error: CallError::BadRange { ipa, granules } };
             assert_eq!(guard.map_range(ipa, granules, attr(0)), Err(error));
             assert_eq!(guard.unmap_range(ipa, granules), Err(error));
         }
@@ -225,7 +225,7 @@ fn no_range_never_reaches_the_host() {
         for (ipa, granules) in [(top, 1), (top - PAGE, 2), (0, 1 << 52)] {
             let failed = guard.map_range(ipa, granules, attr(0)).unwrap_err();
             if ipa != 0 {
-                assert!(matches!(failed.error, Error::Refused { .. }), "{failed}");
+                assert!(matches!(failed.error, CallError::Refused { .. }), "{failed}");
             }
             if host.0.borrow().dialect == Dialect::Series {
                 break; // One by one, 2^52 calls are too many.
@@ -242,7 +242,7 @@ fn a_host_that_lies_about_progress_is_not_believed() {
         host.change(|state| {
             state.instead.insert(0xC600_000A, [0, claimed, 0, 0]);
         });
-        let error = Error::BadProgress { ipa: DEV, asked: 2, claimed };
+        let error = CallError::BadProgress { ipa: DEV, asked: 2, claimed };
         assert_eq!(guard.map_range(DEV, 2, attr(0)), Err(RangeError { done: 0, error }));
         assert_eq!(host.calls().len(), 1, "and not asked for ever");
     }
@@ -256,7 +256,7 @@ fn larger_granules_are_stepped_over() {
     guard.map_range(DEV, 2, attr(0)).unwrap();
     assert_eq!(host.asked().iter().map(|c| c.1[0]).collect::<Vec<_>>(), [DEV, DEV + 0x1_0000]);
     let ipa = DEV + PAGE;
-    assert_eq!(guard.map(ipa, attr(0)), Err(Error::Unaligned(ipa)));
+    assert_eq!(guard.map(ipa, attr(0)), Err(CallError::Unaligned(ipa)));
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn every_result_has_its_meaning() {
         host.change(|state| {
             state.instead.insert(0xC600_0007, [x0, 1, 0, 0]);
         });
-        let error = Error::Refused { call: Call::Map, ipa: UART, code };
+        let error = CallError::Refused { call: Call::Map, ipa: UART, code };
         assert_eq!(guard.map(UART, attr(0)), Err(error));
     }
 }
@@ -295,7 +295,7 @@ fn own_calls_are_found_and_read() {
         assert_eq!(own.query(RAM.start), page(PageState::Ram));
         let ipa = 1 << 40;
         let code = Code::InvalidParameter;
-        assert_eq!(own.query(ipa), Err(Error::Refused { call: Call::QueryPage, ipa, code }));
+        assert_eq!(own.query(ipa), Err(CallError::Refused { call: Call::QueryPage, ipa, code }));
         host.forget();
         let counters = own.counters().unwrap();
         assert_eq!(counters, Counters { refused: 1, declared: 1, hypercalls: 0 });
@@ -316,13 +316,13 @@ fn own_calls_are_not_looked_for_in_vain() {
     let host = version([0x1_0000, 0b101, 0, 0]);
     let guard = host.guard();
     let own = guard.own().unwrap();
-    assert_eq!(own.query(UART), Err(Error::NotOffered(Call::QueryPage)));
+    assert_eq!(own.query(UART), Err(CallError::NotOffered(Call::QueryPage)));
     assert!(own.counters().is_ok());
     let host = version([0x1_0000, 0b011, 0, 0]);
     let guard = host.guard();
     let own = guard.own().unwrap();
     assert!(own.query(UART).is_ok());
-    assert_eq!(own.counters(), Err(Error::NotOffered(Call::Counters)));
+    assert_eq!(own.counters(), Err(CallError::NotOffered(Call::Counters)));
 }
 
 #[test]
@@ -335,19 +335,19 @@ fn a_page_state_of_a_later_version_is_no_error() {
 
 #[test]
 fn errors_name_call_address_and_reason() {
-    let error = Error::Refused { call: Call::Map, ipa: UART, code: Code::InvalidParameter };
+    let error = CallError::Refused { call: Call::Map, ipa: UART, code: Code::InvalidParameter };
     assert_eq!(error.to_string(), "Map of 0x9000000: invalid parameter (-3)");
     let failed = RangeError { done: 3, error };
     assert_eq!(failed.to_string(), "after 3 granules: Map of 0x9000000: invalid parameter (-3)");
     assert_eq!(failed.source().unwrap().to_string(), error.to_string());
-    assert_eq!(Error::NotOffered(Call::Unmap).to_string(), "the host does not offer Unmap");
-    assert_eq!(Error::Unaligned(5).to_string(), "0x5 is not aligned to the granule");
+    assert_eq!(CallError::NotOffered(Call::Unmap).to_string(), "the host does not offer Unmap");
+    assert_eq!(CallError::Unaligned(5).to_string(), "0x5 is not aligned to the granule");
     assert_eq!(
-        Error::BadRange { ipa: 0, granules: 0 }.to_string(),
+        CallError::BadRange { ipa: 0, granules: 0 }.to_string(),
         "no range: 0 granules from 0x0"
     );
     assert_eq!(
-        Error::BadProgress { ipa: 0x1000, asked: 2, claimed: 3 }.to_string(),
+        CallError::BadProgress { ipa: 0x1000, asked: 2, claimed: 3 }.to_string(),
         "3 granules done from 0x1000, of 2 asked for"
     );
     assert_eq!(Code::NotSupported.to_string(), "not supported (-1)");

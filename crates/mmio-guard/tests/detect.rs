@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Host, MINUS_1, MINUS_3, UART, attr};
-use mmio_guard::client::{DetectError, Error, Guard, Version, smccc_version};
+use mmio_guard::client::{CallError, DetectError, Guard, Version, smccc_version};
 use mmio_guard::{Call, Dialect, Policy};
 use std::error::Error as _;
 
@@ -98,8 +98,8 @@ fn linux_part_of_the_table_is_enough() {
     assert_eq!(host.asked().last(), Some(&(0xC600_0002, [0; 3])), "MEMINFO tells the granule");
     assert!(!guard.has_ranges());
     assert!(guard.offers(Call::Map) && !guard.offers(Call::Enroll));
-    assert_eq!(guard.enrol(), Err(Error::NotOffered(Call::Enroll)));
-    assert_eq!(guard.unmap(UART), Err(Error::NotOffered(Call::Unmap)));
+    assert_eq!(guard.enrol(), Err(CallError::NotOffered(Call::Enroll)));
+    assert_eq!(guard.unmap(UART), Err(CallError::NotOffered(Call::Unmap)));
     host.forget();
     assert_eq!(guard.map(UART, attr(0)), Ok(()));
     assert_eq!(host.asked(), [(0xC600_0007, [UART, 0, 0])]);

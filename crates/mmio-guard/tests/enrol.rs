@@ -5,7 +5,7 @@
 mod common;
 
 use common::{DEV, Host, PAGE, RAM, UART, attr};
-use mmio_guard::client::{EnrolError, Error, Ioremap, IoremapError, Region};
+use mmio_guard::client::{CallError, EnrolError, Ioremap, IoremapError, Region};
 use mmio_guard::{Call, Dialect, Policy};
 use std::error::Error as _;
 
@@ -110,7 +110,7 @@ fn a_refused_enrolment_leaves_the_guest_as_it_was() {
         let host = host.answer(enroll, [u64::MAX, 0, 0, 0]);
         let mut devices = fresh::<4>(&host);
         let error = devices.enrol(&[region(UART, 8)]).unwrap_err();
-        assert!(matches!(error, EnrolError::Enroll(Error::Refused { call: Call::Enroll, .. })));
+        assert!(matches!(error, EnrolError::Enroll(CallError::Refused { call: Call::Enroll, .. })));
         assert_eq!((host.calls().len(), devices.mappings().count()), (1, 0));
         assert!(host.access(UART) && host.access(DEV));
     }
@@ -153,7 +153,7 @@ fn under_enforce_enrolment_changes_nothing() {
 fn a_host_without_enroll_says_so() {
     let host = Host::new(Dialect::Pkvm, Policy::Enforce).answer(0x8600_0000, [0x9D, 0, 0, 0]);
     let mut devices = fresh::<4>(&host);
-    let error = EnrolError::Enroll(Error::NotOffered(Call::Enroll));
+    let error = EnrolError::Enroll(CallError::NotOffered(Call::Enroll));
     assert_eq!(devices.enrol(&[region(UART, 8)]), Err(error));
     devices.map(UART, 8, attr(0)).unwrap();
     assert!(host.access(UART));
@@ -170,7 +170,7 @@ fn errors_say_whether_the_vm_is_enrolled() {
         EnrolError::Early { index: 2, error }.to_string(),
         "enrolled, but without early region 2: too many ranges are mapped"
     );
-    let error = EnrolError::Enroll(Error::NotOffered(Call::Enroll));
+    let error = EnrolError::Enroll(CallError::NotOffered(Call::Enroll));
     assert_eq!(error.to_string(), "not enrolled: the host does not offer Enroll");
     assert!(error.source().is_some());
 }

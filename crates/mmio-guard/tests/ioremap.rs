@@ -5,7 +5,7 @@
 mod common;
 
 use common::{DEV, Host, PAGE, RAM, UART, attr, pages};
-use mmio_guard::client::{Error, Guard, Ioremap, IoremapError, Mapping};
+use mmio_guard::client::{CallError, Guard, Ioremap, IoremapError, Mapping};
 use mmio_guard::{Dialect, Policy};
 use std::error::Error as _;
 
@@ -169,7 +169,7 @@ fn the_end_of_the_address_space_is_for_the_host_to_judge() {
     for host in Host::both() {
         let mut devices = host.ioremap::<4>();
         let result = devices.map(u64::MAX, 1, attr(0));
-        assert!(matches!(result, Err(IoremapError::Host(Error::Refused { .. }))), "{result:?}");
+        assert!(matches!(result, Err(IoremapError::Host(CallError::Refused { .. }))), "{result:?}");
         assert_eq!(devices.count(u64::MAX), 0);
     }
 }
@@ -230,7 +230,7 @@ fn a_mapping_that_fails_is_undone() {
                 assert_eq!(host.declared(), pages(DEV, 10));
                 continue;
             }
-            assert!(matches!(result, Err(IoremapError::Host(Error::Refused { .. }))));
+            assert!(matches!(result, Err(IoremapError::Host(CallError::Refused { .. }))));
             let after = (host.declared(), devices.mappings().collect::<Vec<_>>());
             assert_eq!(after, before, "{dialect} {per_call} {nth}");
             // And it works when the host does.
@@ -257,7 +257,7 @@ fn an_unmapping_that_fails_is_undone() {
                 assert_eq!(host.declared(), pages(DEV + 3 * PAGE, 2));
                 continue;
             }
-            assert!(matches!(result, Err(IoremapError::Host(Error::Refused { .. }))));
+            assert!(matches!(result, Err(IoremapError::Host(CallError::Refused { .. }))));
             assert_eq!(host.declared(), pages(DEV, 10), "{dialect} {per_call} {nth}");
             assert_eq!((devices.count(DEV), devices.count(DEV + 3 * PAGE)), (1, 2));
             devices.unmap(DEV, 10 * PAGE).unwrap();
@@ -283,7 +283,7 @@ fn a_mapping_that_runs_into_ram_the_guest_does_not_know_of_is_undone() {
         // The guest was told of less RAM than there is.
         let mut devices: Ioremap<_, 4> = Ioremap::new(host.enrolled(), &[]);
         let result = devices.map(RAM.start - 2 * PAGE, 4 * PAGE, attr(0));
-        let Err(IoremapError::Host(Error::Refused { ipa, .. })) = result else {
+        let Err(IoremapError::Host(CallError::Refused { ipa, .. })) = result else {
             panic!("{result:?}")
         };
         assert_eq!(ipa, RAM.start);
@@ -315,8 +315,11 @@ fn a_host_that_refuses_to_undo_is_reported() {
         host.fail_next([2, 3]);
         let result = devices.map(DEV, 4 * PAGE, attr(0));
         let Err(IoremapError::Undo { cause, undo }) = result else { panic!("{result:?}") };
-        assert!(matches!(cause, Error::Refused { ipa, .. } if ipa == DEV + 2 * PAGE), "{cause}");
-        assert!(matches!(undo, Error::Refused { ipa, .. } if ipa == DEV), "{undo}");
+        assert!(
+            matches!(cause, CallError::Refused { ipa, .. } if ipa == DEV + 2 * PAGE),
+            "{cause}"
+        );
+        assert!(matches!(undo, CallError::Refused { ipa, .. } if ipa == DEV), "{undo}");
         assert_eq!(devices.mappings().count(), 0);
     }
 }
@@ -329,7 +332,7 @@ fn after_a_lie_all_that_may_have_been_declared_is_undone() {
         state.instead.insert(0xC600_000A, [0, 0, 0, 0]);
     });
     let result = devices.map(DEV, 4 * PAGE, attr(0));
-    assert!(matches!(result, Err(IoremapError::Host(Error::BadProgress { .. }))), "{result:?}");
+    assert!(matches!(result, Err(IoremapError::Host(CallError::BadProgress { .. }))), "{result:?}");
     assert_eq!(host.asked().last(), Some(&(0xC600_000B, [DEV, 4, 0])));
 }
 
@@ -365,7 +368,7 @@ fn errors_name_the_range() {
     assert!(error.source().is_none());
     let error = IoremapError::BadRange { ipa: UART, bytes: 0 };
     assert_eq!(text(error), "no range: 0x0 bytes from 0x9000000");
-    let [cause, undo] = [Error::Unaligned(1), Error::Unaligned(2)];
+    let [cause, undo] = [CallError::Unaligned(1), CallError::Unaligned(2)];
     assert_eq!(text(IoremapError::Host(cause)), "0x1 is not aligned to the granule");
     assert_eq!(
         text(IoremapError::Undo { cause, undo }),

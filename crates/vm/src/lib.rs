@@ -11,7 +11,7 @@
 //! - [`Lifecycle`]: vCPUs on and off, and the way from a running VM to a stopped one or a new life.
 //! - [`Workarounds`]: what the firmware of the CPUs says of the SMCCC workarounds; [`Firmware`]: its calls.
 //! - [`trace::Ring`], [`RateLimit`], [`mux::Mux`]: how refusals and consoles reach the outside, bounded.
-//! - [`ring::Ring`], [`keys::Keys`]: what waits for the console, and whose the keyboard is.
+//! - [`console::Console`], [`ring::Ring`], [`keys::Keys`]: what waits for the console's UART, and what its keys mean.
 //!
 //! # Invariants
 //! - The guard is asked before any device is, the interrupt controller included.
@@ -32,6 +32,7 @@ extern crate std;
 mod access;
 mod advice;
 mod bus;
+pub mod console;
 mod counters;
 mod device;
 mod exit;

@@ -30,18 +30,12 @@ pub struct RefusalLine<'a, H: Host> {
     vm: &'a Vm<H>,
     vcpu: usize,
     refusal: Refusal,
-    left_out: u64,
 }
 
 impl<H: Host> Vm<H> {
-    /// The line of `refusal`; `left_out` is what [`RateLimit::admit`](crate::RateLimit::admit) said.
-    pub const fn refusal_line(
-        &self,
-        vcpu: usize,
-        refusal: Refusal,
-        left_out: u64,
-    ) -> RefusalLine<'_, H> {
-        RefusalLine { vm: self, vcpu, refusal, left_out }
+    /// The line of `refusal`.
+    pub const fn refusal_line(&self, vcpu: usize, refusal: Refusal) -> RefusalLine<'_, H> {
+        RefusalLine { vm: self, vcpu, refusal }
     }
 }
 
@@ -73,9 +67,6 @@ impl<H: Host> fmt::Display for RefusalLine<'_, H> {
             if r.reason == Reason::Undeclared {
                 self.why_not(f, ipa)?;
             }
-        }
-        if self.left_out != 0 {
-            write!(f, " ({} more lines left out)", self.left_out)?;
         }
         Ok(())
     }

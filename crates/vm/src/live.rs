@@ -109,7 +109,7 @@ impl LiveLine {
 }
 
 /// Whose unfinished line stands at the end of the console.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Open {
     vm: Option<usize>,
 }
@@ -120,11 +120,10 @@ impl Open {
         Self { vm: None }
     }
 
-    /// Ends it, as somebody else has something to say.
-    pub fn close(&mut self, mut out: impl FnMut(&[u8])) {
-        if self.vm.take().is_some() {
-            out(b"\r\n");
-        }
+    /// Ends it, as somebody else has something to say: whether there was one. The caller writes the end of the line.
+    #[must_use]
+    pub fn end(&mut self) -> bool {
+        self.vm.take().is_some()
     }
 
     /// Shows what VM `vm`, called `name`, has written. A line that was interrupted begins again.
@@ -134,7 +133,9 @@ impl Open {
             Live::More { new, .. } if ours => out(new),
             Live::End { .. } if ours => {}
             Live::More { whole, .. } | Live::End { whole } => {
-                self.close(&mut out);
+                if self.end() {
+                    out(b"\r\n");
+                }
                 out(b"[");
                 out(name.as_bytes());
                 out(b"] ");
@@ -179,7 +180,9 @@ mod tests {
 
         fn other(&mut self, line: &str) {
             let Self { open, out, .. } = self;
-            open.close(|bytes| out.extend_from_slice(bytes));
+            if open.end() {
+                out.extend_from_slice(b"\r\n");
+            }
             out.extend_from_slice(line.as_bytes());
             out.extend_from_slice(b"\r\n");
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which of a VM's refusals become log lines: the first ten, then one a second.
+//! Which lines about a VM are logged: the first ten, then one a second. Every line that its guest can cause counts.
 
 use lock::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -59,6 +59,22 @@ impl RateLimit {
         }
     }
 
+    /// The last line about a VM that stops: it is always written, and counts like any other. How many were left out.
+    #[cold]
+    pub fn admit_last(&self, now: u64, frequency: u64) -> u64 {
+        if let Some(left_out) = self.ask(now, frequency) {
+            return left_out;
+        }
+        self.next.fetch_max(now.saturating_add(frequency), Relaxed);
+        // `ask` has counted this one.
+        self.left_out.swap(0, Relaxed).saturating_sub(1)
+    }
+
+    /// Whether [`RateLimit::admit`] would admit a line at `now`. Nothing is counted.
+    pub fn would_admit(&self, now: u64) -> bool {
+        self.lines.load(Relaxed) < BURST || now >= self.next.load(Relaxed)
+    }
+
     /// Lines left out since the last one.
     pub fn left_out(&self) -> u64 {
         self.left_out.load(Relaxed)
@@ -91,6 +107,21 @@ mod tests {
         assert_eq!(limit.left_out(), 0);
         assert_eq!(limit.admit(1009 + 2 * SECOND - 1, SECOND), None);
         assert_eq!(limit.admit(1009 + 2 * SECOND, SECOND), Some(1));
+    }
+
+    // scenario: F3
+    #[test]
+    fn the_last_line_is_always_written_and_counts() {
+        let limit = RateLimit::new();
+        assert_eq!(limit.admit_last(0, SECOND), 0);
+        let admitted = (0..100).filter(|n| limit.admit(*n, SECOND).is_some()).count();
+        assert_eq!(admitted, 9, "it was one of the ten");
+        assert!(!limit.would_admit(200) && limit.would_admit(2 * SECOND));
+        assert_eq!(limit.admit_last(200, SECOND), 91);
+        assert_eq!(limit.admit_last(201, SECOND), 0);
+        // The second begins anew with each.
+        assert_eq!(limit.admit(200 + SECOND, SECOND), None);
+        assert_eq!(limit.admit(201 + SECOND, SECOND), Some(1));
     }
 
     #[test]

@@ -181,7 +181,7 @@ fn copy_sources(to: &Path) -> Result<()> {
     command.current_dir(paths::root()).args(["ls-files", "-co", "--exclude-standard", "--"]);
     // The workspace is not whole without the manifests of all its members.
     command.args(["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".cargo", "crates", "races"]);
-    command.args(["hyp", "guest-stub", "tests", "xtask"]);
+    command.args(["examples", "hyp", "guest-stub", "tests", "xtask"]);
     let (listed, text) = said(&mut command)?;
     if !listed {
         bail!("git does not list the sources\n{}", tail(&text, 5));

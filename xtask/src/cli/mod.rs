@@ -13,6 +13,7 @@ mod prepare;
 mod run;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader};
@@ -56,7 +57,7 @@ committed result is bench/reference.json. New results are in target/bench.json a
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Build target/portcullis.{bin,elf} and target/guest-stub.{bin,elf}
+    /// Build target/portcullis.{bin,elf}, target/guest-stub.{bin,elf} and target/hello-guest.{bin,elf}
     Build(BuildArgs),
     /// Boot guests in QEMU: the demonstration, which is judged, or others to sit at
     Run(run::RunArgs),
@@ -107,7 +108,7 @@ struct BuildArgs {
     #[arg(short, long)]
     verbose: bool,
     /// Build this package only
-    #[arg(short, long, value_parser = ["hyp", "guest-stub"])]
+    #[arg(short, long, value_parser = build::PACKAGES)]
     package: Option<String>,
     /// Cargo features of hyp, comma-separated
     #[arg(long, value_name = "LIST")]

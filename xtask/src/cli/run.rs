@@ -5,13 +5,15 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
+use clap::Args;
 use xtask::build::Artifacts;
 use xtask::demo;
 use xtask::guests::Guest;
-use xtask::guests::boot::{self, BOOTS, Boot};
+use xtask::guests::boot::{self, Boot};
+use xtask::guests::file::{self, Description, Kind};
 use xtask::qemu::{Gic, Limits, Machine, Module, Session, Start};
+
+use super::wanted::{Guests, Image, Wanted};
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -43,75 +45,6 @@ pub struct RunArgs {
     qemu: Vec<String>,
 }
 
-/// A guest on the command line.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Wanted {
-    /// A guest by its name; the demonstration if none.
-    boot: Option<Boot>,
-    /// Boot arguments beyond its own.
-    words: String,
-}
-
-/// The guests, each with the options that follow its name.
-#[derive(Debug)]
-struct Guests(Vec<Wanted>);
-
-impl Args for Guests {
-    fn augment_args(command: clap::Command) -> clap::Command {
-        let names = ["demo", "stub"].into_iter().chain(BOOTS.iter().map(|boot| boot.name));
-        let parser = PossibleValuesParser::new(names)
-            .map(|name| Wanted { boot: Boot::called(&name), ..Wanted::default() });
-        let guest = Arg::new("guest").value_name("GUEST").action(ArgAction::Append).num_args(1..);
-        let vm = Arg::new("vm").long("vm").value_name("WORDS").action(ArgAction::Append);
-        command
-            .arg(guest.value_parser(parser).help(
-                "A VM each: demo, which is judged and the default, or guests to sit at. Ctrl-A x ends \
-                 QEMU. With several VMs, Ctrl-] and a number gives one the keyboard",
-            ))
-            .arg(vm.allow_hyphen_values(true).help(
-                "More boot arguments for the guest named before it, such as \"vm.guard=enforce\"",
-            ))
-    }
-
-    fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        Self::augment_args(command)
-    }
-}
-
-impl FromArgMatches for Guests {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        fn placed<'a, T: Clone + Send + Sync + 'static>(
-            matches: &'a ArgMatches,
-            name: &str,
-        ) -> Vec<(usize, &'a T)> {
-            let places = matches.indices_of(name).into_iter().flatten();
-            places.zip(matches.get_many::<T>(name).into_iter().flatten()).collect()
-        }
-        let mut guests: Vec<(usize, Wanted)> = placed::<Wanted>(matches, "guest")
-            .into_iter()
-            .map(|(place, guest)| (place, guest.clone()))
-            .collect();
-        let options = placed::<String>(matches, "vm");
-        // Options in front of every name are for the demonstration.
-        let first = options.first().is_some_and(|(place, _)| guests.iter().all(|g| g.0 > *place));
-        if first || guests.is_empty() {
-            guests.insert(0, (0, Wanted::default()));
-        }
-        for (place, words) in options {
-            if let Some((_, guest)) = guests.iter_mut().rev().find(|guest| guest.0 <= place) {
-                guest.words.push(' ');
-                guest.words.push_str(words);
-            }
-        }
-        Ok(Self(guests.into_iter().map(|(_, guest)| guest).collect()))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
-
 fn gic(version: &str) -> Option<Gic> {
     match version {
         "2" => Some(Gic::V2),
@@ -132,28 +65,95 @@ fn mebibytes(text: &str) -> Result<u64> {
     }
 }
 
+/// What the guests are to QEMU.
+#[derive(Default)]
+struct Guested {
+    modules: Vec<Module>,
+    description: Option<Description>,
+    /// All are the demonstration, which is judged by its own line.
+    demo: bool,
+    vms: usize,
+    memory_mib: u64,
+}
+
+impl Guested {
+    fn of(guests: &[Wanted], stub: &Artifacts) -> Result<Self> {
+        let mut all = Self { vms: guests.len(), ..Self::default() };
+        all.demo = guests.iter().all(|guest| guest.image == Image::Demo);
+        for Wanted { image, words, initrd } in guests {
+            let initrd = initrd.clone();
+            let module = match image {
+                Image::Demo => Module {
+                    kernel: stub.guest_stub.clone(),
+                    bootargs: format!("demo{words}"),
+                    ramdisk: initrd,
+                    address: None,
+                },
+                Image::Named(boot) => {
+                    all.memory_mib += boot.memory_mib;
+                    let module = boot.module(words.trim())?;
+                    Module { ramdisk: initrd.or(module.ramdisk), ..module }
+                }
+                Image::File(path) => {
+                    let kind = file::kind(path)?;
+                    if kind == Kind::Kernel {
+                        let taken: Vec<String> =
+                            all.modules.iter().filter_map(file::name_of).collect();
+                        let (module, needed) =
+                            file::module(path, initrd.as_deref(), words, &taken)?;
+                        all.memory_mib += needed;
+                        module
+                    } else {
+                        let name = path.display();
+                        if guests.len() > 1 {
+                            bail!("{name} describes VMs: it cannot be combined with other guests");
+                        }
+                        if initrd.is_some() || !words.is_empty() {
+                            bail!("{name} describes VMs: put --initrd and --vm into it");
+                        }
+                        let description = file::description(path, kind)?;
+                        all.vms = description.vms;
+                        all.memory_mib += description.memory_mib;
+                        all.description = Some(description);
+                        continue;
+                    }
+                }
+            };
+            all.modules.push(module);
+        }
+        Ok(all)
+    }
+}
+
 impl RunArgs {
     /// The files that the guests need and that are fetched or built.
     pub fn files(&self) -> Vec<Guest> {
-        let boots = self.guests.0.iter().filter_map(|guest| guest.boot);
-        boots.flat_map(|boot| boot.files().collect::<Vec<_>>()).collect()
+        self.named().flat_map(|boot| boot.files().collect::<Vec<_>>()).collect()
+    }
+
+    fn named(&self) -> impl Iterator<Item = Boot> {
+        self.guests.0.iter().filter_map(|guest| match guest.image {
+            Image::Named(boot) => Some(boot),
+            _ => None,
+        })
     }
 
     /// Boots the guests, and judges what they said.
     pub fn run(self) -> Result<()> {
-        let guests = self.guests.0;
-        let others: Vec<Boot> = guests.iter().filter_map(|guest| guest.boot).collect();
         let images = Artifacts::existing()?;
+        let needed = self.named().find_map(|boot| boot.cpu).map(str::to_owned);
+        let guests = Guested::of(&self.guests.0, &images)?;
         let mut machine = Machine {
             gic: self.gic,
             cpus: self.smp,
-            memory_mib: self.mem.unwrap_or_else(|| boot::memory_mib(&others)),
+            memory_mib: self.mem.unwrap_or_else(|| boot::machine_mib(guests.memory_mib)),
             append: self.append,
             kernel: Some(images.hypervisor),
+            initrd: guests.description.as_ref().map(|all| all.bundle.clone()),
+            modules: guests.modules,
             ..Machine::default()
         };
-        let needed = || others.iter().find_map(|boot| boot.cpu).map(str::to_owned);
-        machine.cpu = self.cpu.or_else(needed).unwrap_or(machine.cpu);
+        machine.cpu = self.cpu.or(needed).unwrap_or(machine.cpu);
         if self.secure {
             machine.start = Start::El2Secure;
         }
@@ -164,23 +164,13 @@ impl RunArgs {
             );
         }
         machine.extra.extend(self.qemu);
-        for Wanted { boot, words } in &guests {
-            machine.modules.push(match boot {
-                Some(boot) => boot.module(words.trim())?,
-                None => Module {
-                    kernel: images.guest_stub.clone(),
-                    bootargs: format!("demo{words}"),
-                    ..Module::default()
-                },
-            });
-        }
         let seconds = |total, silence| Limits {
             total: Duration::from_secs(total),
             silence: Duration::from_secs(silence),
         };
         // A person thinks as long as necessary.
         let endless = Limits { total: Duration::MAX, silence: Duration::MAX };
-        if others.is_empty() {
+        if guests.demo {
             let limits = if self.gdb { endless } else { seconds(120, 60) };
             let run = Session::start(&machine, "run-demo", limits, true)?.finish();
             demo::judge(&run)?;
@@ -189,9 +179,12 @@ impl RunArgs {
             return Ok(());
         }
         machine.attended = io::stdin().is_terminal();
+        if machine.attended {
+            println!("run: Ctrl-A x ends QEMU");
+        }
         let limits = if machine.attended || self.gdb { endless } else { seconds(3600, 300) };
         let run = Session::start(&machine, "run-guests", limits, true)?.finish();
-        boot::judge(&run, guests.len(), machine.attended)
+        boot::judge(&run, guests.vms, machine.attended)
     }
 }
 

@@ -127,11 +127,17 @@ impl Boot {
     }
 }
 
-/// RAM of a machine for `boots`, in MiB: their VMs, their images, and the hypervisor.
+/// RAM of a machine for `boots`, in MiB.
 #[must_use]
 pub fn memory_mib(boots: &[Boot]) -> u64 {
-    let guests: u64 = boots.iter().map(|boot| boot.memory_mib).sum();
-    (guests + 256).next_multiple_of(512).max(1024)
+    machine_mib(boots.iter().map(|boot| boot.memory_mib).sum())
+}
+
+/// RAM of a machine for guests that need `guests`, in MiB: that, their images, and the hypervisor.
+#[must_use]
+pub const fn machine_mib(guests: u64) -> u64 {
+    let all = (guests + 256).next_multiple_of(512);
+    if all < 1024 { 1024 } else { all }
 }
 
 /// Names of all, for messages.

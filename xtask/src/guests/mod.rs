@@ -18,6 +18,7 @@
 pub mod apt;
 pub mod boot;
 pub mod cpio;
+pub mod file;
 pub mod kernel;
 
 use std::fs;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::boards::model::{Board, Loaded, surroundings};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 /// Where the first guest module stands, if RAM reaches beyond it.
 pub const MODULES: u64 = 0x5000_0000;
@@ -45,7 +45,7 @@ pub enum Start {
 pub struct Module {
     /// Its image.
     pub kernel: PathBuf,
-    /// Its boot arguments; QEMU would end them at a comma.
+    /// Its boot arguments.
     pub bootargs: String,
     /// The ramdisk that stands next above it.
     pub ramdisk: Option<PathBuf>,
@@ -124,7 +124,7 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// A file that cannot be read, or boot arguments that QEMU would cut.
+    /// A file that cannot be read.
     pub fn arguments(&self) -> Result<Vec<OsString>> {
         let mut all: Vec<OsString> = Vec::new();
         let surroundings = self.program().ok().and_then(|program| surroundings(&program));
@@ -259,7 +259,7 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// A file that cannot be read, or a comma in boot arguments.
+    /// A file that cannot be read.
     pub fn placed(&self) -> Result<Vec<(u64, &Module)>> {
         let top = RAM_BASE + (self.memory_mib << 20);
         let mut free = match self.board {
@@ -269,9 +269,6 @@ impl Machine {
         };
         let mut placed = Vec::new();
         for module in &self.modules {
-            if module.bootargs.contains(',') {
-                bail!("boot arguments `{}`: QEMU ends an option at a comma", module.bootargs);
-            }
             let address = module.address.unwrap_or(free);
             free = next_free(address, &module.kernel)?;
             if let Some(ramdisk) = &module.ramdisk {
@@ -288,7 +285,7 @@ impl Module {
         let bootargs = if self.bootargs.is_empty() {
             String::new()
         } else {
-            format!(",bootargs={}", self.bootargs)
+            format!(",bootargs={}", self.bootargs.replace(',', ",,"))
         };
         option(&format!("guest-loader,addr={address:#x},kernel="), &self.kernel, &bootargs)
     }
@@ -358,12 +355,13 @@ mod tests {
     }
 
     #[test]
-    fn a_comma_in_bootargs_is_refused_and_one_in_a_name_doubled() {
-        let kernel = file("a,b", 1);
-        let guest = Module { kernel, bootargs: "a,b".into(), ..Module::default() };
-        let mut machine = Machine { modules: vec![guest], ..Machine::default() };
-        assert!(machine.arguments().unwrap_err().to_string().contains("comma"));
-        machine.modules[0].bootargs.clear();
-        assert!(words(&machine).contains("a,,b"));
+    fn a_comma_in_bootargs_or_a_name_is_doubled() {
+        let guest = Module {
+            kernel: file("a,b", 1),
+            bootargs: "earlycon=pl011,0x9000000".into(),
+            ..Module::default()
+        };
+        let line = words(&Machine { modules: vec![guest], ..Machine::default() });
+        assert!(line.contains("a,,b,bootargs=earlycon=pl011,,0x9000000"), "{line}");
     }
 }

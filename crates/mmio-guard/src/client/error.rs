@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What can go wrong, typed.
 
-use crate::{Call, Dialect, abi};
+use crate::{Call, Dialect, UnknownName, abi};
 use core::fmt;
 
 /// What the host put in x0 instead of 0.
@@ -90,7 +90,7 @@ impl core::error::Error for DetectError {}
 
 /// Why a call of a [`Guard`](super::Guard) failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
+pub enum CallError {
     /// The host does not have this function. No call was made.
     NotOffered(Call),
     /// The address is no multiple of the granule. No call was made.
@@ -124,7 +124,7 @@ pub enum Error {
     },
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotOffered(call) => write!(f, "the host does not offer {call:?}"),
@@ -140,7 +140,7 @@ impl fmt::Display for Error {
     }
 }
 
-impl core::error::Error for Error {}
+impl core::error::Error for CallError {}
 
 /// Why a range was not done to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +148,7 @@ pub struct RangeError {
     /// How many granules from its beginning were done before.
     pub done: u64,
     /// What stopped it.
-    pub error: Error,
+    pub error: CallError,
 }
 
 impl fmt::Display for RangeError {
@@ -186,13 +186,13 @@ pub enum IoremapError {
         bytes: u64,
     },
     /// The host refused; whatever it had done for this range before was undone.
-    Host(Error),
+    Host(CallError),
     /// The host refused, and refused to undo what it had done for this range before.
     Undo {
         /// The first refusal.
-        cause: Error,
+        cause: CallError,
         /// The second one.
-        undo: Error,
+        undo: CallError,
     },
 }
 
@@ -231,7 +231,7 @@ pub enum EnrolError {
         error: IoremapError,
     },
     /// ENROLL failed; the guard is as it was.
-    Enroll(Error),
+    Enroll(CallError),
     /// The VM is enrolled, but the host refused this early region: touching it now aborts. The
     /// regions before it are mapped.
     Early {
@@ -264,3 +264,67 @@ impl core::error::Error for EnrolError {
         }
     }
 }
+
+/// Any error of this crate. `?` makes one of each of the others, so that a guest's start needs one type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// No guard was found.
+    Detect(DetectError),
+    /// One call failed.
+    Call(CallError),
+    /// A range was not done to its end.
+    Range(RangeError),
+    /// A range was not mapped or unmapped.
+    Ioremap(IoremapError),
+    /// The VM is not enrolled, or without its early regions.
+    Enrol(EnrolError),
+    /// A dialect or a policy has no such name.
+    Name(UnknownName),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Detect(error) => error.fmt(f),
+            Self::Call(error) => error.fmt(f),
+            Self::Range(error) => error.fmt(f),
+            Self::Ioremap(error) => error.fmt(f),
+            Self::Enrol(error) => error.fmt(f),
+            Self::Name(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for Error {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        // It says what the one inside says: that one's source is the next in the chain.
+        match self {
+            Self::Detect(error) => error.source(),
+            Self::Call(error) => error.source(),
+            Self::Range(error) => error.source(),
+            Self::Ioremap(error) => error.source(),
+            Self::Enrol(error) => error.source(),
+            Self::Name(error) => error.source(),
+        }
+    }
+}
+
+/// `From` of the error that a variant holds.
+macro_rules! from {
+    ($($error:ident as $variant:ident),+) => {
+        $(impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        })+
+    };
+}
+from!(
+    DetectError as Detect,
+    CallError as Call,
+    RangeError as Range,
+    IoremapError as Ioremap,
+    EnrolError as Enrol,
+    UnknownName as Name
+);

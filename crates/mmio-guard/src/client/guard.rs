@@ -2,7 +2,7 @@
 //! The calls, one method each.
 
 use super::own::Own;
-use super::{Code, DetectError, Error, Hypercall, RangeError, detect};
+use super::{CallError, Code, DetectError, Hypercall, RangeError, detect};
 use crate::{Call, Dialect, abi};
 
 /// Which byte of MAIR_EL1, 0 to 7, the guest maps a page with.
@@ -113,19 +113,19 @@ impl<H: Hypercall> Guard<H> {
     /// [`Ioremap::enrol`](super::Ioremap::enrol) does both.
     ///
     /// # Errors
-    /// [`Error::NotOffered`] where the host has no such call (it may guard from the start, or not at
-    /// all); [`Error::Refused`].
-    pub fn enrol(&self) -> Result<(), Error> {
+    /// [`CallError::NotOffered`] where the host has no such call (it may guard from the start, or not at
+    /// all); [`CallError::Refused`].
+    pub fn enrol(&self) -> Result<(), CallError> {
         self.simple(Call::Enroll, 0, [0; 3])
     }
 
     /// MAP: declares one granule. Repeating it is no error.
     ///
     /// # Errors
-    /// [`Error::Unaligned`]; [`Error::Refused`] if it is RAM, beyond the address space, not allowed to
+    /// [`CallError::Unaligned`]; [`CallError::Refused`] if it is RAM, beyond the address space, not allowed to
     /// this VM, if the host's memory for tables is used up, or, in the series dialect, if the VM is not
     /// enrolled.
-    pub fn map(&self, ipa: u64, attribute: AttrIndex) -> Result<(), Error> {
+    pub fn map(&self, ipa: u64, attribute: AttrIndex) -> Result<(), CallError> {
         self.aligned(ipa)?;
         self.simple(Call::Map, ipa, [ipa, abi::hint_argument(attribute.get()), 0])
     }
@@ -133,9 +133,9 @@ impl<H: Hypercall> Guard<H> {
     /// UNMAP: takes the declaration of one granule back. Android's hosts accept it and do nothing.
     ///
     /// # Errors
-    /// [`Error::NotOffered`], [`Error::Unaligned`]; [`Error::Refused`] in the series dialect if it was
+    /// [`CallError::NotOffered`], [`CallError::Unaligned`]; [`CallError::Refused`] in the series dialect if it was
     /// not declared or the VM is not enrolled.
-    pub fn unmap(&self, ipa: u64) -> Result<(), Error> {
+    pub fn unmap(&self, ipa: u64) -> Result<(), CallError> {
         self.aligned(ipa)?;
         self.simple(Call::Unmap, ipa, [ipa, 0, 0])
     }
@@ -145,7 +145,7 @@ impl<H: Hypercall> Guard<H> {
     /// `attribute` reach the host.
     ///
     /// # Errors
-    /// As [`Self::map`], and [`Error::BadRange`]. What [`RangeError::done`] counts stays declared: only
+    /// As [`Self::map`], and [`CallError::BadRange`]. What [`RangeError::done`] counts stays declared: only
     /// the caller knows whether somebody else uses it.
     pub fn map_range(
         &self,
@@ -159,7 +159,7 @@ impl<H: Hypercall> Guard<H> {
     /// Takes the declarations of `granules` granules from `ipa` on back.
     ///
     /// # Errors
-    /// As [`Self::unmap`], and [`Error::BadRange`].
+    /// As [`Self::unmap`], and [`CallError::BadRange`].
     pub fn unmap_range(&self, ipa: u64, granules: u64) -> Result<(), RangeError> {
         self.range(Call::RangeUnmap, ipa, granules, |ipa| self.unmap(ipa))
     }
@@ -171,29 +171,33 @@ impl<H: Hypercall> Guard<H> {
     }
 
     /// The id of a call that the host offers.
-    const fn offered(&self, call: Call) -> Result<u32, Error> {
+    const fn offered(&self, call: Call) -> Result<u32, CallError> {
         match crate::id(self.dialect, call) {
             Some(id) if self.offers(call) => Ok(id),
-            _ => Err(Error::NotOffered(call)),
+            _ => Err(CallError::NotOffered(call)),
         }
     }
 
-    const fn aligned(&self, ipa: u64) -> Result<(), Error> {
-        if ipa.trailing_zeros() >= self.granule_shift { Ok(()) } else { Err(Error::Unaligned(ipa)) }
+    const fn aligned(&self, ipa: u64) -> Result<(), CallError> {
+        if ipa.trailing_zeros() >= self.granule_shift {
+            Ok(())
+        } else {
+            Err(CallError::Unaligned(ipa))
+        }
     }
 
     /// A call that answers 0 or an error.
-    fn simple(&self, call: Call, ipa: u64, args: [u64; 3]) -> Result<(), Error> {
+    fn simple(&self, call: Call, ipa: u64, args: [u64; 3]) -> Result<(), CallError> {
         let [x0, ..] = self.host.call(self.offered(call)?, args);
-        Code::check(x0).map_err(|code| Error::Refused { call, ipa, code })
+        Code::check(x0).map_err(|code| CallError::Refused { call, ipa, code })
     }
 
     /// One range call; how many granules it did.
-    fn range_call(&self, call: Call, ipa: u64, granules: u64) -> Result<u64, Error> {
+    fn range_call(&self, call: Call, ipa: u64, granules: u64) -> Result<u64, CallError> {
         let [x0, done, ..] = self.host.call(self.offered(call)?, [ipa, granules, 0]);
-        Code::check(x0).map_err(|code| Error::Refused { call, ipa, code })?;
+        Code::check(x0).map_err(|code| CallError::Refused { call, ipa, code })?;
         if done == 0 || done > granules {
-            return Err(Error::BadProgress { ipa, asked: granules, claimed: done });
+            return Err(CallError::BadProgress { ipa, asked: granules, claimed: done });
         }
         Ok(done)
     }
@@ -204,7 +208,7 @@ impl<H: Hypercall> Guard<H> {
         call: Call,
         ipa: u64,
         granules: u64,
-        single: impl Fn(u64) -> Result<(), Error>,
+        single: impl Fn(u64) -> Result<(), CallError>,
     ) -> Result<(), RangeError> {
         self.check_range(ipa, granules).map_err(|error| RangeError { done: 0, error })?;
         let mut done = 0_u64;
@@ -227,12 +231,12 @@ impl<H: Hypercall> Guard<H> {
     }
 
     /// Whether the granules exist in a 64-bit address space.
-    fn check_range(&self, ipa: u64, granules: u64) -> Result<(), Error> {
+    fn check_range(&self, ipa: u64, granules: u64) -> Result<(), CallError> {
         self.aligned(ipa)?;
         let first = ipa >> self.granule_shift;
         let available = (u64::MAX >> self.granule_shift).wrapping_sub(first).wrapping_add(1);
         if granules == 0 || granules > available {
-            return Err(Error::BadRange { ipa, granules });
+            return Err(CallError::BadRange { ipa, granules });
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! Device mappings with memory: a page stays declared until its last mapping is gone.
 
 use super::span::{Span, gaps};
-use super::{AttrIndex, EnrolError, Error, Guard, Hypercall, IoremapError, RangeError};
+use super::{AttrIndex, CallError, EnrolError, Guard, Hypercall, IoremapError, RangeError};
 use crate::Call;
 use arrayvec::ArrayVec;
 use core::ops::Range;
@@ -225,14 +225,14 @@ impl<'ram, H: Hypercall, const N: usize> Ioremap<'ram, H, N> {
         &self,
         span: Span,
         operation: impl Fn(&Guard<H>, u64, u64) -> Result<(), RangeError>,
-    ) -> Result<(), (Error, u64)> {
+    ) -> Result<(), (CallError, u64)> {
         let used = self.entries.iter().map(|entry| entry.span);
         for gap in gaps(used, span) {
             let ipa = gap.first << self.guard.granule_shift();
             operation(&self.guard, ipa, gap.granules()).map_err(|failed| {
                 let stop = match failed.error {
                     // Anything may have happened to the rest; undoing what did not is harmless.
-                    Error::BadProgress { .. } => gap.end,
+                    CallError::BadProgress { .. } => gap.end,
                     _ => gap.first.saturating_add(failed.done),
                 };
                 (failed.error, stop)
@@ -244,7 +244,7 @@ impl<'ram, H: Hypercall, const N: usize> Ioremap<'ram, H, N> {
     /// Reverts a [`Self::change`] that came from granule `first` to `stop`.
     fn undo(
         &self,
-        cause: Error,
+        cause: CallError,
         operation: impl Fn(&Guard<H>, u64, u64) -> Result<(), RangeError>,
         first: u64,
         stop: u64,

@@ -17,7 +17,7 @@ mod own;
 mod span;
 
 pub use detect::{Version, smccc_version};
-pub use error::{Code, DetectError, EnrolError, Error, IoremapError, RangeError};
+pub use error::{CallError, Code, DetectError, EnrolError, Error, IoremapError, RangeError};
 pub use guard::{AttrIndex, Guard};
 pub use hypercall::Hypercall;
 #[cfg(target_arch = "aarch64")]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Portcullis' own calls: what is at a page, and what happened so far.
 
-use super::{Code, Error, Hypercall};
+use super::{CallError, Code, Hypercall};
 use crate::Call;
 use crate::abi::{Hint, PageState, own};
 
@@ -49,8 +49,8 @@ impl<'host, H: Hypercall> Own<'host, H> {
     /// What is at the page that holds `ipa`.
     ///
     /// # Errors
-    /// [`Error::NotOffered`]; [`Error::Refused`] at or beyond the size of the address space.
-    pub fn query(&self, ipa: u64) -> Result<Page, Error> {
+    /// [`CallError::NotOffered`]; [`CallError::Refused`] at or beyond the size of the address space.
+    pub fn query(&self, ipa: u64) -> Result<Page, CallError> {
         let [x1, x2, _] = self.call(own::QUERY_PAGE, Call::QueryPage, ipa)?;
         Ok(Page { state: PageState::from_raw(x1), hint: Hint::from_raw(x2) })
     }
@@ -58,18 +58,18 @@ impl<'host, H: Hypercall> Own<'host, H> {
     /// The counters of this VM.
     ///
     /// # Errors
-    /// [`Error::NotOffered`], [`Error::Refused`].
-    pub fn counters(&self) -> Result<Counters, Error> {
+    /// [`CallError::NotOffered`], [`CallError::Refused`].
+    pub fn counters(&self) -> Result<Counters, CallError> {
         let [refused, declared, hypercalls] = self.call(own::COUNTERS, Call::Counters, 0)?;
         Ok(Counters { refused, declared, hypercalls })
     }
 
-    fn call(&self, id: u32, call: Call, ipa: u64) -> Result<[u64; 3], Error> {
+    fn call(&self, id: u32, call: Call, ipa: u64) -> Result<[u64; 3], CallError> {
         if self.functions >> (id & 0x3F) & 1 == 0 {
-            return Err(Error::NotOffered(call));
+            return Err(CallError::NotOffered(call));
         }
         let [x0, x1, x2, x3] = self.host.call(id, [ipa, 0, 0]);
-        Code::check(x0).map_err(|code| Error::Refused { call, ipa, code })?;
+        Code::check(x0).map_err(|code| CallError::Refused { call, ipa, code })?;
         Ok([x1, x2, x3])
     }
 }

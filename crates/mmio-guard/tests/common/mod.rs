@@ -263,14 +263,14 @@ impl State {
                 (0, 0)
             }
             7 if self.may_change() && self.declare(x1, x2) => (0, 1),
-            8 if self.may_change() && x1.is_multiple_of(PAGE) => {
+            8 if self.may_change() && x1 % PAGE == 0 => {
                 self.declared.remove(&x1);
                 (0, 1)
             }
             10 | 11 => {
                 let end = x2.checked_mul(PAGE).and_then(|bytes| x1.checked_add(bytes));
                 let fits = end.is_some_and(|end| end <= self.limit());
-                if !self.may_change() || x2 == 0 || x3 != 0 || !x1.is_multiple_of(PAGE) || !fits {
+                if !self.may_change() || x2 == 0 || x3 != 0 || x1 % PAGE != 0 || !fits {
                     return FAILED;
                 }
                 let mut done = 0;
@@ -288,7 +288,7 @@ impl State {
             3 | 4 => {
                 let share = function == 3;
                 let count = x2.max(1).min(self.per_call);
-                let aligned = x1.is_multiple_of(PAGE) && x3 == 0;
+                let aligned = x1 % PAGE == 0 && x3 == 0;
                 let able = |n: &u64| {
                     let page = x1.wrapping_add(n * PAGE);
                     aligned && self.is_ram(page) && self.shared.contains(&page) != share
@@ -303,7 +303,7 @@ impl State {
                 }
                 if done == 0 { FAILED } else { (0, done) }
             }
-            9 if x1.is_multiple_of(PAGE) && !self.shared.contains(&x1) => (0, 0),
+            9 if x1 % PAGE == 0 && !self.shared.contains(&x1) => (0, 0),
             _ => FAILED,
         }
     }
@@ -317,11 +317,7 @@ impl State {
     fn declare(&mut self, page: u64, x2: u64) -> bool {
         let allowed = self.allow.as_ref().is_none_or(|allow| allow.contains(&page));
         let room = self.declared.contains_key(&page) || self.declared.len() < self.pool;
-        let fine = page.is_multiple_of(PAGE)
-            && page < self.limit()
-            && !self.is_ram(page)
-            && allowed
-            && room;
+        let fine = page % PAGE == 0 && page < self.limit() && !self.is_ram(page) && allowed && room;
         if fine {
             self.declared.insert(page, x2);
         }
