@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
-use super::{Figure, Figures};
+use super::Figures;
 use crate::paths;
 use anyhow::{Context, Result};
 
 /// What an operation may cost, and what it costs elsewhere.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Operation {
     /// Name of its figure.
     pub name: String,
@@ -25,7 +26,21 @@ pub struct Operation {
     /// Part of its name for which the same was measured on the floors.
     pub floor: Option<String>,
     /// Recorded figures of other hypervisors, by name.
+    #[serde(default)]
     pub peers: BTreeMap<String, f64>,
+}
+
+/// `bench/operations.json`.
+#[derive(Deserialize)]
+struct Operations {
+    operations: Vec<Operation>,
+}
+
+/// A file of results.
+#[derive(Serialize, Deserialize)]
+struct Results {
+    figures: Figures,
+    unit: String,
 }
 
 /// Reads the operations, in the order of the file.
@@ -40,26 +55,7 @@ pub fn operations() -> Result<Vec<Operation>> {
 }
 
 fn parse(text: &str) -> Result<Vec<Operation>> {
-    let value: Value = serde_json::from_str(text).context("not JSON")?;
-    let list = value.get("operations").and_then(Value::as_array).context("no list `operations`")?;
-    list.iter()
-        .map(|entry| {
-            let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
-            let peers = entry.get("peers").and_then(Value::as_object);
-            Ok(Operation {
-                name: text("name").context("an operation without a name")?,
-                limit: entry.get("limit").and_then(Value::as_f64),
-                goal: entry.get("goal").and_then(Value::as_f64),
-                unit: text("unit"),
-                floor: text("floor"),
-                peers: peers
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|(name, figure)| Some((name.clone(), figure.as_f64()?)))
-                    .collect(),
-            })
-        })
-        .collect()
+    Ok(serde_json::from_str::<Operations>(text)?.operations)
 }
 
 /// Where the committed results are.
@@ -73,15 +69,9 @@ pub fn reference_path() -> PathBuf {
 ///
 /// The file cannot be written.
 pub fn write(path: &Path, figures: &Figures) -> Result<()> {
-    let figures: serde_json::Map<String, Value> = figures
-        .iter()
-        .map(|(name, figure)| {
-            let Figure { median, min, max } = figure;
-            (name.clone(), json!({ "median": median, "min": min, "max": max }))
-        })
-        .collect();
-    let whole = json!({ "unit": "hundredths of an instruction, or of a byte", "figures": figures });
-    let text = serde_json::to_string_pretty(&whole).context("results")?;
+    let unit = "hundredths of an instruction, or of a byte".into();
+    let results = Results { figures: figures.clone(), unit };
+    let text = serde_json::to_string_pretty(&results).context("results")?;
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
@@ -95,28 +85,15 @@ pub fn write(path: &Path, figures: &Figures) -> Result<()> {
 /// The file is missing or not as [`write`] writes it.
 pub fn read(path: &Path) -> Result<Figures> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let value: Value = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-    let figures = value.get("figures").and_then(Value::as_object);
-    let figures = figures.with_context(|| format!("{}: no `figures`", path.display()))?;
-    figures
-        .iter()
-        .map(|(name, figure)| {
-            let number = |key: &str| {
-                figure
-                    .get(key)
-                    .and_then(Value::as_u64)
-                    .with_context(|| format!("{}: {name} has no {key}", path.display()))
-            };
-            let figure =
-                Figure { median: number("median")?, min: number("min")?, max: number("max")? };
-            Ok((name.clone(), figure))
-        })
-        .collect()
+    let results: Results =
+        serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    Ok(results.figures)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::Figure;
 
     #[test]
     fn operations_are_read_with_their_peers() {
@@ -136,11 +113,21 @@ mod tests {
 
     #[test]
     fn results_survive_their_file() {
-        let path = std::env::temp_dir().join(format!("xtask-bench-{}.json", std::process::id()));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path();
         let figures = Figures::from([("a".into(), Figure { median: 2, min: 1, max: 3 })]);
-        write(&path, &figures).unwrap();
-        assert_eq!(read(&path).unwrap(), figures);
-        fs::write(&path, r#"{"figures": {"a": {"median": 1}}}"#).unwrap();
-        assert!(read(&path).unwrap_err().to_string().contains("a has no min"));
+        write(path, &figures).unwrap();
+        assert_eq!(read(path).unwrap(), figures);
+        fs::write(path, r#"{"figures": {"a": {"median": 1}}, "unit": "x"}"#).unwrap();
+        let error = format!("{:#}", read(path).unwrap_err());
+        assert!(error.contains("missing field `max`"), "{error}");
+    }
+
+    #[test]
+    fn the_committed_results_are_written_as_they_were_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        write(file.path(), &read(&reference_path()).unwrap()).unwrap();
+        let (new, old) = (fs::read(file.path()).unwrap(), fs::read(reference_path()).unwrap());
+        assert_eq!(new, old);
     }
 }

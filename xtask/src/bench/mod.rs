@@ -26,18 +26,19 @@ use std::fs;
 use crate::build::Artifacts;
 use crate::paths;
 use anyhow::{Context, Result, anyhow};
+use serde::{Deserialize, Serialize};
 
 pub use files::Operation;
 
 /// Median, minimum and maximum of an operation, in hundredths of an instruction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figure {
+    /// The highest.
+    pub max: u64,
     /// The middle one of the batches.
     pub median: u64,
     /// The lowest.
     pub min: u64,
-    /// The highest.
-    pub max: u64,
 }
 
 impl Figure {
@@ -80,8 +81,10 @@ pub fn run(purpose: Purpose) -> Result<()> {
         figures.insert("memory: heap per further vCPU".into(), bytes);
     }
 
-    println!("{}", table::operations(&operations, &figures));
-    println!("{}", table::others(&operations, &figures));
+    let reference = files::read(&files::reference_path())?;
+    println!("{}", table::operations(&operations, &figures, &reference));
+    println!("{}", table::peers(&operations, &figures));
+    println!("{}", table::others(&operations, &figures, &reference));
     let results = paths::target().join("bench.json");
     files::write(&results, &figures)?;
     let plot = paths::target().join("bench-growth.svg");
@@ -96,7 +99,7 @@ pub fn run(purpose: Purpose) -> Result<()> {
     wrong.extend(check::clock(&figures));
     wrong.extend(check::growth(&figures));
     if purpose == Purpose::Check {
-        wrong.extend(check::regressions(&files::read(&files::reference_path())?, &figures));
+        wrong.extend(check::regressions(&reference, &figures));
     }
     for line in &wrong {
         println!("bench: {line}");

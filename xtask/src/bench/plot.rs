@@ -8,10 +8,17 @@ use plotters::prelude::*;
 use super::Figures;
 use anyhow::{Result, anyhow};
 
-const SIZE: (u32, u32) = (900, 420);
+const SIZE: (u32, u32) = (900, 448);
 const HIGHEST: f64 = 300.0;
-const COLOURS: [RGBColor; 3] =
-    [RGBColor(31, 119, 180), RGBColor(214, 39, 40), RGBColor(44, 160, 44)];
+/// Height of the charts; the legend is below.
+const CHARTS: u32 = 420;
+/// Series: name in the legend, group and unit of its figures, colour. The first three are in both charts.
+const SERIES: [(&str, &str, &str, RGBColor); 4] = [
+    ("MAP", "MAP with", "pages", RGBColor(31, 119, 180)),
+    ("access", "access with", "pages", RGBColor(214, 39, 40)),
+    ("refusal", "refusal with", "pages", RGBColor(44, 160, 44)),
+    ("access by several vCPUs", "access by", "vCPU", BLACK),
+];
 
 /// Points of the figures `GROUP N UNIT`.
 fn points(figures: &Figures, group: &str, unit: &str) -> Vec<(f64, f64)> {
@@ -44,39 +51,40 @@ fn draw(
     root: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
     root.fill(&WHITE)?;
-    let (left, right) = root.split_horizontally(560);
+    // The legend has a strip of its own: it cannot cover data, whatever the figures are.
+    let (charts, legend) = root.split_vertically(CHARTS);
+    let (left, right) = charts.split_horizontally(560);
+    let whole = |number: &f64| format!("{number:.0}");
     let mut pages = ChartBuilder::on(&left)
         .caption("instructions over pages declared", ("sans-serif", 18))
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(48)
         .build_cartesian_2d((1.0..300_000.0).log_scale(), 0.0..HIGHEST)?;
-    pages.configure_mesh().x_desc("pages").y_desc("instructions").draw()?;
-    for (group, colour) in ["MAP with", "access with", "refusal with"].iter().zip(COLOURS) {
-        let line = points(figures, group, "pages");
+    let mut mesh = pages.configure_mesh();
+    mesh.x_desc("pages").y_desc("instructions");
+    mesh.x_label_formatter(&whole).y_label_formatter(&whole).draw()?;
+    for (_, group, unit, colour) in &SERIES[..3] {
+        let line = points(figures, group, unit);
         pages.draw_series(LineSeries::new(line.clone(), colour.stroke_width(2)))?;
-        pages
-            .draw_series(line.iter().map(|point| Circle::new(*point, 4, colour.filled())))?
-            .label(group.trim_end_matches(" with"))
-            .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 12, y + 4)], colour.filled()));
+        pages.draw_series(line.iter().map(|point| Circle::new(*point, 4, colour.filled())))?;
     }
-    pages.configure_series_labels().background_style(WHITE).border_style(BLACK).draw()?;
     let mut several = ChartBuilder::on(&right)
         .caption("over VMs and vCPUs", ("sans-serif", 18))
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(36)
         .build_cartesian_2d(0.0..9.0, 0.0..HIGHEST)?;
-    several.configure_mesh().x_desc("VMs, vCPUs").draw()?;
-    for (group, unit, colour) in [
-        ("MAP with", "VM", COLOURS[0]),
-        ("access with", "VM", COLOURS[1]),
-        ("refusal with", "VM", COLOURS[2]),
-        ("access by", "vCPU", BLACK),
-    ] {
-        let line = points(figures, group, unit);
+    let mut mesh = several.configure_mesh();
+    mesh.x_desc("VMs, vCPUs").x_label_formatter(&whole).y_label_formatter(&whole).draw()?;
+    for (_, group, unit, colour) in &SERIES {
+        let line = points(figures, group, if *unit == "pages" { "VM" } else { unit });
         several.draw_series(LineSeries::new(line.clone(), colour.stroke_width(2)))?;
         several.draw_series(line.iter().map(|point| Circle::new(*point, 4, colour.filled())))?;
+    }
+    for ((name, .., colour), x) in SERIES.iter().zip((60..).step_by(200)) {
+        legend.draw(&Rectangle::new([(x, 8), (x + 12, 16)], colour.filled()))?;
+        legend.draw(&Text::new(*name, (x + 20, 6), ("sans-serif", 13)))?;
     }
     root.present()?;
     Ok(())
@@ -96,5 +104,28 @@ mod tests {
         ]);
         assert_eq!(points(&figures, "MAP with", "pages"), [(2.0, 1.0), (16.0, 2.0)]);
         assert_eq!(points(&figures, "MAP with", "VM"), [(2.0, 3.0)]);
+    }
+
+    #[test]
+    fn the_legend_is_below_all_data() {
+        let mut figures = Figures::new();
+        for height in [0, 150, 300] {
+            figures.insert(format!("MAP with {} pages", 1 + height * 900), Figure::exact(height));
+            figures.insert(format!("access by {} vCPUs", 1 + height / 50), Figure::exact(height));
+        }
+        let mut text = String::new();
+        let root = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+        draw(&figures, &root).unwrap();
+        drop(root);
+        let number = |line: &str, key: &str| -> Option<u32> {
+            line.split_once(&format!(" {key}=\""))?.1.split_once('"')?.0.parse().ok()
+        };
+        let circles: Vec<u32> = text.lines().filter_map(|line| number(line, "cy")).collect();
+        assert!(circles.len() >= 6 && circles.iter().all(|y| *y < CHARTS), "{circles:?}");
+        for (name, ..) in SERIES {
+            let (before, _) = text.split_once(&format!("\n{name}\n")).unwrap();
+            let y = number(before.lines().next_back().unwrap(), "y").unwrap();
+            assert!(y > CHARTS, "{name} at {y}");
+        }
     }
 }
