@@ -6,7 +6,7 @@ use arch::{Ipa, Range};
 use lock::Order;
 use platform::{Board, VmConfig};
 use vm::{Parked, ResetError, StopReason, Vcpu, Vm};
-pub use vm::{fast_exit, finish, on_exit};
+pub use vm::{on_exit, run_deferred, try_fast_path};
 
 use crate::host::GuestHost;
 

@@ -18,7 +18,7 @@ use lock::Order;
 use platform::{Board, Gic, GicVersion, VmConfig};
 use spec::{Config, Device, DeviceKind, Direct, Flash, Leaf, Region, Tables};
 use stage2::Attr;
-use vm::{Abort, Fast, Later, Outcome, Parked, ResetError, StopReason, Vcpu, Vm};
+use vm::{Deferred, FastPath, Outcome, Parked, ResetError, StopReason, Vcpu, Vm};
 
 use crate::host::GuestHost;
 
@@ -172,35 +172,35 @@ fn entropy(before: &GuestRegs, vcpu: &Vcpu) -> Option<[u64; 3]> {
     }
 }
 
-/// [`vm::fast_exit`].
-pub fn fast_exit(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<GuestHost>) -> Fast {
+/// [`vm::try_fast_path`].
+pub fn try_fast_path(
+    info: &ExitInfo,
+    errata: &Errata,
+    vcpu: &mut Vcpu,
+    vm: &Vm<GuestHost>,
+) -> FastPath {
     begin(arch::decode(*info, errata), vcpu);
-    let fast = vm::fast_exit(info, errata, vcpu, vm);
-    ended(fast, vcpu, vm)
+    let path = vm::try_fast_path(info, errata, vcpu, vm);
+    ended(path, vcpu, vm)
 }
 
-/// [`vm::finish`].
-pub fn finish(later: Later, vcpu: &mut Vcpu, vm: &Vm<GuestHost>) -> Fast {
-    let fast = vm::finish(later, vcpu, vm);
-    ended(fast, vcpu, vm)
+/// [`vm::run_deferred`].
+pub fn run_deferred(deferred: Deferred, vcpu: &mut Vcpu, vm: &Vm<GuestHost>) -> FastPath {
+    let path = vm::run_deferred(deferred, vcpu, vm);
+    ended(path, vcpu, vm)
 }
 
-fn ended(fast: Fast, vcpu: &Vcpu, vm: &Vm<GuestHost>) -> Fast {
-    match fast {
-        Fast::Resume => end(Outcome::Resume, vcpu, vm),
-        Fast::Advance => end(Outcome::Advance { il: true }, vcpu, vm),
-        Fast::Abort(Abort { kind, walk }) => end(Outcome::Abort(Abort { kind, walk }), vcpu, vm),
-        Fast::Wait { advance } => end(Outcome::Wait { advance, il: true }, vcpu, vm),
-        Fast::FindIpa => end(Outcome::FindIpa, vcpu, vm),
-        // The verdict comes from `finish` or `on_exit`.
-        Fast::Later(_) | Fast::Slow => {}
+/// Compares an exit that is handled; of others the verdict comes from [`run_deferred`] or [`on_exit`].
+fn ended(path: FastPath, vcpu: &Vcpu, vm: &Vm<GuestHost>) -> FastPath {
+    if let FastPath::Done(outcome) = path {
+        end(outcome, vcpu, vm);
     }
-    fast
+    path
 }
 
 /// [`vm::on_exit`].
 pub fn on_exit(exit: Exit, vcpu: &mut Vcpu, vm: &Vm<GuestHost>) -> Outcome {
-    // Where the IPA had to be found, the exit begins again. Else it is the one that the short way left, whole: an IPA
+    // Where the IPA had to be found, the exit begins again. Else it is the one that the fast path left, whole: an IPA
     // that was found once must not be forgotten on the way here.
     if is_mine() {
         let begun = mine().exit.as_ref().map(|(begun, _)| *begun);

@@ -7,9 +7,9 @@
 
 use core::arch::asm;
 
-use arch::{AbortKind, DataAbort, El1Entry, Errata, Exit, ExitInfo, InstructionAbort, Stage1, Va};
+use arch::{AbortKind, El1Entry, Exit, ExitInfo, Stage1, Va, esr};
 use vgic::ListRegister;
-use vm::{Abort, Fast, GicAccess, GicdStore, Later, Outcome, StopReason};
+use vm::{Abort, Deferred, FastPath, GicAccess, GicdStore, Outcome, StopReason};
 
 use crate::gic::SystemRegisters;
 use crate::vcpu::VcpuContext;
@@ -34,120 +34,150 @@ fn exit_info() -> ExitInfo {
     ExitInfo { esr, far, hpfar }
 }
 
-/// ESR_EL2 of the exit being handled: nothing at EL2 has faulted since.
-fn esr() -> u64 {
-    exit_info().esr
-}
-
-/// Synchronous exit. What guests do most is done here without calling anything, so that no register need be kept for
-/// later; the rest is called last, so that its frame is its own.
+/// Synchronous exit. The frequent ones are handled here without a call, so that no register need be kept for later.
+/// Every other function is called last, so that its frame is its own.
 #[unsafe(link_section = ".text.hot")]
 pub extern "C" fn sync_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let info = exit_info();
     let errata = ctx.errata;
-    judge(ctx, &info, &errata)
+    let path = judged::try_fast_path(&info, &errata, &mut ctx.vcpu, &ctx.guest.vm);
+    take(ctx, path)
 }
 
 #[inline(always)]
-fn judge(ctx: &mut VcpuContext, info: &ExitInfo, errata: &Errata) -> *mut VcpuContext {
-    let fast = judged::fast_exit(info, errata, &mut ctx.vcpu, &ctx.guest.vm);
-    act(ctx, fast)
+fn take(ctx: &mut VcpuContext, path: FastPath) -> *mut VcpuContext {
+    match path {
+        FastPath::Done(outcome) => apply::<true>(ctx, outcome),
+        FastPath::Deferred(deferred) => run_deferred(ctx, deferred),
+        FastPath::Fallback => fall_back(ctx),
+    }
 }
 
+/// Acts on an outcome, of the fast path and of the slow path. `A64`: the guest is known to be in A64 state.
 #[inline(always)]
-fn act(ctx: &mut VcpuContext, fast: Fast) -> *mut VcpuContext {
-    match fast {
-        Fast::Resume => ctx,
-        Fast::Advance => step_over(ctx),
-        Fast::Abort(_) => refuse_access(ctx),
-        Fast::Later(Later::Map) => map(ctx),
-        Fast::Later(Later::Unmap) => unmap(ctx),
-        Fast::Later(Later::Call) => call(ctx),
-        Fast::Later(Later::Sgi(reg)) => send_sgi(ctx, reg),
-        Fast::Later(Later::Sgis(reg)) => send_sgis(ctx, reg),
-        Fast::Later(Later::GicdStore(store)) => gicd_store(ctx, store),
-        Fast::Later(Later::Gic(access)) => gic_access(ctx, access),
-        Fast::Wait { advance } => wait(ctx, advance),
-        Fast::FindIpa => judge_translated(ctx),
-        Fast::Slow => slow(ctx),
+fn apply<const A64: bool>(ctx: &mut VcpuContext, outcome: Outcome) -> *mut VcpuContext {
+    match outcome {
+        Outcome::Resume => ctx,
+        Outcome::Advance { .. } if A64 => {
+            arch::skip_a64(&mut ctx.vcpu.regs);
+            ctx
+        }
+        Outcome::Advance { il } => {
+            arch::skip_instruction(&mut ctx.vcpu.regs, il);
+            ctx
+        }
+        Outcome::Abort(Abort { walk: true, kind }) => inject_sea_on_walk(ctx, kind),
+        Outcome::Abort(Abort { kind: AbortKind::Data, .. }) => inject_sea::<false>(ctx),
+        Outcome::Abort(Abort { kind: AbortKind::Instruction, .. }) => inject_sea::<true>(ctx),
+        Outcome::Wait { advance, il } => wait(ctx, advance, il),
+        Outcome::ResolveIpa => retry_with_translated_ipa(ctx),
+        other => apply_cold(ctx, other),
+    }
+}
+
+/// The outcomes that are off the fast path.
+#[cold]
+#[inline(never)]
+fn apply_cold(ctx: &mut VcpuContext, outcome: Outcome) -> *mut VcpuContext {
+    match outcome {
+        Outcome::Undefined => {
+            // An AArch32 instruction whose condition fails may trap all the same, and would not have run.
+            let info = exit_info();
+            if arch::condition_failed(info.esr, ctx.vcpu.regs.spsr) {
+                arch::skip_instruction(&mut ctx.vcpu.regs, info.il());
+                return ctx;
+            }
+            let entry = arch::undefined(&ctx.vcpu.regs, &el1::entry_state(), &ctx.pstate);
+            enter_el1(ctx, &entry);
+            ctx
+        }
+        Outcome::Yield { il } => {
+            arch::skip_instruction(&mut ctx.vcpu.regs, il);
+            run::yield_now(ctx)
+        }
+        Outcome::Timer => {
+            arch::skip_instruction(&mut ctx.vcpu.regs, true);
+            run::look_around(ctx)
+        }
+        Outcome::Off | Outcome::Stop(_) => run::leave(ctx),
+        // `apply` has handled these.
+        Outcome::Resume
+        | Outcome::Advance { .. }
+        | Outcome::Abort(_)
+        | Outcome::Wait { .. }
+        | Outcome::ResolveIpa => ctx,
     }
 }
 
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
-fn wait(ctx: &mut VcpuContext, advance: bool) -> *mut VcpuContext {
+fn wait(ctx: &mut VcpuContext, advance: bool, il: bool) -> *mut VcpuContext {
     if advance {
-        ctx.vcpu.step_over_a64();
+        arch::skip_instruction(&mut ctx.vcpu.regs, il);
     }
     run::wait_for_interrupt(ctx)
 }
 
-/// HPFAR_EL2 may be that of another access: the MMU says the IPA, then the exit is judged as any other. Where the MMU has
-/// no answer, the guest has changed its tables meanwhile and tries again.
+/// HPFAR_EL2 does not say the IPA of this access, or that of another one: the MMU is asked for it, then the exit is
+/// handled as any other. Where the MMU has no answer, the guest has changed its tables meanwhile and tries again.
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
-fn judge_translated(ctx: &mut VcpuContext) -> *mut VcpuContext {
+fn retry_with_translated_ipa(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let info = exit_info();
     let from_el0 = ctx.vcpu.regs.spsr & 0xf == 0;
     let Some(ipa) = at::stage1(Va::new(info.far), from_el0) else { return tail(ctx) };
+    if !esr::is_translation_fault(info.esr) {
+        // Hardware gives no IPA after this kind of fault: it goes into the decoded exit.
+        return handle_exit(ctx, arch::decode(info, &ctx.errata).with_ipa(ipa));
+    }
+    // Erratum 834220: it goes into HPFAR_EL2's value.
     let (info, errata) = info.found(ipa, &ctx.errata);
-    match judged::fast_exit(&info, &errata, &mut ctx.vcpu, &ctx.guest.vm) {
+    match judged::try_fast_path(&info, &errata, &mut ctx.vcpu, &ctx.guest.vm) {
         // With the IPA that was found, rather than with registers that do not have it.
-        Fast::Slow => decoded(ctx, info, &errata),
-        fast => act(ctx, fast),
+        FastPath::Fallback => handle_exit(ctx, arch::decode(info, &errata)),
+        path => take(ctx, path),
     }
 }
 
-#[unsafe(link_section = ".text.hot")]
-#[inline(never)]
-fn map(ctx: &mut VcpuContext) -> *mut VcpuContext {
-    finish(ctx, Later::Map)
+/// The second half of an exit that the fast path has recognised: one function for each kind, so that each has the stack
+/// frame that it needs, and the fast path has none.
+macro_rules! deferred {
+    ($($kind:ident $(($argument:ident: $type:ty))? => $name:ident,)*) => {
+        #[inline(always)]
+        fn run_deferred(ctx: &mut VcpuContext, deferred: Deferred) -> *mut VcpuContext {
+            match deferred {
+                $(Deferred::$kind $(($argument))? => $name(ctx $(, $argument)?),)*
+            }
+        }
+
+        $(
+            #[unsafe(link_section = ".text.hot")]
+            #[inline(never)]
+            fn $name(ctx: &mut VcpuContext $(, $argument: $type)?) -> *mut VcpuContext {
+                finish_deferred(ctx, Deferred::$kind $(($argument))?)
+            }
+        )*
+    };
 }
 
-#[unsafe(link_section = ".text.hot")]
-#[inline(never)]
-fn unmap(ctx: &mut VcpuContext) -> *mut VcpuContext {
-    finish(ctx, Later::Unmap)
-}
-
-#[unsafe(link_section = ".text.hot")]
-#[inline(never)]
-fn call(ctx: &mut VcpuContext) -> *mut VcpuContext {
-    finish(ctx, Later::Call)
-}
-
-#[unsafe(link_section = ".text.hot")]
-#[inline(never)]
-fn send_sgi(ctx: &mut VcpuContext, reg: u8) -> *mut VcpuContext {
-    finish(ctx, Later::Sgi(reg))
-}
-
-#[unsafe(link_section = ".text.hot")]
-#[inline(never)]
-fn send_sgis(ctx: &mut VcpuContext, reg: u8) -> *mut VcpuContext {
-    finish(ctx, Later::Sgis(reg))
-}
-
-#[unsafe(link_section = ".text.hot")]
-#[inline(never)]
-fn gicd_store(ctx: &mut VcpuContext, store: GicdStore) -> *mut VcpuContext {
-    finish(ctx, Later::GicdStore(store))
-}
-
-#[unsafe(link_section = ".text.hot")]
-#[inline(never)]
-fn gic_access(ctx: &mut VcpuContext, access: GicAccess) -> *mut VcpuContext {
-    finish(ctx, Later::Gic(access))
+deferred! {
+    Map => map,
+    Unmap => unmap,
+    Call => call,
+    Sgi(register: u8) => send_sgi,
+    Sgis(register: u8) => send_sgis,
+    GicdStore(store: GicdStore) => gicd_store,
+    Gic(access: GicAccess) => gic_access,
 }
 
 #[inline(always)]
-fn finish(ctx: &mut VcpuContext, later: Later) -> *mut VcpuContext {
-    match judged::finish(later, &mut ctx.vcpu, &ctx.guest.vm) {
-        Fast::Advance => tail(step_over(ctx)),
-        Fast::Later(Later::Sgis(reg)) => send_sgis(ctx, reg),
-        Fast::Resume | Fast::Later(_) => tail(ctx),
-        Fast::Abort(_) => refuse_access(ctx),
-        Fast::Wait { .. } | Fast::FindIpa | Fast::Slow => slow(ctx),
+fn finish_deferred(ctx: &mut VcpuContext, deferred: Deferred) -> *mut VcpuContext {
+    match judged::run_deferred(deferred, &mut ctx.vcpu, &ctx.guest.vm) {
+        FastPath::Done(outcome) => tail(apply::<true>(ctx, outcome)),
+        // Nothing else is deferred twice.
+        FastPath::Deferred(Deferred::Sgis(register)) => send_sgis(ctx, register),
+        FastPath::Deferred(_) => tail(ctx),
+        FastPath::Fallback => fall_back(ctx),
     }
 }
 
@@ -165,107 +195,46 @@ fn tail(ctx: *mut VcpuContext) -> *mut VcpuContext {
     same
 }
 
-/// Past an instruction of AArch64: what goes the short way is no other (`vm::Fast::Advance`).
-#[inline(always)]
-fn step_over(ctx: &mut VcpuContext) -> *mut VcpuContext {
-    ctx.vcpu.step_over_a64();
-    ctx
-}
-
-/// The guard's answer to a data access: what [`inject_abort`] does, with nothing left to find out.
+/// The slow path.
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
-fn refuse_access(ctx: &mut VcpuContext) -> *mut VcpuContext {
-    deliver_abort(ctx, AbortKind::Data, None);
-    tail(ctx)
-}
-
-/// Every other exit.
-#[unsafe(link_section = ".text.hot")]
-#[inline(never)]
-fn slow(ctx: &mut VcpuContext) -> *mut VcpuContext {
-    let errata = ctx.errata;
+fn fall_back(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let info = exit_info();
     if ctx.take_debug(info.esr) {
         judged::drop_exit();
         return ctx;
     }
-    decoded(ctx, info, &errata)
-}
-
-#[inline(never)]
-fn decoded(ctx: &mut VcpuContext, info: ExitInfo, errata: &Errata) -> *mut VcpuContext {
-    let exit = arch::decode(info, errata);
-    judge_decoded(ctx, exit)
+    handle_exit(ctx, arch::decode(info, &ctx.errata))
 }
 
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
-fn judge_decoded(ctx: &mut VcpuContext, exit: Exit) -> *mut VcpuContext {
-    match judged::on_exit(exit, &mut ctx.vcpu, &ctx.guest.vm) {
-        Outcome::Resume => ctx,
-        Outcome::Advance { il } => {
-            arch::advance(&mut ctx.vcpu.regs, il);
-            ctx
-        }
-        Outcome::Abort(abort) => inject_abort(ctx, abort),
-        other => rare(ctx, exit, other),
-    }
+fn handle_exit(ctx: &mut VcpuContext, exit: Exit) -> *mut VcpuContext {
+    let outcome = judged::on_exit(exit, &mut ctx.vcpu, &ctx.guest.vm);
+    apply::<false>(ctx, outcome)
 }
 
-/// What is not on the fast path.
+/// Injects a synchronous external abort (SEA) of a data access or of an instruction fetch, and reports why.
+#[unsafe(link_section = ".text.hot")]
+#[inline(never)]
+fn inject_sea<const FETCH: bool>(ctx: &mut VcpuContext) -> *mut VcpuContext {
+    enter_sea(ctx, if FETCH { AbortKind::Instruction } else { AbortKind::Data }, None);
+    tail(ctx)
+}
+
+/// [`inject_sea`] where the access hit a stage-1 walk.
 #[cold]
 #[inline(never)]
-fn rare(ctx: &mut VcpuContext, exit: Exit, outcome: Outcome) -> *mut VcpuContext {
-    match outcome {
-        Outcome::Resume | Outcome::Advance { .. } | Outcome::Abort(_) => ctx,
-        Outcome::Undefined => {
-            // An AArch32 instruction whose condition fails may trap all the same, and would not have run.
-            if arch::condition_failed(esr(), ctx.vcpu.regs.spsr) {
-                arch::advance(&mut ctx.vcpu.regs, esr() & 1 << 25 != 0);
-                return ctx;
-            }
-            let entry = arch::undefined(&ctx.vcpu.regs, &el1::entry_state(), &ctx.pstate);
-            enter_el1(ctx, &entry);
-            ctx
-        }
-        Outcome::FindIpa => find_ipa(ctx, exit),
-        Outcome::Wait { advance, il } => {
-            if advance {
-                arch::advance(&mut ctx.vcpu.regs, il);
-            }
-            run::wait_for_interrupt(ctx)
-        }
-        Outcome::Yield { il } => {
-            arch::advance(&mut ctx.vcpu.regs, il);
-            run::yield_now(ctx)
-        }
-        Outcome::Timer => {
-            arch::advance(&mut ctx.vcpu.regs, true);
-            run::look_around(ctx)
-        }
-        Outcome::Off | Outcome::Stop(_) => run::leave(ctx),
+fn inject_sea_on_walk(ctx: &mut VcpuContext, kind: AbortKind) -> *mut VcpuContext {
+    // Without a level the guest has changed its tables meanwhile: it tries again.
+    if let Some(level) = walk_level(ctx) {
+        enter_sea(ctx, kind, Some(level));
     }
-}
-
-/// Injects a synchronous external abort, and says why to whoever watches.
-#[inline(never)]
-fn inject_abort(ctx: &mut VcpuContext, abort: Abort) -> *mut VcpuContext {
-    let level = if abort.walk {
-        match walk_level(ctx) {
-            Some(level) => Some(level),
-            // The guest has changed its tables meanwhile: let it try again.
-            None => return ctx,
-        }
-    } else {
-        None
-    };
-    deliver_abort(ctx, abort.kind, level);
     ctx
 }
 
 #[inline(always)]
-fn deliver_abort(ctx: &mut VcpuContext, kind: AbortKind, level: Option<i8>) {
+fn enter_sea(ctx: &mut VcpuContext, kind: AbortKind, level: Option<i8>) {
     let va = ctx.vcpu.refusal.va;
     let regs = &ctx.vcpu.regs;
     let entry = arch::external_abort(kind, level, va, regs, &el1::entry_state(), &ctx.pstate);
@@ -302,25 +271,6 @@ fn enter_el1(ctx: &mut VcpuContext, entry: &El1Entry) {
     el1::write_entry(entry);
     ctx.vcpu.regs.elr = entry.pc;
     ctx.vcpu.regs.spsr = entry.pstate;
-}
-
-/// HPFAR_EL2 does not say the IPA: ask the MMU for it, and judge again. Where it has no answer either, the guest has
-/// changed its tables meanwhile and tries again.
-fn find_ipa(ctx: &mut VcpuContext, exit: Exit) -> *mut VcpuContext {
-    let from_el0 = ctx.vcpu.regs.spsr & 0xf == 0;
-    let exit = match exit {
-        Exit::DataAbort(abort) => match at::stage1(abort.va, from_el0) {
-            Some(ipa) => Exit::DataAbort(DataAbort { ipa: Some(ipa), ..abort }),
-            None => return ctx,
-        },
-        Exit::InstructionAbort(abort) => match at::stage1(abort.va, from_el0) {
-            Some(ipa) => Exit::InstructionAbort(InstructionAbort { ipa: Some(ipa), ..abort }),
-            None => return ctx,
-        },
-        _ => return ctx,
-    };
-    // It has its IPA now, so that nothing asks for it again.
-    judge_decoded(ctx, exit)
 }
 
 /// Physical interrupt while a guest ran. Under GICv3 its own timer's and a kick are passed on here, by code that calls

@@ -4,7 +4,6 @@
 //! A comment `scenario:` or `bug:` above a case says what it covers; `cargo xtask catalogue` collects them.
 
 mod banks;
-mod board_pages;
 mod boards;
 mod bundles;
 mod chains;
@@ -40,7 +39,6 @@ pub fn all() -> Vec<Case> {
         lines::CASES,
         several::CASES,
         boards::CASES,
-        board_pages::CASES,
         company::CASES,
         lifecycle::CASES,
         hello::CASES,

@@ -10,17 +10,24 @@ use crate::pstate;
 /// `il` is ESR_EL2.IL and only matters in T32 state: A64 and A32 have no 16-bit instructions. Not for
 /// HVC, whose ELR already points behind it.
 #[inline(always)]
-pub fn advance(regs: &mut GuestRegs, il: bool) {
+pub fn skip_instruction(regs: &mut GuestRegs, il: bool) {
     if regs.spsr & pstate::M_AARCH32 == 0 {
-        regs.elr = regs.elr.wrapping_add(4);
-        regs.spsr &= !(pstate::BTYPE | pstate::SS);
+        skip_a64(regs);
     } else {
-        advance_aarch32(regs, il);
+        skip_aarch32(regs, il);
     }
 }
 
+/// [`skip_instruction`] where the guest is known to be in A64 state. Calls nothing, so that its caller needs no stack
+/// frame.
+#[inline(always)]
+pub fn skip_a64(regs: &mut GuestRegs) {
+    regs.elr = regs.elr.wrapping_add(4);
+    regs.spsr &= !(pstate::BTYPE | pstate::SS);
+}
+
 #[cold]
-fn advance_aarch32(regs: &mut GuestRegs, il: bool) {
+fn skip_aarch32(regs: &mut GuestRegs, il: bool) {
     let size = if regs.spsr & pstate::aarch32::T != 0 && !il { 2 } else { 4 };
     regs.elr = u64::from((regs.elr as u32).wrapping_add(size));
     regs.spsr = pstate::aarch32::it_advanced(regs.spsr) & !pstate::SS;
@@ -39,7 +46,7 @@ mod tests {
         let mut regs = GuestRegs { elr, spsr, ..GuestRegs::default() };
         regs.x = core::array::from_fn(|n| n as u64);
         let before = regs.x;
-        advance(&mut regs, il);
+        skip_instruction(&mut regs, il);
         assert_eq!(regs.x, before, "general registers stay");
         (regs.elr, regs.spsr)
     }

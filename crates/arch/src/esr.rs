@@ -116,6 +116,12 @@ pub const fn ec_of(esr: u64) -> u8 {
     ((esr & EC) >> EC_SHIFT) as u8
 }
 
+/// Whether it is a translation fault, of any level.
+#[inline(always)]
+pub const fn is_translation_fault(esr: u64) -> bool {
+    esr & FSC_TYPE == FSC_TRANSLATION
+}
+
 /// Size of the access, where ISV is set.
 #[inline(always)]
 pub const fn width(esr: u64) -> Width {

@@ -47,6 +47,20 @@ pub enum Exit {
     },
 }
 
+impl Exit {
+    /// The same exit with the IPA that the MMU has said, where it is an abort.
+    #[must_use]
+    pub const fn with_ipa(self, ipa: Ipa) -> Self {
+        match self {
+            Self::DataAbort(abort) => Self::DataAbort(DataAbort { ipa: Some(ipa), ..abort }),
+            Self::InstructionAbort(abort) => {
+                Self::InstructionAbort(InstructionAbort { ipa: Some(ipa), ..abort })
+            }
+            other => other,
+        }
+    }
+}
+
 /// Access size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]

@@ -51,7 +51,7 @@ pub mod sysreg;
 mod vcpu_set;
 
 pub use addr::{Ipa, Mpidr, PAGE_SHIFT, PAGE_SIZE, Pa, Range, Va, Vmid};
-pub use advance::advance;
+pub use advance::{skip_a64, skip_instruction};
 pub use condition::condition_failed;
 pub use decode::decode;
 pub use endian::{SCTLR_E0E, SCTLR_EE, is_big_endian};

@@ -74,7 +74,7 @@ pub fn judge(
             _ => None,
         },
         spec::Outcome::Retry => Some(Outcome::Resume),
-        spec::Outcome::FindIpa => Some(Outcome::FindIpa),
+        spec::Outcome::ResolveIpa => Some(Outcome::ResolveIpa),
         spec::Outcome::Skipped | spec::Outcome::Served(None) => Some(Outcome::Advance { il }),
         spec::Outcome::Served(Some(Load { register })) => {
             // Its value is the device's.

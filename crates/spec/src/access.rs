@@ -72,7 +72,7 @@ impl Vm {
         if data.walk {
             return self.walk(data.ipa, data.fault, false);
         }
-        let Some(ipa) = data.ipa else { return Outcome::FindIpa };
+        let Some(ipa) = data.ipa else { return Outcome::ResolveIpa };
         match self.entry(ipa) {
             Entry::Leaf { leaf: Leaf::Rom, .. }
                 if data.write || data.fault == Fault::Permission =>
@@ -140,7 +140,7 @@ impl Vm {
         if fetch.walk {
             return self.walk(fetch.ipa, fetch.fault, true);
         }
-        let Some(ipa) = fetch.ipa else { return Outcome::FindIpa };
+        let Some(ipa) = fetch.ipa else { return Outcome::ResolveIpa };
         match self.entry(ipa) {
             Entry::Leaf { leaf: Leaf::Ram | Leaf::Rom, .. } => Outcome::Retry,
             _ if self.config.is_memory(ipa) => abort(Reason::GivenAway),
@@ -151,7 +151,7 @@ impl Vm {
     /// A stage-1 walk that stage 2 stopped. One that may not read a valid page wanted to write its descriptor there,
     /// or met a device.
     fn walk(&self, ipa: Option<u64>, fault: Fault, fetch: bool) -> Outcome {
-        let Some(at) = ipa else { return Outcome::FindIpa };
+        let Some(at) = ipa else { return Outcome::ResolveIpa };
         match self.entry(at) {
             Entry::Leaf { leaf: Leaf::Ram, .. } => Outcome::Retry,
             Entry::Leaf { .. } if fault != Fault::Permission => Outcome::Retry,

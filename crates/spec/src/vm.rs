@@ -82,7 +82,7 @@ pub enum Outcome {
     /// The same instruction again, with nothing changed.
     Retry,
     /// Where the access leads is to be found out first, and asked again.
-    FindIpa,
+    ResolveIpa,
     /// The device behind the page has answered: a load writes this register, a store none; the guest goes on
     /// behind the instruction.
     Served(Option<Load>),

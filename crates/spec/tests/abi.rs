@@ -322,7 +322,7 @@ fn the_table_of_accesses() {
         assert_eq!(vm.data(&load(RAM, 4)), Outcome::Retry);
         let rom = Data { write: true, fault: Fault::Permission, ..load(ROM, 4) };
         assert_eq!(reason(vm.data(&rom)), Reason::ReadOnly);
-        assert_eq!(vm.data(&Data { ipa: None, ..rom }), Outcome::FindIpa);
+        assert_eq!(vm.data(&Data { ipa: None, ..rom }), Outcome::ResolveIpa);
         // Fetches and walks.
         let fetch = Fetch { ipa: Some(UART), fault: Fault::Stage2, walk: false };
         assert_eq!(reason(vm.fetch(&fetch)), Reason::Fetch, "declared or not");

@@ -24,7 +24,7 @@ pub(crate) fn data<H: Host>(abort: &DataAbort, vcpu: &mut Vcpu, vm: &Vm<H>) -> O
     if abort.s1ptw || !judged_by_tables(abort.fault.kind) {
         return rare_data(abort, vcpu, vm);
     }
-    let Some(ipa) = abort.ipa else { return Outcome::FindIpa };
+    let Some(ipa) = abort.ipa else { return Outcome::ResolveIpa };
     let declared = match page(abort, ipa, vm) {
         Page::Retry => return Outcome::Resume,
         Page::Declared => true,
@@ -128,7 +128,7 @@ fn walk<H: Host>(
     vcpu: &mut Vcpu,
     vm: &Vm<H>,
 ) -> Outcome {
-    let Some(at) = ipa else { return Outcome::FindIpa };
+    let Some(at) = ipa else { return Outcome::ResolveIpa };
     let permission = matches!(fault, FaultKind::Permission);
     match vm.stage2.lookup(at).map(|found| found.entry) {
         Some(Entry::Locked | Entry::Leaf { attr: Attr::Ram, .. }) => return Outcome::Resume,
@@ -150,7 +150,7 @@ pub(crate) fn fetch<H: Host>(abort: &InstructionAbort, vcpu: &mut Vcpu, vm: &Vm<
     if abort.s1ptw {
         return walk(kind, abort.va, abort.ipa, abort.fault.kind, false, vcpu, vm);
     }
-    let Some(ipa) = abort.ipa else { return Outcome::FindIpa };
+    let Some(ipa) = abort.ipa else { return Outcome::ResolveIpa };
     match vm.stage2.lookup(ipa).map(|found| found.entry) {
         Some(Entry::Locked | Entry::Leaf { attr: Attr::Ram | Attr::Rom, .. }) => Outcome::Resume,
         _ => {

@@ -1,69 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The exits that guests make most, judged from the raw syndrome by code that calls nothing.
+//! The fast path: the exits that guests make most, decided from the raw syndrome by code that calls nothing.
 //!
-//! Whatever is not exactly one of them is left to [`on_exit`](crate::on_exit), untouched, which
-//! comes to the same outcome where both can judge: tests hold the two against each other.
+//! Every other exit falls back to the slow path, [`on_exit`](crate::on_exit): `access.rs`, `smccc.rs`, `sysreg.rs`. A rule
+//! that is added there must be added here, and the other way round. `tests/suite/beside.rs` and `streams.rs` fail where
+//! the two differ.
 
 use crate::bus::{self, Device};
+use crate::outcome::{Deferred, FastPath, GicAccess, GicdStore};
 use crate::{Abort, Host, Outcome, Reason, Refusal, Vcpu, Vm, guard_calls, psci, smccc};
 use arch::esr::{self, ec};
 use arch::{AbortKind, Errata, ExitInfo, Ipa, PAGE_SIZE, Va, Width, pstate, sysreg};
 use stage2::Glance;
 use vgic::Version;
-
-/// What [`fast_exit`] made of an exit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fast {
-    /// As [`Outcome::Resume`].
-    Resume,
-    /// As [`Outcome::Advance`], for AArch64 state: [`Vcpu::step_over_a64`].
-    Advance,
-    /// As [`Outcome::Abort`].
-    Abort(Abort),
-    /// Known, but not done yet: call [`finish`], best at the end of a function of its own, so that the other
-    /// cases need no stack frame.
-    Later(Later),
-    /// As [`Outcome::Wait`], of an instruction of A64: step over it first where `advance` says so.
-    Wait {
-        /// It was WFI, not a call.
-        advance: bool,
-    },
-    /// As [`Outcome::FindIpa`]: set HPFAR_EL2's value in the [`ExitInfo`] and judge it again, without the erratum.
-    FindIpa,
-    /// Nothing was done: decode the exit and call [`on_exit`](crate::on_exit).
-    Slow,
-}
-
-/// What [`finish`] is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Later {
-    /// The guard's MAP of one page.
-    Map,
-    /// The guard's UNMAP of one page.
-    Unmap,
-    /// Another vendor-specific call.
-    Call,
-    /// A write of ICC_SGI1R_EL1 from this general register, to one vCPU as a rule.
-    Sgi(u8),
-    /// The same, where it takes more.
-    Sgis(u8),
-    /// A store of four bytes to the distributor that the guard let pass.
-    GicdStore(GicdStore),
-    /// Any other load or store of the interrupt controller that the guard let pass.
-    Gic(GicAccess),
-}
-
-/// Which general register goes where in the distributor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GicdStore {
-    reg: u64,
-    offset: u64,
-}
-
-/// A load or store of the interrupt controller, in one word: bits 31:0 of ESR_EL2, 51:32 offset, 52
-/// redistributors (offset from their first) rather than distributor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GicAccess(u64);
 
 const OFFSET_SHIFT: u32 = 32;
 const OFFSET: u64 = 0xf_ffff;
@@ -88,9 +36,14 @@ const SGI1R: u32 =
 const MRS_ID_MASK: u64 = esr::EC | esr::SYS_OP0 | esr::SYS_OP1 | esr::SYS_CRN | esr::SYS_READ;
 const MRS_ID: u64 = esr::class(ec::SYS64) | esr::SYS_OP0 | esr::SYS_READ;
 
-/// Judges an exit of `vcpu`, if it is one of the frequent ones.
+/// Handles an exit of `vcpu` if it is one of the frequent ones.
 #[inline(always)]
-pub fn fast_exit<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
+pub fn try_fast_path<H: Host>(
+    info: &ExitInfo,
+    errata: &Errata,
+    vcpu: &mut Vcpu,
+    vm: &Vm<H>,
+) -> FastPath {
     if info.esr as u32 == HVC_0 {
         return call(vcpu, vm);
     }
@@ -103,75 +56,70 @@ pub fn fast_exit<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm:
             return id_register(info.esr, vcpu, vm);
         }
     } else if info.esr as u32 & SGI1R_MASK == SGI1R && vm.gic.version() == Version::V3 {
-        return Fast::Later(Later::Sgi(esr::sys_rt(info.esr)));
+        return FastPath::Deferred(Deferred::Sgi(esr::sys_rt(info.esr)));
     } else if info.esr & WFI_MASK == WFI && vcpu.regs.spsr & pstate::M_AARCH32 == 0 {
-        return Fast::Wait { advance: true };
+        return FastPath::Done(Outcome::Wait { advance: true, il: true });
     }
-    Fast::Slow
+    FastPath::Fallback
 }
 
 #[inline(always)]
-const fn answered(_: Outcome) -> Fast {
-    Fast::Resume
-}
-
-#[inline(always)]
-fn call<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
+fn call<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
     let id = vcpu.regs.get(0) as u32;
     if id == smccc::VERSION {
         vm.counters(vcpu).hypercall();
-        return answered(vcpu.answer0(smccc::VERSION_1_1));
+        return FastPath::Done(vcpu.answer0(smccc::VERSION_1_1));
     }
     if id == psci::VERSION {
         vm.counters(vcpu).hypercall();
-        return answered(vcpu.answer0(psci::VERSION_1_1));
+        return FastPath::Done(vcpu.answer0(psci::VERSION_1_1));
     }
     if u64::from(id) == vm.ids.map {
-        return Fast::Later(Later::Map);
+        return FastPath::Deferred(Deferred::Map);
     }
     if u64::from(id) == vm.ids.unmap {
-        return Fast::Later(Later::Unmap);
+        return FastPath::Deferred(Deferred::Unmap);
     }
     if id >> 16 == 0xc600 {
-        return Fast::Later(Later::Call);
+        return FastPath::Deferred(Deferred::Call);
     }
     if id == psci::CPU_SUSPEND_64 {
         vm.counters(vcpu).hypercall();
         let _ = psci::suspend(vcpu);
-        return Fast::Wait { advance: false };
+        return FastPath::Done(Outcome::Wait { advance: false, il: true });
     }
-    Fast::Slow
+    FastPath::Fallback
 }
 
 #[inline(always)]
-fn id_register<H: Host>(esr: u64, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
+fn id_register<H: Host>(esr: u64, vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
     let crm = esr::sys_crm(esr) as usize;
     if crm.wrapping_sub(1) >= 7 {
-        return Fast::Slow;
+        return FastPath::Fallback;
     }
     let index = (crm << 3) | esr::sys_op2(esr) as usize;
-    let Some(value) = vm.id_registers.get(index) else { return Fast::Slow };
+    let Some(value) = vm.id_registers.get(index) else { return FastPath::Fallback };
     vcpu.regs.set(esr::sys_rt(esr), *value);
-    Fast::Advance
+    FastPath::ADVANCE
 }
 
 #[inline(always)]
-fn access<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
+fn access<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
     let esr = info.esr;
     let offset = info.far & (PAGE_SIZE - 1);
     let width = esr::width(esr);
     if vcpu.regs.spsr & pstate::M_AARCH32 != 0 || offset > LAST {
-        return Fast::Slow;
+        return FastPath::Fallback;
     }
     if errata.hpfar_unknown_on_translation && esr::load_may_cross_page(esr, info.far) {
-        return Fast::FindIpa;
+        return FastPath::Done(Outcome::ResolveIpa);
     }
     let ipa = Ipa::new(esr::hpfar_page(info.hpfar).raw() | offset);
     let declared = match vm.stage2.glance(ipa) {
         Glance::Guard => true,
         // Whether it lies in a ROM takes a search.
         Glance::Empty if !vm.memory.is_ram(ipa) && vm.memory.roms().is_empty() => false,
-        _ => return Fast::Slow,
+        _ => return FastPath::Fallback,
     };
     if !declared && vm.guard.active() {
         let counters = vm.counters(vcpu);
@@ -186,22 +134,22 @@ fn access<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>
             width: Some(width),
             write: esr & esr::WNR != 0,
         };
-        return Fast::Abort(Abort { kind: AbortKind::Data, walk: false });
+        return FastPath::Done(Outcome::Abort(Abort { kind: AbortKind::Data, walk: false }));
     }
     if vm.host().sctlr_el1() & (arch::SCTLR_EE | arch::SCTLR_E0E) != 0 {
-        // Perhaps big-endian: the other judgement knows.
-        return Fast::Slow;
+        // Perhaps big-endian: the slow path knows.
+        return FastPath::Fallback;
     }
     let reg = esr::srt(esr);
     let (device, offset) = match vm.bus.at(ipa) {
         Some((Device::Uart, offset)) => {
             if offset != 0x18 || esr & esr::WNR != 0 || matches!(width, Width::B8) {
-                return Fast::Slow;
+                return FastPath::Fallback;
             }
             vm.counters(vcpu).mmio();
             let flags = u64::from(vm.bus.uart.flags(vm.host()));
             vcpu.regs.set(reg, flags & width.mask());
-            return Fast::Advance;
+            return FastPath::ADVANCE;
         }
         Some((Device::Distributor, offset)) => {
             if esr & esr::WNR == 0
@@ -211,69 +159,78 @@ fn access<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>
             {
                 vm.counters(vcpu).mmio();
                 vcpu.regs.set(reg, u64::from(*value));
-                return Fast::Advance;
+                return FastPath::ADVANCE;
             }
             if esr & esr::WNR != 0 && matches!(width, Width::B4) {
                 vm.counters(vcpu).mmio();
-                return Fast::Later(Later::GicdStore(GicdStore { reg: u64::from(reg), offset }));
+                return FastPath::Deferred(Deferred::GicdStore(GicdStore {
+                    reg: u64::from(reg),
+                    offset,
+                }));
             }
             (0, offset)
         }
         Some((Device::Redistributor, offset)) => (REDISTRIBUTOR, offset),
-        _ => return Fast::Slow,
+        _ => return FastPath::Fallback,
     };
     if matches!(width, Width::B8) && esr & esr::SF == 0 {
-        return Fast::Slow;
+        return FastPath::Fallback;
     }
     vm.counters(vcpu).mmio();
-    Fast::Later(Later::Gic(GicAccess(esr & 0xffff_ffff | (device | offset) << OFFSET_SHIFT)))
+    FastPath::Deferred(Deferred::Gic(GicAccess(
+        esr & 0xffff_ffff | (device | offset) << OFFSET_SHIFT,
+    )))
 }
 
-/// Does what [`Fast::Later`] asks for. [`Later::Sgi`] may become [`Later::Sgis`], still to be done; else it answers no
-/// [`Fast::Later`].
+/// Does what was deferred. [`Deferred::Sgi`] may become [`Deferred::Sgis`], still to be done; else nothing is deferred
+/// again.
 #[inline(always)]
-pub fn finish<H: Host>(later: Later, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
-    match later {
-        Later::Map => guard_calls::fast_map(vcpu, vm),
-        Later::Unmap => guard_calls::fast_unmap(vcpu, vm),
-        Later::Call => vendor_call(vcpu, vm),
-        Later::Sgi(reg) => send_sgi(reg, vcpu, vm),
-        Later::Sgis(reg) => send_sgis(reg, vcpu, vm),
-        Later::GicdStore(store) => gicd_store(store, vcpu, vm),
-        Later::Gic(access) => gic_access(access, vcpu, vm),
+pub fn run_deferred<H: Host>(deferred: Deferred, vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
+    match deferred {
+        Deferred::Map => guard_calls::fast_map(vcpu, vm),
+        Deferred::Unmap => guard_calls::fast_unmap(vcpu, vm),
+        Deferred::Call => vendor_call(vcpu, vm),
+        Deferred::Sgi(reg) => send_sgi(reg, vcpu, vm),
+        Deferred::Sgis(reg) => send_sgis(reg, vcpu, vm),
+        Deferred::GicdStore(store) => gicd_store(store, vcpu, vm),
+        Deferred::Gic(access) => gic_access(access, vcpu, vm),
     }
 }
 
 #[inline(always)]
-fn vendor_call<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
+fn vendor_call<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
     vm.counters(vcpu).hypercall();
     let id = vcpu.regs.get(0) as u32;
     // No vendor-specific call does anything but answer.
     let _ = guard_calls::call(id, vcpu, vm);
-    Fast::Resume
+    FastPath::RESUME
 }
 
 #[inline(always)]
-fn send_sgi<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) -> Fast {
-    if bus::send_sgi_now(reg, vcpu, vm) { Fast::Advance } else { Fast::Later(Later::Sgis(reg)) }
+fn send_sgi<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) -> FastPath {
+    if bus::send_sgi_now(reg, vcpu, vm) {
+        FastPath::ADVANCE
+    } else {
+        FastPath::Deferred(Deferred::Sgis(reg))
+    }
 }
 
 #[inline(always)]
-fn send_sgis<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) -> Fast {
+fn send_sgis<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) -> FastPath {
     bus::send_sgi(reg, vcpu, vm);
-    Fast::Advance
+    FastPath::ADVANCE
 }
 
 #[inline(always)]
-fn gicd_store<H: Host>(store: GicdStore, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
+fn gicd_store<H: Host>(store: GicdStore, vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
     let GicdStore { reg, offset } = store;
     let value = u64::from(vcpu.regs.get(reg as u8) as u32);
     bus::gic_write_here(vgic::Frame::Dist, offset, Width::B4, value, vcpu, vm);
-    Fast::Advance
+    FastPath::ADVANCE
 }
 
 #[inline(always)]
-fn gic_access<H: Host>(access: GicAccess, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
+fn gic_access<H: Host>(access: GicAccess, vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
     let GicAccess(access) = access;
     let esr = access;
     let width = esr::width(esr);
@@ -292,5 +249,5 @@ fn gic_access<H: Host>(access: GicAccess, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
         let value = bus::gic_read(frame, offset, width, vcpu, vm);
         vcpu.regs.set(reg, value & width.mask());
     }
-    Fast::Advance
+    FastPath::ADVANCE
 }

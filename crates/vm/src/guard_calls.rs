@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The guard's calls, in both dialects, and Portcullis' own: docs/abi.md.
 
-use crate::{Fast, Host, Outcome, Vcpu, Vm};
+use crate::{FastPath, Host, Outcome, Vcpu, Vm};
 use arch::{Ipa, PAGE_SHIFT, PAGE_SIZE, Range};
 use mmio_guard::abi::{
     self, GRANULE, Hint, INVALID_PARAMETER, KVM_UID, NOT_SUPPORTED, PageState, SUCCESS, own, pkvm,
@@ -106,36 +106,36 @@ fn note<H: Host>(vcpu: &Vcpu, vm: &Vm<H>) -> Note {
     Note::of_call(vcpu.argument(2), vm.host().mair_el1())
 }
 
-/// MAP the short way: success for a page that needs no table; all else is left to the long one.
+/// MAP on the fast path: success for a page that needs no table. The slow path serves all else.
 #[inline(always)]
-pub(crate) fn fast_map<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
+pub(crate) fn fast_map<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
     let ipa = Ipa::new(vcpu.argument(1));
     if vm.memory.is_ram(ipa)
         || vm.ids.only_active && !vm.guard.active()
         || vm.stage2.declare_page(&vcpu.order, ipa, note(vcpu, vm)).is_err()
     {
-        return Fast::Slow;
+        return FastPath::Fallback;
     }
     vm.counters(vcpu).hypercall();
     vcpu.answer([SUCCESS, vm.ids.pages, 0, 0]);
-    Fast::Resume
+    FastPath::RESUME
 }
 
-/// UNMAP the short way: success for a page that was declared; all else is left to the long one.
+/// UNMAP on the fast path: success for a page that was declared. The slow path serves all else.
 #[inline(always)]
-pub(crate) fn fast_unmap<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Fast {
+pub(crate) fn fast_unmap<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
     let ipa = Ipa::new(vcpu.argument(1));
     if vm.ids.only_active && !vm.guard.active()
         || vm.stage2.undeclare_page(&vcpu.order, ipa) != Ok(true)
     {
-        return Fast::Slow;
+        return FastPath::Fallback;
     }
     vm.counters(vcpu).hypercall();
     vcpu.answer([SUCCESS, vm.ids.pages, 0, 0]);
-    Fast::Resume
+    FastPath::RESUME
 }
 
-/// One page, where the short way is not taken.
+/// One page, on the slow path.
 #[inline(never)]
 fn declare_page<H: Host>(ipa: Ipa, vcpu: &Vcpu, vm: &Vm<H>) -> bool {
     vm.stage2.declare_page(&vcpu.order, ipa, note(vcpu, vm)).is_ok()

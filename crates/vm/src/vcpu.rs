@@ -2,7 +2,7 @@
 //! What a vCPU has for itself.
 
 use crate::{PhysicalTimer, Refusal};
-use arch::{GuestRegs, pstate};
+use arch::GuestRegs;
 use lock::Order;
 
 /// One vCPU, as far as EL2 touches it at every exit. Only the CPU that runs it has a reference.
@@ -31,13 +31,5 @@ impl Vcpu {
             refusal: Refusal::default(),
             physical_timer: PhysicalTimer::default(),
         }
-    }
-
-    /// `arch::advance` for what [`Fast::Advance`](crate::Fast::Advance) is about: an instruction of A64. Calls
-    /// nothing, so that who calls it needs no stack frame.
-    #[inline(always)]
-    pub fn step_over_a64(&mut self) {
-        self.regs.elr = self.regs.elr.wrapping_add(4);
-        self.regs.spsr &= !(pstate::BTYPE | pstate::SS);
     }
 }

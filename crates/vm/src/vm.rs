@@ -55,7 +55,7 @@ pub struct Vm<H: Host> {
     pub(crate) given: Given,
 }
 
-/// The ids of MAP and UNMAP where they can be served the short way, else a number that is no id: a guest's id has 32
+/// The ids of MAP and UNMAP where the fast path can serve them, else a number that is no id: a guest's id has 32
 /// bits, these have 64.
 pub(crate) struct FastIds {
     pub(crate) map: u64,

@@ -5,7 +5,7 @@ use crate::compare;
 use crate::guest::Guest;
 use arch::{DataAbort, Errata, Exit, ExitInfo, InstructionAbort, Ipa};
 use spec::Conduit;
-use vm::{Fast, Outcome};
+use vm::{FastPath, Outcome};
 
 /// What happens.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub enum Action {
 pub struct Step {
     pub vm: usize,
     pub vcpu: usize,
-    /// Leave the short way out.
+    /// Leave the fast path out.
     pub slow: bool,
     /// Try it first with too few table pages.
     pub starved: bool,
@@ -102,25 +102,21 @@ impl Guest {
         if real == spec { Ok(()) } else { Err(format!("start, finish, park: {real:?}, {spec:?}")) }
     }
 
-    /// An exit on the real side, as EL2 handles it: the short way first.
+    /// An exit on the real side, as EL2 handles it: the fast path first.
     fn real(&mut self, vcpu: usize, info: ExitInfo, exit: Option<Exit>) -> Outcome {
         let me = &mut self.vcpus[vcpu];
         let exit = match exit {
             Some(exit) => exit,
             None if self.slow => arch::decode(info, &Errata::NONE),
             None => {
-                let mut fast = vm::fast_exit(&info, &Errata::NONE, me, &self.vm);
-                while let Fast::Later(later) = fast {
-                    fast = vm::finish(later, me, &self.vm);
+                let mut path = vm::try_fast_path(&info, &Errata::NONE, me, &self.vm);
+                while let FastPath::Deferred(deferred) = path {
+                    path = vm::run_deferred(deferred, me, &self.vm);
                 }
-                match fast {
-                    Fast::Resume => return Outcome::Resume,
-                    Fast::Advance => return Outcome::Advance { il: true },
-                    Fast::Abort(abort) => return Outcome::Abort(abort),
-                    Fast::Wait { advance } => return Outcome::Wait { advance, il: true },
-                    Fast::FindIpa => return Outcome::FindIpa,
-                    Fast::Later(_) | Fast::Slow => arch::decode(info, &Errata::NONE),
+                if let FastPath::Done(outcome) = path {
+                    return outcome;
                 }
+                arch::decode(info, &Errata::NONE)
             }
         };
         vm::on_exit(exit, me, &self.vm)
@@ -281,6 +277,6 @@ impl Guest {
         let before = self.vcpus[vcpu].regs.clone();
         let real = self.real(vcpu, info, exit);
         oracle::judge(&mut self.spec, decoded, &before, &self.vcpus[vcpu], real, machine)?;
-        Ok(real == Outcome::FindIpa)
+        Ok(real == Outcome::ResolveIpa)
     }
 }

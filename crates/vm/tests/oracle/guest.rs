@@ -43,7 +43,7 @@ pub struct Guest {
     pub order: Order,
     pub spec: spec::Vm,
     pub shares: &'static [AtomicU64],
-    /// Leave the short way out.
+    /// Leave the fast path out.
     pub slow: bool,
 }
 

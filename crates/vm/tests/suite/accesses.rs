@@ -302,7 +302,7 @@ fn store_to_rom_asks_for_the_ipa_and_is_aborted_as_read_only() {
         let roms = vec![range(0x40_0000, 0x2000)];
         let mut rig = Config { roms, ..Config::of(policy, dialect) }.build();
         let abort = permission(None, 0x40_0010, true);
-        assert_eq!(rig.exit(0, Exit::DataAbort(abort)), Outcome::FindIpa, "HPFAR is UNKNOWN");
+        assert_eq!(rig.exit(0, Exit::DataAbort(abort)), Outcome::ResolveIpa, "HPFAR is UNKNOWN");
         // As EL2 does it then: the same exit, with the IPA that AT found.
         for write in [true, false] {
             let found = permission(Some(0x40_0010), 0x40_0010, write);
@@ -338,9 +338,9 @@ fn an_ipa_that_is_not_known_is_asked_for_whatever_the_fault() {
     // Cortex-A57 erratum 834220: decoding gives no IPA for a translation fault.
     let mut rig = rig(ENFORCE, Dialect::Pkvm);
     let abort = arch::DataAbort { ipa: None, ..data(UART, Width::B4, false) };
-    assert_eq!(rig.exit_slow(0, Exit::DataAbort(abort)), Outcome::FindIpa);
+    assert_eq!(rig.exit_slow(0, Exit::DataAbort(abort)), Outcome::ResolveIpa);
     let abort = InstructionAbort { ipa: None, ..fetch(VOID) };
-    assert_eq!(rig.exit_slow(0, Exit::InstructionAbort(abort)), Outcome::FindIpa);
+    assert_eq!(rig.exit_slow(0, Exit::InstructionAbort(abort)), Outcome::ResolveIpa);
     assert_eq!(rig.vm.counts(), vm::Counts::default(), "not judged, so not counted");
 }
 

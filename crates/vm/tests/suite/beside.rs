@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The short way's exits, and everything that is one bit beside them: the long way comes to the same there.
+//! The fast path's exits, and everything that is one bit beside them: the slow path comes to the same there.
 
 use crate::common::*;
 use arch::{Exit, ExitInfo, Ipa, SCTLR_E0E, SCTLR_EE, SysRegAccess, Width, pstate, sysreg};
@@ -14,7 +14,7 @@ const ESR_BITS: u32 = 32;
 /// FAR_EL2's offset in a page.
 const OFFSET_BITS: u32 = 12;
 
-/// The exits that guests make most, all of which the short way judges, and x0.
+/// The exits that guests make most, all of which the fast path handles, and x0.
 fn frequent() -> Vec<(&'static str, ExitInfo, u64)> {
     let of = |exit| encode(exit);
     let sysreg = |reg, write| of(Exit::SysReg(SysRegAccess { reg, rt: 5, write }));
@@ -43,7 +43,7 @@ fn frequent() -> Vec<(&'static str, ExitInfo, u64)> {
     ]
 }
 
-/// Two VMs that are alike; one takes the short way, the other does not.
+/// Two VMs that are alike; one takes the fast path, the other does not.
 struct Pair {
     short: Rig,
     long: Rig,
@@ -88,7 +88,7 @@ impl Pair {
 }
 
 #[test]
-fn what_is_frequent_is_judged_by_the_short_way() {
+fn frequent_exits_take_the_fast_path() {
     let mut pair = Pair::new(&Config::of(Policy::Enforce, Dialect::Pkvm));
     for (name, info, x0) in frequent() {
         pair.agree(name, info, x0, pstate::EL1H, 0);
@@ -102,8 +102,8 @@ fn what_the_distributor_always_says_is_answered_at_once() {
     let (vcpu, vm) = (&mut pair.short.vcpus[0], &pair.short.vm);
     for (offset, at_once) in [(4, true), (8, true), (5, false), (0x104, false)] {
         let info = encode(load(GICD + offset, Width::B4));
-        let fast = vm::fast_exit(&info, &arch::Errata::NONE, vcpu, vm);
-        assert_eq!(fast == vm::Fast::Advance, at_once, "{offset:#x}: {fast:?}");
+        let path = vm::try_fast_path(&info, &arch::Errata::NONE, vcpu, vm);
+        assert_eq!(path == vm::FastPath::ADVANCE, at_once, "{offset:#x}: {path:?}");
     }
 }
 

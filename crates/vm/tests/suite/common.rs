@@ -16,8 +16,8 @@ use stage2::fake::Fake;
 use stage2::{Attr, Entry, Stage2};
 use std::sync::Arc;
 use vm::{
-    Abort, Bank, Direct, Fast, Flash, ID_REGISTERS, Outcome, Setup, Vcpu, Vm, Workarounds,
-    fast_exit, finish, on_exit,
+    Abort, Bank, Direct, FastPath, Flash, ID_REGISTERS, Outcome, Setup, Vcpu, Vm, Workarounds,
+    on_exit, run_deferred, try_fast_path,
 };
 
 pub use machine::Machine;
@@ -86,9 +86,9 @@ pub struct Rig {
     pub vm: Arc<Vm<Machine>>,
     pub vcpus: Vec<Vcpu>,
     pub order: Order,
-    /// Leave the short way out.
+    /// Leave the fast path out.
     pub slow: bool,
-    /// Exits that the short way would not judge.
+    /// Exits that the fast path does not handle.
     pub went_slow: u64,
 }
 
@@ -179,7 +179,7 @@ impl Rig {
         assert!(self.vm.take_start(&mut self.vcpus[0]));
     }
 
-    /// An exit as EL2 handles it: the short way first, then the long one.
+    /// An exit as EL2 handles it: the fast path first, then the slow path.
     pub fn exit(&mut self, vcpu: usize, exit: Exit) -> Outcome {
         let info = encode(exit);
         assert_eq!(arch::decode(info, &Errata::NONE), exit, "{info:x?}");
@@ -192,22 +192,15 @@ impl Rig {
 
     pub fn exit_raw(&mut self, vcpu: usize, info: ExitInfo) -> Outcome {
         let me = &mut self.vcpus[vcpu];
-        let mut fast = fast_exit(&info, &Errata::NONE, me, &self.vm);
-        while let Fast::Later(later) = fast {
-            fast = finish(later, me, &self.vm);
+        let mut path = try_fast_path(&info, &Errata::NONE, me, &self.vm);
+        while let FastPath::Deferred(deferred) = path {
+            path = run_deferred(deferred, me, &self.vm);
         }
-        match fast {
-            Fast::Resume => Outcome::Resume,
-            Fast::Advance => Outcome::Advance { il: true },
-            Fast::Abort(abort) => Outcome::Abort(abort),
-            Fast::Wait { advance } => Outcome::Wait { advance, il: true },
-            Fast::FindIpa => Outcome::FindIpa,
-            Fast::Later(_) => panic!("finish leaves nothing for later"),
-            Fast::Slow => {
-                self.went_slow += 1;
-                on_exit(arch::decode(info, &Errata::NONE), me, &self.vm)
-            }
+        if let FastPath::Done(outcome) = path {
+            return outcome;
         }
+        self.went_slow += 1;
+        on_exit(arch::decode(info, &Errata::NONE), me, &self.vm)
     }
 
     /// A call by HVC #0 of vCPU 0: its results. x4 and up must survive.

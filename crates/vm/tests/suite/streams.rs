@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Streams of exits: the short way against the long one. Both against the specification: tests/oracle.
+//! Streams of exits: the fast path against the slow path. Both against the specification: tests/oracle.
 
 use crate::common::*;
 use arch::{Access, Exit, ExitInfo, Fault, FaultKind, Ipa, Pa, SysRegAccess, Va, Width};
@@ -110,7 +110,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_short_way_and_the_long_one_agree(
+    fn fast_path_and_slow_path_agree(
         policy in prop_oneof![Just(OFF), Just(ENROL), Just(ENFORCE)],
         dialect in dialects(),
         plain in any::<bool>(),
@@ -172,7 +172,7 @@ proptest! {
 }
 
 #[test]
-fn the_short_way_is_taken_by_what_is_frequent() {
+fn the_fast_path_is_taken_by_what_is_frequent() {
     let mut rig = rig(ENFORCE, Dialect::Pkvm);
     rig.call(0x8000_0000, [0; 3]);
     rig.call(0x8400_0000, [0; 3]);
@@ -202,7 +202,7 @@ fn the_short_way_is_taken_by_what_is_frequent() {
 }
 
 #[test]
-fn the_short_way_is_the_same_for_both_dialects_and_every_width() {
+fn the_fast_path_is_the_same_for_both_dialects_and_every_width() {
     let mut series = rig(ENROL, Dialect::Series);
     series.call(0xc600_0003, [0; 3]);
     series.call(0xc600_0004, [UART, 0, 0]);
@@ -232,7 +232,7 @@ fn the_short_way_is_the_same_for_both_dialects_and_every_width() {
 
 // bug: 35
 #[test]
-fn the_short_way_does_not_believe_hpfar_under_erratum_834220() {
+fn the_fast_path_does_not_believe_hpfar_under_erratum_834220() {
     let errata = arch::Errata { hpfar_unknown_on_translation: true, ..arch::Errata::NONE };
     for (offset, write, believed) in
         [(0, false, false), (0, true, true), (4, false, true), (0x18, false, true), (8, true, true)]
@@ -240,8 +240,8 @@ fn the_short_way_does_not_believe_hpfar_under_erratum_834220() {
         let mut rig = rig(ENFORCE, Dialect::Pkvm);
         let exit =
             if write { store(VOID + offset, Width::B4) } else { load(VOID + offset, Width::B4) };
-        let fast = vm::fast_exit(&encode(exit), &errata, &mut rig.vcpus[0], &rig.vm);
-        assert_eq!(fast != vm::Fast::FindIpa, believed, "{offset} {write}");
+        let path = vm::try_fast_path(&encode(exit), &errata, &mut rig.vcpus[0], &rig.vm);
+        assert_eq!(path != vm::FastPath::Done(Outcome::ResolveIpa), believed, "{offset} {write}");
     }
 }
 
@@ -250,20 +250,16 @@ fn judged_with_the_mmu(rig: &mut Rig, mut info: ExitInfo, ipa: Ipa) -> (u32, Out
     let mut errata = arch::Errata { hpfar_unknown_on_translation: true, ..arch::Errata::NONE };
     for asked in 0..3 {
         let me = &mut rig.vcpus[0];
-        let mut fast = vm::fast_exit(&info, &errata, me, &rig.vm);
-        if let vm::Fast::Later(later) = fast {
-            fast = vm::finish(later, me, &rig.vm);
+        let mut path = vm::try_fast_path(&info, &errata, me, &rig.vm);
+        if let vm::FastPath::Deferred(deferred) = path {
+            path = vm::run_deferred(deferred, me, &rig.vm);
         }
-        let outcome = match fast {
-            vm::Fast::Resume => Outcome::Resume,
-            vm::Fast::Advance => Outcome::Advance { il: true },
-            vm::Fast::Abort(abort) => Outcome::Abort(abort),
-            vm::Fast::Wait { advance } => Outcome::Wait { advance, il: true },
-            vm::Fast::FindIpa => Outcome::FindIpa,
-            vm::Fast::Slow => vm::on_exit(arch::decode(info, &errata), me, &rig.vm),
-            vm::Fast::Later(later) => panic!("{later:?} twice"),
+        let outcome = match path {
+            vm::FastPath::Done(outcome) => outcome,
+            vm::FastPath::Fallback => vm::on_exit(arch::decode(info, &errata), me, &rig.vm),
+            vm::FastPath::Deferred(deferred) => panic!("{deferred:?} twice"),
         };
-        if outcome != Outcome::FindIpa {
+        if outcome != Outcome::ResolveIpa {
             return (asked, outcome);
         }
         (info, errata) = info.found(ipa, &errata);
@@ -307,15 +303,15 @@ fn under_erratum_834220_the_mmu_is_asked_once_and_believed() {
 }
 
 #[test]
-fn the_short_step_is_the_long_one() {
+fn an_a64_instruction_is_skipped_alike_on_both_paths() {
     for spsr in [0, 0x3c5, 0x5, 0x3ff_ffff_ffef, !0x10] {
-        let mut short = vm::Vcpu::new(0);
-        short.regs.elr = u64::MAX - 3;
-        short.regs.spsr = spsr;
-        let mut long = short.regs.clone();
-        short.step_over_a64();
-        arch::advance(&mut long, true);
-        assert_eq!(short.regs, long, "{spsr:#x}");
+        let mut fast = vm::Vcpu::new(0).regs;
+        fast.elr = u64::MAX - 3;
+        fast.spsr = spsr;
+        let mut slow = fast.clone();
+        arch::skip_a64(&mut fast);
+        arch::skip_instruction(&mut slow, true);
+        assert_eq!(fast, slow, "{spsr:#x}");
     }
 }
 

@@ -447,10 +447,10 @@ fn g1_many_lives() {
     rig.machine.fake.assert_quiet();
 }
 
-/// Found by guest-stub: a number that stood for "no short way" was an id that a guest can pass. It declared pages under
+/// Found by guest-stub: a number that stood for "no fast path" was an id that a guest can pass. It declared pages under
 /// policy off, and pages outside the allow-list.
 #[test]
-fn a_number_that_is_no_call_is_none_where_there_is_no_short_way() {
+fn an_unknown_call_stays_unknown_without_a_fast_path() {
     for (policy, allow) in [
         (Policy::Off, vec![]),
         (Policy::Enrol, vec![range(0x0900_0000, 0x1000)]),
