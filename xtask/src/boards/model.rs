@@ -6,13 +6,13 @@ use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
 use std::fs;
 use std::hash::{Hash, Hasher};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use crate::paths;
 use anyhow::{Context, Result, anyhow, bail};
+use duct::cmd;
 
 /// A board.
 #[derive(Debug, PartialEq, Eq)]
@@ -161,26 +161,17 @@ fn with_modules(blob: &[u8], stdout: Option<&str>, modules: &[Loaded]) -> Result
 
 /// What dtc makes of `input`, from one format to the other.
 fn dtc([from, to]: [&str; 2], input: &[u8]) -> Result<Vec<u8>> {
-    let mut child = Command::new("dtc")
-        .args(["-q", "-I", from, "-O", to, "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
+    let dtc = cmd!("dtc", "-q", "-I", from, "-O", to, "-").stdin_bytes(input).unchecked();
+    let output = dtc
+        .stdout_capture()
+        .stderr_capture()
+        .run()
         .context("cannot run dtc (Debian's device-tree-compiler; ./scripts/setup --lints)")?;
-    let mut stdin = child.stdin.take().context("dtc has no input")?;
-    let output = std::thread::scope(|scope| {
-        // More than a pipe holds, both ways.
-        scope.spawn(move || stdin.write_all(input));
-        child.wait_with_output()
-    });
-    let output = output.context("dtc")?;
-    if output.status.success() {
-        Ok(output.stdout)
-    } else {
+    if !output.status.success() {
         let why = String::from_utf8_lossy(&output.stderr);
-        Err(anyhow!("dtc refuses the board's tree: {}", why.trim()))
+        bail!("dtc refuses the board's tree: {}", why.trim());
     }
+    Ok(output.stdout)
 }
 
 /// The QEMU that `scripts/boards` unpacked.

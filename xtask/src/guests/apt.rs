@@ -5,10 +5,11 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::progress::{self, Progress};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
+use duct::{Expression, cmd};
 
 /// A folder with apt's lists and the packages fetched so far.
 #[derive(Debug, Clone)]
@@ -228,22 +229,9 @@ impl Package {
     ///
     /// The package is damaged, or has no such file.
     pub fn unpack(&self, pattern: &str, strip: u32, folder: &Path) -> Result<()> {
-        let mut unpack = dpkg_deb(&self.file)?;
-        let archive = unpack.stdout.take().context("dpkg-deb has no output")?;
-        let output = Command::new("tar")
-            .args(["-x", "--wildcards", &format!("--strip-components={strip}"), "-C"])
-            .arg(folder)
-            .arg(pattern)
-            .stdin(archive)
-            .output()
-            .context("cannot run tar")?;
-        let unpacked = unpack.wait().context("dpkg-deb")?;
-        if unpacked.success() && output.status.success() {
-            Ok(())
-        } else {
-            let why = String::from_utf8_lossy(&output.stderr);
-            Err(anyhow!("{} holds no {pattern}: {}", self.file.display(), why.trim()))
-        }
+        let strip = format!("--strip-components={strip}");
+        let tar = cmd!("tar", "-x", "--wildcards", strip, "-C", folder, pattern);
+        self.piped(pattern, &tar).map(drop)
     }
 
     /// Name and version, for people: `busybox-static 1:1.35.0-4`.
@@ -261,20 +249,11 @@ impl Package {
     ///
     /// The package is damaged, or has no such file.
     pub fn read(&self, pattern: &str) -> Result<Vec<u8>> {
-        let mut unpack = dpkg_deb(&self.file)?;
-        let archive = unpack.stdout.take().context("dpkg-deb has no output")?;
-        let output = Command::new("tar")
-            .args(["-x", "--to-stdout", "--wildcards", pattern])
-            .stdin(archive)
-            .output()
-            .context("cannot run tar")?;
-        let unpacked = unpack.wait().context("dpkg-deb")?;
-        if unpacked.success() && output.status.success() && !output.stdout.is_empty() {
-            Ok(output.stdout)
-        } else {
-            let why = String::from_utf8_lossy(&output.stderr);
-            Err(anyhow!("{} holds no {pattern}: {}", self.file.display(), why.trim()))
+        let content = self.piped(pattern, &pick(pattern))?;
+        if content.is_empty() {
+            bail!("{} holds no {pattern}", self.file.display());
         }
+        Ok(content)
     }
 
     /// Pipes the one file that matches `pattern` into `command`.
@@ -282,35 +261,26 @@ impl Package {
     /// # Errors
     ///
     /// The package is damaged, has no such file, or the command fails.
-    pub fn pipe(&self, pattern: &str, command: &mut Command) -> Result<()> {
-        let mut unpack = dpkg_deb(&self.file)?;
-        let archive = unpack.stdout.take().context("dpkg-deb has no output")?;
-        let mut pick = Command::new("tar")
-            .args(["-x", "--to-stdout", "--wildcards", pattern])
-            .stdin(archive)
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot run tar")?;
-        let file = pick.stdout.take().context("tar has no output")?;
-        let status = command.stdin(file).status().context("cannot run tar")?;
-        let picked = pick.wait().context("tar")?;
-        let _ = unpack.wait();
-        if status.success() && picked.success() {
-            Ok(())
-        } else {
-            Err(anyhow!("{} cannot be unpacked", self.file.display()))
+    pub fn pipe(&self, pattern: &str, command: &Expression) -> Result<()> {
+        self.piped(pattern, &pick(pattern).pipe(command.clone())).map(drop)
+    }
+
+    /// What `command` makes of the package's files, as a tar archive.
+    fn piped(&self, pattern: &str, command: &Expression) -> Result<Vec<u8>> {
+        let archive = cmd!("dpkg-deb", "--fsys-tarfile", &self.file);
+        let all = archive.pipe(command.clone()).stdout_capture().stderr_capture().unchecked();
+        let output = all.run().context("cannot run dpkg-deb and tar")?;
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr);
+            bail!("{} holds no {pattern}: {}", self.file.display(), why.trim());
         }
+        Ok(output.stdout)
     }
 }
 
-fn dpkg_deb(file: &Path) -> Result<std::process::Child> {
-    Command::new("dpkg-deb")
-        .arg("--fsys-tarfile")
-        .arg(file)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("cannot run dpkg-deb")
+/// tar, which writes the one file that matches `pattern`.
+fn pick(pattern: &str) -> Expression {
+    cmd!("tar", "-x", "--to-stdout", "--wildcards", pattern)
 }
 
 /// Whether this user may install packages.

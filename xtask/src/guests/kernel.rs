@@ -14,6 +14,7 @@ use super::apt::Package;
 use crate::paths;
 use crate::progress::{self, Progress};
 use anyhow::{Context, Result, anyhow, bail};
+use duct::cmd;
 
 /// What the build runs, and the Debian package that has it.
 const TOOLS: [(&str, &str); 9] = [
@@ -120,9 +121,7 @@ impl Tree {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         let mut progress = Progress::start("unpacking Linux");
         progress.set(0, 0, &source.version());
-        let mut unpack = Command::new("tar");
-        unpack.arg("-xJ").current_dir(folder);
-        source.pipe(&format!("./usr/src/{version}.tar.xz"), &mut unpack)?;
+        source.pipe(&format!("./usr/src/{version}.tar.xz"), &cmd!("tar", "-xJ").dir(folder))?;
         Ok(Self {
             folder: folder.into(),
             source: folder.join(version),

@@ -17,20 +17,18 @@
 
 pub mod apt;
 pub mod boot;
-pub mod cpio;
 pub mod file;
+mod initramfs;
 pub mod kernel;
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use self::apt::Apt;
-use self::cpio::Cpio;
 use self::kernel::Tree;
 use crate::paths;
 use anyhow::{Context, Result, anyhow, bail};
+use duct::cmd;
 
 /// A file in `target/guests/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,7 +207,7 @@ impl Guest {
                 // It moved when Debian merged /bin into /usr/bin.
                 let busybox = package.read("./bin/busybox");
                 let busybox = busybox.or_else(|_| package.read("./usr/bin/busybox"))?;
-                (package, gzip(&initramfs(&busybox)?)?)
+                (package, gzip(&initramfs::archive(&busybox)?)?)
             }
             Self::LinuxGuarded
             | Self::LinuxEnrolled
@@ -327,42 +325,10 @@ fn below(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The root of the Linux guests: busybox and the three files that start it.
-fn initramfs(busybox: &[u8]) -> Result<Vec<u8>> {
-    let mut cpio = Cpio::default();
-    for path in ["/bin", "/dev", "/etc", "/proc", "/root", "/sys", "/tmp"] {
-        cpio.folder(path);
-    }
-    // Linux opens it for the first process, before anything is mounted.
-    cpio.device("/dev/console", 0o600, 5, 1);
-    cpio.device("/dev/null", 0o666, 1, 3);
-    cpio.file("/bin/busybox", 0o755, busybox);
-    for (path, name, permissions) in [
-        ("/init", "init", 0o755),
-        ("/etc/inittab", "inittab", 0o644),
-        ("/etc/profile", "profile", 0o644),
-    ] {
-        let file = sources().join(name);
-        let content = fs::read(&file).with_context(|| file.display().to_string())?;
-        cpio.file(path, permissions, &content);
-    }
-    Ok(cpio.finish())
-}
-
 /// `bytes` compressed, without a time in them.
 fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
-    let mut child = Command::new("gzip")
-        .args(["-9", "-n", "-c"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot run gzip")?;
-    let mut input = child.stdin.take().context("gzip has no input")?;
-    let bytes = bytes.to_vec();
-    let writer = std::thread::spawn(move || input.write_all(&bytes));
-    let output = child.wait_with_output().context("gzip")?;
-    let written = writer.join().is_ok_and(|written| written.is_ok());
-    if written && output.status.success() { Ok(output.stdout) } else { Err(anyhow!("gzip failed")) }
+    let gzip = cmd!("gzip", "-9", "-n", "-c").stdin_bytes(bytes).stdout_capture();
+    Ok(gzip.run().context("cannot run gzip")?.stdout)
 }
 
 /// Held until dropped: kernels are built one at a time.
@@ -424,32 +390,14 @@ mod tests {
     }
 
     #[test]
-    fn the_root_is_the_same_each_time_and_starts_its_own_init() {
-        let archive = initramfs(b"not really busybox").unwrap();
-        assert_eq!(archive, initramfs(b"not really busybox").unwrap());
-        let text = String::from_utf8_lossy(&archive);
-        for path in ["dev/console", "init", "etc/inittab", "etc/profile", "bin/busybox"] {
-            assert!(text.contains(&format!("{path}\0")), "{path}");
-        }
-        assert!(text.contains("#!/bin/busybox sh"));
-        assert_eq!(gzip(&archive).unwrap(), gzip(&archive).unwrap());
-    }
-
-    #[test]
     fn what_gzip_makes_it_undoes() {
         // More than a pipe holds, both ways.
         let bytes: Vec<u8> =
             (0..1_u32 << 18).flat_map(|n| (n.wrapping_mul(0x9e37_79b9)).to_le_bytes()).collect();
         let packed = gzip(&bytes).unwrap();
-        let mut child = Command::new("gzip")
-            .args(["-d", "-c"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut input = child.stdin.take().unwrap();
-        std::thread::spawn(move || input.write_all(&packed));
-        assert!(child.wait_with_output().unwrap().stdout == bytes);
+        assert_eq!(packed, gzip(&bytes).unwrap());
+        let gunzip = cmd!("gzip", "-d", "-c").stdin_bytes(packed).stdout_capture();
+        assert!(gunzip.run().unwrap().stdout == bytes);
     }
 
     #[test]
