@@ -53,15 +53,21 @@ pub static ENTRY: Shared<Entry> = Shared::new(Entry {
     fp: [0; 4],
 });
 
-/// CNTPCT_EL0 at the first instruction.
+/// CNTVCT_EL0 and CNTPCT_EL0 at the first instruction.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".data")]
-static ENTERED_AT: Shared<u64> = Shared::new(0);
+static ENTERED_AT: Shared<[u64; 2]> = Shared::new([0; 2]);
+
+/// CNTVCT_EL0 and CNTPCT_EL0 at the first instruction of this life.
+pub fn counters_at_entry() -> [u64; 2] {
+    // SAFETY: written by the entry code alone, before any Rust code ran.
+    unsafe { ENTERED_AT.get().read_volatile() }
+}
 
 /// CNTPCT_EL0 at the first instruction of this life.
 pub fn entered_at() -> u64 {
-    // SAFETY: written by the entry code alone, before any Rust code ran.
-    unsafe { ENTERED_AT.get().read_volatile() }
+    let [_, physical] = counters_at_entry();
+    physical
 }
 
 /// What the first vCPU was entered with.
@@ -103,7 +109,10 @@ _start:
     // anything is overwritten: the image's own .bss is clean, or is made so below.
     mrs     x29, cntpct_el0
     adrp    x30, ENTERED_AT
-    str     x29, [x30, :lo12:ENTERED_AT]
+    add     x30, x30, :lo12:ENTERED_AT
+    str     x29, [x30, #8]
+    mrs     x29, cntvct_el0
+    str     x29, [x30]
     mrs     x29, CurrentEL
     cmp     x29, #8
     b.ne    3f

@@ -18,7 +18,7 @@ use vm::Host;
 
 use crate::host::GuestHost;
 use crate::vcpu::VcpuContext;
-use crate::{frames, judged, memory};
+use crate::{frames, judged, memory, qemu_timer};
 
 const PAGE: u64 = arch::PAGE_SIZE;
 /// What is wiped or copied at once: a fraction of a slice of time.
@@ -249,7 +249,7 @@ impl Guest {
         let place = &self.config.placement;
         self.write(place.tree.start(), &tree)?;
         crate::cache::invalidate_instructions();
-        self.set_count(0, crate::time::now());
+        self.set_count(qemu_timer::first_count(), crate::time::now());
         if !judged::start(&Order::new(), &self.vm, place.entry, place.tree.start().raw()) {
             return Err(format!("VM '{}' is running already", self.config.name));
         }
@@ -348,7 +348,7 @@ impl Guest {
 
     /// The VM's counter reads `count` at CNTPCT_EL0 `now`. None of its vCPUs is loaded.
     pub fn set_count(&self, count: u64, now: u64) {
-        self.offset.store(CounterOffset::with_count(count, now).raw(), Ordering::Relaxed);
+        self.offset.store(qemu_timer::offset(count, now).raw(), Ordering::Relaxed);
     }
 
     /// Lives so far.

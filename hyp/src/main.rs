@@ -39,6 +39,7 @@ mod options;
 mod output;
 mod panic;
 mod passed;
+mod qemu_timer;
 mod queue;
 mod refuse;
 mod report;
@@ -76,6 +77,7 @@ extern "C" fn main(tree: usize) -> ! {
     gic.init_cpu(0).unwrap_or_else(|e| refuse::with(format_args!("GIC: {e}")));
     time::init(&board.timer);
     time::init_cpu(0);
+    qemu_timer::probe(&board.model);
     interrupts::init(&board.gic);
     // 4. Memory that guests may have, and what they are.
     let own = tree::own(tree);
