@@ -178,11 +178,30 @@ pub fn give_spi(id: u32, target: usize) {
     mmio::write32(distributor + reg::ISENABLER + n / 32 * 4, bit);
 }
 
+/// A register of the distributor with a bit per interrupt, where shared interrupt `id` has its own; 0 without a distributor.
+fn shared(register: u64, id: u32) -> u64 {
+    match tree::get().gic {
+        Gic::V2(distributor, _) | Gic::V3(distributor, ..) => {
+            distributor + register + u64::from(id) / 32 * 4
+        }
+        Gic::None => 0,
+    }
+}
+
+/// Enables shared interrupt `id`, or disables it.
+pub fn enable_spi(id: u32, enable: bool) {
+    let register = if enable { reg::ISENABLER } else { reg::ICENABLER };
+    mmio::write32(shared(register, id), 1 << (id % 32));
+}
+
+/// Whether shared interrupt `id` is pending.
+pub fn spi_pending(id: u32) -> bool {
+    mmio::read32(shared(reg::ISPENDR, id)) >> (id % 32) & 1 != 0
+}
+
 /// Makes shared interrupt `id` pending.
 pub fn set_spi_pending(id: u32) {
-    if let Gic::V2(distributor, _) | Gic::V3(distributor, ..) = tree::get().gic {
-        mmio::write32(distributor + reg::ISPENDR + u64::from(id) / 32 * 4, 1 << (id % 32));
-    }
+    mmio::write32(shared(reg::ISPENDR, id), 1 << (id % 32));
 }
 
 /// Sends SGI `id` to vCPU `target`.

@@ -146,7 +146,8 @@ impl Guest {
         }
         let pool_bytes = (tables + config.pool_pages as u64) * PAGE;
         let pool_start = memory::take(pool_bytes, PAGE).ok_or_else(|| short("stage-2 tables"))?;
-        let host = GuestHost::new(index, root.raw() | vmid << 48, crate::ids::errata());
+        let passes = !config.devices.is_empty();
+        let host = GuestHost::new(index, root.raw() | vmid << 48, crate::ids::errata(), passes);
         let pool_range = Range::<Pa>::new(pool_start, pool_bytes).ok_or_else(|| short("tables"))?;
         let pool = Pool::of(&host, pool_range);
         let stage2 = Stage2::new(host, geometry, root, pool);

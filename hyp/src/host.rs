@@ -11,8 +11,8 @@ use stage2::{TableMemory, Tlb};
 use vgic::{ListRegister, Quick, Sent, State, Vgic};
 use vm::Host;
 
-use crate::barrier;
 use crate::gic::{self, Gic, MAX_LIST_REGISTERS, SGI_KICK, VirtualInterface};
+use crate::{barrier, time};
 
 /// No CPU.
 const NOWHERE: u8 = u8::MAX;
@@ -29,19 +29,22 @@ pub struct GuestHost {
     kicks: [AtomicU64; MAX_VCPUS],
     /// Which VM it is, for the console.
     index: usize,
+    /// It has devices of the machine.
+    passes: bool,
     /// How many bytes of input wait for it.
     input: &'static AtomicUsize,
 }
 
 impl GuestHost {
-    /// For the VM with this number, VTTBR_EL2 and CPUs.
-    pub fn new(index: usize, vttbr: u64, errata: Errata) -> Self {
+    /// For the VM with this number and VTTBR_EL2. `passes`: it has devices of the machine.
+    pub fn new(index: usize, vttbr: u64, errata: Errata, passes: bool) -> Self {
         Self {
             vttbr,
             errata,
             cpus: [const { AtomicU8::new(NOWHERE) }; MAX_VCPUS],
             kicks: [const { AtomicU64::new(0) }; MAX_VCPUS],
             index,
+            passes,
             input: crate::input::count(index),
         }
     }
@@ -179,7 +182,12 @@ impl Host for GuestHost {
     #[inline]
     fn plan_interrupts(&self, vcpu: usize, vgic: &mut Vgic) {
         let Some(gic) = gic::get() else { return };
-        match vgic.quick(vcpu, gic.empty_list_registers()) {
+        let empty = gic.empty_list_registers();
+        let fallen = self.sample(gic, vcpu, empty, vgic).without(VcpuSet::single(vcpu));
+        if !fallen.is_empty() {
+            self.kick(fallen);
+        }
+        match vgic.quick(vcpu, empty) {
             Quick::Nothing => {}
             Quick::One(n, lr) => {
                 gic.write_list_register(n, lr);
@@ -187,6 +195,13 @@ impl Host for GuestHost {
                 barrier::isb();
             }
             Quick::Full => self.plan_fully(gic, vcpu, vgic),
+        }
+    }
+
+    fn sample_lines(&self, vcpu: usize, vgic: &mut Vgic) -> VcpuSet {
+        match gic::get() {
+            Some(gic) => self.sample(gic, vcpu, gic.empty_list_registers(), vgic),
+            None => VcpuSet::EMPTY,
         }
     }
 
@@ -273,6 +288,29 @@ impl Host for GuestHost {
 }
 
 impl GuestHost {
+    /// [`Host::sample_lines`]. `empty` is ICH_ELRSR_EL2.
+    #[inline(always)]
+    fn sample(&self, gic: &Gic, vcpu: usize, empty: u16, vgic: &mut Vgic) -> VcpuSet {
+        if self.passes || vgic.is_forwarded(vcpu, time::GUEST_VIRTUAL) {
+            self.sample_forwarded(gic, vcpu, empty, vgic)
+        } else {
+            VcpuSet::EMPTY
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn sample_forwarded(&self, gic: &Gic, vcpu: usize, empty: u16, vgic: &mut Vgic) -> VcpuSet {
+        let mut fallen = VcpuSet::EMPTY;
+        if vgic.awaits_level(vcpu, time::GUEST_VIRTUAL, empty) && !time::virtual_line() {
+            fallen = vgic.set_level(vcpu, time::GUEST_VIRTUAL, false);
+        }
+        if self.passes {
+            fallen = fallen.union(crate::passed::sample(gic, self.index, vcpu, empty, vgic));
+        }
+        fallen
+    }
+
     /// A physical interrupt, acknowledged and left active, becomes `vcpu`'s, whose CPU this is.
     #[inline]
     pub fn forward(&self, vcpu: usize, intid: u32, pintid: u32, vgic: &mut Vgic) {

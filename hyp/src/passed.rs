@@ -4,10 +4,12 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use arch::VcpuSet;
 use lock::Order;
 use platform::PassedInterrupt;
+use vgic::Vgic;
 
-use crate::gic;
+use crate::gic::{self, Gic};
 use crate::guest::{self, Guest};
 use crate::vcpu::VcpuContext;
 
@@ -37,6 +39,21 @@ pub fn mask(guest: &Guest, masked: bool) {
             gic.mask_spi(interrupt.physical, masked);
         }
     }
+}
+
+/// Tells `vgic`, of VM `index`, of lines that have fallen since their interrupts became the VM's; as [`vm::Host::sample_lines`].
+/// An edge has no line to look at.
+pub fn sample(gic: &Gic, index: usize, vcpu: usize, empty: u16, vgic: &mut Vgic) -> VcpuSet {
+    let mut fallen = VcpuSet::EMPTY;
+    for interrupt in guest::all().get(index).into_iter().flat_map(|guest| of(guest)) {
+        if interrupt.flags & 1 == 0
+            && vgic.awaits_level(vcpu, interrupt.intid, empty)
+            && !gic.spi_line(interrupt.physical)
+        {
+            fallen = fallen.union(vgic.set_level(vcpu, interrupt.intid, false));
+        }
+    }
+    fallen
 }
 
 /// An acknowledged interrupt, its priority dropped, becomes that of the VM whose it is; `false` where it is nobody's.

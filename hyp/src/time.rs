@@ -4,7 +4,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use aarch64_cpu::registers::{
-    CNTFRQ_EL0, CNTHCTL_EL2, CNTPCT_EL0, CNTVOFF_EL2, Readable, Writeable,
+    CNTFRQ_EL0, CNTHCTL_EL2, CNTPCT_EL0, CNTV_CTL_EL0, CNTVOFF_EL2, Readable, Writeable,
 };
 
 use crate::sysreg::{cnthp_ctl_el2, cnthp_cval_el2};
@@ -45,6 +45,11 @@ pub fn init_cpu(cpu: usize) {
 #[inline(always)]
 pub fn virtual_timer() -> u32 {
     VIRTUAL.load(Ordering::Relaxed)
+}
+
+/// Whether the line of the loaded vCPU's virtual timer is high: CNTV_CTL_EL0 has ENABLE and ISTATUS set, and IMASK clear.
+pub fn virtual_line() -> bool {
+    CNTV_CTL_EL0.get() & 0b111 == 0b101
 }
 
 /// EL2's timer's interrupt id.

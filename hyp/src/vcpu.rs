@@ -128,6 +128,10 @@ impl VcpuContext {
             let mut vgic = guest.vm.vgic().lock(&self.vcpu.order);
             // The timer's interrupt is active as long as the guest has not deactivated its own; it is not now.
             if vgic.is_forwarded(index, time::GUEST_VIRTUAL) {
+                if self.virtual_expiry().is_none_or(|expiry| expiry > now) {
+                    // The guest has turned it off since: withdrawn, if it was not acknowledged.
+                    let _ = vgic.set_level(index, time::GUEST_VIRTUAL, false);
+                }
                 gic.set_ppi_active(self.cpu, time::virtual_timer(), true);
             }
             let kept = core::mem::take(&mut self.context.gic.first);

@@ -19,6 +19,7 @@ mod lines;
 mod panics;
 mod real;
 mod several;
+mod timers;
 mod trees;
 
 use crate::lab::Case;
@@ -38,6 +39,7 @@ pub fn all() -> Vec<Case> {
         panics::CASES,
         lines::CASES,
         several::CASES,
+        timers::CASES,
         boards::CASES,
         company::CASES,
         lifecycle::CASES,

@@ -258,6 +258,25 @@ impl Vgic {
             .unwrap_or(false)
     }
 
+    /// Whether the line of the physical interrupt behind the level-sensitive `intid` must be looked at before `vcpu`, whose CPU this
+    /// is, is planned or its GIC read: it is pending here, and perhaps not acknowledged. If the line has fallen,
+    /// `set_level(.., false)` withdraws it. `empty` is ICH_ELRSR_EL2: what stood in a free list register has been ended.
+    #[inline(never)]
+    pub fn awaits_level(&self, vcpu: usize, intid: u32, empty: u16) -> bool {
+        let Some((at, mask)) = self.input(vcpu, intid) else { return false };
+        let Some(bank) = self.bank(at) else { return false };
+        if bank.forwarded & !bank.edge & (bank.latch | bank.lr_latch) & mask == 0 {
+            return false;
+        }
+        let here = match at {
+            At::Private(_) => true,
+            At::Shared(_) => usize::from(self.holder_of(intid)) == vcpu,
+        };
+        let slot = bank.slot.get(intid as usize & 31).copied().unwrap_or(0);
+        let ended = here && empty & bit(u32::from(slot)) as u16 != 0;
+        bank.latch & mask != 0 || bank.in_lr & mask != 0 && !ended
+    }
+
     /// Whether the physical interrupt behind the private `intid` may be active: it [is forwarded](Vgic::is_forwarded), or
     /// [`Vgic::take_released`] has it still to name. As last folded.
     #[inline(always)]

@@ -54,6 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (any::<bool>(), 0u8..16, any::<u8>()).prop_map(|(a, b, c)| Sources(a, b, c)),
         5 => (intid(), any::<bool>()).prop_map(|(a, b)| Level(a, b)),
         4 => intid().prop_map(Forward),
+        2 => intid().prop_map(Fall),
         10 => Just(Ack),
         10 => Just(Eoi),
         4 => any::<u8>().prop_map(Dir),

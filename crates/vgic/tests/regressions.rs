@@ -963,6 +963,71 @@ fn a_forwarded_interrupt_whose_line_fell_is_withdrawn_and_released() {
     assert!(m.physical.is_empty());
 }
 
+/// A timer whose interrupt was disabled when it expired, and which is off when the interrupt is enabled.
+#[test]
+fn a_forwarded_line_that_fell_while_it_was_disabled_is_not_delivered() {
+    for version in [Version::V2, Version::V3] {
+        let mut m = machine(version, 1, 4);
+        let (redist, base) = if version == Version::V3 { (Some(0), 0x1_0000) } else { (None, 0) };
+        m.write(0, redist, base + 0x180, 4, 1 << 27);
+        assert!(!m.gic.awaits_level(0, 27, m.cpus[0].empty()), "nothing is forwarded");
+        m.forward(0, 27);
+        assert_eq!(m.read(0, redist, base + 0x200, 4) >> 27 & 1, 1);
+        assert!(m.gic.awaits_level(0, 27, m.cpus[0].empty()));
+        m.fall(0, 27);
+        assert!(m.physical.is_empty(), "the timer may fire again");
+        assert_eq!(m.read(0, redist, base + 0x200, 4) >> 27 & 1, 0);
+        m.write(0, redist, base + 0x100, 4, 1 << 27);
+        assert_eq!(m.ack(0), None);
+        // In a list register, and not acknowledged.
+        m.forward(0, 27);
+        assert!(m.gic.awaits_level(0, 27, m.cpus[0].empty()));
+        m.fall(0, 27);
+        assert_eq!(m.ack(0), None);
+        // Acknowledged: it may be looked at, and stays active. Ended: there is nothing to look at.
+        m.forward(0, 27);
+        assert_eq!(m.ack(0).unwrap().intid, 27);
+        m.fall(0, 27);
+        assert_eq!(m.read(0, redist, base + 0x300, 4) >> 27 & 1, 1);
+        assert!(!m.gic.awaits_level(0, 27, m.cpus[0].empty()), "known to be active");
+        m.eoi(0);
+        m.forward(0, 27);
+        m.ack(0).unwrap();
+        m.eoi(0);
+        assert!(
+            !m.gic.awaits_level(0, 27, m.cpus[0].empty()),
+            "in a list register that is free again"
+        );
+        m.check();
+    }
+}
+
+/// An edge has no line to look at.
+#[test]
+fn an_edge_that_is_forwarded_stays_pending() {
+    let mut m = machine(Version::V3, 1, 4);
+    m.write(0, None, 0xc08, 4, 2 << 16);
+    m.write(0, None, 0x184, 4, 1 << 8);
+    m.forward(0, 40);
+    assert!(!m.gic.awaits_level(0, 40, m.cpus[0].empty()));
+    m.write(0, None, 0x104, 4, 1 << 8);
+    assert_eq!(m.ack(0).unwrap().intid, 40);
+    m.check();
+}
+
+/// A level in another vCPU's list register: nobody knows whether that vCPU is through with it.
+#[test]
+fn a_forwarded_line_that_fell_is_withdrawn_from_another_vcpu() {
+    let mut m = machine(Version::V3, 2, 4);
+    m.write(0, None, 0x6000 + 8 * 40, 8, 1);
+    m.forward(0, 40);
+    assert!(m.gic.awaits_level(0, 40, m.cpus[0].empty()));
+    m.fall(0, 40);
+    assert_eq!(m.ack(1), None);
+    assert!(!m.gic.awaits_level(9, 27, 0) && !m.gic.awaits_level(0, 2000, 0));
+    m.check();
+}
+
 #[test]
 fn icactiver_and_icpendr_release_a_forwarded_interrupt() {
     for version in BOTH {

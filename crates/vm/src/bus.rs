@@ -179,9 +179,14 @@ fn gic_read_state<H: Host>(
     if stale {
         vm.host().fold_interrupts(me, &mut vgic);
     }
+    // A line may have fallen since its interrupt became pending.
+    let mut touched = vm.host().sample_lines(me, &mut vgic);
     let value = vgic.read(me, frame, offset, width);
     if stale {
-        vm.host().plan_interrupts(me, &mut vgic);
+        touched.insert(me);
+    }
+    if !touched.is_empty() {
+        vm.settle(vgic, Some(me), touched);
     }
     value
 }

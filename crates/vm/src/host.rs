@@ -22,6 +22,14 @@ pub trait Host: TableMemory + Tlb {
     /// Folds and plans the list registers of `vcpu`, whose CPU this is ([`Vgic::quick`] where that does).
     fn plan_interrupts(&self, vcpu: usize, vgic: &mut Vgic);
 
+    /// Looks at the lines behind physical interrupts that are pending in `vgic` ([`Vgic::awaits_level`]), those of `vcpu`, whose
+    /// CPU this is, and shared ones, and tells it of each that has fallen ([`Vgic::set_level`]). Returns what that returns.
+    /// [`Host::plan_interrupts`] does the same first.
+    fn sample_lines(&self, vcpu: usize, vgic: &mut Vgic) -> VcpuSet {
+        let _ = (vcpu, vgic);
+        VcpuSet::EMPTY
+    }
+
     /// A write of ICC_SGI1R_EL1 by `vcpu`, whose CPU this is, if it takes one list register or one kick: [`Vgic::sgi1r_now`], and
     /// what that asks for. `false`, and nothing has changed, where it takes more.
     fn send_sgi(&self, vcpu: usize, value: u64, vgic: Guard<'_, Vgic>) -> bool;

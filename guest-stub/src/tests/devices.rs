@@ -11,6 +11,8 @@ tests! {
     dev_clock_enforced: "", "vm.guard=enforce vm.dev=/pl031@9010000", "" => clock_enforced;
     dev_clock_enforced_series: "", "vm.guard=enforce vm.dialect=series vm.dev=/pl031@9010000", "" => clock_enforced;
     dev_clock_alarms: "", "vm.dev=/pl061@9030000:/pl031@9010000", "" => clock_alarms;
+    dev_clock_line_falls: "", "vm.dev=/pl061@9030000:/pl031@9010000", "" => clock_line_falls;
+    dev_uart_line_falls: "", "", "" => uart_line_falls;
     dev_clock_alarms_elsewhere: "", "vm.cpus=2 vm.dev=/pl031@9010000", "" => clock_alarms_elsewhere;
     dev_clock_reset: "", "vm.testdev=0x0b000000 vm.dev=/pl031@9010000", "alone" => clock_reset;
     dev_gpio: "", "vm.dev=/pl061@9030000:/pl031@9010000", "" => gpio;
@@ -149,6 +151,81 @@ fn clock_alarms() -> Verdict {
         equal!(gic::acknowledge() & 0x3ff, 1023, "after its end");
         Ok(())
     })
+}
+
+/// A level that has been pending and has fallen is neither pending nor delivered: `raise` makes line `id` high, `lower` low.
+/// The SPI is disabled meanwhile, or enabled and not acknowledged, or ended before its line falls.
+fn line_falls(id: u32, raise: impl Fn(), lower: impl Fn()) -> Verdict {
+    let pending = |when: &str| -> Verdict {
+        raise();
+        check!(time::wait_until(20_000, || gic::spi_pending(id)), "{when}: it is not pending");
+        Ok(())
+    };
+    let gone = |when: &str| -> Verdict {
+        let left = gic::spi_pending(id);
+        let value = gic::acknowledge();
+        if value & 0x3ff < 1020 {
+            gic::end(value);
+        }
+        check!(!left, "{when}: it is pending");
+        equal!(value & 0x3ff, 1023, "acknowledged, {when}");
+        Ok(())
+    };
+    gic::enable_spi(id, false);
+    pending("disabled")?;
+    lower();
+    gone("fallen, disabled")?;
+    pending("disabled again")?;
+    lower();
+    gic::enable_spi(id, true);
+    time::sleep(2);
+    equal!(gic::acknowledge() & 0x3ff, 1023, "acknowledged, fallen and enabled then");
+    gone("fallen, enabled then")?;
+    pending("enabled")?;
+    lower();
+    gone("fallen, enabled")?;
+    raise();
+    let value = next();
+    equal!(value & 0x3ff, id, "the interrupt");
+    gic::end(value);
+    lower();
+    gone("ended, and fallen then")?;
+    // It is not lost for good.
+    raise();
+    let value = next();
+    equal!(value & 0x3ff, id, "the last interrupt");
+    lower();
+    gic::end(value);
+    gone("after the last")
+}
+
+fn clock_line_falls() -> Verdict {
+    guard::activate_if_there()?;
+    declare(CLOCK)?;
+    mmio::write32(ICR, 1);
+    enable_shared(35, 0)?;
+    line_falls(35, alarm, || mmio::write32(ICR, 1))
+}
+
+/// The transmitter's interrupt of the console, which has room all the time.
+fn uart_line_falls() -> Verdict {
+    const UART_SPI: u32 = 33;
+    const TX: u32 = 1 << 5;
+    guard::activate_if_there()?;
+    let uart = tree::get().uart;
+    declare(uart)?;
+    // IMSC, ICR: DDI 0183. TX is raised by a byte that has left.
+    mmio::write32(uart + 0x38, 0);
+    enable_shared(u64::from(UART_SPI), 0)?;
+    let raise = || {
+        mmio::write32(uart + 0x38, TX);
+        mmio::write32(uart, u32::from(b'\n'));
+    };
+    line_falls(UART_SPI, raise, || mmio::write32(uart + 0x38, 0))?;
+    line_falls(UART_SPI, raise, || mmio::write32(uart + 0x44, TX))?;
+    mmio::write32(uart + 0x38, 0);
+    gic::enable_spi(UART_SPI, false);
+    Ok(())
 }
 
 /// The guest routes it to its second vCPU, which another CPU of the machine may run.

@@ -359,8 +359,7 @@ fn timer() -> Verdict {
 fn timer_extremes() -> Verdict {
     ready()?;
     let before = gic::count(0, gic::VTIMER);
-    // The end of time does not come. (Nearly: QEMU 7.2 goes into an endless loop of its own where this
-    // value and CNTVOFF_EL2 wrap.)
+    // The end of time does not come. (Nearly: `i06_timer_parked` has the rest.)
     arm(1 << 62);
     take();
     equal!(gic::count(0, gic::VTIMER), before, "interrupts at the end of time");

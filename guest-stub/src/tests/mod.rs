@@ -14,5 +14,6 @@ mod f_exhaustion;
 mod g_reset;
 mod i_interrupts;
 mod i_registers;
+mod i_timers;
 mod psci;
 mod selftest;

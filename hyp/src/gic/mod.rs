@@ -57,6 +57,7 @@ pub enum Gic {
 // Registers that GICv2 and GICv3 have alike (IHI 0048 4.3, IHI 0069 12.9).
 const GICD_ISENABLER: u64 = 0x100;
 const GICD_ICENABLER: u64 = 0x180;
+const GICD_ISPENDR: u64 = 0x200;
 const GICD_ICPENDR: u64 = 0x280;
 const GICD_ICACTIVER: u64 = 0x380;
 
@@ -130,6 +131,14 @@ impl Gic {
             // as 1 changes one interrupt, the others stay.
             unsafe { (word as *mut u32).write_volatile(1 << (intid & 31)) };
         }
+    }
+    /// Whether the line of a level-sensitive SPI is high, while the interrupt is active: it is pending once more then
+    /// (IHI 0069 12.9.15, GICD_ISPENDR).
+    pub fn spi_line(&self, intid: u32) -> bool {
+        let gicd = both!(self, g => g.gicd);
+        let word = gicd + GICD_ISPENDR + u64::from(intid / 32) * 4;
+        // SAFETY: a register of the distributor that the tree describes, mapped as a device; a read changes nothing.
+        unsafe { (word as *const u32).read_volatile() >> (intid & 31) & 1 != 0 }
     }
     /// Takes the most urgent interrupt; `SPECIAL` and up is none.
     #[inline(always)]

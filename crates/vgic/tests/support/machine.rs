@@ -309,6 +309,19 @@ impl Machine {
         self.after(v, set);
     }
 
+    /// The line behind a forwarded interrupt has fallen when `v` exits: withdrawn if the line is to be looked at, which it is
+    /// wherever the interrupt is pending still.
+    pub fn fall(&mut self, v: usize, intid: u32) {
+        let Some(irq) = self.ideal.irq(v, intid) else { return };
+        let (out, pending) = (irq.physical.is_some(), irq.latch && !irq.edge);
+        let look = self.gic.awaits_level(v, intid, self.cpus[v].empty());
+        assert!(look || !(out && pending), "INTID {intid} stays pending");
+        assert!(out || !look || intid >= 32, "INTID {intid} is of no physical interrupt");
+        if look {
+            self.set_level(v, intid, false);
+        }
+    }
+
     /// A physical interrupt arrives at `v`'s CPU, if it is not active already.
     pub fn forward(&mut self, v: usize, intid: u32) {
         let key = (if intid < 32 { Some(v) } else { None }, intid);

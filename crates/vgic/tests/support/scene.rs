@@ -21,6 +21,8 @@ pub enum Step {
     Sources(bool, u8, u8),
     Level(u16, bool),
     Forward(u16),
+    /// The line behind it falls.
+    Fall(u16),
     Ack,
     Eoi,
     Dir(u8),
@@ -130,6 +132,7 @@ pub fn run(scene: &Scene, scarce: bool) {
             }
             Step::Level(intid, high) => m.set_level(v, intid.into(), high),
             Step::Forward(intid) => m.forward(v, intid.into()),
+            Step::Fall(intid) => m.fall(v, intid.into()),
             Step::Ack => {
                 m.ack(v);
             }
