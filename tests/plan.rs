@@ -147,6 +147,7 @@ impl Plan {
             let check = case.check;
             let missing = match case.group {
                 "boards" => boards::all_trees().err(),
+                "board_pages" => boards::model::RASPI4B.available().err(),
                 _ => case.needs.iter().find_map(|guest| guest.existing().err()),
             };
             let on_request = case.needs.iter().any(|guest| guest.on_request());

@@ -4,6 +4,7 @@
 //! A comment `scenario:` or `bug:` above a case says what it covers; `cargo xtask catalogue` collects them.
 
 mod banks;
+mod board_pages;
 mod boards;
 mod bundles;
 mod chains;
@@ -41,6 +42,7 @@ pub fn all() -> Vec<Case> {
         several::CASES,
         timers::CASES,
         boards::CASES,
+        board_pages::CASES,
         company::CASES,
         lifecycle::CASES,
         hello::CASES,
