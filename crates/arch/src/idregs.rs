@@ -40,8 +40,9 @@ const PFR0: &[Field] = &[
     (48, UpTo(1)),       // DIT
     (20, SignedUpTo(1)), // AdvSIMD
     (16, SignedUpTo(1)), // FP
-    (4, Is(1)),          // EL1: AArch64 only
-    (0, UpTo(2)),        // EL0: AArch32 as well, if the CPU has it
+    (12, Is(1)), // EL3: AArch64 only, as Non-secure EL1 has it above; without, guests write CNTFRQ_EL0
+    (4, Is(1)),  // EL1: AArch64 only
+    (0, UpTo(2)), // EL0: AArch32 as well, if the CPU has it
 ];
 const PFR1: &[Field] = &[
     (32, UpTo(1)), // CSV2_frac
@@ -274,7 +275,6 @@ mod tests {
         ("SEL2", ID_AA64PFR0_EL1, 36),
         ("SVE", ID_AA64PFR0_EL1, 32),
         ("RAS", ID_AA64PFR0_EL1, 28),
-        ("EL3", ID_AA64PFR0_EL1, 12),
         ("EL2", ID_AA64PFR0_EL1, 8),
         ("PFAR", ID_AA64PFR1_EL1, 60),
         ("DF2", ID_AA64PFR1_EL1, 56),
@@ -428,6 +428,14 @@ mod tests {
         }
     }
 
+    /// A guest that finds EL1 the highest exception level writes CNTFRQ_EL0, which is UNDEFINED at EL1.
+    #[test]
+    fn there_is_an_el3_above_every_guest() {
+        for raw in [0, 1 << 12, 2 << 12, 0xf << 12] {
+            assert_eq!(field(seen(ID_AA64PFR0_EL1, raw), 12), 1);
+        }
+    }
+
     #[test]
     fn pa_range_is_the_vms_ipa_size() {
         for (ipa_bits, want) in [
@@ -520,8 +528,8 @@ mod tests {
         for reg in known() {
             let nothing = seen(reg, 0);
             let want = match reg {
-                ID_AA64PFR0_EL1 => 1 << 4, // EL1 in AArch64
-                ID_AA64DFR0_EL1 => 6,      // debug of Armv8.0
+                ID_AA64PFR0_EL1 => 1 << 12 | 1 << 4, // EL3 and EL1 in AArch64
+                ID_AA64DFR0_EL1 => 6,                // debug of Armv8.0
                 _ => 0,
             };
             assert_eq!(nothing, want, "{reg:#x}");

@@ -332,7 +332,7 @@ fn id_registers() -> Verdict {
     equal!(features::pa_bits(), guard::ipa_bits(), "ID_AA64MMFR0_EL1.PARange");
     equal!(mrs!("mpidr_el1"), 1 << 31, "MPIDR_EL1 of vCPU 0");
     equal!(mrs!("id_aa64pfr0_el1") >> 8 & 0xf, 0, "ID_AA64PFR0_EL1.EL2");
-    equal!(mrs!("id_aa64pfr0_el1") >> 12 & 0xf, 0, "ID_AA64PFR0_EL1.EL3");
+    equal!(mrs!("id_aa64pfr0_el1") >> 12 & 0xf, 1, "ID_AA64PFR0_EL1.EL3");
     let v3 = matches!(tree::get().gic, tree::Gic::V3(..));
     check!(!v3 || features::gic_sysregs(), "GICv3, but no ID_AA64PFR0_EL1.GIC");
     // Unallocated encodings of the ID space read as zero: CRm 2 to 7 where nothing is known.
