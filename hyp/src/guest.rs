@@ -153,7 +153,6 @@ impl Guest {
         let stage2 = Stage2::new(host, geometry, root, pool);
 
         let ram = gather(config.ram, memory::PIECE).ok_or_else(|| short("RAM"))?;
-        let roms_given = config.roms.len();
         let mut roms = Vec::new();
         for rom in &config.roms {
             roms.extend(gather(*rom, PAGE).ok_or_else(|| short("ROM"))?);
@@ -169,14 +168,14 @@ impl Guest {
         // What flash holds outlives resets: it is filled here and not for each life.
         let mut flash: Vec<Piece> = Vec::new();
         let mut banks: Vec<vm::Bank> = Vec::new();
-        let image = config.placement.image_rom.and_then(|n| n.checked_sub(roms_given));
-        for (n, bank) in config.flash.iter().enumerate() {
+        for bank in &config.flash {
             let size = bank.size();
             let pa = memory::take(size, size).ok_or_else(|| short("flash"))?;
             frames::claim(pa, size, owner)?;
             memory::fill(pa, size, 0xff);
             flash.push(Piece { ipa: bank.start(), pa, size });
-            let protected = image == Some(n);
+            // What of the image is there is written for each life, and by no guest.
+            let protected = config.placement.parts.iter().any(|part| part.to.overlaps(bank));
             banks.push(vm::Bank::new(vm::Flash { ipa: *bank, pa, protected }));
         }
         let visible =
@@ -272,20 +271,20 @@ impl Guest {
             at -= piece.size;
         }
         let place = &self.config.placement;
+        let kernel = self.config.kernel.start().raw();
+        let image = place.parts.iter().map(|part| (kernel + part.offset, part.to));
         let ramdisk = self.config.ramdisk.zip(place.ramdisk);
-        for (module, to) in [Some((self.config.kernel, place.image)), ramdisk].into_iter().flatten()
-        {
-            if at < module.size() {
-                let bytes = STEP.min(module.size() - at);
-                let Some(part) = Range::<Pa>::new(Pa::new(module.start().raw() + at), bytes) else {
-                    break;
-                };
+        let ramdisk = ramdisk.map(|(module, to)| (module.start().raw(), to));
+        for (from, to) in image.chain(ramdisk) {
+            if at < to.size() {
+                let bytes = STEP.min(to.size() - at);
+                let Some(part) = Range::<Pa>::new(Pa::new(from + at), bytes) else { break };
                 // SAFETY: modules were checked against everything else in memory, are never given to anybody and never
-                // written: pristine for each life.
+                // written: pristine for each life. Parts of an image lie inside its module.
                 self.write(Ipa::new(to.start().raw() + at), unsafe { memory::slice(part) })?;
                 return Ok(bytes);
             }
-            at -= module.size();
+            at -= to.size();
         }
         Ok(0)
     }
@@ -316,6 +315,9 @@ impl Guest {
     #[inline(never)]
     fn announce(&self, heap: usize, cpus: &Cpus) {
         let c = &self.config;
+        if let Some(warning) = &c.warning {
+            log::warn!("VM '{}' ({}): {warning}", c.name, c.node);
+        }
         let free = self.vm.stage2().pool_free(&Order::new()) as u64;
         log::info!(
             "{}: {} MiB of RAM in {} pieces, {cpus}, IPA {} bits, entry {}; guard {}, dialect {}, features {:#x}; \

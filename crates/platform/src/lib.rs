@@ -6,7 +6,8 @@
 //! - [`Survey`]: what each part of a board's tree gives, for who judges one without the board.
 //! - [`VmConfig`]: one VM, made by [`vms`] from a kernel module and its `vm.` words, or from a node of a bundle.
 //! - [`guest_tree`]: the device tree of a VM.
-//! - [`MemoryMap`]: what stands where in a VM; [`ImageHeader`]: what a kernel image asks for.
+//! - [`MemoryMap`]: what stands where in a VM; [`ImageKind`]: what a file is; [`ImageHeader`]: what a kernel image
+//!   asks for.
 //! - [`Error`]: one line that names what is wrong and what to do.
 //!
 //! ```
@@ -17,7 +18,7 @@
 //! // A machine with one kernel module and its ramdisk, as QEMU describes it.
 //! let blob = include_bytes!("../tests/fixtures/virt-g2.dtb");
 //! let board = Board::from_tree(blob)?;
-//! let memory = [0_u8; 64];
+//! let memory = [0_u8; 4096];
 //! let read = |range: Range<Pa>| memory.get(..range.size() as usize);
 //! let machine = Machine { board: &board, tree: blob, own: &[], appended: None, cpus: 2, pa_bits: 40, read: &read };
 //! for (index, vm) in vms(&machine)?.iter().enumerate() {
@@ -52,12 +53,14 @@ mod chosen;
 mod cpus;
 mod early;
 mod efi;
+mod elf_image;
 mod error;
 mod fdt;
 mod fdt_writer;
 mod gic;
 mod guest_tree;
 mod image;
+mod image_kind;
 mod interrupt;
 mod layout;
 mod map;
@@ -83,11 +86,12 @@ pub use error::{Error, ErrorKind};
 pub use fdt::{MAX_DEPTH, MAX_NODES, MAX_TREE_BYTES, tree_size};
 pub use guest_tree::{GuestHardware, guest_tree};
 pub use image::{HEADER_BYTES, ImageHeader};
-pub use layout::Placement;
+pub use image_kind::{Container, HEAD_BYTES, ImageKind};
+pub use layout::{ImagePart, Placement};
 pub use map::{
-    GICC_BASE, GICC_SIZE, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_SIZE, GicVersion, IMAGE_OFFSET,
-    MemoryMap, RAM_BASE, Region, RegionKind, TEST_DEVICE_SIZE, TREE_SPACE, UART_BASE, UART_SIZE,
-    UART_SPI,
+    GICC_BASE, GICC_SIZE, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_SIZE,
+    GicVersion, IMAGE_OFFSET, MemoryMap, RAM_BASE, Region, RegionKind, TEST_DEVICE_SIZE,
+    TREE_SPACE, UART_BASE, UART_SIZE, UART_SPI,
 };
 pub use passed::{MAX_PASSED, Passed, PassedInterrupt};
 pub use seed::{GuestSeeds, Seeds};

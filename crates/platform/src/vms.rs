@@ -3,11 +3,13 @@
 
 use crate::board::{Board, Gic, Module, ModuleKind};
 use crate::bundle;
+use crate::elf_image::ElfImage;
 use crate::error::{Error, err};
 use crate::fdt;
 use crate::fdt::Tree;
-use crate::image::{self, ImageHeader};
-use crate::layout::{self, Parts, Placement};
+use crate::image::ImageHeader;
+use crate::image_kind::{HEAD_BYTES, ImageKind};
+use crate::layout::{self, Image, Parts, Placement};
 use crate::map::{self, GicVersion, MemoryMap, RAM_BASE, RegionKind};
 use crate::memory::MEMRESERVE;
 use crate::passed::{self, MAX_PASSED, Passed};
@@ -97,6 +99,8 @@ pub struct VmConfig {
     pub bootargs: String,
     /// Where image, ramdisk and tree stand.
     pub placement: Placement,
+    /// What its owner should know; it runs all the same.
+    pub warning: Option<String>,
     /// The page of a device that counts accesses, for tests.
     pub test_device: Option<Ipa>,
     /// The GIC it sees: that of the machine.
@@ -307,11 +311,7 @@ fn config(machine: &Machine<'_>, index: usize, described: Described) -> Result<V
     let name = words.name.clone().unwrap_or_else(|| format!("vm{index}"));
     let who =
         |error: Error| Error::new(error.kind(), format_args!("VM '{name}' ({node}): {error}"));
-    let head = Range::<Pa>::new(kernel.start(), kernel.size().min(image::HEADER_BYTES as u64));
-    let head = head
-        .and_then(machine.read)
-        .ok_or_else(|| who(err!(Module, "its kernel at {kernel} cannot be read")))?;
-    let header = ImageHeader::parse(head).map_err(who)?;
+    let image = image(machine, kernel).map_err(who)?;
 
     let ipa_bits = words.ipa.unwrap_or(DEFAULT_IPA_BITS.min(machine.pa_bits));
     let ram_size = words.mem.unwrap_or(DEFAULT_MEM);
@@ -325,11 +325,12 @@ fn config(machine: &Machine<'_>, index: usize, described: Described) -> Result<V
         )));
     }
     let homes: Vec<Range<Ipa>> = words.rom.iter().chain(&words.flash).copied().collect();
-    let placement = layout::place(&Parts {
+    let (placement, warning) = layout::place(&Parts {
         ram,
         roms: &homes,
         load: words.load,
-        header,
+        dtb: words.dtb,
+        image,
         kernel_bytes: kernel.size(),
         ramdisk_bytes: ramdisk.map(|ramdisk| ramdisk.size()),
     })
@@ -351,6 +352,7 @@ fn config(machine: &Machine<'_>, index: usize, described: Described) -> Result<V
         ramdisk,
         bootargs,
         placement,
+        warning,
         test_device: words.testdev,
         gic: match machine.board.gic {
             Gic::V2 { .. } => GicVersion::V2,
@@ -358,6 +360,22 @@ fn config(machine: &Machine<'_>, index: usize, described: Described) -> Result<V
         },
         node: node.clone(),
     })
+}
+
+/// What the kernel at `kernel` is, by its first bytes; an ELF file is checked as a whole.
+fn image(machine: &Machine<'_>, kernel: Range<Pa>) -> Result<Image, Error> {
+    let unread = || err!(Module, "its kernel at {kernel} cannot be read");
+    let head = Range::<Pa>::new(kernel.start(), kernel.size().min(HEAD_BYTES as u64));
+    let head = head.and_then(machine.read).ok_or_else(unread)?;
+    match ImageKind::of(head) {
+        ImageKind::Flat => Ok(Image::Flat),
+        ImageKind::Image => Ok(ImageHeader::parse(head)?.map_or(Image::Flat, Image::Header)),
+        ImageKind::Elf => {
+            let file = (machine.read)(kernel).ok_or_else(unread)?;
+            Ok(Image::Elf(ElfImage::parse(file)?))
+        }
+        ImageKind::Other(container) => Err(err!(Image, "its kernel is {container}")),
+    }
 }
 
 /// The devices that a VM's words name.

@@ -16,7 +16,7 @@ use dtoolkit::FromPropertyValue;
 use mmio_guard::{Dialect, Policy};
 
 /// The words there are.
-pub const WORDS: [&str; 14] = [
+pub const WORDS: [&str; 15] = [
     "vm.name",
     "vm.mem",
     "vm.cpus",
@@ -28,6 +28,7 @@ pub const WORDS: [&str; 14] = [
     "vm.flash",
     "vm.dev",
     "vm.load",
+    "vm.dtb",
     "vm.ipa",
     "vm.pool",
     "vm.testdev",
@@ -63,10 +64,20 @@ pub(crate) struct Words {
     pub rom: Vec<Range<Ipa>>,
     pub flash: Vec<Range<Ipa>>,
     pub dev: Vec<String>,
-    pub load: Option<Ipa>,
+    pub load: Option<Load>,
+    pub dtb: Option<Ipa>,
     pub ipa: Option<u8>,
     pub pool: Option<usize>,
     pub testdev: Option<Ipa>,
+}
+
+/// Where the owner wants the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// At this address, a multiple of 4.
+    At(Ipa),
+    /// At the start of RAM, plus the text_offset of its Image header.
+    Ram,
 }
 
 /// Splits bootargs into what the `vm.` words say and the words that are left for the guest.
@@ -249,7 +260,8 @@ impl Words {
             "vm.rom" => self.rom = pages(value)?,
             "vm.flash" => self.flash = banks(value)?,
             "vm.dev" => self.dev = paths(value)?,
-            "vm.load" => self.load = Some(page(value)?),
+            "vm.load" => self.load = Some(load(value)?),
+            "vm.dtb" => self.dtb = Some(page(value)?),
             "vm.ipa" => {
                 let bits = bounded(value, 32, 48).and_then(|bits| u8::try_from(bits).ok());
                 self.ipa = Some(bits.ok_or("a number of bits from 32 to 48")?);
@@ -293,6 +305,13 @@ fn page(value: Value<'_>) -> Result<Ipa, Expected> {
         .map(Ipa::new)
         .filter(|ipa| ipa.is_aligned(PAGE_SIZE))
         .ok_or("an address like 0x4000000, a multiple of 4K")
+}
+
+fn load(value: Value<'_>) -> Result<Load, Expected> {
+    // An instruction's size: what image wants more says so in its header.
+    let at = value.number().map(Ipa::new).filter(|ipa| ipa.is_aligned(4)).map(Load::At);
+    let ram = || value.text().filter(|text| *text == "ram").map(|_| Load::Ram);
+    at.or_else(ram).ok_or("an address like 0x4000000, a multiple of 4, or ram")
 }
 
 fn pages(value: Value<'_>) -> Result<Vec<Range<Ipa>>, Expected> {
@@ -358,7 +377,7 @@ mod tests {
     fn every_word_is_read() {
         let all = "vm.name=guest-1 vm.mem=256M vm.cpus=4 vm.guard=enforce vm.dialect=series \
                    vm.allow=0x8000000+64K:0x9000000+4K vm.preset=0x9000000+4K \
-                   vm.rom=0x0+64M:0x4000000+256K vm.load=0x0 vm.ipa=36 vm.pool=7 \
+                   vm.rom=0x0+64M:0x4000000+256K vm.load=0x0 vm.dtb=0x48000000 vm.ipa=36 vm.pool=7 \
                    vm.testdev=0xa000000 vm.flash=0x8000000+1M:0xc000000+256K \
                    vm.dev=/pl031@9010000:/soc/serial@1";
         let (words, rest) = parsed(all);
@@ -373,7 +392,8 @@ mod tests {
             rom: [range(0, 64 << 20), range(0x400_0000, 256 << 10)].to_vec(),
             flash: [range(0x800_0000, 1 << 20), range(0xc00_0000, 256 << 10)].to_vec(),
             dev: ["/pl031@9010000".to_string(), "/soc/serial@1".to_string()].to_vec(),
-            load: Some(Ipa::new(0)),
+            load: Some(Load::At(Ipa::new(0))),
+            dtb: Some(Ipa::new(0x4800_0000)),
             ipa: Some(36),
             pool: Some(7),
             testdev: Some(Ipa::new(0xa00_0000)),
@@ -454,7 +474,7 @@ mod tests {
                 "vm.flash" => "0+1M",
                 "vm.dev" => "/a",
                 "vm.ipa" => "40",
-                "vm.load" | "vm.testdev" => "0",
+                "vm.load" | "vm.dtb" | "vm.testdev" => "0",
                 _ => "1",
             };
             let message = refused(&format!("{word}={value} x {word}={value}"));
@@ -464,7 +484,7 @@ mod tests {
 
     #[test]
     fn bad_values_are_refused_with_what_is_possible() {
-        let table: [(&str, &[&str], &str); 14] = [
+        let table: [(&str, &[&str], &str); 15] = [
             (
                 "vm.name",
                 &["", "a b", "a/b", "[x]", "\u{e9}", "a\u{1b}", "0123456789012345678901234567890x"],
@@ -496,7 +516,8 @@ mod tests {
                 &["", "pl031@9010000", "/a:", "/a:b", "/:/:/:/:/:/:/:/"],
                 "paths of the machine's tree",
             ),
-            ("vm.load", &["", "0x40000001", "0x800", "here"], "multiple of 4K"),
+            ("vm.load", &["", "0x40000001", "0x802", "here", "RAM"], "multiple of 4, or ram"),
+            ("vm.dtb", &["", "0x40000008", "ram"], "multiple of 4K"),
             ("vm.ipa", &["", "31", "49", "0", "255", "256", "288", "0x"], "32 to 48"),
             ("vm.pool", &["", "65537", "-1", "all"], "0 to 65536"),
         ];
@@ -540,7 +561,9 @@ mod tests {
         assert_eq!(parsed(&format!("vm.name={name}")).0.name.unwrap(), name);
         let many = ["0+4K"; MAX_RANGES].join(":");
         assert_eq!(parsed(&format!("vm.allow={many}")).0.allow.len(), MAX_RANGES);
-        assert_eq!(parsed("vm.load=0xfffffffffffff000").0.load, Some(Ipa::new(!0xfff)));
+        assert_eq!(parsed("vm.load=0xfffffffffffffffc").0.load, Some(Load::At(Ipa::new(!3))));
+        assert_eq!(parsed("vm.load=ram").0.load, Some(Load::Ram));
+        assert_eq!(parsed("vm.dtb=0xfffffffffffff000").0.dtb, Some(Ipa::new(!0xfff)));
     }
 
     #[test]

@@ -72,6 +72,7 @@ fn every_property_arrives_in_the_vm() {
         ("preset", cells(&[0, 0x900_0000, 0, 0x1000])),
         ("rom", cells(&[0, 0x400_0000, 0, 0x4_0000])),
         ("load", long(0x400_0000)),
+        ("dtb", cells(&[0x4030_0000])),
         ("ipa", cells(&[32])),
         ("pool", cells(&[3])),
         ("testdev", cells(&[0xb00_0000])),
@@ -89,6 +90,7 @@ fn every_property_arrives_in_the_vm() {
     let devices: Vec<&str> = vm.devices.iter().map(|device| device.node.as_str()).collect();
     assert_eq!(devices, ["/pl061@9030000", "/pl031@9010000"]);
     assert_eq!((vm.placement.entry, vm.placement.image_rom), (Ipa::new(0x400_0000), Some(0)));
+    assert_eq!(vm.placement.tree, ipa(0x4030_0000, 0x1_0000));
     assert_eq!((vm.ipa_bits, vm.pool_pages), (32, 3));
     assert_eq!(vm.test_device, Some(Ipa::new(0xb00_0000)));
     assert_eq!(vm.bootargs, "a  \"b c\"");
@@ -411,12 +413,13 @@ fn anything() -> impl Strategy<Value = Both> {
         maybe(ranges("preset")),
         maybe(ranges("rom")),
         maybe(number("load", page())),
+        maybe(number("dtb", page())),
         maybe(number("ipa", 30_u64..50)),
         maybe(number("pool", prop_oneof![0_u64..200, any::<u64>()])),
         maybe(number("testdev", page())),
     )
-        .prop_map(|(a, b, c, d, e, f, g, h, i, j, k)| {
-            let all = [a, b, c, d, e, f, g, h, i, j, k].into_iter().flatten();
+        .prop_map(|(a, b, c, d, e, f, g, h, i, j, k, l)| {
+            let all = [a, b, c, d, e, f, g, h, i, j, k, l].into_iter().flatten();
             all.fold(Both { words: "vm.name=x".into(), properties: vec![] }, |sum, one| Both {
                 words: format!("{} {}", sum.words, one.words),
                 properties: [sum.properties, one.properties].concat(),

@@ -5,7 +5,7 @@
 mod support;
 
 use proptest::prelude::*;
-use support::drive::{drive, try_header, try_words};
+use support::drive::{drive, try_header, try_image, try_words};
 use support::*;
 
 /// Cases of each test: few enough for every run, or as many as FUZZ_CASES says.
@@ -166,5 +166,14 @@ proptest! {
             bytes[56..60].copy_from_slice(b"ARM\x64");
         }
         try_header(&bytes);
+    }
+
+    // bug: 84
+    #[test]
+    fn any_file_is_survived(
+        head in prop_oneof![Just(&b""[..]), Just(&b"\x7fELF\x02\x01"[..]), Just(&b"MZ"[..])],
+        bytes in prop::collection::vec(any::<u8>(), 1..200),
+    ) {
+        try_image(&[head, &bytes].concat(), "vm.rom=0x0+1M");
     }
 }

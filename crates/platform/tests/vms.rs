@@ -7,8 +7,8 @@ mod support;
 use arch::{Ipa, Range};
 use mmio_guard::{Dialect, Policy};
 use platform::{
-    Board, ErrorKind, Gic, GicVersion, MAX_BOOTARGS, Machine, ModuleKind, Placement, RegionKind,
-    Reserved, VmConfig, vms,
+    Board, ErrorKind, Gic, GicVersion, ImagePart, MAX_BOOTARGS, Machine, ModuleKind, Placement,
+    RegionKind, Reserved, VmConfig, vms,
 };
 use proptest::prelude::*;
 use support::*;
@@ -27,7 +27,7 @@ fn assert_says(message: &str, parts: &[&str]) {
 #[test]
 fn qemus_modules_become_a_vm() {
     let board = Board::from_tree(VIRT_G2).unwrap();
-    let zeros = [0; 64];
+    let zeros = [0; 4096];
     let read = |range: Range<arch::Pa>| zeros.get(..range.size() as usize);
     let machine = Machine {
         board: &board,
@@ -57,11 +57,14 @@ fn qemus_modules_become_a_vm() {
         bootargs: "console=ttyAMA0".into(),
         placement: Placement {
             image: ipa(0x4020_0000, 4096),
+            parts: vec![ImagePart { offset: 0, to: ipa(0x4020_0000, 4096) }],
             entry: Ipa::new(0x4020_0000),
             image_rom: None,
-            ramdisk: Some(ipa(0x4040_0000, 1000)),
+            // In the middle of its RAM: a flat binary does not say where its BSS ends.
+            ramdisk: Some(ipa(0x4200_0000, 1000)),
             tree: ipa(0x4000_0000, 0x1_0000),
         },
+        warning: None,
         test_device: None,
         gic: GicVersion::V2,
         node: "/chosen/module@0x50000000".into(),
@@ -270,8 +273,33 @@ fn an_image_larger_than_its_vm_is_refused() {
     assert_says(&flat, &["VM 'vm0' (/chosen/module@0x50000000)", "0x300000 bytes", "vm.mem"]);
     let bss = one("vm.mem=32M").header(KERNEL, image_header(0, 31 * MIB, 0)).refusal();
     assert_says(&bss, &["VM 'vm0'", "0x1f00000 bytes at 0x40200000", "vm.mem"]);
-    let lying = one("").header(KERNEL, image_header(0, u64::MAX, 0)).refusal();
-    assert_says(&lying, &["VM 'vm0'", "0xffffffffffffffff bytes"]);
+}
+
+// bug: 81
+#[test]
+fn an_image_size_that_cannot_be_is_warned_of() {
+    for (size, entry) in [(0, 0x4008_0000), (0x4005_b856, 0x4020_0000), (u64::MAX, 0x4020_0000)] {
+        let vm = one("").header(KERNEL, image_header(0, size, 0)).vm();
+        assert_says(&vm.warning.unwrap(), &[&format!("image_size {size:#x}"), "0x1000 bytes"]);
+        assert_eq!(vm.placement.entry, Ipa::new(entry));
+    }
+    assert_eq!(one("").header(KERNEL, image_header(0, MIB, 0)).vm().warning, None);
+}
+
+#[test]
+fn a_container_is_refused_by_name() {
+    let refused = |bytes: &[u8]| one("vm.name=k").file(KERNEL, bytes).vms().unwrap_err();
+    let error = refused(b"\x1f\x8b\x08\0");
+    assert_eq!(error.kind(), ErrorKind::Image);
+    let parts = ["VM 'k' (/chosen/module@0x50000000): its kernel is a gzip file", "scripts/bundle"];
+    assert_says(error.message(), &parts);
+    assert_says(refused(b"\x27\x05\x19\x56").message(), &["a uImage; take the kernel out of it"]);
+    // Where the mark stands far inside.
+    let mut pe = vec![0; 4096];
+    pe[..2].copy_from_slice(b"MZ");
+    pe[0x3c] = 0x80;
+    pe[0x80..0x84].copy_from_slice(b"PE\0\0");
+    assert_says(refused(&pe).message(), &["a PE file, not for arm64", "give an arm64 Image"]);
 }
 
 #[test]
@@ -280,14 +308,19 @@ fn an_image_header_that_does_not_hold_names_the_vm() {
     let error = big.vms().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Image);
     assert_says(error.message(), &["VM 'k' (/chosen/module@0x50000000)", "big-endian"]);
-    let none = one("").header(KERNEL, image_header(0, 0, 0)).refusal();
-    assert_says(&none, &["image_size 0"]);
+    let odd = one("").header(KERNEL, image_header(2, MIB, 0)).refusal();
+    assert_says(&odd, &["text_offset 0x2", "multiple of 4"]);
 }
 
 #[test]
 fn the_image_header_places_the_image() {
-    let vm = one("").header(KERNEL, image_header(0x8_0000, 8 * MIB, 0)).vm();
-    assert_eq!(vm.placement.entry, Ipa::new(0x4028_0000));
+    let entry = |flags| {
+        let header = image_header(0x8_0000, 8 * MIB, flags);
+        one("").header(KERNEL, header).vm().placement.entry.raw()
+    };
+    assert_eq!(entry(0xa), 0x4028_0000);
+    // Bit 3 clear: it runs in the first 2 MiB of RAM only.
+    assert_eq!(entry(2), 0x4008_0000);
     // A file shorter than the header is flat, whatever it holds.
     let short = Bench::new().kernel(KERNEL, 60, "").header(KERNEL, image_header(0x8_0000, 8, 1));
     assert_eq!(short.vm().placement.entry, Ipa::new(0x4020_0000));

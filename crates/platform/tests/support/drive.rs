@@ -4,7 +4,8 @@
 use super::{Bench, VIRT_G3, pa};
 use arch::{Pa, Range};
 use platform::{
-    Board, GuestHardware, ImageHeader, Machine, Occupied, StartMethod, TREE_SPACE, guest_tree, vms,
+    Board, GuestHardware, HEAD_BYTES, ImageHeader, ImageKind, Machine, Occupied, StartMethod,
+    TREE_SPACE, guest_tree, vms,
 };
 
 /// A device tree, and what the modules in it say.
@@ -38,7 +39,9 @@ pub fn drive(blob: &[u8], head: &[u8; 64]) {
         assert!(board.reserved.iter().all(|reserved| !reserved.range.overlaps(range)));
         assert!(board.modules.iter().all(|module| !module.range.overlaps(range)));
     }
-    let read = |range: Range<Pa>| head.get(..range.size() as usize);
+    let mut file = head.to_vec();
+    file.resize(HEAD_BYTES, 0);
+    let read = |range: Range<Pa>| file.get(..range.size() as usize);
     let machine = Machine {
         board: &board,
         tree: blob,
@@ -83,8 +86,41 @@ pub fn try_words(bench: &Bench) -> Vec<Vec<u8>> {
 /// The header of an arm64 Image.
 pub fn try_header(bytes: &[u8]) {
     if let Ok(Some(header)) = ImageHeader::parse(bytes) {
-        assert!(bytes.len() >= 64 && header.image_size != 0 && header.flags & 1 == 0);
-        assert!(header.text_offset.checked_add(header.image_size).is_some());
+        assert!(bytes.len() >= 64 && header.flags & 1 == 0 && header.text_offset % 4 == 0);
+        assert_eq!(ImageKind::of(bytes), ImageKind::Image);
+    }
+}
+
+/// A file as the kernel of a VM: it is refused, or all that is copied out of it lies inside the file and in the VM's
+/// memory, apart from all else.
+pub fn try_image(bytes: &[u8], words: &str) {
+    let bench =
+        Bench::new().kernel(0x5000_0000, bytes.len() as u64, words).ramdisk(0x5800_0000, 0x1000);
+    let bench = bench.file(0x5000_0000, bytes);
+    match bench.vms() {
+        Err(error) => {
+            let message = error.to_string();
+            assert!(!message.contains(char::is_control), "{message:?}");
+        }
+        Ok(vms) => {
+            assert!(!matches!(ImageKind::of(bytes), ImageKind::Other(_)), "a container is taken");
+            let vm = &vms[0];
+            let place = &vm.placement;
+            let homes = || vm.roms.iter().chain(&vm.flash).chain([&vm.ram]);
+            for part in &place.parts {
+                let end = part.offset.checked_add(part.to.size()).unwrap();
+                assert!(end <= bytes.len() as u64, "bytes that the file has not");
+                assert!(homes().any(|home| home.encloses(&part.to)), "outside the VM's memory");
+                assert!(!part.to.overlaps(&place.tree), "over the tree");
+                assert!(place.ramdisk.is_none_or(|ramdisk| !ramdisk.overlaps(&part.to)));
+                assert!(place.image.encloses(&part.to));
+            }
+            assert!(place.image.contains(place.entry) && place.entry.is_aligned(4));
+            assert!(vm.ram.encloses(&place.tree));
+            assert!(
+                place.ramdisk.is_none_or(|it| vm.ram.encloses(&it) && !it.overlaps(&place.tree))
+            );
+        }
     }
 }
 

@@ -8,7 +8,7 @@ pub mod drive;
 use arch::{Ipa, Pa, Range};
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
-use platform::{Board, Error, Machine, Module, ModuleKind, Occupied, VmConfig};
+use platform::{Board, Error, HEAD_BYTES, Machine, Module, ModuleKind, Occupied, VmConfig};
 use std::sync::LazyLock;
 
 pub const VIRT_G2: &[u8] = include_bytes!("../fixtures/virt-g2.dtb");
@@ -190,7 +190,7 @@ pub struct Bench {
     pub own: Vec<(&'static str, Range<Pa>)>,
     pub cpus: usize,
     pub pa_bits: u8,
-    pub headers: Vec<(u64, [u8; 64])>,
+    pub headers: Vec<(u64, Vec<u8>)>,
     /// Where the bundle is behind the image.
     pub appended: Option<Range<Pa>>,
     /// A bundle's bytes, and where they are.
@@ -241,9 +241,17 @@ impl Bench {
         self.module(ModuleKind::Ramdisk, start, size, "")
     }
 
-    /// Bytes that stand at the start of the module at `start`.
-    pub fn header(mut self, start: u64, header: [u8; 64]) -> Self {
-        self.headers.push((start, header));
+    /// Bytes that stand at the start of the module at `start`; zeros follow them.
+    pub fn header(self, start: u64, header: [u8; 64]) -> Self {
+        self.file(start, &header)
+    }
+
+    /// The same for any number of bytes.
+    pub fn file(mut self, start: u64, bytes: &[u8]) -> Self {
+        let size = bytes.len().max(HEAD_BYTES);
+        let mut whole = bytes.to_vec();
+        whole.resize(size, 0);
+        self.headers.push((start, whole));
         self
     }
 
@@ -255,7 +263,7 @@ impl Bench {
     }
 
     pub fn vms(&self) -> Result<Vec<VmConfig>, Error> {
-        let zeros = [0; 64];
+        let zeros = vec![0; HEAD_BYTES];
         let read = |range: Range<Pa>| {
             if let Some((start, bytes)) = &self.bundle
                 && let Some(offset) = range.start().raw().checked_sub(*start)
@@ -264,7 +272,7 @@ impl Bench {
                 return rest.get(..range.size() as usize);
             }
             let found = self.headers.iter().find(|(start, _)| *start == range.start().raw());
-            found.map_or(&zeros, |(_, header)| header).get(..range.size() as usize)
+            found.map_or(&zeros, |(_, bytes)| bytes).get(..range.size() as usize)
         };
         let own: Vec<Occupied<'_>> =
             self.own.iter().map(|(name, range)| Occupied { name, range: *range }).collect();
