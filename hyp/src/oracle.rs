@@ -356,6 +356,12 @@ fn specified(board: &Board, config: &VmConfig, vm: &Vm<GuestHost>, ipa_bits: u32
     if let Some(at) = config.test_device {
         devices.push(Device { at: page(at.raw()), kind: DeviceKind::Test });
     }
+    if config.fw_cfg() {
+        devices.push(Device { at: page(0x0902_0000), kind: DeviceKind::Quiet });
+    }
+    if config.policy == mmio_guard::Policy::Off {
+        devices.push(Device { at: Region::new(0x0a00_0000, 0x4000), kind: DeviceKind::Quiet });
+    }
     let mut direct = match &board.gic {
         Gic::V2 { gicv, .. } => {
             let at = Region::new(0x0801_0000, gicv.size().min(0x1_0000));

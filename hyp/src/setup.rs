@@ -64,6 +64,7 @@ pub fn vm(
         preset: &config.preset,
         direct: &direct,
         flash,
+        fw_cfg: config.fw_cfg(),
         test_device: config.test_device,
         gic: vgic::Config::new(version, config.vcpus, list_registers, SPIS),
         id_registers: &id_registers,

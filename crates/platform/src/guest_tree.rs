@@ -8,8 +8,8 @@ use crate::board::Board;
 use crate::error::{Error, err};
 use crate::fdt_writer::Writer;
 use crate::map::{
-    GICC_BASE, GICC_SIZE, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_SIZE, GicVersion, RAM_BASE,
-    TREE_SPACE, UART_BASE, UART_SIZE, UART_SPI,
+    FW_CFG_BASE, FW_CFG_SIZE, GICC_BASE, GICC_SIZE, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_SIZE,
+    GicVersion, RAM_BASE, TREE_SPACE, UART_BASE, UART_SIZE, UART_SPI,
 };
 use crate::seed::GuestSeeds;
 use crate::vms::VmConfig;
@@ -68,6 +68,12 @@ pub fn guest_tree(
     tree.text("clock-output-names", "clk24mhz");
     clock(&mut tree, 24_000_000);
     flash(&mut tree, config);
+    if config.fw_cfg() {
+        tree.begin(&at("fw-cfg", FW_CFG_BASE));
+        tree.longs("reg", &[FW_CFG_BASE, FW_CFG_SIZE]);
+        tree.text("compatible", "qemu,fw-cfg-mmio");
+        tree.end();
+    }
     passed(&mut tree, config);
     tree.begin("aliases");
     tree.text("serial0", &uart_path());

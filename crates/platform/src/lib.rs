@@ -89,7 +89,7 @@ pub use image::{HEADER_BYTES, ImageHeader};
 pub use image_kind::{Container, HEAD_BYTES, ImageKind};
 pub use layout::{ImagePart, Placement};
 pub use map::{
-    GICC_BASE, GICC_SIZE, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_SIZE,
+    FW_CFG_BASE, FW_CFG_SIZE, GICC_BASE, GICC_SIZE, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_SIZE,
     GicVersion, IMAGE_OFFSET, MemoryMap, RAM_BASE, Region, RegionKind, TEST_DEVICE_SIZE,
     TREE_SPACE, UART_BASE, UART_SIZE, UART_SPI,
 };

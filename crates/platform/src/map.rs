@@ -31,6 +31,10 @@ pub const UART_BASE: u64 = 0x0900_0000;
 pub const UART_SIZE: u64 = 0x1000;
 /// SPI of the console: INTID 33.
 pub const UART_SPI: u32 = 1;
+/// QEMU's firmware configuration device, which firmware has.
+pub const FW_CFG_BASE: u64 = 0x0902_0000;
+/// Size of its window: with the 8 bytes of its DMA register, newer EDK2 uses that without asking whether it is there.
+pub const FW_CFG_SIZE: u64 = 0x10;
 /// Size of the test device's window.
 pub const TEST_DEVICE_SIZE: u64 = PAGE_SIZE;
 
@@ -72,6 +76,8 @@ pub enum RegionKind {
     Flash,
     /// A device of the machine.
     Passed,
+    /// The firmware configuration device.
+    FwCfg,
 }
 
 impl RegionKind {
@@ -88,6 +94,7 @@ impl RegionKind {
             Self::TestDevice => "testdev",
             Self::Flash => "flash",
             Self::Passed => "device",
+            Self::FwCfg => "fw_cfg",
         }
     }
 }

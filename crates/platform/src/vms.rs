@@ -10,7 +10,7 @@ use crate::fdt::Tree;
 use crate::image::ImageHeader;
 use crate::image_kind::{HEAD_BYTES, ImageKind};
 use crate::layout::{self, Image, Parts, Placement};
-use crate::map::{self, GicVersion, MemoryMap, RAM_BASE, RegionKind};
+use crate::map::{self, FW_CFG_BASE, FW_CFG_SIZE, GicVersion, MemoryMap, RAM_BASE, RegionKind};
 use crate::memory::MEMRESERVE;
 use crate::passed::{self, MAX_PASSED, Passed};
 use crate::words::{self, RAM_PIECE, Words};
@@ -116,12 +116,28 @@ impl VmConfig {
         self.ram.size()
     }
 
+    /// Whether it has QEMU's firmware configuration device: a guest that is entered in a ROM or in flash is firmware.
+    /// What its words put there comes first.
+    #[must_use]
+    pub fn fw_cfg(&self) -> bool {
+        let page = Range::<Ipa>::new(Ipa::new(FW_CFG_BASE), PAGE_SIZE);
+        let clear = |page: Range<Ipa>| {
+            let taken = |range: &Range<Ipa>| range.overlaps(&page);
+            let test = self.test_device.is_some_and(|test| page.contains(test));
+            let passed = || self.devices.iter().flat_map(Passed::ipas).any(|pages| taken(&pages));
+            !test && !self.roms.iter().chain(&self.flash).any(taken) && !passed()
+        };
+        self.placement.image_rom.is_some() && page.is_some_and(clear)
+    }
+
     /// Its memory map: RAM, ROMs and devices.
     #[must_use]
     pub fn memory_map(&self) -> MemoryMap {
         let flash = self.flash.iter().map(|bank| (RegionKind::Flash, *bank));
         let devices = self.devices.iter().flat_map(Passed::ipas);
-        let others = flash.chain(devices.map(|pages| (RegionKind::Passed, pages)));
+        let fw_cfg = Range::<Ipa>::new(Ipa::new(FW_CFG_BASE), FW_CFG_SIZE);
+        let fw_cfg = fw_cfg.filter(|_| self.fw_cfg()).map(|range| (RegionKind::FwCfg, range));
+        let others = flash.chain(devices.map(|pages| (RegionKind::Passed, pages))).chain(fw_cfg);
         MemoryMap::new(self.gic, self.vcpus, self.ram, &self.roms, self.test_device, others)
     }
 }

@@ -107,6 +107,8 @@ fn every_word_arrives_in_the_vm() {
             RegionKind::GicRedistributor(1),
             RegionKind::GicRedistributor(2),
             RegionKind::Uart,
+            // It is entered in its ROM.
+            RegionKind::FwCfg,
             RegionKind::TestDevice,
             RegionKind::Ram,
         ]

@@ -68,6 +68,8 @@ pub enum DeviceKind {
     Uart,
     /// The test device: an error from 0x400 to 0x7ff.
     Test,
+    /// The firmware configuration device, and virtio-mmio transports without a device: answer every access.
+    Quiet,
 }
 
 /// A device of the VM.
@@ -84,7 +86,7 @@ impl Device {
     pub fn refuses(&self, ipa: u64, bytes: u64) -> bool {
         let offset = ipa - self.at.start;
         match self.kind {
-            DeviceKind::Gic => false,
+            DeviceKind::Gic | DeviceKind::Quiet => false,
             DeviceKind::Uart => bytes == 8 || !offset.is_multiple_of(4),
             DeviceKind::Test => (0x400..0x800).contains(&offset),
         }

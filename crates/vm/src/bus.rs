@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which device answers where, and how an access gets to it.
 
-use crate::device::{TestDevice, Uart};
+use crate::device::{FwCfg, TestDevice, Uart, virtio_slot};
 use crate::{Host, Setup, Vcpu, Vm};
 use arch::{Ipa, PAGE_SIZE, VcpuSet, Width};
 use lock::{Guard, Order};
+use mmio_guard::Policy;
 use vgic::{Frame, Version};
 
 /// The distributor: 64 KiB.
@@ -16,6 +17,12 @@ pub const UART_IPA: Ipa = Ipa::new(0x0900_0000);
 /// Its interrupt: shared peripheral interrupt 1.
 pub const UART_INTID: u32 = 33;
 
+/// QEMU's firmware configuration device: a page.
+pub const FW_CFG_IPA: Ipa = Ipa::new(0x0902_0000);
+/// QEMU's 32 virtio-mmio transports, 512 bytes each.
+pub const VIRTIO_IPA: Ipa = Ipa::new(0x0A00_0000);
+
+const VIRTIO_SIZE: u64 = 0x4000;
 /// Its size.
 pub(crate) const GICD_SIZE: u64 = 0x1_0000;
 /// RD_base and SGI_base of one vCPU.
@@ -34,6 +41,10 @@ pub enum Device {
     Test,
     /// This bank of flash.
     Flash(u8),
+    /// The firmware configuration device.
+    FwCfg,
+    /// A virtio-mmio transport without a device behind it.
+    VirtioSlot,
 }
 
 impl Device {
@@ -44,6 +55,8 @@ impl Device {
             Self::Uart => "pl011@9000000",
             Self::Test => "test-device",
             Self::Flash(_) => "flash",
+            Self::FwCfg => "fw-cfg@9020000",
+            Self::VirtioSlot => "virtio_mmio@a000000",
         }
     }
 }
@@ -53,6 +66,9 @@ pub(crate) struct Bus {
     /// Bytes of redistributor frames; 0 under GICv2.
     pub(crate) gicr_size: u64,
     test_at: Option<Ipa>,
+    fw_cfg: Option<FwCfg>,
+    /// Whether there are virtio-mmio transports to be found: no guest declares what it only looks for.
+    slots: bool,
     pub(crate) uart: Uart,
     pub(crate) test: TestDevice,
 }
@@ -66,6 +82,8 @@ impl Bus {
         Self {
             gicr_size: frames.wrapping_shl(GICR_FRAME_SHIFT),
             test_at: setup.test_device,
+            fw_cfg: setup.fw_cfg.then(FwCfg::default),
+            slots: setup.policy == Policy::Off,
             uart: Uart::new(),
             test: TestDevice::new(),
         }
@@ -74,9 +92,22 @@ impl Bus {
     pub(crate) fn reset(&self, order: &Order) {
         self.uart.reset(order);
         self.test.reset();
+        if let Some(fw_cfg) = &self.fw_cfg {
+            fw_cfg.reset();
+        }
     }
 
-    /// The device at `ipa`, and the offset in its registers, but for flash. Static: no device is added later.
+    /// What stands where neither [`Bus::at`] nor flash has anything.
+    fn rare_at(&self, ipa: Ipa) -> Option<(Device, u64)> {
+        let offset = ipa.raw().wrapping_sub(FW_CFG_IPA.raw());
+        if offset < PAGE_SIZE && self.fw_cfg.is_some() {
+            return Some((Device::FwCfg, offset));
+        }
+        let offset = ipa.raw().wrapping_sub(VIRTIO_IPA.raw());
+        (offset < VIRTIO_SIZE && self.slots).then_some((Device::VirtioSlot, offset))
+    }
+
+    /// The device at `ipa`, and the offset in its registers, but for flash and what is rare. Static: no device is added later.
     #[inline(always)]
     pub(crate) fn at(&self, ipa: Ipa) -> Option<(Device, u64)> {
         let offset = ipa.raw().wrapping_sub(GICD_IPA.raw());
@@ -124,6 +155,8 @@ pub(crate) fn read<H: Host>(
         Device::Uart => vm.bus.uart.read(offset, width, vcpu, vm),
         Device::Test => vm.bus.test.read(offset, width),
         Device::Flash(n) => vm.flash_load(n, offset, width, vcpu),
+        Device::FwCfg => vm.bus.fw_cfg.as_ref().map(|fw_cfg| fw_cfg.read(offset, width)),
+        Device::VirtioSlot => Some(virtio_slot::read(offset)),
     }
 }
 
@@ -146,6 +179,12 @@ pub(crate) fn write<H: Host>(
         Device::Uart => return vm.bus.uart.write(offset, width, value, vcpu, vm),
         Device::Test => return vm.bus.test.write(offset, width, value),
         Device::Flash(n) => return vm.flash_store(n, offset, width, value, vcpu),
+        Device::FwCfg => {
+            if let Some(fw_cfg) = &vm.bus.fw_cfg {
+                fw_cfg.write(offset, width, value);
+            }
+        }
+        Device::VirtioSlot => {}
     }
     true
 }
@@ -238,16 +277,20 @@ impl<H: Host> Vm<H> {
     #[inline(always)]
     pub(crate) fn device_at(&self, ipa: Ipa) -> Option<(Device, u64)> {
         match self.bus.at(ipa) {
-            None if !self.flash.is_empty() => self.flash_device(ipa),
+            None => self.other_device(ipa),
             found => found,
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn flash_device(&self, ipa: Ipa) -> Option<(Device, u64)> {
-        let (n, bank) = self.flash_at(ipa)?;
-        Some((Device::Flash(n), ipa.raw().wrapping_sub(bank.range().start().raw())))
+    fn other_device(&self, ipa: Ipa) -> Option<(Device, u64)> {
+        match self.flash_at(ipa) {
+            Some((n, bank)) => {
+                Some((Device::Flash(n), ipa.raw().wrapping_sub(bank.range().start().raw())))
+            }
+            None => self.bus.rare_at(ipa),
+        }
     }
 
     /// Changes the interrupt controller, and sees to it that what follows reaches the vCPUs: `me`, whose

@@ -2,10 +2,13 @@
 //! Emulated devices. docs/vm.md has their registers.
 
 mod flash;
+mod fw_cfg;
 mod pl011;
 mod test_device;
 mod uart;
+pub(crate) mod virtio_slot;
 
 pub(crate) use flash::{BLOCK, Chips, Effect, Load, part};
+pub(crate) use fw_cfg::FwCfg;
 pub(crate) use test_device::TestDevice;
 pub(crate) use uart::Uart;

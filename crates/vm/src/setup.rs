@@ -35,6 +35,8 @@ pub struct Setup<'a> {
     pub direct: &'a [Direct],
     /// Banks of flash, at most 4.
     pub flash: &'static [Bank],
+    /// Whether there is QEMU's firmware configuration device, for firmware that cannot do without.
+    pub fw_cfg: bool,
     /// Page of the test device.
     pub test_device: Option<Ipa>,
     /// The interrupt controller.

@@ -85,9 +85,9 @@ pub const BOOTS: [Boot; 7] = [
         image: Guest::Edk2,
         ramdisk: None,
         memory_mib: 256,
-        words: "vm.flash=0x0+2M:0x4000000+1M vm.load=0x0 vm.dev=/pl031@9010000 vm.guard=enforce \
-                vm.preset=0x0+2M:0x4000000+1M:0x8000000+64K:0x8010000+64K:0x80a0000+128K:\
-                0x9000000+4K:0x9010000+4K",
+        words: "vm.flash=0x0+4M:0x4000000+1M vm.load=0x0 vm.dev=/pl031@9010000 vm.guard=enforce \
+                vm.preset=0x0+4M:0x4000000+1M:0x8000000+64K:0x8010000+64K:0x80a0000+128K:\
+                0x9000000+4K:0x9010000+4K:0x9020000+4K",
         cpu: None,
     },
 ];

@@ -19,6 +19,7 @@ pub const UART: u64 = 0x0900_0000;
 pub const GICD: u64 = 0x0800_0000;
 pub const GICR: u64 = 0x080a_0000;
 pub const TEST: u64 = 0x0a00_0000;
+pub const FW_CFG: u64 = 0x0902_0000;
 pub const GICV: u64 = 0x0801_0000;
 
 /// How a VM is made, beyond what the specification wants to know.
@@ -33,6 +34,7 @@ pub struct Make {
     pub repeat: bool,
     pub version: Version,
     pub test_device: bool,
+    pub fw_cfg: bool,
 }
 
 /// Both sides of one VM.
@@ -112,6 +114,7 @@ impl Make {
             preset: &ranges(&config.preset),
             direct: &direct,
             flash: banks,
+            fw_cfg: self.fw_cfg,
             test_device: self.test_device.then_some(Ipa::new(TEST)),
             gic: vgic::Config::new(self.version, config.vcpus, 4, 32),
             id_registers: &[0x5a; ID_REGISTERS],

@@ -3,7 +3,7 @@
 
 use crate::compare;
 use crate::exits::{Action, Step};
-use crate::guest::{GICD, GICR, GICV, Guest, Make, RAM, TEST, UART};
+use crate::guest::{FW_CFG, GICD, GICR, GICV, Guest, Make, RAM, TEST, UART};
 use crate::random::Random;
 use arch::ExitInfo;
 use spec::{Config, Device, DeviceKind, Dialect, Direct, Flash, Policy, Region};
@@ -202,19 +202,28 @@ fn make(random: &mut Random, number: u64) -> Make {
     if test_device {
         devices.push(Device { at: Region::new(TEST, PAGE), kind: DeviceKind::Test });
     }
+    let policy = random.of(&[
+        Policy::Off,
+        Policy::Enrol,
+        Policy::Enrol,
+        Policy::Enrol,
+        Policy::Enforce,
+        Policy::Enforce,
+    ]);
+    let fw_cfg = random.one_in(2);
+    if fw_cfg {
+        devices.push(Device { at: Region::new(FW_CFG, PAGE), kind: DeviceKind::Quiet });
+    }
+    // QEMU's virtio-mmio transports, behind the test device where both stand.
+    if policy == Policy::Off {
+        devices.push(Device { at: Region::new(TEST, 4 * PAGE), kind: DeviceKind::Quiet });
+    }
     let mut workaround = |answers: &[i64]| random.of(answers);
     let workarounds = [workaround(&[-1, 0, 1]), workaround(&[-2, -1, 1]), workaround(&[-1, 0, 1])];
     Make {
         config: Config {
             ipa_bits,
-            policy: random.of(&[
-                Policy::Off,
-                Policy::Enrol,
-                Policy::Enrol,
-                Policy::Enrol,
-                Policy::Enforce,
-                Policy::Enforce,
-            ]),
+            policy,
             dialect: random.of(&[Dialect::Pkvm, Dialect::Pkvm, Dialect::Pkvm, Dialect::Series]),
             ram,
             roms,
@@ -233,6 +242,7 @@ fn make(random: &mut Random, number: u64) -> Make {
         repeat: random.one_in(2),
         version,
         test_device,
+        fw_cfg,
     }
 }
 
@@ -259,6 +269,9 @@ impl Guide {
             8 * GIB,
             config.limit(),
             UART,
+            FW_CFG,
+            FW_CFG + 8,
+            TEST + 0x600,
             TEST,
             GICD,
             GICR,
