@@ -131,6 +131,37 @@ impl Code {
         self
     }
 
+    /// `adr xD, .`: where this instruction stands.
+    #[must_use]
+    pub fn here(self, d: u32) -> Self {
+        self.word(0x1000_0000 | d)
+    }
+
+    /// Goes to `label` unless xN and xM are the same; X22 is lost.
+    #[must_use]
+    pub fn unless_same(self, n: u32, m: u32, label: &'static str) -> Self {
+        // eor x22, xN, xM
+        self.word(0xca00_0000 | m << 16 | n << 5 | 22).unless_zero(22, label)
+    }
+
+    /// `ubfx xD, xN, #lsb, #width`
+    #[must_use]
+    pub fn field(self, d: u32, n: u32, lsb: u32, width: u32) -> Self {
+        self.word(0xd340_0000 | lsb << 16 | (lsb + width - 1) << 10 | n << 5 | d)
+    }
+
+    /// `mrs xT, id_aa64pfr0_el1`
+    #[must_use]
+    pub fn read_pfr0(self, t: u32) -> Self {
+        self.word(0xd538_0400 | t)
+    }
+
+    /// `msr cntfrq_el0, xT`: UNDEFINED at EL1.
+    #[must_use]
+    pub fn set_frequency(self, t: u32) -> Self {
+        self.word(0xd51b_e000 | t)
+    }
+
     /// A place to jump to.
     #[must_use]
     pub fn label(mut self, name: &'static str) -> Self {
@@ -226,6 +257,15 @@ mod tests {
         assert_eq!(words(Code::new().load(1, 2).store(3, 4)), [0xb940_0041, 0xb900_0083]);
         assert_eq!(words(Code::new().set_vectors(7).eret()), [0xd518_c007, 0xd69f_03e0]);
         assert_eq!(words(Code::new().skip_faulting(9)), [0xd538_4029, 0x9100_1129, 0xd518_4029]);
+        assert_eq!(words(Code::new().here(1)), [0x1000_0001]);
+        assert_eq!(
+            words(Code::new().label("a").unless_same(1, 2, "a")),
+            [0xca02_0036, 0xb5ff_fff6]
+        );
+        assert_eq!(
+            words(Code::new().read_pfr0(1).field(1, 1, 12, 4).set_frequency(1)),
+            [0xd538_0401, 0xd34c_3c21, 0xd51b_e001]
+        );
         assert_eq!(words(Code::new().label("a").jump("a")), [0x1400_0000]);
         assert_eq!(
             words(

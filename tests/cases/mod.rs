@@ -13,6 +13,7 @@ mod enrolled;
 mod files;
 mod hello;
 mod image;
+mod images;
 mod inputs;
 mod levels;
 mod lifecycle;
@@ -30,6 +31,7 @@ use crate::lab::Case;
 pub fn all() -> Vec<Case> {
     [
         image::CASES,
+        images::CASES,
         inputs::CASES,
         trees::CASES,
         levels::CASES,

@@ -7,9 +7,13 @@ use std::path::Path;
 use std::process::Command;
 
 use arch::{Mpidr, Pa, Range};
+use dtoolkit::fdt::Fdt;
+use dtoolkit::model::DeviceTree;
+use dtoolkit::{Node, Property};
 use platform::{BUNDLE_MAGIC, Board, Cpu, Gic, Machine, Seeds, StartMethod, Timer, VmConfig};
 
 use crate::build::replace;
+use crate::image;
 use anyhow::{Context, Result, anyhow, bail};
 
 /// Where a bundle stands on the machine that checks it.
@@ -26,8 +30,9 @@ const PE_HEADER: usize = 60;
 ///
 /// dtc or the check refuses the source, or a file cannot be read or written. `output` is then as it was.
 pub fn make(source: &Path, output: &Path, image: Option<&Path>) -> Result<Vec<VmConfig>> {
-    let blob = [&BUNDLE_MAGIC[..], &compile(source)?].concat();
-    let vms = check(&blob).with_context(|| source.display().to_string())?;
+    let name = || source.display().to_string();
+    let blob = [&BUNDLE_MAGIC[..], &unpacked(compile(source)?).with_context(name)?].concat();
+    let vms = check(&blob).with_context(name)?;
     let bytes = match image {
         None => blob,
         Some(image) => {
@@ -59,6 +64,32 @@ pub fn compile(source: &Path) -> Result<Vec<u8>> {
         eprintln!("{}", said.trim());
     }
     Ok(output.stdout)
+}
+
+/// The tree of a bundle with its kernels unpacked, where they are packed in what [`image::unpack`] knows.
+///
+/// # Errors
+///
+/// A kernel that cannot be unpacked, by the name of its VM.
+fn unpacked(blob: Vec<u8>) -> Result<Vec<u8>> {
+    // What dtc has made and cannot be read is for the check to refuse.
+    let Ok(tree) = Fdt::new(&blob) else { return Ok(blob) };
+    let mut tree = DeviceTree::from_fdt(&tree);
+    let mut changed = false;
+    for vm in tree.root.children_mut() {
+        let name = vm.name().to_owned();
+        let Some(kernel) = vm.property_mut("kernel") else { continue };
+        let packed = &*kernel;
+        let found = image::unpack(packed.value().to_vec())
+            .with_context(|| format!("bundle:/{name}: kernel"))?;
+        if found.layers.is_empty() {
+            continue;
+        }
+        eprintln!("bundle:/{name}: kernel unpacked from {}", found.layers.join(" in "));
+        kernel.set_value(&found.bytes[..]);
+        changed = true;
+    }
+    Ok(if changed { tree.to_dtb() } else { blob })
 }
 
 /// The VMs of a bundle, checked by what EL2 checks them with, on a machine that has everything.

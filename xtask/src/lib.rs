@@ -35,6 +35,7 @@ pub mod elf;
 pub mod esr;
 pub mod flat;
 pub mod guests;
+pub mod image;
 pub mod paths;
 pub mod progress;
 pub mod qemu;

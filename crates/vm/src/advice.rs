@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How to declare what a refusal was about: the whole device of the guest's tree, in one range, once per device.
 
-use crate::bus::{Device, GICD_IPA, GICD_SIZE, GICR_IPA, UART_IPA};
+use crate::bus::{Device, FW_CFG_IPA, GICD_IPA, GICD_SIZE, GICR_IPA, UART_IPA};
 use crate::{Host, Reason, Refusal, Vm};
 use arch::{Ipa, PAGE_SHIFT, PAGE_SIZE, Range};
 use core::fmt;
@@ -13,6 +13,8 @@ const MAX_PAGES: usize = 8;
 /// Bit of the first bank of flash, and of the first region of direct pages.
 const FLASH_BIT: u32 = 4;
 const DIRECT_BIT: u32 = 8;
+/// Bit of the firmware configuration device.
+const FW_CFG_BIT: u32 = 31;
 
 /// What a VM got advice for. It outlives the VM's resets, as [`RateLimit`](crate::RateLimit) does: a guest must not
 /// get lines by resetting itself.
@@ -82,6 +84,9 @@ impl<H: Host> Vm<H> {
                 Device::Redistributor => (1, GICR_IPA, self.bus.gicr_size),
                 Device::Uart => (2, UART_IPA, PAGE_SIZE),
                 Device::Test => (3, page, PAGE_SIZE),
+                Device::FwCfg => (FW_CFG_BIT, FW_CFG_IPA, PAGE_SIZE),
+                // There are none where something is refused.
+                Device::VirtioSlot => return None,
                 Device::Flash(n) => {
                     let bank = self.flash.get(usize::from(n))?.range();
                     (FLASH_BIT.saturating_add(u32::from(n)), bank.start(), bank.size())

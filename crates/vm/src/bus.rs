@@ -10,6 +10,8 @@ use vgic::{Frame, Version};
 
 /// The distributor: 64 KiB.
 pub const GICD_IPA: Ipa = Ipa::new(0x0800_0000);
+/// Its size.
+pub(crate) const GICD_SIZE: u64 = 0x1_0000;
 /// The redistributors under GICv3: 128 KiB per vCPU.
 pub const GICR_IPA: Ipa = Ipa::new(0x080A_0000);
 /// The PL011.
@@ -23,8 +25,6 @@ pub const FW_CFG_IPA: Ipa = Ipa::new(0x0902_0000);
 pub const VIRTIO_IPA: Ipa = Ipa::new(0x0A00_0000);
 
 const VIRTIO_SIZE: u64 = 0x4000;
-/// Its size.
-pub(crate) const GICD_SIZE: u64 = 0x1_0000;
 /// RD_base and SGI_base of one vCPU.
 const GICR_FRAME_SHIFT: u32 = 17;
 
