@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Builds the images: `portcullis`, `guest-stub` and `hello-guest`, each as `.elf` and `.bin`, in the build directory.
 
-use std::fs;
-use std::io::IsTerminal;
+use std::fs::{self, Permissions};
+use std::io::{IsTerminal, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
@@ -171,9 +172,14 @@ pub(crate) fn replace(file: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(file).is_ok_and(|old| old == bytes) {
         return Ok(());
     }
-    let new = file.with_extension(format!("new.{}", std::process::id()));
-    fs::write(&new, bytes).with_context(|| new.display().to_string())?;
-    fs::rename(&new, file).with_context(|| file.display().to_string())
+    // Beside the file, so that it is moved and not copied; with the permissions of other files.
+    let mut new = tempfile::Builder::new();
+    let new = new.permissions(Permissions::from_mode(0o644));
+    let new =
+        new.tempfile_in(file.parent().filter(|at| *at != Path::new("")).unwrap_or(Path::new(".")));
+    let mut new = new.with_context(|| file.display().to_string())?;
+    new.write_all(bytes).with_context(|| file.display().to_string())?;
+    new.persist(file).map(drop).with_context(|| file.display().to_string())
 }
 
 #[cfg(test)]

@@ -332,11 +332,10 @@ fn run(command: &mut Command, what: Option<&str>) -> Result<String> {
 mod tests {
     use super::*;
 
-    fn folder(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("xtask-apt-{}-{name}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(path.join("packages")).unwrap();
-        path
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("packages")).unwrap();
+        folder
     }
 
     #[test]
@@ -354,13 +353,13 @@ mod tests {
 
     #[test]
     fn cached_packages_are_found_by_whole_name_and_the_last_one_wins() {
-        let folder = folder("cached");
+        let folder = folder();
         for name in
             ["a_1%3a2.0_arm64.deb", "a_1%3a1.0_arm64.deb", "a-b_9_all.deb", "a_2_arm64.part"]
         {
-            fs::write(folder.join("packages").join(name), "").unwrap();
+            fs::write(folder.path().join("packages").join(name), "").unwrap();
         }
-        let apt = Apt::new(&folder);
+        let apt = Apt::new(folder.path());
         assert_eq!(apt.cached("a").unwrap().version(), "a 1:2.0");
         assert_eq!(apt.cached("a-b").unwrap().version(), "a-b 9");
         assert_eq!(apt.cached("b"), None);
@@ -370,8 +369,8 @@ mod tests {
 
     #[test]
     fn a_damaged_package_is_named() {
-        let folder = folder("damaged");
-        let file = folder.join("packages").join("bad_1_arm64.deb");
+        let folder = folder();
+        let file = folder.path().join("packages").join("bad_1_arm64.deb");
         fs::write(&file, "no archive").unwrap();
         let error = Package { file }.read("./boot/*").unwrap_err().to_string();
         assert!(error.contains("bad_1_arm64.deb holds no ./boot/*"), "{error}");

@@ -276,9 +276,9 @@ mod tests {
     }
 
     /// Of the files that the series changes, the lines that it looks at: the least that it fits.
-    fn least_tree(name: &str) -> PathBuf {
-        let tree = std::env::temp_dir().join(format!("xtask-tree-{}-{name}", std::process::id()));
-        let _ = fs::remove_dir_all(&tree);
+    fn least_tree() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = folder.path();
         fs::create_dir_all(tree.join("arch/arm64")).unwrap();
         fs::write(tree.join("Makefile"), "VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 99\n").unwrap();
         for patch in super::super::below(&series().join("patches")).unwrap() {
@@ -304,7 +304,7 @@ mod tests {
                 fs::write(path, before).unwrap();
             }
         }
-        tree
+        folder
     }
 
     /// All files of a tree and what is in them.
@@ -323,8 +323,9 @@ mod tests {
 
     #[test]
     fn the_series_fits_what_it_was_made_for_and_once_only() {
-        let tree = least_tree("fits");
-        let (done, said) = apply(&tree);
+        let folder = least_tree();
+        let tree = folder.path();
+        let (done, said) = apply(tree);
         if !on_path("patch") {
             assert!(!done && said.contains("apt-get install patch"), "{said}");
             return;
@@ -333,9 +334,8 @@ mod tests {
         let text = fs::read_to_string(tree.join("arch/arm64/mm/ioremap.c")).unwrap();
         assert!(text.contains("mmio_guard_map(phys_addr"));
         assert!(tree.join("drivers/firmware/smccc/mmio_guard.c").is_file());
-        let (again, said) = apply(&tree);
+        let (again, said) = apply(tree);
         assert!(!again && said.contains("has the series already"), "{said}");
-        fs::remove_dir_all(tree).unwrap();
     }
 
     #[test]
@@ -345,20 +345,20 @@ mod tests {
         }
         // The last of the files that are changed, so that all others would have fitted.
         let changed = "drivers/virt/coco/pkvm-guest/arm-pkvm-guest.c";
-        let tree = least_tree("anchors");
+        let folder = least_tree();
+        let tree = folder.path();
         let file = tree.join(changed);
         let text = fs::read_to_string(&file).unwrap();
         let other = text.replace("pkvm_granule = res.a0", "pkvm_granule = res.a1");
         assert_ne!(text, other);
         fs::write(&file, other).unwrap();
-        let before = content(&tree);
-        let (done, said) = apply(&tree);
+        let before = content(tree);
+        let (done, said) = apply(tree);
         assert!(!done);
         for words in ["0005-", "does not fit Linux 6.12.99", changed, "nothing was changed"] {
             assert!(said.contains(words), "`{words}`: {said}");
         }
-        assert_eq!(content(&tree), before);
-        fs::remove_dir_all(tree).unwrap();
+        assert_eq!(content(tree), before);
     }
 
     #[test]

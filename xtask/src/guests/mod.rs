@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use self::apt::Apt;
 use self::kernel::Tree;
+use crate::build::replace;
 use crate::paths;
 use anyhow::{Context, Result, anyhow, bail};
 use duct::cmd;
@@ -339,13 +340,6 @@ fn lock(path: &Path) -> Result<fs::File> {
         file.lock().with_context(|| path.display().to_string())?;
     }
     Ok(file)
-}
-
-/// Writes `file` in one step.
-fn replace(file: &Path, bytes: &[u8]) -> Result<()> {
-    let new = file.with_extension(format!("new.{}", std::process::id()));
-    fs::write(&new, bytes).with_context(|| new.display().to_string())?;
-    fs::rename(&new, file).with_context(|| file.display().to_string())
 }
 
 #[cfg(test)]

@@ -308,16 +308,17 @@ fn next_free(address: u64, file: &Path) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tempfile::NamedTempFile;
 
     fn words(machine: &Machine) -> String {
         let all = machine.arguments().unwrap();
         all.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 
-    fn file(name: &str, bytes: usize) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("xtask-{}-{name}", std::process::id()));
-        fs::write(&path, vec![0; bytes]).unwrap();
-        path
+    fn file(suffix: &str, bytes: u64) -> NamedTempFile {
+        let file = tempfile::Builder::new().suffix(suffix).tempfile().unwrap();
+        file.as_file().set_len(bytes).unwrap();
+        file
     }
 
     #[test]
@@ -335,9 +336,9 @@ mod tests {
     #[test]
     fn modules_follow_one_another_at_2_mib() {
         let kernel = file("kernel", (2 << 20) + 1);
-        let guest = Module { kernel: kernel.clone(), ..Module::default() };
-        let with_disk =
-            Module { ramdisk: Some(kernel), bootargs: "run=a b".into(), ..guest.clone() };
+        let path = kernel.path().to_owned();
+        let guest = Module { kernel: path.clone(), ..Module::default() };
+        let with_disk = Module { ramdisk: Some(path), bootargs: "run=a b".into(), ..guest.clone() };
         let machine = Machine { modules: vec![with_disk, guest], ..Machine::default() };
         let line = words(&machine);
         assert!(line.contains("guest-loader,addr=0x50000000,kernel="), "{line}");
@@ -348,7 +349,8 @@ mod tests {
 
     #[test]
     fn modules_of_a_small_machine_stand_within_its_ram() {
-        let guest = Module { kernel: file("small", 1), ..Module::default() };
+        let kernel = file("small", 1);
+        let guest = Module { kernel: kernel.path().into(), ..Module::default() };
         let machine = Machine { memory_mib: 256, modules: vec![guest], ..Machine::default() };
         let address = machine.placed().unwrap()[0].0;
         assert!(address < RAM_BASE + (256 << 20));
@@ -356,8 +358,9 @@ mod tests {
 
     #[test]
     fn a_comma_in_bootargs_or_a_name_is_doubled() {
+        let kernel = file("a,b", 1);
         let guest = Module {
-            kernel: file("a,b", 1),
+            kernel: kernel.path().into(),
             bootargs: "earlycon=pl011,0x9000000".into(),
             ..Module::default()
         };
