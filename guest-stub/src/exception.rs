@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Exception vectors. Every exception saves every register, and the PSTATE that the handler was entered
 //! with, in a frame of the vCPU's own memory: SP is not relied on, as tests set it to all kinds of
-//! things. A synchronous one ends the [`machine::run`](crate::machine::run) in progress; an interrupt goes
+//! things. A synchronous one ends the [`machine::run`] in progress; an interrupt goes
 //! to `gic` and returns.
 
 use core::arch::global_asm;

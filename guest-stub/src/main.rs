@@ -10,7 +10,7 @@
 //! | none, or `demo` | the demonstration of the main job, in prose, with a closing table |
 //! | `list` | one line per test: `test NAME IDS VMOPTS FLAGS`, separated by tabs |
 //! | `run=NAME:NAME..` | runs these tests (a trailing `*` stands for anything) |
-//! | `bench=WHAT` | benchmarks in executed instructions, see [`bench`] |
+//! | `bench=WHAT` | benchmarks in executed instructions, see [`mod@bench`] |
 //! | `spin`, `hammer`, `canary`, ... | company for other VMs, see [`modes`] |
 //!
 //! A test is one line in its file's `test!` list: a name, the ids of the scenarios that it covers (the

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! System registers that the register crate lacks, by their encoding.
 
-/// Defines `read` and `write` for a register named by its S<op0>_<op1>_C<n>_C<m>_<op2> form.
+/// Defines `read` and `write` for a register named by its `S<op0>_<op1>_C<n>_C<m>_<op2>` form.
 macro_rules! sysreg {
     ($(#[$doc:meta])* $name:ident = $encoding:literal) => {
         $(#[$doc])*

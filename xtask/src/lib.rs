@@ -31,6 +31,7 @@ pub mod build;
 pub mod bundle;
 pub mod catalogue;
 pub mod demo;
+pub mod doc;
 pub mod elf;
 pub mod esr;
 pub mod flat;

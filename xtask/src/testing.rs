@@ -173,6 +173,8 @@ fn lints(cargo: &impl Fn(&[&str]) -> Command) -> Result<Vec<(&'static str, Comma
                 command.args(["--", "-D", "warnings"]);
                 all.push((name, command, Judge::Status));
             }
+            let doc = ["run", "-q", "--package", "xtask", "--", "doc"];
+            all.push(("documentation", cargo(&doc), Judge::Status));
         } else {
             println!("clippy on the images: it needs rustup's target, not checked");
         }

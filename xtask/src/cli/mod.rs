@@ -29,7 +29,7 @@ use xtask::build::{self, Artifacts};
 use xtask::catalogue::{self, Registry};
 use xtask::guests::{self, Guest};
 use xtask::symbolize::Symbolizer;
-use xtask::{assure, bench, bundle, esr, paths, stub, testing};
+use xtask::{assure, bench, bundle, doc, esr, paths, stub, testing};
 
 /// Builds Portcullis's images and drives them in QEMU
 #[derive(Debug, Parser)]
@@ -93,6 +93,8 @@ enum Command {
     },
     /// Write docs/assurance.md: which bugs and scenarios have a test, and which tests those are
     Catalogue,
+    /// Build the documentation of all crates, the images' with their private items
+    Doc,
     /// List the tests of guest-stub
     List,
     /// Print completions of a shell for the scripts and for xtask
@@ -270,6 +272,12 @@ impl Cli {
             }
             Command::Fuzz { target, number } => assure::fuzz::until_enough(&target, number),
             Command::Catalogue => write_catalogue(),
+            Command::Doc => {
+                for page in doc::build()? {
+                    println!("{}", page.display());
+                }
+                Ok(())
+            }
             Command::List => {
                 for test in stub::list(&Artifacts::expected().guest_stub)? {
                     println!("{} [{}] {}", test.name, test.ids.join(" "), test.options);
