@@ -2,10 +2,16 @@
 //! Which vCPU a CPU runs next, and how much CPU time each has used.
 //!
 //! # Key types
+//! - [`Scheduler`]: the vCPUs of one CPU. A VM on this CPU has a *seat*; seats of one priority share the CPU in turns, each
+//!   with a quantum per epoch.
+//! - [`Wake`]: what other CPUs tell a CPU about its vCPUs, and when that is worth a kick.
 //! - [`CpuTime`]: CPU time of one vCPU, written by its CPU and readable by all.
 //!
 //! # Invariants
 //! - Nothing here reads a clock: times are counter values that the caller passes in.
+//! - Every tick is charged to exactly one seat or to idle: [`Scheduler::account`].
+//! - A seat cannot use more than its quantum in an epoch. An overrun is repaid from the next one.
+//! - The work of each call has a bound that does not depend on what guests do.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -13,5 +19,11 @@
 extern crate std;
 
 mod cpu_time;
+mod scheduler;
+mod seat;
+mod wake;
 
 pub use cpu_time::CpuTime;
+pub use scheduler::{Scheduler, VCPUS};
+pub use seat::{DEFAULT_PRIORITY, PRIORITIES, SEATS};
+pub use wake::{Reason, Wake};
