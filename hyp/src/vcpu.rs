@@ -298,14 +298,14 @@ impl VcpuContext {
         pintid: u32,
         empty: u16,
     ) -> Option<(usize, vgic::ListRegister)> {
-        let mut vgic = self.guest.vm.vgic().lock(&self.vcpu.order);
+        let mut vgic = self.guest.vm.vgic().lock_now(&self.vcpu.order)?;
         vgic.forward_short(self.vcpu.index, intid, pintid, empty)
     }
 
     /// After a kick, where one list register is all it takes; as [`VcpuContext::forward_short`].
     #[inline(always)]
     pub fn kicked_short(&mut self, empty: u16) -> Option<(usize, vgic::ListRegister)> {
-        let mut vgic = self.guest.vm.vgic().lock(&self.vcpu.order);
+        let mut vgic = self.guest.vm.vgic().lock_now(&self.vcpu.order)?;
         vgic.kicked_now(self.vcpu.index, empty)
     }
 

@@ -269,7 +269,10 @@ pub(crate) fn send_sgi<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) {
 /// [`send_sgi`] where that is quickly done; else `false`, and nothing has changed.
 #[inline(always)]
 pub(crate) fn send_sgi_now<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) -> bool {
-    vm.host().send_sgi(vcpu.index, vcpu.regs.get(reg), vm.vgic.lock(&vcpu.order))
+    match vm.vgic.lock_now(&vcpu.order) {
+        Some(vgic) => vm.host().send_sgi(vcpu.index, vcpu.regs.get(reg), vgic),
+        None => false,
+    }
 }
 
 impl<H: Host> Vm<H> {
