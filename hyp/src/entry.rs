@@ -80,7 +80,8 @@ primary_entry:
     ldr     x1, ={cpu_offset}
     add     x0, x0, x1
     mov     sp, x0
-    add     x1, x0, #{cpu_zeroed}
+    mov     x1, #{cpu_zeroed}
+    add     x1, x0, x1
     bl      zero
     // Apply the R_AARCH64_RELATIVE relocations (offset, info, addend); the image is linked at 0.
     adrp    x0, rela_start
@@ -118,7 +119,8 @@ primary_entry:
     ldr     x22, ={other_cpus}
     add     x22, x21, x22
 5:  mov     x0, x21
-    add     x1, x21, #{cpu_zeroed}
+    mov     x1, #{cpu_zeroed}
+    add     x1, x21, x1
     bl      zero
     add     x21, x21, x20
     cmp     x21, x22

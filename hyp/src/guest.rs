@@ -21,7 +21,7 @@ use crate::vcpu::VcpuContext;
 use crate::{frames, judged, memory, qemu_timer};
 
 const PAGE: u64 = arch::PAGE_SIZE;
-/// What is wiped or copied at once: a fraction of a slice of time.
+/// What is wiped or copied at once at boot.
 const STEP: u64 = 256 << 10;
 
 /// A piece of a guest's memory.
@@ -97,7 +97,7 @@ pub fn make_all(board: &Board, configs: Vec<VmConfig>, cpus: usize) -> Result<()
         let heap = memory::heap_used();
         let guest = Guest::make(board, index, config)?;
         guest.clear()?;
-        while !guest.prepare()? {}
+        while !guest.prepare(STEP)? {}
         crate::passed::route(guest, cpu);
         let first = cpu;
         for vcpu in 0..guest.config.vcpus {
@@ -225,17 +225,17 @@ impl Guest {
         Ok(())
     }
 
-    /// Does a piece of the work that a life begins with: memory as the boot loader's images say, all else zero, cleaned to
+    /// Does a piece, of `step` bytes at most, of the work that a life begins with: memory as the boot loader's images say, all else zero, cleaned to
     /// the point of coherency, as the guest starts with its caches off. `true` once all is done and vCPU 0 is to start.
     /// One CPU at a time.
     ///
     /// # Errors
     /// What went wrong, for one line. The VM does not run then.
     #[inline(never)]
-    pub fn prepare(&self) -> Result<bool, String> {
+    pub fn prepare(&self, step: u64) -> Result<bool, String> {
         let start = crate::time::now();
         let at = self.prepared.load(Ordering::Relaxed);
-        let bytes = self.step(at)?;
+        let bytes = self.step(at, step)?;
         self.prepared.store(at + bytes, Ordering::Relaxed);
         if bytes != 0 {
             let took = crate::time::now() - start;
@@ -254,17 +254,17 @@ impl Guest {
             return Err(format!("VM '{}' is running already", self.config.name));
         }
         // Whoever parked last is here; vCPU 0 may belong to another CPU, which sleeps.
-        self.vm.host().kick(VcpuSet::single(0));
+        self.vm.host().power_changed(VcpuSet::single(0));
         Ok(true)
     }
 
-    /// The piece of work at `at`: all memory in order, then the images. Returns its bytes; 0 is the end.
-    fn step(&self, mut at: u64) -> Result<u64, String> {
+    /// The piece of work at `at`, of `step` bytes at most: all memory in order, then the images. Returns its bytes; 0 is the end.
+    fn step(&self, mut at: u64, step: u64) -> Result<u64, String> {
         let ram = self.ram.iter().map(|piece| (piece, 0));
         let roms = self.roms.iter().map(|piece| (piece, 0xff));
         for (piece, byte) in ram.chain(roms) {
             if at < piece.size {
-                let bytes = STEP.min(piece.size - at);
+                let bytes = step.min(piece.size - at);
                 memory::fill(Pa::new(piece.pa.raw() + at), bytes, byte);
                 return Ok(bytes);
             }
@@ -277,7 +277,7 @@ impl Guest {
         let ramdisk = ramdisk.map(|(module, to)| (module.start().raw(), to));
         for (from, to) in image.chain(ramdisk) {
             if at < to.size() {
-                let bytes = STEP.min(to.size() - at);
+                let bytes = step.min(to.size() - at);
                 let Some(part) = Range::<Pa>::new(Pa::new(from + at), bytes) else { break };
                 // SAFETY: modules were checked against everything else in memory, are never given to anybody and never
                 // written: pristine for each life. Parts of an image lie inside its module.

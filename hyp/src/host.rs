@@ -2,20 +2,50 @@
 //! What a VM needs of the machine: its table memory, its TLB entries, its neighbours' CPUs, the console.
 
 use core::arch::asm;
-use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use aarch64_cpu::registers::{MAIR_EL1, Readable, SCTLR_EL1, TCR_EL1, VTTBR_EL2, Writeable};
 use arch::{Errata, Ipa, MAX_VCPUS, Pa, VcpuSet, Width};
 use lock::Guard;
+use sched::{Reason, Wake};
 use stage2::{TableMemory, Tlb};
 use vgic::{ListRegister, Quick, Sent, State, Vgic};
 use vm::Host;
 
+use crate::cpu::CPUS;
 use crate::gic::{self, Gic, MAX_LIST_REGISTERS, SGI_KICK, VirtualInterface};
 use crate::{barrier, time};
 
-/// No CPU.
-const NOWHERE: u8 = u8::MAX;
+/// Where a vCPU runs, and how its CPU is told of it.
+struct Target {
+    /// The wake word of its CPU; null where it has none.
+    wake: AtomicPtr<Wake>,
+    /// Its bit there.
+    bit: AtomicU32,
+    /// Its CPU.
+    cpu: AtomicU32,
+    /// ICC_SGI1R_EL1 that kicks the CPU, under GICv3.
+    kick: AtomicU64,
+}
+
+impl Target {
+    const NOWHERE: Self = Self {
+        wake: AtomicPtr::new(core::ptr::null_mut()),
+        bit: AtomicU32::new(0),
+        cpu: AtomicU32::new(0),
+        kick: AtomicU64::new(0),
+    };
+
+    /// Tells its CPU; `true` if that must be kicked for it.
+    #[inline(always)]
+    fn signal(&self, reason: Reason) -> bool {
+        // SAFETY: null, or the wake word of a CPU, which is static.
+        match unsafe { self.wake.load(Ordering::Relaxed).as_ref() } {
+            Some(wake) => wake.signal(self.bit.load(Ordering::Relaxed), reason),
+            None => false,
+        }
+    }
+}
 
 /// The machine, as one VM sees it.
 pub struct GuestHost {
@@ -23,10 +53,8 @@ pub struct GuestHost {
     vttbr: u64,
     /// What the CPUs that run it need.
     errata: Errata,
-    /// CPU of each vCPU; [`NOWHERE`] where it has none.
-    cpus: [AtomicU8; MAX_VCPUS],
-    /// ICC_SGI1R_EL1 that kicks each vCPU, under GICv3; 0, which reaches nobody, where there is none.
-    kicks: [AtomicU64; MAX_VCPUS],
+    /// Of each vCPU.
+    targets: [Target; MAX_VCPUS],
     /// Which VM it is, for the console.
     index: usize,
     /// It has devices of the machine.
@@ -41,19 +69,40 @@ impl GuestHost {
         Self {
             vttbr,
             errata,
-            cpus: [const { AtomicU8::new(NOWHERE) }; MAX_VCPUS],
-            kicks: [const { AtomicU64::new(0) }; MAX_VCPUS],
+            targets: [const { Target::NOWHERE }; MAX_VCPUS],
             index,
             passes,
             input: crate::input::count(index),
         }
     }
 
-    /// Says where a vCPU runs.
-    pub fn place(&self, vcpu: usize, cpu: usize) {
-        if let (Some(slot), Some(kick)) = (self.cpus.get(vcpu), self.kicks.get(vcpu)) {
-            kick.store(gic::sgi1r(cpu, SGI_KICK), Ordering::Relaxed);
-            slot.store(u8::try_from(cpu).unwrap_or(NOWHERE), Ordering::Release);
+    /// Says where a vCPU runs, and its number there. Boot CPU, before that CPU looks for work.
+    pub fn place(&self, vcpu: usize, cpu: usize, number: usize) {
+        if let (Some(target), Some(area)) = (self.targets.get(vcpu), CPUS.get(cpu)) {
+            target.bit.store(1 << number, Ordering::Relaxed);
+            target.cpu.store(cpu as u32, Ordering::Relaxed);
+            target.kick.store(gic::sgi1r(cpu, SGI_KICK), Ordering::Relaxed);
+            let wake = core::ptr::from_ref(&area.cpu.queue.wake).cast_mut();
+            target.wake.store(wake, Ordering::Release);
+        }
+    }
+
+    /// CPU of the first vCPU, and its number there.
+    pub fn first_place(&self) -> (usize, usize) {
+        let [first, ..] = &self.targets;
+        let number = first.bit.load(Ordering::Relaxed).trailing_zeros();
+        (first.cpu.load(Ordering::Relaxed) as usize, number as usize)
+    }
+
+    /// Tells the CPUs of these vCPUs, and kicks those that listen.
+    fn tell(&self, vcpus: VcpuSet, reason: Reason) {
+        let Some(gic) = gic::get() else { return };
+        for vcpu in vcpus.iter() {
+            if let Some(target) = self.targets.get(vcpu)
+                && target.signal(reason)
+            {
+                gic.send_sgi(target.cpu.load(Ordering::Relaxed) as usize, SGI_KICK);
+            }
         }
     }
 
@@ -155,13 +204,11 @@ impl Tlb for GuestHost {
 
 impl Host for GuestHost {
     fn kick(&self, vcpus: VcpuSet) {
-        let Some(gic) = gic::get() else { return };
-        for vcpu in vcpus.iter() {
-            let cpu = self.cpus.get(vcpu).map_or(NOWHERE, |c| c.load(Ordering::Acquire));
-            if cpu != NOWHERE {
-                gic.send_sgi(usize::from(cpu), SGI_KICK);
-            }
-        }
+        self.tell(vcpus, Reason::Interrupt);
+    }
+
+    fn power_changed(&self, vcpus: VcpuSet) {
+        self.tell(vcpus, Reason::Power);
     }
 
     #[unsafe(link_section = ".text.hot")]
@@ -215,7 +262,11 @@ impl Host for GuestHost {
             }
             Some(Sent::There(other)) => {
                 drop(vgic);
-                gic.send_sgi(self.kicks.get(other).map_or(0, |kick| kick.load(Ordering::Relaxed)));
+                if let Some(target) = self.targets.get(other)
+                    && target.signal(Reason::Interrupt)
+                {
+                    gic.send_sgi(target.kick.load(Ordering::Relaxed));
+                }
             }
             Some(Sent::Nowhere) => {}
             None => return false,

@@ -34,10 +34,18 @@ pub fn pending() -> bool {
     isr & 1 << 7 != 0
 }
 
-/// Handles all that is pending on this CPU. `loaded` is the vCPU whose registers are in the CPU, if any.
+/// Interrupts that are handled at once before EL2 goes on with what it was about.
+const AT_ONCE: usize = 4;
+
+/// Handles some of what is pending on this CPU: what is left is pending still, and comes next. `loaded` is the vCPU whose
+/// registers are in the CPU, if any.
 #[unsafe(link_section = ".text.hot")]
 pub fn handle(gic: &Gic, mut loaded: Option<&mut VcpuContext>) {
-    while handle_one(gic, gic.acknowledge(), loaded.as_deref_mut()) {}
+    for _ in 0..AT_ONCE {
+        if !handle_one(gic, gic.acknowledge(), loaded.as_deref_mut()) {
+            return;
+        }
+    }
 }
 
 /// INTID of what [`Gic::acknowledge`] returned: GICv2 keeps the sender of an SGI in bits 12:10.

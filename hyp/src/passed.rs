@@ -12,10 +12,15 @@ use vgic::Vgic;
 use crate::gic::{self, Gic};
 use crate::guest::{self, Guest};
 use crate::vcpu::VcpuContext;
+use crate::{cpu, time};
 
 /// Whose each interrupt of the machine is: number of the VM plus one in 31:16, INTID there in 15:0; 0 is nobody's.
 static ROUTES: [AtomicU32; gic::SPECIAL as usize] =
     [const { AtomicU32::new(0) }; gic::SPECIAL as usize];
+
+/// Interrupts that are held back from a VM that may not interrupt others now.
+static HELD: [AtomicU32; (gic::SPECIAL as usize).div_ceil(32)] =
+    [const { AtomicU32::new(0) }; (gic::SPECIAL as usize).div_ceil(32)];
 
 fn of(guest: &Guest) -> impl Iterator<Item = &PassedInterrupt> {
     guest.config.devices.iter().flat_map(|device| &device.interrupts)
@@ -38,6 +43,9 @@ pub fn mask(guest: &Guest, masked: bool) {
         if let Some(gic) = gic::get() {
             gic.mask_spi(interrupt.physical, masked);
         }
+        if let Some(word) = HELD.get(interrupt.physical as usize / 32) {
+            word.fetch_and(!(1 << (interrupt.physical & 31)), Ordering::Relaxed);
+        }
     }
 }
 
@@ -56,17 +64,73 @@ pub fn sample(gic: &Gic, index: usize, vcpu: usize, empty: u16, vgic: &mut Vgic)
     fallen
 }
 
-/// An acknowledged interrupt, its priority dropped, becomes that of the VM whose it is; `false` where it is nobody's.
+/// An acknowledged interrupt, its priority dropped, becomes that of the VM that has the device; `false` where none has it.
+///
+/// While another VM runs here that is work at its cost. So the owner is charged, and where it may not interrupt others now
+/// (it has used its quantum, or did so less than 50 us ago) the interrupt is held: active, so that it does not come again.
 pub fn forward(physical: u32, loaded: Option<&VcpuContext>) -> bool {
-    let route = ROUTES.get(physical as usize).map_or(0, |route| route.load(Ordering::Relaxed));
-    let index = (route >> 16).wrapping_sub(1) as usize;
-    let Some(guest) = guest::all().get(index) else { return false };
+    let Some((guest, intid)) = owner(physical) else { return false };
+    let foreign = loaded.is_some_and(|ctx| !core::ptr::eq(ctx.guest, guest));
+    if !foreign {
+        deliver(guest, intid, physical, loaded);
+        return true;
+    }
+    let queue = &cpu::current().queue;
+    let (_, number) = guest.vm.host().first_place();
+    let now = time::now();
+    if queue.with(|scheduler| scheduler.may_interrupt(number, now)) {
+        queue.account(now);
+        deliver(guest, intid, physical, loaded);
+        queue.account_to(number, time::now(), true);
+    } else if let Some(word) = HELD.get(physical as usize / 32) {
+        word.fetch_or(1 << (physical & 31), Ordering::Relaxed);
+        queue.holding.set(true);
+    }
+    // The timer is to stand at when it may.
+    queue.stir();
+    true
+}
+
+/// Delivers interrupts of this CPU that have been held and whose VM may interrupt `loaded`, or no other runs, at `now`.
+#[cold]
+#[inline(never)]
+pub fn release(loaded: Option<&VcpuContext>, now: u64) {
+    let here = cpu::current();
+    here.queue.holding.set(false);
+    for (n, word) in HELD.iter().enumerate() {
+        let mut held = word.load(Ordering::Relaxed);
+        while held != 0 {
+            let bit = held & held.wrapping_neg();
+            held &= !bit;
+            let physical = n as u32 * 32 + bit.trailing_zeros();
+            let Some((guest, intid)) = owner(physical) else { continue };
+            let (cpu, number) = guest.vm.host().first_place();
+            if cpu != here.index.get() {
+                continue;
+            }
+            if here.queue.with(|scheduler| scheduler.may_interrupt(number, now)) {
+                word.fetch_and(!bit, Ordering::Relaxed);
+                deliver(guest, intid, physical, loaded);
+            } else {
+                here.queue.holding.set(true);
+            }
+        }
+    }
+}
+
+/// The VM that has a device with this interrupt, and the interrupt's number there.
+fn owner(physical: u32) -> Option<(&'static Guest, u32)> {
+    let route = ROUTES.get(physical as usize)?.load(Ordering::Relaxed);
+    let guest = guest::all().get((route >> 16).wrapping_sub(1) as usize)?;
+    Some((guest, route & 0xffff))
+}
+
+fn deliver(guest: &Guest, intid: u32, physical: u32, loaded: Option<&VcpuContext>) {
     let own = Order::new();
     let (order, me) = match loaded {
-        Some(ctx) if core::ptr::eq(ctx.guest, *guest) => (&ctx.vcpu.order, Some(ctx.vcpu.index)),
+        Some(ctx) if core::ptr::eq(ctx.guest, guest) => (&ctx.vcpu.order, Some(ctx.vcpu.index)),
         _ => (&own, None),
     };
     // An SPI goes to whichever vCPU the guest has routed it to.
-    guest.vm.interrupts(order, me, |vgic| vgic.forward(0, route & 0xffff, physical));
-    true
+    guest.vm.interrupts(order, me, |vgic| vgic.forward(0, intid, physical));
 }

@@ -1,24 +1,31 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The vCPUs of one CPU. Which vCPU belongs to which CPU is decided once, at boot.
+//! The vCPUs of one CPU and their scheduler. Which vCPU belongs to which CPU is decided once, at boot.
 
-use core::cell::Cell;
+use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use platform::{MAX_VMS, VCPUS_PER_CPU};
+use sched::{CpuTime, DEFAULT_PRIORITY, Scheduler, Wake};
 use vm::Residents;
 
+use crate::time;
 use crate::vcpu::VcpuContext;
 
-/// The vCPUs of a CPU, taken in turn. Filled by the boot CPU before any CPU looks for work; used by its CPU alone then.
+const _: () = assert!(VCPUS_PER_CPU <= sched::VCPUS && MAX_VMS <= sched::SEATS);
+
+/// The vCPUs of a CPU. Filled by the boot CPU before any CPU looks for work; used by its CPU alone then, but for `wake`.
 pub struct Queue {
     vcpus: [AtomicPtr<VcpuContext>; VCPUS_PER_CPU],
     length: AtomicUsize,
-    /// Place of the vCPU that ran last.
-    last: Cell<usize>,
-    /// CNTPCT_EL0 at which the running vCPU has had its share, if others wait for the CPU.
-    pub slice_end: Cell<u64>,
+    /// What other CPUs say about vCPUs of this one.
+    pub wake: Wake,
+    scheduler: UnsafeCell<Scheduler>,
+    /// CPU time of the vCPU that time is charged to, if there is one.
+    charged: Cell<Option<&'static CpuTime>>,
     /// An interrupt has said that there may be something new: a kick, a deadline.
     stirred: Cell<bool>,
+    /// Interrupts of passed-through devices wait until their VM may interrupt others (`crate::passed`).
+    pub holding: Cell<bool>,
     /// Whose translations may be here.
     residents: Residents<MAX_VMS>,
 }
@@ -29,39 +36,84 @@ impl Queue {
         Self {
             vcpus: [const { AtomicPtr::new(core::ptr::null_mut()) }; VCPUS_PER_CPU],
             length: AtomicUsize::new(0),
-            last: Cell::new(0),
-            slice_end: Cell::new(0),
+            wake: Wake::new(),
+            scheduler: UnsafeCell::new(Scheduler::new()),
+            charged: Cell::new(None),
             stirred: Cell::new(false),
+            holding: Cell::new(false),
             residents: Residents::new(),
         }
     }
 
-    /// Adds a vCPU; `false` where there is no room.
-    pub fn add(&self, vcpu: *mut VcpuContext) -> bool {
-        let place = self.length.load(Ordering::Relaxed);
-        let Some(slot) = self.vcpus.get(place) else { return false };
-        slot.store(vcpu, Ordering::Relaxed);
-        self.length.store(place + 1, Ordering::Release);
-        true
+    /// Adds a vCPU of VM `vm`, whose vCPUs here share `slice` ticks; returns its number on this CPU, `None` where there is
+    /// no room.
+    pub fn add(&self, vcpu: *mut VcpuContext, vm: usize, slice: u64) -> Option<usize> {
+        let number = self.with(|scheduler| {
+            scheduler.set_turn(time::turn());
+            scheduler.add(vm as u16, DEFAULT_PRIORITY, slice)
+        })?;
+        self.vcpus.get(number)?.store(vcpu, Ordering::Relaxed);
+        self.length.store(number + 1, Ordering::Release);
+        Some(number)
     }
 
-    /// Whether vCPUs share this CPU, so that it needs a tick and WFI is a reason to switch.
+    /// Lets `f` use the scheduler, and nothing else of the CPU.
+    #[inline(always)]
+    pub fn with<R>(&self, f: impl FnOnce(&mut Scheduler) -> R) -> R {
+        // SAFETY: only this CPU uses it, and before that the boot CPU; interrupts are masked, and `f` does not come here
+        // again: what it is given does not lead to the queue.
+        f(unsafe { &mut *self.scheduler.get() })
+    }
+
+    /// The vCPU with this number.
+    #[inline(always)]
+    pub fn vcpu(&self, number: usize) -> *mut VcpuContext {
+        self.vcpus.get(number).map_or(core::ptr::null_mut(), |slot| slot.load(Ordering::Relaxed))
+    }
+
+    /// Whether vCPUs share this CPU, so that WFI is a reason to switch.
     #[inline(always)]
     pub fn shared(&self) -> bool {
         self.length.load(Ordering::Relaxed) > 1
     }
 
-    /// All vCPUs, beginning behind the one that ran last.
+    /// Charges the time up to `now` to what has run.
     #[inline(always)]
-    pub fn in_turn(&self) -> Turn<'_> {
-        let length = self.length.load(Ordering::Acquire);
-        Turn { queue: self, length, left: length, place: self.last.get() }
+    pub fn account(&self, now: u64) {
+        let ticks = self.with(|scheduler| scheduler.account(now));
+        if let Some(time) = self.charged.get() {
+            time.charge(ticks, now);
+        }
     }
 
-    /// The vCPU at `place` runs now.
+    /// From `now` on time is charged to `time`.
     #[inline(always)]
-    pub fn chose(&self, place: usize) {
-        self.last.set(place);
+    pub fn charge_to(&self, time: Option<&'static CpuTime>, now: u64) {
+        if let Some(before) = self.charged.replace(time) {
+            before.stop();
+        }
+        if let Some(time) = time {
+            time.start(now);
+        }
+    }
+
+    /// Charges the time up to `now` to vCPU `number`, which does not run and caused the work that EL2 has done. Until the
+    /// 50 us are over, it or others like it interrupt nothing.
+    pub fn account_to(&self, number: usize, now: u64, quiet: bool) {
+        let ticks = self.with(|scheduler| {
+            if quiet {
+                scheduler.be_quiet(now);
+            }
+            // What is before and behind the readings of the counter: about 500 instructions.
+            scheduler.account_to(number, now, time::turn() >> 7)
+        });
+        // SAFETY: one of this CPU's own vCPUs; read only, of what never changes.
+        if let Some(vcpu) = unsafe { self.vcpu(number).as_ref() } {
+            vcpu.guest.cpu_time(vcpu.vcpu.index).add(ticks);
+        }
+        if let Some(time) = self.charged.get() {
+            time.charge(0, now);
+        }
     }
 
     /// There may be something new.
@@ -79,29 +131,5 @@ impl Queue {
     #[inline(always)]
     pub fn take_residence(&self, vm: usize, index: usize, fresh: bool) -> bool {
         self.residents.enter(vm, index, fresh)
-    }
-}
-
-/// A walk through the vCPUs of a [`Queue`].
-pub struct Turn<'a> {
-    queue: &'a Queue,
-    length: usize,
-    left: usize,
-    place: usize,
-}
-
-impl Turn<'_> {
-    /// The next one, and its place. No iterator: switches between vCPUs come here, and this is to be inlined.
-    #[inline(always)]
-    pub fn next(&mut self) -> Option<(usize, *mut VcpuContext)> {
-        if self.left == 0 {
-            return None;
-        }
-        self.left = self.left.wrapping_sub(1);
-        // Places are below the length.
-        let place = self.place.wrapping_add(1);
-        self.place = if place < self.length { place } else { 0 };
-        let vcpu = self.queue.vcpus.get(self.place)?.load(Ordering::Relaxed);
-        Some((self.place, vcpu))
     }
 }

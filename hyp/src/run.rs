@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which vCPU a CPU runs: each in turn, for a slice of time where several want it. A vCPU alone on its CPU is never
-//! interrupted for this, and its WFI is the CPU's own.
+//! Which vCPU a CPU runs: what `sched` chooses, where several share it. A vCPU alone on its CPU is never interrupted for
+//! this, and its WFI is the CPU's own. docs/scheduling.md
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use aarch64_cpu::registers::{CNTV_CTL_EL0, Writeable};
 use arch::GuestRegs;
 
+use sched::Reason;
+
 use crate::cpu::{self, Cpu};
 use crate::vcpu::{State, VcpuContext};
-use crate::{barrier, console, gic, interrupts, lives, time};
+use crate::{barrier, console, gic, interrupts, lives, passed, time};
 
 /// Set when all VMs are ready: before that no CPU touches its vCPUs.
 static RELEASED: AtomicBool = AtomicBool::new(false);
@@ -29,6 +31,8 @@ pub fn first_entry() -> ! {
     while !RELEASED.load(Ordering::Acquire) {
         barrier::wfe();
     }
+    // What was turned on before the CPUs knew their vCPUs.
+    let _ = cpu::current().queue.wake.signal(u32::MAX, Reason::Power);
     let ctx = next(None);
     // SAFETY: `next` returns one of this CPU's own vCPUs, loaded; the vectors expect SP_EL2 to point to it.
     unsafe { enter_guest(ctx.cast()) }
@@ -40,33 +44,106 @@ pub fn first_entry() -> ! {
 #[inline(never)]
 pub fn look_around(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let cpu = cpu::current();
+    // Before what they are about is looked at: a sender that finds its bit set sends no kick.
+    let bits = cpu.queue.wake.take();
     if is_stopping(ctx) {
         return leave(ctx);
     }
     ctx.guest.vm.tick(&mut ctx.vcpu, true);
     if cpu.queue.shared() {
-        let now = time::now();
-        if another_ready(cpu, ctx, now) {
-            if now >= cpu.queue.slice_end.get() {
-                return next(Some((ctx, State::Ready)));
-            }
-            // Whoever has just woken does not wait for a whole slice.
-            let soon = now.saturating_add(time::slice() / 4);
-            cpu.queue.slice_end.set(cpu.queue.slice_end.get().min(soon));
-            arm(cpu, Some(ctx), cpu.queue.slice_end.get());
-        } else {
-            arm(cpu, Some(ctx), u64::MAX);
+        if look(cpu, ctx, bits) {
+            return next(Some((ctx, State::Ready)));
         }
     } else {
-        arm(cpu, Some(ctx), u64::MAX);
+        arm(ctx, u64::MAX);
     }
     ctx.plan();
     ctx
 }
 
+/// Looks at vCPUs of this CPU for which there may be something new: those of the `bits` that were taken, and those whose
+/// timers have expired. Whether another one than `ctx`, which is loaded, is to run.
+#[unsafe(link_section = ".text.hot")]
+#[inline(never)]
+fn look(cpu: &Cpu, ctx: &mut VcpuContext, bits: u64) -> bool {
+    let queue = &cpu.queue;
+    let now = time::now();
+    queue.account(now);
+    let own = !(1 << ctx.number);
+    let told = (bits | bits >> 32) as u32 & own;
+    let due = queue.with(|scheduler| scheduler.take_due(now));
+    if told | due != 0 {
+        look_at(cpu, told | due, now);
+    }
+    if queue.holding.get() {
+        passed::release(Some(ctx), now);
+    }
+    if queue.with(|scheduler| scheduler.wants_switch(now)) {
+        return true;
+    }
+    if told | due != 0 {
+        // It was for nothing, and is not the loaded one's doing.
+        let cause = (told | due).trailing_zeros() as usize;
+        queue.account_to(cause, time::now(), told != 0);
+    }
+    listen(cpu, ctx);
+    false
+}
+
+/// Each of these vCPUs, none of which is loaded: it may want the CPU now, or be parked because its VM is stopping.
+#[unsafe(link_section = ".text.hot")]
+#[inline(never)]
+fn look_at(cpu: &Cpu, mut vcpus: u32, now: u64) {
+    while vcpus != 0 {
+        let number = vcpus.trailing_zeros() as usize;
+        vcpus &= vcpus.wrapping_sub(1);
+        // SAFETY: one of this CPU's own vCPUs, used by no other CPU; the caller holds a reference to another one at most.
+        let Some(vcpu) = (unsafe { cpu.queue.vcpu(number).as_mut() }) else { continue };
+        let before = vcpu.state;
+        lives::tend(vcpu);
+        let until = vcpu.waits_until(now);
+        settle(cpu, vcpu, before, until);
+    }
+}
+
+/// Tells the scheduler what has become of a vCPU that was in the state `before`.
+#[inline(always)]
+fn settle(cpu: &Cpu, vcpu: &VcpuContext, before: State, until: Option<u64>) {
+    cpu.queue.with(|scheduler| match vcpu.state {
+        State::Ready | State::Preparing => {
+            if matches!(before, State::Off | State::Waiting) {
+                scheduler.wake(vcpu.number);
+            }
+        }
+        State::Waiting => scheduler.set_deadline(vcpu.number, deadline(until)),
+        State::Off => {
+            if before != State::Off {
+                scheduler.turn_off(vcpu.number);
+            }
+        }
+    });
+}
+
+/// As the scheduler has it.
+#[inline(always)]
+fn deadline(until: Option<u64>) -> Option<u64> {
+    until.filter(|at| *at != u64::MAX)
+}
+
+/// Says for what this CPU is to be kicked while `ctx` runs, and sets EL2's timer to when it has to choose again.
+#[inline(always)]
+fn listen(cpu: &Cpu, ctx: &VcpuContext) {
+    let now = time::now();
+    let (heed, until) = cpu.queue.with(|scheduler| (scheduler.heed(now), scheduler.until(now)));
+    // Who has set a bit that was not listened for has sent no kick.
+    let at = if cpu.queue.wake.listen(heed) { now } else { until };
+    arm(ctx, at);
+}
+
 /// The vCPU has stopped running, by its own wish or its VM's, and its registers are of no use: waits until this CPU has
 /// something to run.
 pub fn leave(ctx: &mut VcpuContext) -> *mut VcpuContext {
+    let cpu = cpu::current();
     // Its timer and its list registers would go on otherwise.
     CNTV_CTL_EL0.set(0);
     if let Some(gic) = gic::get() {
@@ -74,10 +151,13 @@ pub fn leave(ctx: &mut VcpuContext) -> *mut VcpuContext {
         gic.write_hcr(0);
         gic.set_ppi_active(ctx.cpu, time::virtual_timer(), false);
     }
-    ctx.account();
-    // Still on where its VM is stopping: `lives::tend` parks it.
+    cpu.loaded.set(core::ptr::null_mut());
+    cpu.queue.account(time::now());
     ctx.state = State::Off;
-    cpu::current().loaded.set(core::ptr::null_mut());
+    // Where its VM is stopping it is still on, and is parked here.
+    lives::tend(ctx);
+    cpu.queue.with(|scheduler| scheduler.turn_off(ctx.number));
+    settle(cpu, ctx, State::Off, None);
     next(None)
 }
 
@@ -98,6 +178,7 @@ fn sleep(cpu: &Cpu, ctx: &mut VcpuContext) -> *mut VcpuContext {
     let Some(gic) = gic::get() else { return ctx };
     loop {
         interrupts::handle(gic, Some(ctx));
+        cpu.queue.wake.take();
         if is_stopping(ctx) {
             return leave(ctx);
         }
@@ -106,7 +187,7 @@ fn sleep(cpu: &Cpu, ctx: &mut VcpuContext) -> *mut VcpuContext {
         if ctx.guest.vm.vgic().lock(&ctx.vcpu.order).deliverable(ctx.vcpu.index) {
             return ctx;
         }
-        arm(cpu, Some(ctx), u64::MAX);
+        arm(ctx, u64::MAX);
         barrier::wfi();
     }
 }
@@ -114,8 +195,17 @@ fn sleep(cpu: &Cpu, ctx: &mut VcpuContext) -> *mut VcpuContext {
 /// The vCPU has nothing to do right now (WFE): another one may go first.
 pub fn yield_now(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let cpu = cpu::current();
-    if cpu.queue.shared() && another_ready(cpu, ctx, time::now()) {
-        return next(Some((ctx, State::Ready)));
+    if cpu.queue.shared() {
+        let now = time::now();
+        cpu.queue.account(now);
+        let chosen = cpu.queue.with(|scheduler| {
+            scheduler.give_way();
+            scheduler.choose(now)
+        });
+        if chosen != Some(ctx.number) {
+            return next(Some((ctx, State::Ready)));
+        }
+        listen(cpu, ctx);
     }
     ctx
 }
@@ -125,74 +215,79 @@ pub fn is_stopping(ctx: &VcpuContext) -> bool {
     ctx.guest.vm.lifecycle().is_stopping()
 }
 
-/// Whether a vCPU other than the loaded one wants the CPU. Those of stopping VMs are parked on the way.
-#[unsafe(link_section = ".text.hot")]
-fn another_ready(cpu: &Cpu, loaded: *const VcpuContext, now: u64) -> bool {
-    let mut ready = false;
-    let mut turn = cpu.queue.in_turn();
-    while let Some((_, other)) = turn.next() {
-        if core::ptr::eq(other, loaded) {
-            continue;
-        }
-        // SAFETY: one of this CPU's own vCPUs, used by no other CPU; the caller holds a reference to `loaded` only.
-        if let Some(other) = unsafe { other.as_mut() } {
-            lives::tend(other);
-            ready |= other.sleeps_until(now).is_none();
-        }
-    }
-    ready
-}
-
 /// Takes the loaded vCPU, if there is one, out of this CPU, waits for one to be ready, and loads that.
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 fn next(loaded: Option<(&mut VcpuContext, State)>) -> *mut VcpuContext {
     let cpu = cpu::current();
+    let queue = &cpu.queue;
     let Some(gic) = gic::get() else { no_controller() };
+    let mut waits = None;
     if let Some((ctx, state)) = loaded {
-        ctx.unload(state, cpu, gic);
+        let until = ctx.unload(state, cpu, gic);
+        if state == State::Waiting {
+            waits = Some((ctx.number, ctx.state == State::Ready, until));
+        }
     }
     loop {
         if interrupts::pending() {
             interrupts::handle(gic, None);
         }
-        cpu.queue.take_stirred();
+        queue.take_stirred();
         if console::backlog() {
             console::pump();
         }
         let now = time::now();
-        let mut found = None;
-        // When somebody else wants the CPU.
-        let mut until = u64::MAX;
-        let end = now.saturating_add(time::slice());
-        let mut turn = cpu.queue.in_turn();
-        while let Some((place, vcpu)) = turn.next() {
-            // SAFETY: as in `another_ready`; nothing is loaded.
-            let Some(vcpu) = (unsafe { vcpu.as_mut() }) else { continue };
-            lives::tend(vcpu);
-            if let Some(at) = vcpu.sleeps_until(now) {
-                until = until.min(at);
-            } else if found.is_none() {
-                found = Some((place, vcpu));
-            } else {
-                until = until.min(end);
-            }
+        queue.account(now);
+        if let Some((number, awake, until)) = waits.take() {
+            queue.with(|scheduler| {
+                scheduler.sleep(number, deadline(Some(until)));
+                if awake {
+                    scheduler.wake(number);
+                }
+            });
         }
-        if let Some((place, vcpu)) = found {
-            cpu.queue.chose(place);
-            if vcpu.state == State::Preparing {
-                lives::prepare(vcpu);
-                let spent = time::now().saturating_sub(now);
-                vcpu.guest.cpu_time(vcpu.vcpu.index).charge(spent);
-                continue;
-            }
-            vcpu.load(cpu, gic, now);
-            cpu.queue.slice_end.set(end);
-            wake(until.min(vcpu.vcpu.physical_timer.deadline().unwrap_or(u64::MAX)));
-            return vcpu;
+        if queue.holding.get() {
+            passed::release(None, now);
         }
-        wake(until);
-        barrier::wfi();
+        let bits = if queue.wake.any() { queue.wake.take() } else { 0 };
+        let due = queue.with(|scheduler| scheduler.take_due(now));
+        let told = (bits | bits >> 32) as u32 | due;
+        if told != 0 {
+            look_at(cpu, told, now);
+        }
+        let Some(number) = queue.with(|scheduler| scheduler.choose(now)) else {
+            queue.charge_to(None, now);
+            let (heed, until) = queue.with(|scheduler| (scheduler.heed(now), scheduler.until(now)));
+            if !queue.wake.listen(heed) {
+                wake(until);
+                barrier::wfi();
+            }
+            continue;
+        };
+        // SAFETY: as in `look_at`; nothing is loaded.
+        let Some(vcpu) = (unsafe { queue.vcpu(number).as_mut() }) else { continue };
+        queue.charge_to(Some(vcpu.guest.cpu_time(vcpu.vcpu.index)), now);
+        if vcpu.state == State::Preparing {
+            prepare(cpu, vcpu);
+            continue;
+        }
+        vcpu.load(cpu, gic, now);
+        let (heed, until) = queue.with(|scheduler| (scheduler.heed(now), scheduler.until(now)));
+        let until = if queue.wake.listen(heed) { now } else { until };
+        arm(vcpu, until);
+        return vcpu;
+    }
+}
+
+/// Lets a vCPU that prepares its VM's next life do a piece of that.
+#[cold]
+#[inline(never)]
+fn prepare(cpu: &Cpu, vcpu: &mut VcpuContext) {
+    lives::prepare(vcpu);
+    if vcpu.state == State::Off {
+        cpu.queue.account(time::now());
+        cpu.queue.with(|scheduler| scheduler.turn_off(vcpu.number));
     }
 }
 
@@ -204,29 +299,10 @@ fn no_controller() -> ! {
     }
 }
 
-/// Sets EL2's timer to the next thing that needs this CPU: the end of a slice, a timer of an unloaded vCPU, the console.
-#[unsafe(link_section = ".text.hot")]
-fn arm(cpu: &Cpu, loaded: Option<&VcpuContext>, slice_end: u64) {
-    let mut at = slice_end;
-    if let Some(deadline) = loaded.and_then(|l| l.vcpu.physical_timer.deadline()) {
-        at = at.min(deadline);
-    }
-    if cpu.queue.shared() || loaded.is_none() {
-        let mut turn = cpu.queue.in_turn();
-        while let Some((_, vcpu)) = turn.next() {
-            if loaded.is_some_and(|l| core::ptr::eq(l, vcpu)) {
-                continue;
-            }
-            // SAFETY: as in `another_ready`; read only.
-            if let Some(vcpu) = unsafe { vcpu.as_ref() }
-                && vcpu.state == State::Waiting
-                && let Some(deadline) = vcpu.deadline()
-            {
-                at = at.min(deadline);
-            }
-        }
-    }
-    wake(at);
+/// Sets EL2's timer to `until`, or to when a timer of `ctx`, which is loaded, expires.
+#[inline(always)]
+fn arm(ctx: &VcpuContext, until: u64) {
+    wake(until.min(ctx.vcpu.physical_timer.deadline().unwrap_or(u64::MAX)));
 }
 
 /// Sets EL2's timer to CNTPCT_EL0 `at`, or earlier where the console asks for it.

@@ -71,10 +71,14 @@ pub fn frequency() -> u64 {
     CNTFRQ_EL0.get().max(1)
 }
 
-/// A vCPU's share of a CPU that others want too: 4 ms.
-#[inline(always)]
-pub fn slice() -> u64 {
-    frequency() / 250
+/// Ticks of `us` microseconds.
+pub fn ticks(us: u64) -> u64 {
+    frequency().saturating_mul(us) / 1_000_000
+}
+
+/// Ticks of 50 us: the least time between two switches among vCPUs that want the CPU as much.
+pub fn turn() -> u64 {
+    ticks(50)
 }
 
 /// Interrupts this CPU when CNTPCT_EL0 reaches `at`; never, for `u64::MAX`.

@@ -286,7 +286,13 @@ pub extern "C" fn irq_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
             None => forward_timer(ctx),
         };
     }
-    if iar != gic::SGI_KICK || cpu::current().queue.shared() || run::is_stopping(ctx) {
+    let queue = &cpu::current().queue;
+    if iar != gic::SGI_KICK || queue.shared() {
+        return other_interrupt(ctx, iar);
+    }
+    // Before what it is about is looked at (`sched::Wake`).
+    queue.wake.take();
+    if run::is_stopping(ctx) {
         return other_interrupt(ctx, iar);
     }
     // About interrupts of the loaded vCPU, which is alone on its CPU.
@@ -333,13 +339,14 @@ fn plan(ctx: &mut VcpuContext) -> *mut VcpuContext {
 fn any_interrupt(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let Some(gic) = gic::get() else { return ctx };
     let iar = gic.acknowledge();
-    if interrupts::intid(iar) == gic::SGI_KICK
-        && !cpu::current().queue.shared()
-        && !run::is_stopping(ctx)
-    {
-        gic.drop_priority(iar);
-        gic.deactivate(iar);
-        return plan(ctx);
+    let queue = &cpu::current().queue;
+    if interrupts::intid(iar) == gic::SGI_KICK && !queue.shared() {
+        queue.wake.take();
+        if !run::is_stopping(ctx) {
+            gic.drop_priority(iar);
+            gic.deactivate(iar);
+            return plan(ctx);
+        }
     }
     other_interrupt(ctx, iar)
 }

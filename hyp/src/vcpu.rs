@@ -42,14 +42,14 @@ pub struct VcpuContext {
     pub pstate: PstateRule,
     /// Number of its CPU.
     pub cpu: usize,
+    /// Its number among the vCPUs of its CPU.
+    pub number: usize,
     /// While it is not loaded.
     pub state: State,
     /// Its first entry of this life is still to come.
     fresh: bool,
     context: Context,
     features: Features,
-    /// CNTPCT_EL0 when it was loaded.
-    since: u64,
     /// HCR_EL2 and VMPIDR_EL2 while it runs.
     hcr: u64,
     vmpidr: u64,
@@ -68,19 +68,22 @@ impl VcpuContext {
             errata: crate::ids::errata(),
             pstate: crate::ids::pstate_features().rule(),
             cpu,
+            number: 0,
             state: State::Off,
             fresh: true,
             context: Context::reset(),
             features: Features::default(),
-            since: 0,
             hcr: 0,
             vmpidr: 1 << 31 | Vm::<GuestHost>::mpidr(index).raw(),
         }));
-        guest.vm.host().place(index, cpu);
-        match CPUS.get(cpu) {
-            Some(area) if area.cpu.queue.add(context) => Ok(()),
-            _ => Err(alloc::format!("VM '{}': CPU {cpu} has no room for it", guest.config.name)),
-        }
+        let slice = time::ticks(guest.config.slice);
+        let number = CPUS.get(cpu).and_then(|a| a.cpu.queue.add(context, guest.index, slice));
+        let Some(number) = number else {
+            return Err(alloc::format!("VM '{}': CPU {cpu} has no room for it", guest.config.name));
+        };
+        context.number = number;
+        guest.vm.host().place(index, cpu, number);
+        Ok(())
     }
 
     /// Becomes ready if it was turned on meanwhile, with the registers of a CPU out of reset.
@@ -144,16 +147,15 @@ impl VcpuContext {
                 barrier::isb();
             }
         }
-        guest.cpu_time(index).start(now);
-        self.since = now;
         cpu.loaded.set(self);
     }
 
-    /// Takes the vCPU out of `cpu`, this one; it goes on later. Who waits with an interrupt to take does not wait.
+    /// Takes the vCPU out of `cpu`, this one; it goes on later. One that waits with an interrupt to take does not wait.
+    /// Returns until when one that waits does so ([`VcpuContext::waits_until`]).
     #[inline(always)]
-    pub fn unload(&mut self, state: State, cpu: &Cpu, gic: &Gic) {
+    pub fn unload(&mut self, state: State, cpu: &Cpu, gic: &Gic) -> u64 {
         self.state = state;
-        let timer_is_out;
+        let (timer_is_out, forwarded);
         {
             let (vm, index) = (&self.guest.vm, self.vcpu.index);
             let mut vgic = vm.vgic().lock(&self.vcpu.order);
@@ -169,20 +171,25 @@ impl VcpuContext {
                 }
             }
             timer_is_out = vgic.is_out(index, time::GUEST_VIRTUAL);
+            forwarded = vgic.is_forwarded(index, time::GUEST_VIRTUAL);
         }
         self.context.save(&self.features, gic);
-        self.account();
         if timer_is_out {
             gic.set_ppi_active(self.cpu, time::virtual_timer(), false);
         }
         cpu.loaded.set(core::ptr::null_mut());
+        self.next_deadline(forwarded)
     }
 
-    /// The vCPU runs no longer: the time since it was loaded is its own.
+    /// CNTPCT_EL0 at which a timer of the unloaded vCPU expires; `forwarded` says that the virtual one's interrupt is on its
+    /// way: it does not expire again then.
     #[inline(always)]
-    pub fn account(&mut self) {
-        let ran = time::now().saturating_sub(self.since);
-        self.guest.cpu_time(self.vcpu.index).stop(ran);
+    fn next_deadline(&self, forwarded: bool) -> u64 {
+        let physical = self.vcpu.physical_timer.deadline().unwrap_or(u64::MAX);
+        match self.virtual_expiry() {
+            Some(expiry) if !forwarded => physical.min(expiry),
+            _ => physical,
+        }
     }
 
     /// An exit with this ESR_EL2 may be an access to a debug register that trapped because the vCPU had not used any: it
@@ -211,12 +218,6 @@ impl VcpuContext {
         self.context.drop_debug(&self.features);
     }
 
-    /// CNTPCT_EL0 at which a timer of an unloaded vCPU expires, unless its interrupt is on its way already.
-    pub fn deadline(&self) -> Option<u64> {
-        let (one, other) = (self.virtual_deadline(), self.vcpu.physical_timer.deadline());
-        one.into_iter().chain(other).min()
-    }
-
     /// CNTPCT_EL0 at which the virtual timer of an unloaded vCPU expires, or `counter::NEVER`.
     #[inline(always)]
     fn virtual_expiry(&self) -> Option<u64> {
@@ -224,26 +225,11 @@ impl VcpuContext {
         Some(self.guest.counter_offset().deadline(compare))
     }
 
-    fn virtual_deadline(&self) -> Option<u64> {
-        let expiry = self.virtual_expiry()?;
-        let vgic = self.guest.vm.vgic().lock(&self.vcpu.order);
-        if vgic.is_forwarded(self.vcpu.index, time::GUEST_VIRTUAL) { None } else { Some(expiry) }
-    }
-
-    /// Until when an unloaded vCPU, turned on meanwhile perhaps, does not want the CPU: CNTPCT_EL0, or `u64::MAX` where no timer of its own wakes it; `None`
-    /// where it wants it now.
-    #[inline(always)]
-    pub fn sleeps_until(&mut self, now: u64) -> Option<u64> {
-        if self.state == State::Ready {
-            return None;
-        }
-        self.waits_until(now)
-    }
-
-    /// [`VcpuContext::sleeps_until`] of a vCPU that is not ready. Its timers count.
+    /// Until when an unloaded vCPU, turned on meanwhile perhaps, does not want the CPU: CNTPCT_EL0, or `u64::MAX` where no
+    /// timer of its own wakes it; `None` where it wants it now. Its timers count.
     #[unsafe(link_section = ".text.hot")]
     #[inline(never)]
-    fn waits_until(&mut self, now: u64) -> Option<u64> {
+    pub fn waits_until(&mut self, now: u64) -> Option<u64> {
         if self.state == State::Off {
             self.start();
         }
@@ -259,14 +245,9 @@ impl VcpuContext {
             self.state = State::Ready;
             return None;
         }
-        let mut until = self.vcpu.physical_timer.deadline().unwrap_or(u64::MAX);
-        // Once it is on its way, it does not expire again.
-        if let Some(expiry) = self.virtual_expiry()
-            && !vgic.is_forwarded(index, time::GUEST_VIRTUAL)
-        {
-            until = until.min(expiry);
-        }
-        Some(until)
+        let forwarded = vgic.is_forwarded(index, time::GUEST_VIRTUAL);
+        drop(vgic);
+        Some(self.next_deadline(forwarded))
     }
 
     /// Raises the interrupts of an unloaded vCPU's timers that have expired.

@@ -98,7 +98,7 @@ pub use seed::{GuestSeeds, Seeds};
 pub use survey::{Survey, SurveyedRam};
 pub use uart::{PL011, UartDriver};
 pub use vms::{
-    DEFAULT_IPA_BITS, DEFAULT_MEM, DEFAULT_POOL_PAGES, MAX_BOOTARGS, MAX_VMS, Machine, Occupied,
-    VCPUS_PER_CPU, VmConfig, vms,
+    DEFAULT_IPA_BITS, DEFAULT_MEM, DEFAULT_POOL_PAGES, DEFAULT_SLICE, MAX_BOOTARGS, MAX_VMS,
+    Machine, Occupied, VCPUS_PER_CPU, VmConfig, vms,
 };
 pub use words::{MAX_NAME, MAX_POOL_PAGES, MAX_RANGES, MAX_VCPUS, WORDS};

@@ -32,6 +32,8 @@ pub const DEFAULT_IPA_BITS: u8 = 40;
 const MIN_IPA_BITS: u8 = 32;
 /// Table pages, beyond what RAM needs, of a VM without `vm.pool`.
 pub const DEFAULT_POOL_PAGES: usize = 160;
+/// Microseconds that a VM may use of a CPU in each round, where others want it too, without `vm.slice`.
+pub const DEFAULT_SLICE: u64 = 4000;
 /// Longest bootargs of a guest, in bytes.
 pub const MAX_BOOTARGS: usize = fdt::MAX_STRING;
 
@@ -91,6 +93,8 @@ pub struct VmConfig {
     pub ipa_bits: u8,
     /// Pages for stage-2 tables beyond what RAM and ROM need.
     pub pool_pages: usize,
+    /// Microseconds that its vCPUs on a CPU may use of it in each round, where other VMs want it too.
+    pub slice: u64,
     /// The kernel, as the boot loader left it: a module, or in a bundle.
     pub kernel: Range<Pa>,
     /// The ramdisk, as the boot loader left it.
@@ -364,6 +368,7 @@ fn config(machine: &Machine<'_>, index: usize, described: Described) -> Result<V
         devices,
         ipa_bits,
         pool_pages: words.pool.unwrap_or(DEFAULT_POOL_PAGES),
+        slice: words.slice.unwrap_or(DEFAULT_SLICE),
         kernel,
         ramdisk,
         bootargs,

@@ -16,7 +16,7 @@ use dtoolkit::FromPropertyValue;
 use mmio_guard::{Dialect, Policy};
 
 /// The words there are.
-pub const WORDS: [&str; 15] = [
+pub const WORDS: [&str; 16] = [
     "vm.name",
     "vm.mem",
     "vm.cpus",
@@ -32,10 +32,13 @@ pub const WORDS: [&str; 15] = [
     "vm.ipa",
     "vm.pool",
     "vm.testdev",
+    "vm.slice",
 ];
 
 /// Most vCPUs of a VM.
 pub const MAX_VCPUS: usize = 8;
+/// Least and most microseconds of a slice.
+pub const SLICES: core::ops::RangeInclusive<usize> = 500..=100_000;
 /// Most ranges in one list.
 pub const MAX_RANGES: usize = 16;
 /// Most banks of flash.
@@ -69,6 +72,7 @@ pub(crate) struct Words {
     pub ipa: Option<u8>,
     pub pool: Option<usize>,
     pub testdev: Option<Ipa>,
+    pub slice: Option<u64>,
 }
 
 /// Where the owner wants the image.
@@ -270,6 +274,10 @@ impl Words {
                 let pages = bounded(value, 0, MAX_POOL_PAGES);
                 self.pool = Some(pages.ok_or("a number of pages from 0 to 65536")?);
             }
+            "vm.slice" => {
+                let slice = bounded(value, *SLICES.start(), *SLICES.end());
+                self.slice = Some(slice.ok_or("microseconds from 500 to 100000")? as u64);
+            }
             _ => self.testdev = Some(page(value)?),
         }
         Ok(())
@@ -379,7 +387,7 @@ mod tests {
                    vm.allow=0x8000000+64K:0x9000000+4K vm.preset=0x9000000+4K \
                    vm.rom=0x0+64M:0x4000000+256K vm.load=0x0 vm.dtb=0x48000000 vm.ipa=36 vm.pool=7 \
                    vm.testdev=0xa000000 vm.flash=0x8000000+1M:0xc000000+256K \
-                   vm.dev=/pl031@9010000:/soc/serial@1";
+                   vm.dev=/pl031@9010000:/soc/serial@1 vm.slice=2000";
         let (words, rest) = parsed(all);
         let expected = Words {
             name: Some("guest-1".to_string()),
@@ -397,6 +405,7 @@ mod tests {
             ipa: Some(36),
             pool: Some(7),
             testdev: Some(Ipa::new(0xa00_0000)),
+            slice: Some(2000),
         };
         assert_eq!(words, expected);
         assert_eq!(rest, "");
@@ -474,6 +483,7 @@ mod tests {
                 "vm.flash" => "0+1M",
                 "vm.dev" => "/a",
                 "vm.ipa" => "40",
+                "vm.slice" => "500",
                 "vm.load" | "vm.dtb" | "vm.testdev" => "0",
                 _ => "1",
             };
@@ -484,7 +494,8 @@ mod tests {
 
     #[test]
     fn bad_values_are_refused_with_what_is_possible() {
-        let table: [(&str, &[&str], &str); 15] = [
+        let table: [(&str, &[&str], &str); 16] = [
+            ("vm.slice", &["", "0", "499", "100001", "4ms"], "microseconds from 500 to 100000"),
             (
                 "vm.name",
                 &["", "a b", "a/b", "[x]", "\u{e9}", "a\u{1b}", "0123456789012345678901234567890x"],

@@ -75,6 +75,7 @@ fn every_property_arrives_in_the_vm() {
         ("dtb", cells(&[0x4030_0000])),
         ("ipa", cells(&[32])),
         ("pool", cells(&[3])),
+        ("slice", cells(&[8000])),
         ("testdev", cells(&[0xb00_0000])),
         ("flash", cells(&[0, 0x20_0000, 0, 0x8_0000])),
         ("dev", b"/pl061@9030000:/pl031@9010000\0".to_vec()),
@@ -82,7 +83,7 @@ fn every_property_arrives_in_the_vm() {
     let vm = bench.vm();
     assert_eq!((vm.name.as_str(), vm.node.as_str()), ("x", "bundle:/x"));
     assert_eq!((vm.ram_size(), vm.vcpus, vm.policy), (4 * MIB, 3, Policy::Off));
-    assert_eq!(vm.dialect, Dialect::Series);
+    assert_eq!((vm.dialect, vm.slice), (Dialect::Series, 8000));
     assert_eq!(vm.allow, [ipa(0x800_0000, 0x1_0000), ipa(0x900_0000, 0x1000)]);
     assert_eq!(vm.preset, [ipa(0x900_0000, 0x1000)]);
     assert_eq!(vm.roms, [ipa(0x400_0000, 0x4_0000)]);
@@ -417,6 +418,7 @@ fn anything() -> impl Strategy<Value = Both> {
         maybe(number("ipa", 30_u64..50)),
         maybe(number("pool", prop_oneof![0_u64..200, any::<u64>()])),
         maybe(number("testdev", page())),
+        maybe(number("slice", 0_u64..200_000)),
     )
         .prop_map(|(a, b, c, d, e, f, g, h, i, j, k, l)| {
             let all = [a, b, c, d, e, f, g, h, i, j, k, l].into_iter().flatten();

@@ -52,6 +52,7 @@ fn qemus_modules_become_a_vm() {
         devices: vec![],
         ipa_bits: 40,
         pool_pages: 160,
+        slice: 4000,
         kernel: pa(0x5000_0000, 4096),
         ramdisk: Some(pa(0x5200_0000, 1000)),
         bootargs: "console=ttyAMA0".into(),
@@ -85,7 +86,8 @@ fn without_words_the_defaults_hold() {
 fn every_word_arrives_in_the_vm() {
     let vm = one("a vm.name=x vm.mem=4M vm.cpus=3 vm.guard=off vm.dialect=series \
                   vm.allow=0x8000000+64K vm.preset=0x9000000+4K vm.rom=0x4000000+256K \
-                  vm.load=0x4000000 vm.ipa=32 vm.pool=3 vm.testdev=0xb000000 b")
+                  vm.load=0x4000000 vm.ipa=32 vm.pool=3 vm.testdev=0xb000000 \
+                  vm.slice=8000 b")
     .vm();
     assert_eq!((vm.name.as_str(), vm.ram_size(), vm.vcpus), ("x", 4 * MIB, 3));
     assert_eq!((vm.policy, vm.dialect), (Policy::Off, Dialect::Series));
@@ -93,7 +95,7 @@ fn every_word_arrives_in_the_vm() {
     assert_eq!(vm.preset, [ipa(0x900_0000, 0x1000)]);
     assert_eq!(vm.roms, [ipa(0x400_0000, 0x4_0000)]);
     assert_eq!((vm.placement.entry, vm.placement.image_rom), (Ipa::new(0x400_0000), Some(0)));
-    assert_eq!((vm.ipa_bits, vm.pool_pages), (32, 3));
+    assert_eq!((vm.ipa_bits, vm.pool_pages, vm.slice), (32, 3, 8000));
     assert_eq!(vm.test_device, Some(Ipa::new(0xb00_0000)));
     assert_eq!(vm.bootargs, "a b");
     let map = vm.memory_map();

@@ -25,16 +25,22 @@ impl CpuTime {
         self.since.store(now, Ordering::Relaxed);
     }
 
-    /// The vCPU has stopped running, `ticks` after the last charge.
+    /// The vCPU runs, and has used `ticks` up to `now`.
     #[inline(always)]
-    pub fn stop(&self, ticks: u64) {
+    pub fn charge(&self, ticks: u64, now: u64) {
+        self.add(ticks);
+        self.since.store(now, Ordering::Relaxed);
+    }
+
+    /// The vCPU has stopped running; all has been charged.
+    #[inline(always)]
+    pub fn stop(&self) {
         self.since.store(0, Ordering::Relaxed);
-        self.charge(ticks);
     }
 
     /// Adds `ticks`.
     #[inline(always)]
-    pub fn charge(&self, ticks: u64) {
+    pub fn add(&self, ticks: u64) {
         let used = self.used.load(Ordering::Relaxed).wrapping_add(ticks);
         self.used.store(used, Ordering::Relaxed);
     }
@@ -64,9 +70,11 @@ mod tests {
         assert_eq!(time.used(5), 0);
         time.start(10);
         assert_eq!(time.used(14), 4);
-        time.stop(6);
+        time.charge(6, 16);
+        assert_eq!(time.used(18), 8);
+        time.stop();
         assert_eq!(time.used(100), 6);
-        time.charge(3);
+        time.add(3);
         time.start(110);
         assert_eq!(time.used(112), 11);
         assert_eq!(time.used(100), 9, "a reader whose counter is behind sees no negative time");

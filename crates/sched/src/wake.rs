@@ -47,13 +47,6 @@ impl Wake {
         self.bits.swap(0, Ordering::SeqCst)
     }
 
-    /// Drops the bits of a CPU's only vCPU, whose interrupts are looked at under their lock next: what a sender changes after
-    /// that look comes with a bit, and a kick, of its own.
-    #[inline(always)]
-    pub fn drop_bits(&self) {
-        self.bits.store(0, Ordering::Relaxed);
-    }
-
     /// Whether there are bits.
     #[inline(always)]
     pub fn any(&self) -> bool {

@@ -11,8 +11,13 @@ use vgic::Vgic;
 /// Nothing here may log or wait for another vCPU: some of it is called under a lock.
 pub trait Host: TableMemory + Tlb {
     /// Makes these vCPUs of the VM exit soon if they run, and wakes them if they wait: their list
-    /// registers must be planned again, or the VM is stopping. Never names the calling vCPU.
+    /// registers must be planned again. Never names the calling vCPU.
     fn kick(&self, vcpus: VcpuSet);
+
+    /// These vCPUs of the VM have been turned on, or the VM is stopping: as [`Host::kick`], for those that are off too.
+    fn power_changed(&self, vcpus: VcpuSet) {
+        self.kick(vcpus);
+    }
 
     /// Takes the state of the list registers of `vcpu`, whose CPU this is, back into `vgic`
     /// ([`Vgic::fold`]), and clears EOIcount, which would be counted again otherwise. What it returns about

@@ -127,7 +127,7 @@ fn turn_on<H: Host>(mpidr: u64, entry: u64, context: u64, vcpu: &mut Vcpu, vm: &
     }
     match vm.lifecycle().turn_on(&vcpu.order, index, entry, context) {
         Ok(()) => {
-            vm.host().kick(VcpuSet::single(index));
+            vm.host().power_changed(VcpuSet::single(index));
             vcpu.answer0(SUCCESS)
         }
         Err(Power::OnPending) => vcpu.answer0(ON_PENDING),

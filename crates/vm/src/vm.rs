@@ -284,7 +284,7 @@ impl<H: Host> Vm<H> {
             stop.kick.remove(vcpu.index);
         }
         if !stop.kick.is_empty() {
-            self.host().kick(stop.kick);
+            self.host().power_changed(stop.kick);
         }
         Some(stop)
     }
