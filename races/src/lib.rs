@@ -30,6 +30,7 @@ mod lines;
 mod power;
 mod ring;
 mod tables;
+mod wake;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, MaxSteps, Runner};

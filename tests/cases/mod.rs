@@ -21,6 +21,7 @@ mod lines;
 mod panics;
 mod real;
 mod several;
+mod shares;
 mod timers;
 mod trees;
 
@@ -43,6 +44,7 @@ pub fn all() -> Vec<Case> {
         lines::CASES,
         several::CASES,
         timers::CASES,
+        shares::CASES,
         boards::CASES,
         board_pages::CASES,
         company::CASES,

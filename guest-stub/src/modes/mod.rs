@@ -13,6 +13,8 @@
 //! | `tenant=K`, `tenant=K:S` | finds all its RAM zero, fills it with words of number K, and looks that they stay for S (1) seconds | `tenant K: moved in`, then `tenant K: N pages of its own`, or `FAIL tenant K: ..` |
 //! | `reboot=N` | resets the VM N times; needs a test device | `reboot: life L of N`, then `reboot: N lives` |
 //! | `pending=N` | SGIs that wait, masked, while others have the CPU, N (1000) rounds | `pending: N rounds`, or `FAIL pending: ..` |
+//! | `victim=S` | measures its share of the CPU for S (1) seconds | `victim: N of 1000, longest gap G us` |
+//! | `attack=KIND` | tries to take more than its share, for ever: `steal` and `nap` (sleep), `reset`, `flood` (lines), or with two vCPUs SGIs to vCPU 0, which is `off`, `ready`, `waiting` or `waking` | |
 //! | `guided=S` | calls of the guard and accesses by chance, guided by what came before, for S (10) seconds | `guided: begins, seed=N`, `guided: N rounds` |
 //! | `worst=KIND`, `worst=KIND:N` | see below, N rounds where it ends | `worst KIND: N rounds` |
 //!
@@ -25,6 +27,7 @@ mod canary;
 mod company;
 mod guided;
 mod pending;
+mod share;
 mod worst;
 
 use crate::tree;
@@ -36,8 +39,10 @@ pub struct Request {
     value: &'static str,
 }
 
-const NAMES: [&str; 10] =
-    ["spin", "idle", "hammer", "canary", "storm", "tenant", "reboot", "worst", "guided", "pending"];
+const NAMES: [&str; 12] = [
+    "spin", "idle", "hammer", "canary", "storm", "tenant", "reboot", "worst", "guided", "pending",
+    "victim", "attack",
+];
 
 impl Request {
     /// If the word is one.
@@ -61,6 +66,8 @@ impl Request {
                 );
             }
             "reboot" => company::reboot(tree::parse(self.value).unwrap_or(1)),
+            "victim" => share::victim(tree::parse(self.value).unwrap_or(1)),
+            "attack" => share::attack(self.value),
             "pending" => pending::run(tree::parse(self.value).unwrap_or(1000)),
             "guided" => guided::run(tree::parse(self.value).unwrap_or(10)),
             "canary" => {

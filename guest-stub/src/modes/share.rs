@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A VM that measures its share of the CPU, and VMs that try to take more than theirs.
+
+use crate::tree::{self, Gic};
+use crate::{gic, guard, psci, smp, time};
+
+/// Rounds of a batch.
+const ROUNDS: u64 = 100;
+/// Batches that are measured together: one takes too few ticks.
+const TOGETHER: u64 = 16;
+
+/// Counts batches for so many seconds. As all take the same instructions, and as long as the fastest ones while no other
+/// has the CPU, their number says which share of the time the VM had.
+pub fn victim(seconds: u64) {
+    guard::declare_own();
+    // The neighbours begin.
+    time::sleep(50);
+    let (mut least, mut count, mut gap) = (u64::MAX, 0_u64, 0);
+    let start = time::now();
+    let (mut last, mut mark) = (start, start);
+    let end = start + time::ticks(seconds * 1000);
+    while last < end {
+        for _ in 0..TOGETHER {
+            for _ in 0..ROUNDS {
+                core::hint::spin_loop();
+            }
+            let now = time::now();
+            gap = gap.max(now - last);
+            last = now;
+        }
+        least = least.min(last - mark);
+        mark = last;
+        count += 1;
+    }
+    let share = count * least * 1000 / (last - start);
+    let gap = time::microseconds(gap);
+    say!("victim: {share} of 1000, longest gap {gap} us");
+}
+
+/// Does so for ever.
+pub fn attack(kind: &str) {
+    match kind {
+        "steal" => naps(3680, 5),
+        "nap" => naps(5, 10),
+        "reset" => psci::system_reset(),
+        "flood" => {
+            guard::declare_own();
+            loop {
+                say!("flood: a line of some length that nobody has asked for");
+            }
+        }
+        // vCPU 1 has a CPU of its own, vCPU 0 shares the victim's.
+        "waiting" => from_another(|| {
+            loop {
+                plain!("wfi");
+            }
+        }),
+        "ready" => from_another(|| {
+            loop {
+                core::hint::spin_loop();
+            }
+        }),
+        "off" => from_another(|| {
+            psci::call(psci::id::CPU_OFF, [0; 3]);
+        }),
+        "waking" => from_another(|| {
+            loop {
+                plain!("wfi");
+                gic::unmask();
+                plain!("isb");
+                gic::mask();
+            }
+        }),
+        _ => say!("FAIL attack: no such kind"),
+    }
+}
+
+fn prepare() -> bool {
+    guard::declare_own();
+    if tree::get().gic == Gic::None {
+        say!("FAIL attack: no GIC");
+        return false;
+    }
+    gic::init();
+    gic::init_cpu();
+    true
+}
+
+/// Runs and sleeps by turns, in microseconds.
+fn naps(run: u64, sleep: u64) {
+    if !prepare() {
+        return;
+    }
+    loop {
+        let end = time::now() + us(run);
+        while time::now() < end {}
+        doze(sleep);
+    }
+}
+
+/// Ticks in `count` microseconds.
+fn us(count: u64) -> u64 {
+    time::ticks(count) / 1000
+}
+
+/// Sleeps for so many microseconds.
+fn doze(count: u64) {
+    msr!("cntv_cval_el0", time::now() + us(count));
+    msr!("cntv_ctl_el0", 1);
+    plain!("isb");
+    plain!("wfi");
+    gic::unmask();
+    plain!("isb");
+    gic::mask();
+}
+
+/// vCPU 1 sends SGIs to vCPU 0 without end, which does `what`.
+fn from_another(what: impl FnOnce()) {
+    if !prepare() {
+        return;
+    }
+    // It sleeps between: QEMU counts the instructions of all CPUs as time of each.
+    let send = |_| {
+        gic::init_cpu();
+        loop {
+            for sgi in 0..8 {
+                gic::send(0, sgi);
+            }
+            doze(20);
+        }
+    };
+    if smp::give(1, send, 0).is_err() {
+        say!("FAIL attack: vCPU 1 does not come");
+        return;
+    }
+    what();
+}

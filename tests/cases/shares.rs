@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A CPU shared by two VMs: one measures its share while the other does what it can to take more. Time is counted in
+//! instructions, so that how busy the host is does not matter.
+
+use std::time::Duration;
+
+use xtask::qemu::Machine;
+
+use crate::lab::{Checked, Lab, ensure, one};
+
+cases![
+    beside_a_spinner,
+    beside_one_that_naps_before_its_slice_ends,
+    beside_one_that_resets,
+    beside_a_flood_of_lines;
+    slow: beside_short_naps, a_slice_is_a_weight,
+];
+
+/// The victim's share, in parts of 1000, and its longest wait in microseconds, beside a VM with these words.
+fn measure(lab: &Lab, other: &str, mine: &str) -> Result<(u64, u64), String> {
+    let mine = format!("victim=1 vm.name=victim vm.mem=4M {mine}");
+    let machine = lab.machine_with(&[&format!("{other} vm.name=bad vm.mem=4M"), &mine]);
+    let extra = vec!["-icount".into(), "shift=3,sleep=off".into()];
+    let mut session = lab.boot(&Machine { cpus: 1, extra, ..machine })?;
+    session.wait_for("[victim] victim: ").map_err(|error| error.to_string())?;
+    session.wait_for("[hyp] victim: stopped").map_err(|error| error.to_string())?;
+    let run = session.stop_after(Duration::ZERO);
+    ensure(run.with("FAIL ").count() == 0, "something failed", &run)?;
+    ensure(run.with("[hyp] panic").count() == 0, "EL2 panicked", &run)?;
+    let line = one(&run, "[victim] victim: ")?;
+    let number = |at: usize| line.split(' ').nth(at).and_then(|word| word.parse().ok());
+    match (number(2), number(7)) {
+        (Some(share), Some(gap)) => Ok((share, gap)),
+        _ => Err(format!("`{line}`: no figures")),
+    }
+}
+
+/// It has 48 % at least, and waits two slices at most.
+fn holds(lab: &Lab, other: &str) -> Checked {
+    let (share, gap) = measure(lab, other, "")?;
+    if share >= 480 && gap <= 8_000 {
+        Ok(())
+    } else {
+        Err(format!("{other}: {share} of 1000, longest gap {gap} us"))
+    }
+}
+
+fn beside_a_spinner(lab: &Lab) -> Checked {
+    let (share, gap) = measure(lab, "spin", "")?;
+    if (480..=520).contains(&share) && gap <= 4_100 {
+        Ok(())
+    } else {
+        Err(format!("{share} of 1000, longest gap {gap} us"))
+    }
+}
+
+fn beside_one_that_naps_before_its_slice_ends(lab: &Lab) -> Checked {
+    holds(lab, "attack=steal")
+}
+
+fn beside_short_naps(lab: &Lab) -> Checked {
+    holds(lab, "attack=nap")
+}
+
+fn beside_one_that_resets(lab: &Lab) -> Checked {
+    holds(lab, "attack=reset")
+}
+
+fn beside_a_flood_of_lines(lab: &Lab) -> Checked {
+    holds(lab, "attack=flood")
+}
+
+fn a_slice_is_a_weight(lab: &Lab) -> Checked {
+    let (share, gap) = measure(lab, "spin vm.slice=1000", "vm.slice=3000")?;
+    if (730..=770).contains(&share) && gap <= 1_100 {
+        Ok(())
+    } else {
+        Err(format!("{share} of 1000, longest gap {gap} us"))
+    }
+}
