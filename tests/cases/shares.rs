@@ -12,16 +12,17 @@ cases![
     beside_a_spinner,
     beside_one_that_naps_before_its_slice_ends,
     beside_one_that_resets,
-    beside_a_flood_of_lines;
+    beside_a_flood_of_lines,
+    beside_interrupts_for_a_vcpu_that_is_off;
     slow: beside_short_naps, a_slice_is_a_weight,
 ];
 
 /// The victim's share, in parts of 1000, and its longest wait in microseconds, beside a VM with these words.
-fn measure(lab: &Lab, other: &str, mine: &str) -> Result<(u64, u64), String> {
+fn measure(lab: &Lab, cpus: u32, other: &str, mine: &str) -> Result<(u64, u64), String> {
     let mine = format!("victim=1 vm.name=victim vm.mem=4M {mine}");
     let machine = lab.machine_with(&[&format!("{other} vm.name=bad vm.mem=4M"), &mine]);
     let extra = vec!["-icount".into(), "shift=3,sleep=off".into()];
-    let mut session = lab.boot(&Machine { cpus: 1, extra, ..machine })?;
+    let mut session = lab.boot(&Machine { cpus, extra, ..machine })?;
     session.wait_for("[victim] victim: ").map_err(|error| error.to_string())?;
     session.wait_for("[hyp] victim: stopped").map_err(|error| error.to_string())?;
     let run = session.stop_after(Duration::ZERO);
@@ -37,7 +38,7 @@ fn measure(lab: &Lab, other: &str, mine: &str) -> Result<(u64, u64), String> {
 
 /// It has 48 % at least, and waits two slices at most.
 fn holds(lab: &Lab, other: &str) -> Checked {
-    let (share, gap) = measure(lab, other, "")?;
+    let (share, gap) = measure(lab, 1, other, "")?;
     if share >= 480 && gap <= 8_000 {
         Ok(())
     } else {
@@ -46,7 +47,7 @@ fn holds(lab: &Lab, other: &str) -> Checked {
 }
 
 fn beside_a_spinner(lab: &Lab) -> Checked {
-    let (share, gap) = measure(lab, "spin", "")?;
+    let (share, gap) = measure(lab, 1, "spin", "")?;
     if (480..=520).contains(&share) && gap <= 4_100 {
         Ok(())
     } else {
@@ -70,8 +71,18 @@ fn beside_a_flood_of_lines(lab: &Lab) -> Checked {
     holds(lab, "attack=flood")
 }
 
+fn beside_interrupts_for_a_vcpu_that_is_off(lab: &Lab) -> Checked {
+    // It has the CPU for itself, and nothing disturbs it: the rest is what the sender takes of the time of all CPUs.
+    let (share, gap) = measure(lab, 2, "attack=off vm.cpus=2", "")?;
+    if share >= 990 && gap <= 100 {
+        Ok(())
+    } else {
+        Err(format!("{share} of 1000, longest gap {gap} us"))
+    }
+}
+
 fn a_slice_is_a_weight(lab: &Lab) -> Checked {
-    let (share, gap) = measure(lab, "spin vm.slice=1000", "vm.slice=3000")?;
+    let (share, gap) = measure(lab, 1, "spin vm.slice=1000", "vm.slice=3000")?;
     if (730..=770).contains(&share) && gap <= 1_100 {
         Ok(())
     } else {

@@ -24,7 +24,38 @@ pub struct Break {
 }
 
 /// All of them: at least one for every part that has models.
-pub const BREAKS: [Break; 11] = [
+pub const BREAKS: [Break; 14] = [
+    Break {
+        what: "a sender looks at what a CPU listens for before it sets the vCPU's bit",
+        file: "crates/sched/src/wake.rs",
+        right: "        let before = self.bits.fetch_or(bit, Ordering::SeqCst);
+        before & bit == 0 && self.heed.load(Ordering::SeqCst) & bit != 0
+",
+        wrong: "        let heed = self.heed.load(Ordering::SeqCst);
+        let before = self.bits.fetch_or(bit, Ordering::SeqCst);
+        before & bit == 0 && heed & bit != 0
+",
+        model: "wake::no_wake_up_is_lost",
+    },
+    Break {
+        what: "a CPU looks at the bits before it says what it listens for",
+        file: "crates/sched/src/wake.rs",
+        right: "        self.heed.store(heed, Ordering::SeqCst);
+        self.bits.load(Ordering::SeqCst) & heed != 0
+",
+        wrong: "        let bits = self.bits.load(Ordering::SeqCst);
+        self.heed.store(heed, Ordering::SeqCst);
+        bits & heed != 0
+",
+        model: "wake::no_wake_up_is_lost",
+    },
+    Break {
+        what: "a kick is sent for a vCPU whose bit is set already",
+        file: "crates/sched/src/wake.rs",
+        right: "        before & bit == 0 && self.heed",
+        wrong: "        before | bit != 0 && self.heed",
+        model: "wake::at_most_one_kick_is_outstanding",
+    },
     Break {
         what: "a table is published before it is filled",
         file: "crates/stage2/src/tables.rs",
