@@ -353,6 +353,39 @@ fn gic_reads_of_what_list_registers_hold_fold_and_plan() {
 }
 
 #[test]
+fn gic_reads_look_at_the_lines_of_forwarded_interrupts() {
+    let mut rig = open();
+    let pending = |rig: &mut Rig| rig.read(GICR + 0x1_0200, Width::B4).unwrap() >> 27 & 1;
+    rig.vm.vgic().lock(&rig.order).forward(0, 27, 27);
+    assert_eq!(pending(&mut rig), 1, "its line is high");
+    assert!(rig.machine.log().planned.is_empty());
+    rig.machine.log().fallen.push(27);
+    assert_eq!(pending(&mut rig), 0);
+    // Its physical interrupt is to be deactivated.
+    assert_eq!(rig.machine.log().planned, [0]);
+    assert_eq!(rig.vm.vgic().lock(&rig.order).take_released(0), Some(27));
+    assert_eq!(pending(&mut rig), 0);
+    assert_eq!(rig.machine.log().planned, [0]);
+}
+
+#[test]
+fn gic_reads_withdraw_an_spi_from_the_vcpu_that_has_it() {
+    let mut rig = open();
+    rig.write(GICD, Width::B4, 0b10).unwrap();
+    rig.write(GICD + 0x104, Width::B4, 1 << 8).unwrap();
+    rig.write(GICD + 0x6000 + 8 * 40, Width::B8, 1).unwrap();
+    {
+        let mut vgic = rig.vm.vgic().lock(&rig.order);
+        vgic.forward(0, 40, 40);
+        vgic.plan(1, &mut [vgic::ListRegister::FREE; 4]);
+    }
+    rig.machine.log().kicked.clear();
+    rig.machine.log().fallen.push(40);
+    assert_eq!(rig.read(GICD + 0x204, Width::B4).map(|word| word >> 8 & 1), Ok(0));
+    assert_eq!(rig.machine.log().kicked, [VcpuSet::single(1)]);
+}
+
+#[test]
 fn gic_reset_leaves_nothing() {
     let mut rig = open();
     listen(&mut rig, RX);

@@ -31,6 +31,8 @@ pub struct Log {
     pub mair: u64,
     pub sctlr: u64,
     pub counter: u64,
+    /// Physical interrupts, by their INTID in the VM, whose lines have fallen.
+    pub fallen: Vec<u32>,
 }
 
 /// stage2's recording fake, and the rest of a machine.
@@ -109,6 +111,15 @@ impl Host for Machine {
     }
     fn plan_interrupts(&self, vcpu: usize, _: &mut Vgic) {
         self.log().planned.push(vcpu);
+    }
+    fn sample_lines(&self, vcpu: usize, vgic: &mut Vgic) -> VcpuSet {
+        self.log().fallen.iter().fold(VcpuSet::EMPTY, |touched, &intid| {
+            if vgic.awaits_level(vcpu, intid, 0) {
+                touched.union(vgic.set_level(vcpu, intid, false))
+            } else {
+                touched
+            }
+        })
     }
     fn send_sgi(&self, vcpu: usize, value: u64, _: lock::Guard<'_, Vgic>) -> bool {
         let mut log = self.log();
