@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 use platform::BUNDLE_MAGIC;
 use tempfile::NamedTempFile;
 
-use crate::bundle;
 use crate::qemu::Module;
+use crate::{bundle, image, paths};
 
 /// A file that describes VMs: nothing else may.
 #[derive(Debug)]
@@ -102,6 +102,27 @@ pub fn description(file: &Path, kind: Kind) -> Result<Description> {
     Ok(Description { bundle, vms: vms.len(), memory_mib, _compiled: compiled })
 }
 
+/// The kernel in `file`, taken out of what it is packed in, as a file of its own below `target/`; and its size in bytes.
+fn unpacked(file: &Path) -> Result<(PathBuf, u64)> {
+    let name = || file.display().to_string();
+    let found = image::unpack(fs::read(file).with_context(name)?).with_context(name)?;
+    let size = found.bytes.len() as u64;
+    if size == 0 {
+        bail!("{}: the file is empty", file.display());
+    }
+    if found.layers.is_empty() {
+        return Ok((file.to_owned(), size));
+    }
+    eprintln!("{}: unpacked from {}", file.display(), found.layers.join(" in "));
+    let folder = paths::target().join("unpacked");
+    let stem = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let kernel = folder.join(format!("{}-{stem}.img", std::process::id()));
+    fs::create_dir_all(&folder)
+        .and_then(|()| fs::write(&kernel, &found.bytes))
+        .with_context(|| kernel.display().to_string())?;
+    Ok((kernel, size))
+}
+
 /// The kernel in `file` as a VM, with `words` as its boot arguments, and how much memory it needs in MiB.
 ///
 /// Its name is the file's, if `taken` has no such name, and its RAM eight times its files, if `words` do not say
@@ -116,8 +137,9 @@ pub fn module(
     words: &str,
     taken: &[String],
 ) -> Result<(Module, u64)> {
-    let mut files = 0;
-    for file in std::iter::once(file).chain(ramdisk) {
+    let (kernel, size) = unpacked(file)?;
+    let mut files = size.div_ceil(1 << 20);
+    if let Some(file) = ramdisk {
         let size = fs::metadata(file).with_context(|| file.display().to_string())?.len();
         if size == 0 {
             bail!("{}: the file is empty", file.display());
@@ -139,7 +161,7 @@ pub fn module(
     };
     bootargs.extend(words.split_whitespace().map(str::to_owned));
     let module = Module {
-        kernel: file.to_owned(),
+        kernel,
         bootargs: bootargs.join(" "),
         ramdisk: ramdisk.map(Path::to_owned),
         address: None,
@@ -203,6 +225,20 @@ mod tests {
         assert_eq!(needed, 256 + 17);
         let (module, _) = super::module(kernel.path(), None, "x", &[name]).unwrap();
         assert_eq!(module.bootargs, "vm.mem=256M x");
+    }
+
+    #[test]
+    fn a_packed_kernel_is_unpacked() {
+        let kernel = vec![7; 3 << 20];
+        let packed = file(".gz", &image::gzip(&kernel));
+        let (module, needed) = super::module(packed.path(), None, "", &[]).unwrap();
+        assert!(fs::read(&module.kernel).unwrap() == kernel);
+        // Its size counts, and not the file's.
+        assert_eq!(needed, 128 + 3);
+        fs::remove_file(&module.kernel).unwrap();
+        let broken = file(".gz", b"\x1f\x8b\x08\0");
+        let error = super::module(broken.path(), None, "", &[]).unwrap_err();
+        assert!(format!("{error:#}").contains("a gzip file that cannot be unpacked"), "{error:#}");
     }
 
     #[test]
