@@ -64,7 +64,7 @@ pub fn note_cpu() {
     ERRATA.fetch_or(bits, Ordering::AcqRel);
     // CPUs come up one after the other.
     let first = !COUNTED.swap(true, Ordering::AcqRel);
-    for (n, (common, value)) in COMMON.iter().zip(registers()).enumerate() {
+    for (n, (common, value)) in COMMON.iter().zip(own()).enumerate() {
         let before = if first { value } else { common.load(Ordering::Relaxed) };
         common.store(arch::common_id_register(reg(n), before, value), Ordering::Relaxed);
     }
@@ -89,9 +89,9 @@ macro_rules! id_row {
     };
 }
 
-/// The ID registers of this CPU.
+/// The ID registers of this CPU, by CRm << 3 | op2.
 #[inline(never)]
-fn registers() -> [u64; ID_REGISTERS] {
+pub fn own() -> [u64; ID_REGISTERS] {
     let mut raw = [0_u64; ID_REGISTERS];
     id_row!(raw, 1, "C1");
     id_row!(raw, 2, "C2");

@@ -75,8 +75,6 @@ sysreg!(ich_lr14_el2 = "S3_4_C12_C13_6");
 sysreg!(ich_lr15_el2 = "S3_4_C12_C13_7");
 // Identity of the CPU that guests see.
 sysreg!(vpidr_el2 = "S3_4_C0_C0_0");
-sysreg!(hstr_el2 = "S3_4_C1_C1_3");
-sysreg!(hcrx_el2 = "S3_4_C1_C2_2");
 sysreg!(cnthp_cval_el2 = "S3_4_C14_C2_2");
 sysreg!(cnthp_ctl_el2 = "S3_4_C14_C2_1");
 sysreg!(disr_el1 = "S3_0_C12_C1_1");

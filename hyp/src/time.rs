@@ -4,7 +4,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use aarch64_cpu::registers::{
-    CNTFRQ_EL0, CNTHCTL_EL2, CNTPCT_EL0, CNTV_CTL_EL0, CNTVOFF_EL2, Readable, Writeable,
+    CNTFRQ_EL0, CNTPCT_EL0, CNTV_CTL_EL0, CNTVOFF_EL2, Readable, Writeable,
 };
 
 use crate::sysreg::{cnthp_ctl_el2, cnthp_cval_el2};
@@ -28,10 +28,8 @@ pub fn init(timer: &platform::Timer) {
     }
 }
 
-/// Sets this CPU's timers up: EL1 reads the counters, its physical timer traps, EL2's is off.
+/// Sets this CPU's timers up: EL2's is off. What EL1 reads of them is in `arch::trap_controls`.
 pub fn init_cpu(cpu: usize) {
-    // EL1PCTEN: CNTPCT readable. EL1PCEN clear: the physical timer traps (DDI 0487 D17.5 CNTHCTL_EL2).
-    CNTHCTL_EL2.set(1);
     CNTVOFF_EL2.set(0);
     cnthp_ctl_el2::write(0);
     if let Some(gic) = crate::gic::get() {

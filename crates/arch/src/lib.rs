@@ -12,6 +12,7 @@
 //! - [`Stage1`]: the guest's own tables; [`Stage2Geometry`]: shape of ours, VTCR_EL2.
 //! - [`entry_refusal`]: whether the image may run as a boot loader has entered it.
 //! - [`Errata`]: workarounds by MIDR_EL1; [`visible_id_register`]: what guests see of the ID registers.
+//! - [`trap_controls`]: the value of every trap control of EL2, bit by bit.
 //! - [`VcpuSet`]: some vCPUs of a VM.
 //! - [`counter::CounterOffset`]: a VM's counter, and when its timers expire.
 //!
@@ -48,6 +49,7 @@ pub mod pstate;
 mod regs;
 mod stage1;
 pub mod sysreg;
+pub mod trap_controls;
 mod vcpu_set;
 
 pub use addr::{Ipa, Mpidr, PAGE_SHIFT, PAGE_SIZE, Pa, Range, Va, Vmid};
