@@ -11,9 +11,9 @@
 use core::arch::asm;
 use core::mem::offset_of;
 
-use crate::el2;
 use crate::gic::{Gic, VirtualInterface};
 use crate::sysreg::{tpidr2_el0, vdisr_el2};
+use crate::{el2, probe};
 
 /// A structure of registers that are saved and restored two at a time.
 macro_rules! pairs {
@@ -52,30 +52,9 @@ macro_rules! pairs {
     };
 }
 
-pairs!(
-    /// Registers that every CPU has.
-    System {
-        sctlr = "sctlr_el1", cpacr = "cpacr_el1";
-        ttbr0 = "ttbr0_el1", ttbr1 = "ttbr1_el1";
-        tcr = "tcr_el1", mair = "mair_el1";
-        amair = "amair_el1", vbar = "vbar_el1";
-        contextidr = "contextidr_el1", csselr = "csselr_el1";
-        tpidr_el0 = "tpidr_el0", tpidrro_el0 = "tpidrro_el0";
-        tpidr_el1 = "tpidr_el1", par = "par_el1";
-        sp_el0 = "sp_el0", sp_el1 = "sp_el1";
-        elr = "elr_el1", spsr = "spsr_el1";
-        esr = "esr_el1", far = "far_el1";
-        afsr0 = "afsr0_el1", afsr1 = "afsr1_el1";
-        cntkctl = "cntkctl_el1", cntv_cval = "cntv_cval_el0";
-    }
-);
-
-pairs!(
-    /// What says which debug events there are. All zero, the other debug registers have no effect (DDI 0487 D2.4.1, H4.2).
-    DebugControl {
-        mdscr = "mdscr_el1", mdccint = "mdccint_el1";
-    }
-);
+arch::switched_system!(pairs);
+arch::switched_debug_control!(pairs);
+arch::switched_debug_channel!(pairs);
 
 pairs!(
     /// Keys of pointer authentication, by encoding (APIA, APIB, APDA, APDB, APGA).
@@ -97,10 +76,12 @@ const TIMER_BITS: u64 = 0b11;
 /// MDSCR_EL1 but for MDE, KDE and SS: nothing that stops the guest (DDI 0487 D17.3.20).
 const NO_EVENTS: u64 = !(1 << 15 | 1 << 13 | 1);
 
-/// Breakpoints and watchpoints: value and control of each.
+/// Breakpoints and watchpoints: value and control of each. Claim tags, and the debug channel.
 #[derive(Clone, Default)]
 struct Debug {
     control: DebugControl,
+    channel: DebugChannel,
+    claim: u64,
     breakpoints: [[u64; 2]; 16],
     watchpoints: [[u64; 2]; 16],
 }
@@ -140,11 +121,18 @@ pub struct Features {
     pauth: bool,
     ras: bool,
     sme: bool,
+    claim: bool,
     breakpoints: usize,
     watchpoints: usize,
 }
 
 impl Features {
+    /// FEAT_RAS.
+    #[inline(always)]
+    pub const fn ras(&self) -> bool {
+        self.ras
+    }
+
     /// Reads the ID registers of this CPU.
     pub fn read() -> Self {
         let (pfr0, pfr1, dfr0, isar1, isar2): (u64, u64, u64, u64, u64);
@@ -163,6 +151,7 @@ impl Features {
             pauth,
             ras,
             sme,
+            claim: probe::has_claim_tags(),
             breakpoints: (dfr0 >> 12 & 15) as usize + 1,
             watchpoints: (dfr0 >> 20 & 15) as usize + 1,
         }
@@ -263,14 +252,12 @@ impl Context {
     fn restore_debug(&self, features: &Features) {
         el2::trap_debug(false);
         self.debug.restore(features);
-        self.debug.control.restore();
     }
 
     /// No debug event is enabled in this CPU any more, and debug registers trap.
     #[cold]
     #[inline(never)]
     fn save_debug(&mut self, features: &Features) {
-        self.debug.control.save();
         self.debug.save(features);
         let control = &self.debug.control;
         self.uses_debug = control.mdscr & !NO_EVENTS != 0 || control.mdccint != 0;
@@ -343,13 +330,49 @@ macro_rules! restore_pairs {
     };
 }
 
+/// Every claim tag.
+const CLAIM_TAGS: u64 = 0xff;
+
+/// Closes or opens the OS lock. While it is closed there are no debug exceptions, and MDSCR_EL1 shows the flags of the
+/// debug channel (DDI 0487 H6.3, D19.3 MDSCR_EL1).
+fn lock_os(closed: bool) {
+    // SAFETY: EL2 takes no debug exceptions. The lock is open again before a guest runs.
+    unsafe {
+        asm!("msr oslar_el1, {}", "isb", in(reg) u64::from(closed), options(nomem, nostack));
+    }
+}
+
 impl Debug {
     fn save(&mut self, features: &Features) {
         debug_pairs!(save_pairs, self, features);
+        if !features.claim {
+            return self.control.save();
+        }
+        lock_os(true);
+        self.control.save();
+        self.channel.save();
+        lock_os(false);
+        // SAFETY: reads the claim tags, which are there.
+        unsafe { asm!("mrs {}, dbgclaimclr_el1", out(reg) self.claim, options(nomem, nostack)) };
     }
 
     fn restore(&self, features: &Features) {
         debug_pairs!(restore_pairs, self, features);
+        if !features.claim {
+            return self.control.restore();
+        }
+        let mut current = DebugControl::default();
+        lock_os(true);
+        current.save();
+        let mdscr = arch::switched::mdscr_for(self.control.mdscr, current.mdscr);
+        DebugControl { mdscr, ..self.control.clone() }.restore();
+        self.channel.restore();
+        lock_os(false);
+        // SAFETY: claim tags are of use to software alone: all are cleared, then the vCPU's are set.
+        unsafe {
+            asm!("msr dbgclaimclr_el1, {}", "isb", "msr dbgclaimset_el1, {}",
+                in(reg) CLAIM_TAGS, in(reg) self.claim & CLAIM_TAGS, options(nomem, nostack));
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use aarch64_cpu::registers::{MAIR_EL1, Readable, SCTLR_EL1, TCR_EL1, VTTBR_EL2, Writeable};
+use arch::vmid_scope::{self, TranslationRegime};
 use arch::{Errata, Ipa, MAX_VCPUS, Pa, VcpuSet, Width};
 use lock::Guard;
 use sched::{Reason, Wake};
@@ -114,29 +115,41 @@ impl GuestHost {
     /// Runs a TLB instruction for this VM's VMID, whichever is loaded.
     #[inline(always)]
     fn with_vmid(&self, tlbi: impl FnOnce()) {
-        let loaded = VTTBR_EL2.get();
-        if loaded == self.vttbr {
-            tlbi();
-        } else {
-            // A speculative walk between the two writes of VTTBR_EL2 must not mix one VM's stage 1 with another's
-            // stage 2 (Cortex-A57 1319537, A72 1319367 and others): no stage-1 walks meanwhile.
-            let tcr = TCR_EL1.get();
-            if self.errata.speculative_at {
-                TCR_EL1.set(tcr | 1 << 7 | 1 << 23);
-                barrier::isb();
-            }
-            VTTBR_EL2.set(self.vttbr);
-            barrier::isb();
-            tlbi();
-            // Complete before the VMID changes again.
-            barrier::dsb_ish();
-            VTTBR_EL2.set(loaded);
-            barrier::isb();
-            if self.errata.speculative_at {
-                TCR_EL1.set(tcr);
-                barrier::isb();
-            }
-        }
+        vmid_scope::in_vmid(&Regime(&self.errata), self.vttbr, tlbi);
+    }
+}
+
+/// The loaded guest's translation.
+struct Regime<'a>(&'a Errata);
+
+impl TranslationRegime for Regime<'_> {
+    #[inline(always)]
+    fn speculative_at(&self) -> bool {
+        self.0.speculative_at
+    }
+    #[inline(always)]
+    fn vttbr(&self) -> u64 {
+        VTTBR_EL2.get()
+    }
+    #[inline(always)]
+    fn set_vttbr(&self, value: u64) {
+        VTTBR_EL2.set(value);
+    }
+    #[inline(always)]
+    fn tcr(&self) -> u64 {
+        TCR_EL1.get()
+    }
+    #[inline(always)]
+    fn set_tcr(&self, value: u64) {
+        TCR_EL1.set(value);
+    }
+    #[inline(always)]
+    fn isb(&self) {
+        barrier::isb();
+    }
+    #[inline(always)]
+    fn dsb_ish(&self) {
+        barrier::dsb_ish();
     }
 }
 

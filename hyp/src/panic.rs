@@ -31,12 +31,15 @@ const KINDS: [&str; 8] = [
     "SError",
 ];
 
-/// Target of the vectors for exceptions taken from EL2. Returns only where EL2 expects the fault: behind an AT.
+/// Target of the vectors for exceptions taken from EL2. Returns only where EL2 expects the fault.
 pub extern "C" fn el2_fault(frame: &FaultFrame) {
     let (esr, far, elr) = (ESR_EL2.get(), FAR_EL2.get(), ELR_EL2.get());
-    if frame.kind == 4 && crate::at::is_probe(elr) {
+    if frame.kind == 4 && (crate::at::is_probe(elr) || crate::probe::is_expected(elr)) {
         cpu::current().fault_seen.set(true);
         ELR_EL2.set(elr.wrapping_add(4));
+        return;
+    }
+    if frame.kind == 7 && crate::serror::is_taken(elr) {
         return;
     }
     report(frame, esr, far, elr)

@@ -129,7 +129,7 @@ impl Queue {
 
     /// Says that vCPU `index` of VM `vm` runs here now, with or without a `fresh` life: [`Residents::enter`].
     #[inline(always)]
-    pub fn take_residence(&self, vm: usize, index: usize, fresh: bool) -> bool {
-        self.residents.enter(vm, index, fresh)
+    pub fn take_residence(&self, vm: usize, index: usize, fresh: bool, invalidate: impl FnOnce()) {
+        self.residents.enter(vm, index, fresh, invalidate);
     }
 }

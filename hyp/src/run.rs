@@ -144,6 +144,7 @@ fn listen(cpu: &Cpu, ctx: &VcpuContext) {
 /// something to run.
 pub fn leave(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let cpu = cpu::current();
+    ctx.synchronize_errors();
     // Its timer and its list registers would go on otherwise.
     CNTV_CTL_EL0.set(0);
     if let Some(gic) = gic::get() {

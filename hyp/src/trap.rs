@@ -9,7 +9,7 @@ use core::arch::asm;
 
 use arch::{AbortKind, El1Entry, Exit, ExitInfo, Stage1, Va, esr};
 use vgic::ListRegister;
-use vm::{Abort, Deferred, FastPath, GicAccess, GicdStore, Outcome, StopReason};
+use vm::{Abort, Deferred, FastPath, GicAccess, GicdStore, Outcome};
 
 use crate::gic::SystemRegisters;
 use crate::vcpu::VcpuContext;
@@ -367,17 +367,8 @@ pub extern "C" fn fiq_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
     irq_from_guest(ctx)
 }
 
-/// An SError with a vCPU loaded stops its VM: what it did to the machine is not known.
+/// An SError with a vCPU loaded.
 pub extern "C" fn serror_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
-    let info = exit_info();
-    report::about(
-        ctx.guest,
-        log::Level::Warn,
-        format_args!(
-            "{}: SError (ESR {:#010x}) while vCPU {} ran at {:#x}; the VM is stopped",
-            ctx.guest.config.name, info.esr, ctx.vcpu.index, ctx.vcpu.regs.elr
-        ),
-    );
-    judged::stop(&ctx.vcpu, &ctx.guest.vm, StopReason::SError);
+    ctx.stop_by_serror(exit_info().esr);
     run::leave(ctx)
 }

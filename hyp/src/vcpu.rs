@@ -6,15 +6,16 @@ use alloc::string::String;
 use core::arch::asm;
 
 use arch::esr::{self, ec};
-use arch::{Errata, PstateRule};
-use vm::{Host, Vcpu, Vm};
+use arch::{Errata, PstateRule, VcpuSet};
+use vm::{Host, StopReason, Vcpu, Vm};
 
 use crate::context::{Context, Features};
 use crate::cpu::{CPUS, Cpu};
 use crate::gic::{self, Gic};
 use crate::guest::Guest;
 use crate::host::GuestHost;
-use crate::{barrier, el2, judged, time};
+use crate::serror::Errors;
+use crate::{barrier, el2, judged, report, time};
 
 /// What a vCPU is up to while its CPU does not run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,11 +121,11 @@ impl VcpuContext {
                 in(reg) self.vmpidr, in(reg) guest.vtcr, in(reg) host.vttbr(), in(reg) offset, in(reg) self.hcr,
                 options(nostack));
         }
-        if cpu.queue.take_residence(guest.index, index, self.fresh) {
+        cpu.queue.take_residence(guest.index, index, self.fresh, || {
             // Another vCPU of this VMID has run here, with other tables under the same ASIDs perhaps.
             // SAFETY: drops copies only.
             unsafe { asm!("tlbi vmalle1", "ic iallu", "dsb nsh", "isb", options(nostack)) };
-        }
+        });
         self.fresh = false;
         self.context.restore(&self.features, gic);
         {
@@ -154,6 +155,7 @@ impl VcpuContext {
     /// Returns until when one that waits does so ([`VcpuContext::waits_until`]).
     #[inline(always)]
     pub fn unload(&mut self, state: State, cpu: &Cpu, gic: &Gic) -> u64 {
+        self.synchronize_errors();
         self.state = state;
         let (timer_is_out, forwarded);
         {
@@ -179,6 +181,37 @@ impl VcpuContext {
         }
         cpu.loaded.set(core::ptr::null_mut());
         self.next_deadline(forwarded)
+    }
+
+    /// An SError that this vCPU has caused and that comes late stops its VM, not the next one on this CPU.
+    #[inline(always)]
+    pub fn synchronize_errors(&self) {
+        if let Some(esr) = arch::serror::synchronize(self.features.ras(), &Errors) {
+            self.stop_by_late_serror(esr);
+        }
+    }
+
+    /// The scheduler looks at this vCPU again, which is on its way out, and parks it.
+    #[cold]
+    #[inline(never)]
+    fn stop_by_late_serror(&self, esr: u64) {
+        self.stop_by_serror(esr);
+        self.guest.vm.host().power_changed(VcpuSet::single(self.vcpu.index));
+    }
+
+    /// An SError stops its VM: what it did to the machine is not known.
+    #[cold]
+    #[inline(never)]
+    pub fn stop_by_serror(&self, esr: u64) {
+        report::about(
+            self.guest,
+            log::Level::Warn,
+            format_args!(
+                "{}: SError (ESR {esr:#010x}) while vCPU {} ran at {:#x}; the VM is stopped",
+                self.guest.config.name, self.vcpu.index, self.vcpu.regs.elr
+            ),
+        );
+        judged::stop(&self.vcpu, &self.guest.vm, StopReason::SError);
     }
 
     /// CNTPCT_EL0 at which a timer of the unloaded vCPU expires; `forwarded` says that the virtual one's interrupt is on its

@@ -12,8 +12,9 @@
 //! - [`Stage1`]: the guest's own tables; [`Stage2Geometry`]: shape of ours, VTCR_EL2.
 //! - [`entry_refusal`]: whether the image may run as a boot loader has entered it.
 //! - [`Errata`]: workarounds by MIDR_EL1; [`visible_id_register`]: what guests see of the ID registers.
+//! - [`serror`]: errors that come late; [`switched`]: the registers that are switched with a vCPU.
 //! - [`trap_controls`]: the value of every trap control of EL2, bit by bit.
-//! - [`VcpuSet`]: some vCPUs of a VM.
+//! - [`VcpuSet`]: some vCPUs of a VM; [`vmid_scope`]: TLB maintenance for a VM that is not loaded.
 //! - [`counter::CounterOffset`]: a VM's counter, and when its timers expire.
 //!
 //! # Invariants
@@ -47,10 +48,13 @@ mod idregs;
 mod inject;
 pub mod pstate;
 mod regs;
+pub mod serror;
 mod stage1;
+pub mod switched;
 pub mod sysreg;
 pub mod trap_controls;
 mod vcpu_set;
+pub mod vmid_scope;
 
 pub use addr::{Ipa, Mpidr, PAGE_SHIFT, PAGE_SIZE, Pa, Range, Va, Vmid};
 pub use advance::{skip_a64, skip_instruction};

@@ -17,14 +17,15 @@ impl<const VMS: usize> Residents<VMS> {
         Self([const { Cell::new(0) }; VMS])
     }
 
-    /// vCPU `vcpu` of VM `vm` is about to run here, for the first time in its life if `fresh`. `true` where what is
-    /// held for its VMID is to be dropped first (TLBI VMALLE1, IC IALLU).
+    /// vCPU `vcpu` of VM `vm` is about to run here, for the first time in its life if `fresh`. Calls `invalidate` where
+    /// what is held for its VMID is to be dropped first (TLBI VMALLE1, IC IALLU).
     #[inline(always)]
-    pub fn enter(&self, vm: usize, vcpu: usize, fresh: bool) -> bool {
-        let Some(resident) = self.0.get(vm) else { return true };
+    pub fn enter(&self, vm: usize, vcpu: usize, fresh: bool, invalidate: impl FnOnce()) {
         let now = (vcpu as u8).wrapping_add(1);
-        let before = resident.replace(now);
-        fresh || (before != now && before != 0)
+        let before = self.0.get(vm).map(|resident| resident.replace(now));
+        if fresh || before.is_none_or(|before| before != now && before != 0) {
+            invalidate();
+        }
     }
 }
 
@@ -38,37 +39,49 @@ impl<const VMS: usize> Default for Residents<VMS> {
 mod tests {
     use super::Residents;
 
+    /// Whether an entry invalidates what is held.
+    fn entered<const VMS: usize>(
+        cpu: &Residents<VMS>,
+        vm: usize,
+        vcpu: usize,
+        fresh: bool,
+    ) -> bool {
+        let mut invalidated = false;
+        cpu.enter(vm, vcpu, fresh, || invalidated = true);
+        invalidated
+    }
+
     // scenario: I8 G4
     #[test]
     fn another_vcpu_of_the_same_vm_finds_nothing_of_the_one_before() {
         let cpu = Residents::<4>::new();
-        assert!(cpu.enter(1, 0, true), "its first entry");
-        assert!(!cpu.enter(1, 0, false), "it goes on");
-        assert!(cpu.enter(1, 2, false), "another one");
-        assert!(!cpu.enter(1, 2, false));
-        assert!(cpu.enter(1, 0, false), "and back");
+        assert!(entered(&cpu, 1, 0, true), "its first entry");
+        assert!(!entered(&cpu, 1, 0, false), "it goes on");
+        assert!(entered(&cpu, 1, 2, false), "another one");
+        assert!(!entered(&cpu, 1, 2, false));
+        assert!(entered(&cpu, 1, 0, false), "and back");
     }
 
     #[test]
     fn vcpus_of_other_vms_do_not_matter() {
         let cpu = Residents::<4>::new();
-        cpu.enter(1, 0, true);
-        assert!(cpu.enter(2, 1, true));
-        assert!(!cpu.enter(1, 0, false), "its own are still its own");
-        assert!(!cpu.enter(2, 1, false));
+        entered(&cpu, 1, 0, true);
+        assert!(entered(&cpu, 2, 1, true));
+        assert!(!entered(&cpu, 1, 0, false), "its own are still its own");
+        assert!(!entered(&cpu, 2, 1, false));
     }
 
     // scenario: G4
     #[test]
     fn a_new_life_finds_nothing_of_the_former_one() {
         let cpu = Residents::<4>::new();
-        cpu.enter(3, 1, true);
-        assert!(!cpu.enter(3, 1, false));
-        assert!(cpu.enter(3, 1, true));
+        entered(&cpu, 3, 1, true);
+        assert!(!entered(&cpu, 3, 1, false));
+        assert!(entered(&cpu, 3, 1, true));
     }
 
     #[test]
     fn what_it_does_not_know_it_drops() {
-        assert!(Residents::<2>::new().enter(2, 0, false));
+        assert!(entered(&Residents::<2>::new(), 2, 0, false));
     }
 }
