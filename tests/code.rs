@@ -90,6 +90,12 @@ impl Code {
         self.mov(0, id).mov(1, x1).mov(2, 0).mov(3, 0).word(0xd400_0002)
     }
 
+    /// `smc #0` with X0 to X1 as given; X0 to X3 are lost.
+    #[must_use]
+    pub fn secure_call(self, id: u64, x1: u64) -> Self {
+        self.mov(0, id).mov(1, x1).mov(2, 0).mov(3, 0).word(0xd400_0003)
+    }
+
     /// `hvc #0` with the function's number in X`id`; X0 is lost.
     #[must_use]
     pub fn call_register(self, id: u32) -> Self {

@@ -60,3 +60,8 @@ pub fn line(arguments: fmt::Arguments<'_>) {
     let _ = Uart(base).write_str("\n");
     LOCK.store(false, Ordering::Release);
 }
+
+/// Whether a key has been typed that nobody has read: UARTFR.RXFE is clear.
+pub fn has_input() -> bool {
+    crate::mmio::read32(BASE.load(Ordering::Relaxed) + FR) & 1 << 4 == 0
+}

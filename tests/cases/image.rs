@@ -11,6 +11,7 @@ cases![
     vttbr_is_in_effect_before_an_invalidation,
     el2_starts_with_no_translation_of_a_guest,
     nothing_is_speculated_past_an_eret,
+    what_qemu_does_not_miss_is_there,
     the_guests_list_is_that_of_its_sources,
 ];
 
@@ -64,6 +65,34 @@ fn vttbr_is_in_effect_before_an_invalidation(lab: &Lab) -> Checked {
     }
     // One to enter a vCPU, two around an invalidation for another VM.
     if writes < 3 { Err(format!("only {writes} writes of VTTBR_EL2")) } else { Ok(()) }
+}
+
+/// Instructions that a vCPU switch needs, and whose absence QEMU does not show.
+fn what_qemu_does_not_miss_is_there(lab: &Lab) -> Checked {
+    let words = text(lab)?;
+    let count =
+        |wanted: u32, mask: u32| words.iter().filter(|word| **word & !mask == wanted).count();
+    for (name, wanted, mask, least) in [
+        ("TLBI VMALLE1", 0xd508_871f, 0, 1),
+        ("IC IALLU", 0xd508_751f, 0, 1),
+        ("ESB", 0xd503_221f, 0, 1),
+        ("MRS DISR_EL1", 0xd538_c120, REGISTER, 1),
+        ("MRS ISR_EL1", 0xd538_c100, REGISTER, 2),
+        ("MSR AMAIR_EL1", 0xd518_a300, REGISTER, 1),
+        ("MSR MDCCINT_EL1", 0xd510_0200, REGISTER, 2),
+        ("MSR OSDTRTX_EL1", 0xd510_0340, REGISTER, 1),
+        ("MSR OSDTRRX_EL1", 0xd510_0040, REGISTER, 1),
+    ] {
+        if count(wanted, mask) < least {
+            return Err(format!("not {least} times in the image: {name}"));
+        }
+    }
+    // A vCPU that follows another of its VM: both are invalidated, then awaited.
+    let sequence = [0xd508_871f, 0xd508_751f, DSB_NSH, ISB];
+    if !words.windows(sequence.len()).any(|window| window == sequence) {
+        return Err("no TLBI VMALLE1, IC IALLU, DSB NSH, ISB".into());
+    }
+    Ok(())
 }
 
 /// What a former EL2 left in the TLB under a VMID must not be believed: ALLE1 before the first guest, on each CPU.

@@ -20,6 +20,7 @@ mod lifecycle;
 mod lines;
 mod panics;
 mod real;
+mod settings;
 mod several;
 mod shares;
 mod timers;
@@ -48,6 +49,7 @@ pub fn all() -> Vec<Case> {
         boards::CASES,
         board_pages::CASES,
         company::CASES,
+        settings::CASES,
         lifecycle::CASES,
         hello::CASES,
         real::CASES,

@@ -14,8 +14,17 @@ use crate::{features, probe, scratch, time, tree};
 const MARK: u64 = 0xca9a_0000_0000_0000;
 const MARK_MASK: u64 = 0xffff_0000_0000_0000;
 
-const fn pattern(number: u64, register: usize) -> u64 {
-    MARK | (number & 0xff) << 40 | (register as u64) << 32 | 0x5555_aaaa ^ (number & 0xff) << 8
+/// A VM's pattern for a register, as it is (`turned` is 0) or with every bit turned (1). Which of the two it is changes
+/// from round to round, so that between any two VMs each bit differs some of the time.
+const fn pattern(number: u64, register: usize, turned: usize) -> u64 {
+    let pattern =
+        MARK | (number & 0xff) << 40 | (register as u64) << 32 | 0x5555_aaaa ^ (number & 0xff) << 8;
+    if turned == 0 { pattern } else { !pattern }
+}
+
+/// Whether the patterns are turned in this round. VM `number` turns them every 2^(number % 4) rounds.
+const fn turned(number: u64, round: u64) -> usize {
+    (round >> (number & 3) & 1) as usize
 }
 
 /// A register with the bits of it that keep what is written, and how to reach it.
@@ -51,11 +60,11 @@ static REGISTERS: [Register; 7] = registers! {
     "mdscr_el1" 1 << 12;
 };
 
-/// A register that was found to keep what is written: the pattern that it gets, and what is read of that.
+/// A register that was found to keep what is written: the patterns that it gets, and what is read of those.
 struct Found {
     encoding: Encoding,
-    pattern: u64,
-    kept: u64,
+    patterns: [u64; 2],
+    kept: [u64; 2],
 }
 static FOUND: scratch::Shared<ArrayVec<Found, 256>> = scratch::Shared::new(ArrayVec::new_const());
 
@@ -78,7 +87,18 @@ fn read(encoding: Encoding) -> Option<u64> {
     result.exit.done().then_some(result.after.x[0])
 }
 
+/// Debug claim tags: one register clears bits and shows them, another sets bits.
+const CLAIM_CLEAR: Encoding = Encoding::of(2, 0, 7, 9, 6);
+const CLAIM_SET: Encoding = Encoding::of(2, 0, 7, 8, 6);
+
 fn write(encoding: Encoding, value: u64) -> bool {
+    if encoding.fields() == CLAIM_CLEAR.fields() {
+        return write_one(CLAIM_CLEAR, u64::MAX) && write_one(CLAIM_SET, value);
+    }
+    write_one(encoding, value)
+}
+
+fn write_one(encoding: Encoding, value: u64) -> bool {
     let code = scratch::code(&[encoding.write(0)]);
     probe::run(Machine::new(code).with(0, value).at(pstate::EL1H)).exit.done()
 }
@@ -101,23 +121,25 @@ fn discover(number: u64) {
             }
         }
         if seen[0] != seen[1] {
-            let pattern = match encoding.fields() {
+            let patterns = match encoding.fields() {
                 // ICC_BPR1_EL1: QEMU lets a guest set less than the least, which does not survive (IHI 0069 12.2.6).
-                (3, 0, 12, 12, 3) => 4 | number & 3,
-                _ => pattern(number, 8 + found.len()),
+                (3, 0, 12, 12, 3) => [4 | number & 3, 4 | !number & 3],
+                _ => [0, 1].map(|turned| pattern(number, 8 + found.len(), turned)),
             };
-            let _ = found.try_push(Found { encoding, pattern, kept: 0 });
+            let _ = found.try_push(Found { encoding, patterns, kept: [0; 2] });
         }
     }
     // One may decide what another takes and shows (ICC_CTLR_EL1.CBPR of ICC_BPR1_EL1), so all are written before they are
     // read, and twice.
-    for _ in 0..2 {
-        for register in found.iter() {
-            write(register.encoding, register.pattern);
+    for turned in [1, 0] {
+        for _ in 0..2 {
+            for register in found.iter() {
+                write(register.encoding, register.patterns[turned]);
+            }
         }
-    }
-    for register in found.iter_mut() {
-        register.kept = read(register.encoding).unwrap_or(0);
+        for register in found.iter_mut() {
+            register.kept[turned] = read(register.encoding).unwrap_or(0);
+        }
     }
 }
 
@@ -162,11 +184,12 @@ fn store_vectors(to: &mut Vectors) {
 
 /// Whether a value is a pattern of another VM than `number`.
 fn foreign(value: u64, number: u64) -> bool {
-    value & MARK_MASK == MARK && value >> 40 & 0xff != number & 0xff
+    let of_another = |value: u64| value & MARK_MASK == MARK && value >> 40 & 0xff != number & 0xff;
+    of_another(value) || of_another(!value)
 }
 
-/// The first register that trying must find and has not: TPIDR_EL0, PAR, CONTEXTIDR, CNTKCTL, FPCR, DBGBVR0, DBGWCR1 and,
-/// where it is there, a key of pointer authentication.
+/// The first register that trying must find and has not: TPIDR_EL0, PAR, CONTEXTIDR, CNTKCTL, FPCR, FPSR, CSSELR, DBGBVR0,
+/// DBGWCR1 and, where it is there, a key of pointer authentication.
 fn missing(found: &[Found]) -> Option<Encoding> {
     let known = [
         Encoding::of(3, 3, 13, 0, 2),
@@ -174,11 +197,13 @@ fn missing(found: &[Found]) -> Option<Encoding> {
         Encoding::of(3, 0, 13, 0, 1),
         Encoding::of(3, 0, 14, 1, 0),
         Encoding::of(3, 3, 4, 4, 0),
+        Encoding::of(3, 3, 4, 4, 1),
+        Encoding::of(3, 2, 0, 0, 0),
         Encoding::of(2, 0, 0, 0, 4),
         Encoding::of(2, 0, 0, 1, 7),
         Encoding::of(3, 0, 2, 1, 0),
     ];
-    let known = known.into_iter().take(if features::pauth() { 8 } else { 7 });
+    let known = known.into_iter().take(if features::pauth() { 10 } else { 9 });
     known.into_iter().find(|one| found.iter().all(|found| found.encoding.fields() != one.fields()))
 }
 
@@ -188,14 +213,14 @@ pub fn run(number: u64, seconds: u64) {
     // What somebody else has left would be there before the first write.
     for register in &REGISTERS {
         let value = (register.read)();
-        if value & MARK_MASK == MARK {
+        if foreign(value, 0) {
             say!("FAIL canary {number}: {} begins with {value:#x}", register.name);
             return;
         }
     }
     let mut seen = Vectors([0; 64]);
     store_vectors(&mut seen);
-    if let Some(value) = seen.0.iter().find(|value| **value & MARK_MASK == MARK) {
+    if let Some(value) = seen.0.iter().find(|value| foreign(**value, 0)) {
         say!("FAIL canary {number}: a vector register begins with {value:#x}");
         return;
     }
@@ -207,20 +232,23 @@ pub fn run(number: u64, seconds: u64) {
         return;
     }
     say!("canary {number}: {} registers found", found.len());
-    let vectors = Vectors(core::array::from_fn(|n| pattern(number, 100 + n)));
+    let vectors =
+        [0, 1].map(|turned| Vectors(core::array::from_fn(|n| pattern(number, 100 + n, turned))));
     let (ram, size) = tree::get().ram;
     let place = (ram + size - 4096) as *mut u64;
     let deadline = time::Deadline::after(seconds * 1000);
     let mut rounds = 0_u64;
     while !deadline.passed() {
-        load_vectors(&vectors);
+        let turned = turned(number, rounds);
+        load_vectors(&vectors[turned]);
         // SAFETY: the last page of RAM, which nobody uses.
-        unsafe { place.write_volatile(pattern(number, 99)) };
-        for register in found {
-            write(register.encoding, register.pattern);
+        unsafe { place.write_volatile(pattern(number, 99, turned)) };
+        // Twice, as in `discover`.
+        for register in found.iter().chain(found) {
+            write(register.encoding, register.patterns[turned]);
         }
         for (n, register) in REGISTERS.iter().enumerate() {
-            (register.write)(pattern(number, n) & register.mask);
+            (register.write)(pattern(number, n, turned) & register.mask);
         }
         plain!("isb");
         // Others may run meanwhile: for a time slice or two, and where this one sleeps.
@@ -233,7 +261,7 @@ pub fn run(number: u64, seconds: u64) {
         }
         for (n, register) in REGISTERS.iter().enumerate() {
             let value = (register.read)();
-            if value & register.mask != pattern(number, n) & register.mask {
+            if value & register.mask != pattern(number, n, turned) & register.mask {
                 say!("FAIL canary {number}: {} is {value:#x} in round {rounds}", register.name);
                 return;
             }
@@ -244,9 +272,9 @@ pub fn run(number: u64, seconds: u64) {
         }
         for register in found {
             let value = read(register.encoding).unwrap_or(0);
-            if value != register.kept {
+            let kept = register.kept[turned];
+            if value != kept {
                 let fields = register.encoding.fields();
-                let kept = register.kept;
                 say!(
                     "FAIL canary {number}: {fields:?} is {value:#x} and was {kept:#x}, round {rounds}"
                 );
@@ -254,12 +282,12 @@ pub fn run(number: u64, seconds: u64) {
             }
         }
         store_vectors(&mut seen);
-        if seen != vectors {
+        if seen != vectors[turned] {
             say!("FAIL canary {number}: the vector registers changed in round {rounds}");
             return;
         }
         // SAFETY: as above.
-        if unsafe { place.read_volatile() } != pattern(number, 99) {
+        if unsafe { place.read_volatile() } != pattern(number, 99, turned) {
             say!("FAIL canary {number}: memory changed in round {rounds}");
             return;
         }

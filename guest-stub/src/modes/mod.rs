@@ -15,6 +15,10 @@
 //! | `pending=N` | SGIs that wait, masked, while others have the CPU, N (1000) rounds | `pending: N rounds`, or `FAIL pending: ..` |
 //! | `victim=S` | measures its share of the CPU for S (1) seconds | `victim: N of 1000, longest gap G us` |
 //! | `attack=KIND` | tries to take more than its share, for ever: `steal` and `nap` (sleep), `reset`, `flood` (lines), or with two vCPUs SGIs to vCPU 0, which is `off`, `ready`, `waiting` or `waking` | |
+//! | `inventory` | lists all registers, fills them, lists them again, resets, and lists those of the next life; needs a test device | `first (..) 0x..`, `filled ..`, `second ..`, a line each |
+//! | `inventory=S` | lists all registers, and looks for S seconds whether one changes | `other (..) 0x..`, a line each, then `other looked N times`, or `FAIL other ..` |
+//! | `step=S` | has debug events on for S seconds | `step: armed`, then `step: done`, or `FAIL step: ..` |
+//! | `stepped=S` | runs at EL0 for S seconds, beside `step` | `stepped: N rounds`, or `FAIL stepped: ..` |
 //! | `guided=S` | calls of the guard and accesses by chance, guided by what came before, for S (10) seconds | `guided: begins, seed=N`, `guided: N rounds` |
 //! | `worst=KIND`, `worst=KIND:N` | see below, N rounds where it ends | `worst KIND: N rounds` |
 //!
@@ -26,8 +30,10 @@
 mod canary;
 mod company;
 mod guided;
+mod inventory;
 mod pending;
 mod share;
+mod stepping;
 mod worst;
 
 use crate::tree;
@@ -39,9 +45,22 @@ pub struct Request {
     value: &'static str,
 }
 
-const NAMES: [&str; 12] = [
-    "spin", "idle", "hammer", "canary", "storm", "tenant", "reboot", "worst", "guided", "pending",
-    "victim", "attack",
+const NAMES: [&str; 15] = [
+    "spin",
+    "idle",
+    "hammer",
+    "canary",
+    "storm",
+    "tenant",
+    "reboot",
+    "worst",
+    "guided",
+    "pending",
+    "victim",
+    "attack",
+    "inventory",
+    "step",
+    "stepped",
 ];
 
 impl Request {
@@ -69,6 +88,12 @@ impl Request {
             "victim" => share::victim(tree::parse(self.value).unwrap_or(1)),
             "attack" => share::attack(self.value),
             "pending" => pending::run(tree::parse(self.value).unwrap_or(1000)),
+            "inventory" => match tree::parse(self.value) {
+                Some(seconds) => inventory::look(seconds),
+                None => inventory::fill(),
+            },
+            "step" => stepping::arm(tree::parse(self.value).unwrap_or(3)),
+            "stepped" => stepping::watch(tree::parse(self.value).unwrap_or(3)),
             "guided" => guided::run(tree::parse(self.value).unwrap_or(10)),
             "canary" => {
                 let (number, seconds) = self.value.split_once(':').unwrap_or((self.value, "3"));

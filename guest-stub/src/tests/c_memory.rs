@@ -2,7 +2,7 @@
 //! C: the guest-physical space as a whole, fetches and walks that leave RAM.
 
 use crate::guard::{self, State, hole};
-use crate::harness::Verdict;
+use crate::harness::{Verdict, Why};
 use crate::machine::{Machine, pstate};
 use crate::mmu::{self, Table, View, attribute};
 use crate::probe::{self, Abort};
@@ -28,6 +28,8 @@ tests! {
     // bug: 36 37
     c14_walk_in_declared: "C14", "vm.testdev=0x0b000000", "" => walk_declared;
     c14_walk_beyond: "C14", "", "" => walk_beyond;
+    c14_walk_in_gicv: "C14", "", "" => walk_in_gicv;
+    c14_walk_in_a_mapped_device: "C14", "vm.dev=/pl031@9010000", "" => walk_in_clock;
     c15_normal_alias: "C15", "vm.testdev=0x0b000000", "" => normal_alias;
     // bug: 36
     c16_address_translation: "C16", "", "" => address_translation;
@@ -201,6 +203,25 @@ fn walk_into(table: u64) -> Verdict {
         })?;
     }
     Ok(())
+}
+
+/// The tables of a walk in a page that is a device's, and mapped: hardware must not read registers as tables
+/// (HCR_EL2.PTW).
+fn walk_in_mapped(page: u64) -> Verdict {
+    guard::activate()?;
+    equal!(guard::map(page), guard::done(), "MAP");
+    probe::load(page + 0xfe0).completed(&[0])?;
+    walk_into(page)
+}
+
+/// GICV is the one device page that every VM reaches without a trap, under GICv2.
+fn walk_in_gicv() -> Verdict {
+    let tree::Gic::V2(_, gicc) = tree::get().gic else { return Err(Why::Skipped("no GICv2")) };
+    walk_in_mapped(gicc)
+}
+
+fn walk_in_clock() -> Verdict {
+    walk_in_mapped(0x0901_0000)
 }
 
 fn walk_undeclared() -> Verdict {

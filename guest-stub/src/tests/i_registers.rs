@@ -14,6 +14,7 @@ tests! {
     i09_writes_at_el0: "I9,D22", "", "" => writes_at_el0;
     // bug: 69
     i09_writes_at_el1: "I9,D22", "", "alone" => writes_at_el1;
+    i09_hidden_registers: "I9", "", "" => hidden_registers;
     i09_system_instructions: "I9", "", "alone" => system_instructions;
     i08_shared_vmid: "I8,G4", "vm.cpus=4", "" => shared_vmid;
     i10_mmu_toggled: "I10", "", "" => mmu_toggled;
@@ -116,6 +117,47 @@ fn writes_at_el1() -> Verdict {
     mmu::enable();
     // The guard is as it was.
     probe::load(hole(100)).refused(hole(100))
+}
+
+/// Registers of features that guests do not see. Where the CPU has the feature, they trap, and are UNDEFINED.
+const HIDDEN: [(&str, Encoding); 24] = [
+    ("LORSA_EL1 (HCR_EL2.TLOR)", Encoding::of(3, 0, 10, 4, 0)),
+    ("LOREA_EL1 (HCR_EL2.TLOR)", Encoding::of(3, 0, 10, 4, 1)),
+    ("LORN_EL1 (HCR_EL2.TLOR)", Encoding::of(3, 0, 10, 4, 2)),
+    ("LORC_EL1 (HCR_EL2.TLOR)", Encoding::of(3, 0, 10, 4, 3)),
+    ("LORID_EL1 (HCR_EL2.TLOR)", Encoding::of(3, 0, 10, 4, 7)),
+    ("ERRIDR_EL1 (HCR_EL2.TERR)", Encoding::of(3, 0, 5, 3, 0)),
+    ("ERRSELR_EL1 (HCR_EL2.TERR)", Encoding::of(3, 0, 5, 3, 1)),
+    ("ERXFR_EL1 (HCR_EL2.TERR)", Encoding::of(3, 0, 5, 4, 0)),
+    ("ERXCTLR_EL1 (HCR_EL2.TERR)", Encoding::of(3, 0, 5, 4, 1)),
+    ("ERXSTATUS_EL1 (HCR_EL2.TERR)", Encoding::of(3, 0, 5, 4, 2)),
+    ("PMCR_EL0 (MDCR_EL2.TPMCR)", Encoding::of(3, 3, 9, 12, 0)),
+    ("PMCNTENSET_EL0 (MDCR_EL2.TPM)", Encoding::of(3, 3, 9, 12, 1)),
+    ("PMCCNTR_EL0 (MDCR_EL2.TPM)", Encoding::of(3, 3, 9, 13, 0)),
+    ("PMUSERENR_EL0 (MDCR_EL2.TPM)", Encoding::of(3, 3, 9, 14, 0)),
+    ("SCXTNUM_EL1 (HCR_EL2.EnSCXT)", Encoding::of(3, 0, 13, 0, 7)),
+    ("SCXTNUM_EL0 (HCR_EL2.EnSCXT)", Encoding::of(3, 3, 13, 0, 7)),
+    ("ZCR_EL1 (CPTR_EL2.TZ)", Encoding::of(3, 0, 1, 2, 0)),
+    ("SMCR_EL1 (CPTR_EL2.TSM)", Encoding::of(3, 0, 1, 2, 6)),
+    ("TRFCR_EL1 (MDCR_EL2.TTRF)", Encoding::of(3, 0, 1, 2, 1)),
+    ("AMCR_EL0 (CPTR_EL2.TAM)", Encoding::of(3, 3, 13, 2, 0)),
+    ("PMSCR_EL1 (MDCR_EL2.TPMS)", Encoding::of(3, 0, 9, 9, 0)),
+    ("GCR_EL1 (HCR_EL2.ATA)", Encoding::of(3, 0, 1, 0, 6)),
+    ("TFSR_EL1 (HCR_EL2.ATA)", Encoding::of(3, 0, 5, 6, 0)),
+    ("GMID_EL1 (HCR_EL2.TID5)", Encoding::of(3, 1, 0, 0, 4)),
+];
+
+fn hidden_registers() -> Verdict {
+    need!(guard::dialect().is_some(), "no hypervisor");
+    for (name, encoding) in HIDDEN {
+        for word in [encoding.read(0), encoding.write(0)] {
+            let exit = probe::run(Machine::new(scratch::code(&[word])).at(pstate::EL1H)).exit;
+            // The guest's own CPACR_EL1 traps SVE and SME first.
+            let kept_away = allowed(&exit) && !exit.done();
+            check!(kept_away, "{name} as {word:#010x}: ESR_EL1 {:#x}", exit.esr);
+        }
+    }
+    Ok(())
 }
 
 /// SYS instructions of the space op0 = 1, with an address that is RAM: done, undefined, or an abort.

@@ -175,7 +175,8 @@ fn dtc([from, to]: [&str; 2], input: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// The QEMU that `scripts/boards` unpacked.
-fn newer() -> Option<PathBuf> {
+#[must_use]
+pub fn newer() -> Option<PathBuf> {
     Some(super::qemu().join("bin/qemu-system-aarch64")).filter(|file| file.is_file())
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::boards::model::{Board, Loaded, surroundings};
+use crate::boards::model::{Board, Loaded, newer, surroundings};
 use anyhow::{Context, Result};
 
 /// Where the first guest module stands, if RAM reaches beyond it.
@@ -93,6 +93,8 @@ pub struct Machine {
     pub blobs: Vec<Blob>,
     /// Further QEMU arguments.
     pub extra: Vec<String>,
+    /// Boot with the QEMU of `scripts/boards qemu` where it has been fetched.
+    pub newer: bool,
     /// Somebody sits at the console: Ctrl-C goes to the guest, Ctrl-A x ends QEMU.
     pub attended: bool,
 }
@@ -114,6 +116,7 @@ impl Default for Machine {
             modules: Vec::new(),
             blobs: Vec::new(),
             extra: Vec::new(),
+            newer: false,
             attended: false,
         }
     }
@@ -231,7 +234,8 @@ impl Machine {
     ///
     /// There is none.
     pub fn program(&self) -> Result<PathBuf> {
-        self.board.and_then(Board::program).map_or_else(super::program, Ok)
+        let newer = || newer().filter(|_| self.newer);
+        self.board.and_then(Board::program).or_else(newer).map_or_else(super::program, Ok)
     }
 
     /// The device tree that QEMU makes for this machine, with its modules in /chosen. `file` is where QEMU
