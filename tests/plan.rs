@@ -148,6 +148,10 @@ impl Plan {
             let missing = match case.group {
                 "boards" => boards::all_trees().err(),
                 "board_pages" => boards::model::RASPI4B.available().err(),
+                "firmware" => {
+                    let needed = case.needs.iter().find_map(|guest| guest.existing().err());
+                    needed.or_else(|| boards::model::RASPI4B.available().err())
+                }
                 _ => case.needs.iter().find_map(|guest| guest.existing().err()),
             };
             let on_request = case.needs.iter().any(|guest| guest.on_request());

@@ -11,6 +11,7 @@ mod chains;
 mod company;
 mod enrolled;
 mod files;
+mod firmware;
 mod hello;
 mod image;
 mod images;
@@ -50,6 +51,7 @@ pub fn all() -> Vec<Case> {
         board_pages::CASES,
         company::CASES,
         settings::CASES,
+        firmware::CASES,
         lifecycle::CASES,
         hello::CASES,
         real::CASES,

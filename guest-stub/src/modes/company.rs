@@ -216,3 +216,10 @@ pub fn tenant(number: u64, seconds: u64) {
     }
     say!("tenant {number}: {pages} pages of its own");
 }
+
+/// What ARCH_FEATURES answers about SMCCC_ARCH_WORKAROUND_1, 2 and 3.
+pub fn workarounds() {
+    let [first, second, third] = [0x8000_8000, 0x8000_7fff, 0x8000_3fff]
+        .map(|id| crate::hvc::hvc(0x8000_0001, [id, 0, 0])[0].cast_signed());
+    say!("workarounds: {first} {second} {third}");
+}

@@ -19,6 +19,7 @@
 //! | `inventory=S` | lists all registers, and looks for S seconds whether one changes | `other (..) 0x..`, a line each, then `other looked N times`, or `FAIL other ..` |
 //! | `step=S` | has debug events on for S seconds | `step: armed`, then `step: done`, or `FAIL step: ..` |
 //! | `stepped=S` | runs at EL0 for S seconds, beside `step` | `stepped: N rounds`, or `FAIL stepped: ..` |
+//! | `workarounds` | asks for SMCCC_ARCH_WORKAROUND_1, 2 and 3 | `workarounds: A B C` |
 //! | `guided=S` | calls of the guard and accesses by chance, guided by what came before, for S (10) seconds | `guided: begins, seed=N`, `guided: N rounds` |
 //! | `worst=KIND`, `worst=KIND:N` | see below, N rounds where it ends | `worst KIND: N rounds` |
 //!
@@ -45,7 +46,7 @@ pub struct Request {
     value: &'static str,
 }
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "spin",
     "idle",
     "hammer",
@@ -61,6 +62,7 @@ const NAMES: [&str; 15] = [
     "inventory",
     "step",
     "stepped",
+    "workarounds",
 ];
 
 impl Request {
@@ -94,6 +96,7 @@ impl Request {
             },
             "step" => stepping::arm(tree::parse(self.value).unwrap_or(3)),
             "stepped" => stepping::watch(tree::parse(self.value).unwrap_or(3)),
+            "workarounds" => company::workarounds(),
             "guided" => guided::run(tree::parse(self.value).unwrap_or(10)),
             "canary" => {
                 let (number, seconds) = self.value.split_once(':').unwrap_or((self.value, "3"));

@@ -109,19 +109,19 @@ impl Board {
         newer().filter(|_| self.newer)
     }
 
-    /// A file with its tree, and these in /chosen.
+    /// A file with its tree, and these in /chosen. `ram`: bytes of RAM from 0 on, where nothing else fills them in.
     ///
     /// # Errors
     ///
     /// The tree is missing or damaged, or the file cannot be written.
-    pub fn tree_with(&self, modules: &[Loaded]) -> Result<PathBuf> {
+    pub fn tree_with(&self, modules: &[Loaded], ram: Option<u32>) -> Result<PathBuf> {
         let blob = fs::read(self.source()).with_context(|| self.source().display().to_string())?;
         let mut hasher = DefaultHasher::new();
-        (&blob, self.stdout, modules).hash(&mut hasher);
+        (&blob, self.stdout, modules, ram).hash(&mut hasher);
         let folder = paths::target().join("boards").join("with-modules");
         let file = folder.join(format!("{:016x}.dtb", hasher.finish()));
         if !file.is_file() {
-            let tree = with_modules(&blob, self.stdout, modules)?;
+            let tree = with_modules(&blob, self.stdout, modules, ram)?;
             fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
             // Boots run side by side: each writes its own and moves it there.
             let new =
@@ -134,10 +134,18 @@ impl Board {
 }
 
 /// The tree in `blob` with modules in /chosen, as a boot loader leaves it.
-fn with_modules(blob: &[u8], stdout: Option<&str>, modules: &[Loaded]) -> Result<Vec<u8>> {
+fn with_modules(
+    blob: &[u8],
+    stdout: Option<&str>,
+    modules: &[Loaded],
+    ram: Option<u32>,
+) -> Result<Vec<u8>> {
     let mut source = String::from_utf8(dtc(["dtb", "dts"], blob)?)
         .map_err(|error| anyhow!("dtc's source of the board's tree: {error}"))?;
     // dtc merges what follows the tree into it.
+    if let Some(ram) = ram {
+        let _ = writeln!(source, "/ {{ memory@0 {{ reg = <0 0 {ram:#x}>; }}; }};");
+    }
     source += "/ { chosen { #address-cells = <2>; #size-cells = <2>;\n";
     if let Some(stdout) = stdout {
         let _ = writeln!(source, "stdout-path = \"{stdout}\";");
@@ -217,7 +225,7 @@ mod tests {
             Loaded { address: 0x4000_1000, size: 0x123, bootargs: Some("run=a vm.mem=16M".into()) },
             Loaded { address: 0x4020_0000, size: 5, bootargs: None },
         ];
-        let tree = with_modules(blob, Some("/pl031@9010000"), &modules).unwrap();
+        let tree = with_modules(blob, Some("/pl031@9010000"), &modules, None).unwrap();
         let board = platform::Board::from_tree(&tree).unwrap();
         let found: Vec<_> = board
             .modules

@@ -50,6 +50,8 @@ pub enum Guest {
     UBoot,
     /// Debian's UEFI firmware for QEMU's virt machine.
     Edk2,
+    /// Debian's TF-A for the Raspberry Pi 4: no guest, but the firmware at EL3 below all of them.
+    TfARpi4,
 }
 
 /// Debian's source package of the kernels that are built: the first version that has mainline's driver.
@@ -58,11 +60,12 @@ const SOURCE: &str = "linux-source-6.12";
 impl Guest {
     /// All of them, in the order in which they are made: those that take longest last, and the series behind the
     /// kernel that it would change.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Initramfs,
         Self::Linux,
         Self::UBoot,
         Self::Edk2,
+        Self::TfARpi4,
         Self::LinuxGuarded,
         Self::LinuxEnrolled,
         Self::LinuxEnrolled16K,
@@ -88,6 +91,7 @@ impl Guest {
             Self::LinuxEnrolled64K => "linux-enrolled-64k",
             Self::UBoot => "u-boot",
             Self::Edk2 => "edk2",
+            Self::TfARpi4 => "tf-a-rpi4",
         }
     }
 
@@ -109,6 +113,7 @@ impl Guest {
             Self::LinuxEnrolled64K => "linux-enrolled-64k.img",
             Self::UBoot => "u-boot.bin",
             Self::Edk2 => "edk2.fd",
+            Self::TfARpi4 => "tf-a-rpi4.bin",
         })
     }
 
@@ -146,7 +151,7 @@ impl Guest {
             Self::LinuxEnrolled => Some(kernel::ENROLLED),
             Self::LinuxEnrolled16K => Some(kernel::ENROLLED_16K),
             Self::LinuxEnrolled64K => Some(kernel::ENROLLED_64K),
-            Self::Linux | Self::Initramfs | Self::UBoot | Self::Edk2 => None,
+            Self::Linux | Self::Initramfs | Self::UBoot | Self::Edk2 | Self::TfARpi4 => None,
         }
     }
 
@@ -201,6 +206,11 @@ impl Guest {
             Self::Edk2 => {
                 let package = apt.package("qemu-efi-aarch64")?;
                 let bytes = package.read("./usr/share/qemu-efi-aarch64/QEMU_EFI.fd")?;
+                (package, bytes)
+            }
+            Self::TfARpi4 => {
+                let package = apt.package("arm-trusted-firmware")?;
+                let bytes = package.read("./usr/lib/arm-trusted-firmware/rpi4/bl31.bin")?;
                 (package, bytes)
             }
             Self::Initramfs => {

@@ -189,7 +189,10 @@ impl Machine {
                     load(next_free(*address, &module.kernel)?, ramdisk, None)?;
                 }
             }
-            all.extend(["-dtb".into(), board.tree_with(&loaded)?.into()]);
+            // QEMU takes a tree for a kernel only; firmware finds its own in memory.
+            if self.kernel.is_some() {
+                all.extend(["-dtb".into(), board.tree_with(&loaded, None)?.into()]);
+            }
         }
         for (address, module) in placed.into_iter().filter(|_| self.board.is_none()) {
             all.push("-device".into());
