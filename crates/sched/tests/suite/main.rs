@@ -8,5 +8,6 @@
 )]
 
 mod cpu;
+mod direct;
 mod fair;
 mod random;
