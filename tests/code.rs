@@ -109,6 +109,36 @@ impl Code {
         self.word(0xd518_c000 | t)
     }
 
+    /// `isb` and `mrs xT, cntpct_el0`: the machine's counter.
+    #[must_use]
+    pub fn machine_count(self, t: u32) -> Self {
+        self.word(0xd503_3fdf).word(0xd53b_e020 | t)
+    }
+
+    /// `isb` and `mrs xT, cntvct_el0`: the VM's counter.
+    #[must_use]
+    pub fn own_count(self, t: u32) -> Self {
+        self.word(0xd503_3fdf).word(0xd53b_e040 | t)
+    }
+
+    /// `mrs xT, cntfrq_el0`
+    #[must_use]
+    pub fn frequency(self, t: u32) -> Self {
+        self.word(0xd53b_e000 | t)
+    }
+
+    /// `sub xD, xN, xM`
+    #[must_use]
+    pub fn minus(self, d: u32, n: u32, m: u32) -> Self {
+        self.word(0xcb00_0000 | m << 16 | n << 5 | d)
+    }
+
+    /// `mrs x0, pmcr_el0`: a register that guests do not have.
+    #[must_use]
+    pub fn pmu(self) -> Self {
+        self.word(0xd53b_9c00)
+    }
+
     /// The instruction that an exception handler returns to becomes the next one: X`t` is lost.
     #[must_use]
     pub fn skip_faulting(self, t: u32) -> Self {
@@ -272,6 +302,10 @@ mod tests {
             words(Code::new().read_pfr0(1).field(1, 1, 12, 4).set_frequency(1)),
             [0xd538_0401, 0xd34c_3c21, 0xd51b_e001]
         );
+        assert_eq!(words(Code::new().pmu()), [0xd53b_9c00]);
+        assert_eq!(words(Code::new().machine_count(3)), [0xd503_3fdf, 0xd53b_e023]);
+        assert_eq!(words(Code::new().own_count(3)), [0xd503_3fdf, 0xd53b_e043]);
+        assert_eq!(words(Code::new().frequency(3).minus(1, 2, 3)), [0xd53b_e003, 0xcb03_0041]);
         assert_eq!(words(Code::new().label("a").jump("a")), [0x1400_0000]);
         assert_eq!(
             words(

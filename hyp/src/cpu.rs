@@ -31,6 +31,8 @@ pub struct Cpu {
     pub loaded: Cell<*mut VcpuContext>,
     /// The vCPUs of this CPU.
     pub queue: Queue,
+    /// CNTPCT_EL0 at which a VM whose last vCPU parked here begins its next life; 0 for never.
+    pub restart: Cell<u64>,
     /// Set by the CPU itself once it is up.
     pub online: AtomicBool,
     /// MPIDR_EL1 affinity.
@@ -80,6 +82,7 @@ impl CpuArea {
                 order: Order::new(),
                 loaded: Cell::new(core::ptr::null_mut()),
                 queue: Queue::new(),
+                restart: Cell::new(0),
                 online: AtomicBool::new(false),
                 mpidr: AtomicU64::new(0),
                 fault_seen: Cell::new(false),
@@ -97,6 +100,14 @@ impl CpuArea {
     /// Address of the guard page below the stack.
     pub fn guard_page(&self) -> usize {
         self.guard.get() as usize
+    }
+}
+
+impl Cpu {
+    /// A next life is to begin at CNTPCT_EL0 `at`.
+    pub fn set_restart(&self, at: u64) {
+        let first = self.restart.get();
+        self.restart.set(if first == 0 { at.max(1) } else { first.min(at.max(1)) });
     }
 }
 

@@ -30,3 +30,39 @@ pub fn write_entry(entry: &El1Entry) {
         }
     }
 }
+
+/// ELR_EL1 of the loaded guest.
+#[inline(always)]
+pub fn return_address() -> u64 {
+    let elr: u64;
+    // SAFETY: reads a register of the loaded guest.
+    unsafe { asm!("mrs {}, elr_el1", out(reg) elr, options(nomem, nostack, preserves_flags)) };
+    elr
+}
+
+/// Registers that say what happened to the loaded guest.
+pub struct Dump {
+    pub vbar: u64,
+    pub elr: u64,
+    pub spsr: u64,
+    pub esr: u64,
+    pub far: u64,
+    pub sctlr: u64,
+    pub sp_el0: u64,
+    pub sp_el1: u64,
+}
+
+/// Reads them.
+#[cold]
+pub fn dump() -> Dump {
+    let El1State { vbar, sctlr } = entry_state();
+    let (elr, spsr, esr, far, sp_el0, sp_el1): (u64, u64, u64, u64, u64, u64);
+    // SAFETY: reads registers of the loaded guest.
+    unsafe {
+        asm!("mrs {}, elr_el1", "mrs {}, spsr_el1", "mrs {}, esr_el1", "mrs {}, far_el1",
+            "mrs {}, sp_el0", "mrs {}, sp_el1",
+            out(reg) elr, out(reg) spsr, out(reg) esr, out(reg) far, out(reg) sp_el0, out(reg) sp_el1,
+            options(nomem, nostack, preserves_flags));
+    }
+    Dump { vbar, elr, spsr, esr, far, sctlr, sp_el0, sp_el1 }
+}

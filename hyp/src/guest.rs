@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arch::counter::CounterOffset;
 use arch::{Ipa, MAX_VCPUS, Pa, Range, Stage2Geometry, VcpuSet, VisibleCpu};
@@ -14,7 +14,8 @@ use platform::{Board, GICC_BASE, GICC_SIZE, GuestHardware, VmConfig, guest_tree}
 use sched::CpuTime;
 use spin::Once;
 use stage2::{Attr, Pool, Stage2, tables_for};
-use vm::Host;
+use vm::crash::{Backoff, Next};
+use vm::{Host, StopReason};
 
 use crate::host::GuestHost;
 use crate::vcpu::VcpuContext;
@@ -58,6 +59,15 @@ pub struct Guest {
     offset: AtomicU64,
     /// CPU time of each vCPU, over all lives. EL2's work for the VM's next life is its first vCPU's.
     times: [CpuTime; MAX_VCPUS],
+    /// Its counter while it is paused and all its vCPUs have left.
+    paused_count: AtomicU64,
+    /// CNTPCT_EL0 at the start of this life.
+    began: AtomicU64,
+    /// [`Backoff`] of its restarts.
+    backoff: AtomicU64,
+    /// CNTPCT_EL0 at which its next life begins (0: never), and the CPU that sees to it.
+    restart: AtomicU64,
+    restart_cpu: AtomicUsize,
 }
 
 static GUESTS: Once<Vec<&'static Guest>> = Once::new();
@@ -203,6 +213,11 @@ impl Guest {
             loading: AtomicU64::new(0),
             offset: AtomicU64::new(0),
             times: [const { CpuTime::new() }; MAX_VCPUS],
+            paused_count: AtomicU64::new(0),
+            began: AtomicU64::new(0),
+            backoff: AtomicU64::new(0),
+            restart: AtomicU64::new(0),
+            restart_cpu: AtomicUsize::new(0),
             config,
         })))
     }
@@ -250,6 +265,7 @@ impl Guest {
         self.write(place.tree.start(), &tree)?;
         crate::cache::invalidate_instructions();
         self.set_count(qemu_timer::first_count(), crate::time::now());
+        self.began.store(crate::time::now(), Ordering::Relaxed);
         if !judged::start(&Order::new(), &self.vm, place.entry, place.tree.start().raw()) {
             return Err(format!("VM '{}' is running already", self.config.name));
         }
@@ -352,6 +368,44 @@ impl Guest {
     /// The VM's counter reads `count` at CNTPCT_EL0 `now`. None of its vCPUs is loaded.
     pub fn set_count(&self, count: u64, now: u64) {
         self.offset.store(qemu_timer::offset(count, now).raw(), Ordering::Relaxed);
+    }
+
+    /// All its vCPUs have left because it is paused: its counter stands still.
+    pub fn stop_count(&self, now: u64) {
+        self.paused_count.store(self.counter_offset().count(now), Ordering::Relaxed);
+    }
+
+    /// It goes on: its counter does so where it stood.
+    pub fn resume_count(&self, now: u64) {
+        self.set_count(self.paused_count.load(Ordering::Relaxed), now);
+    }
+
+    /// What follows its life, which has ended by `reason`.
+    pub fn next(&self, reason: StopReason, now: u64) -> Next {
+        let lived =
+            now.saturating_sub(self.began.load(Ordering::Relaxed)) / crate::time::frequency();
+        let mut backoff = Backoff::from_raw(self.backoff.load(Ordering::Relaxed));
+        let next = vm::crash::next(reason, crate::crash::policy(self), &mut backoff, lived);
+        self.backoff.store(backoff.raw(), Ordering::Relaxed);
+        next
+    }
+
+    /// A CPU begins its next life at this CNTPCT_EL0, or none does.
+    pub fn set_restart(&self, at: Option<(usize, u64)>) {
+        let (cpu, at) = at.map_or((0, 0), |(cpu, at)| (cpu, at.max(1)));
+        self.restart_cpu.store(cpu, Ordering::Relaxed);
+        self.restart.store(at, Ordering::Release);
+    }
+
+    /// CNTPCT_EL0 at which its next life begins; 0 where none does by itself.
+    pub fn restart_at(&self) -> u64 {
+        self.restart.load(Ordering::Acquire)
+    }
+
+    /// CNTPCT_EL0 at which CPU `cpu` begins its next life, if it does.
+    pub fn restart_on(&self, cpu: usize) -> Option<u64> {
+        let at = self.restart.load(Ordering::Acquire);
+        (at != 0 && self.restart_cpu.load(Ordering::Relaxed) == cpu).then_some(at)
     }
 
     /// Lives so far.

@@ -107,6 +107,11 @@ impl GuestHost {
         }
     }
 
+    /// The CPU of a vCPU.
+    pub fn cpu_of(&self, vcpu: usize) -> Option<usize> {
+        Some(self.targets.get(vcpu)?.cpu.load(Ordering::Relaxed) as usize)
+    }
+
     /// VTTBR_EL2 of the VM.
     pub fn vttbr(&self) -> u64 {
         self.vttbr

@@ -2,21 +2,21 @@
 //! What is typed at the console: taken from the UART as it comes, kept until the VM that has the keyboard takes it.
 //!
 //! The UART's interrupt goes to the boot CPU, whichever guest runs there; where the tree names none, that CPU looks
-//! now and then. With several VMs `vm::keys` says whose the keyboard is.
+//! now and then. With several VMs, or one that does not run, `vm::keys` says what the keys mean.
 
-use alloc::string::String;
-use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use arrayvec::ArrayVec;
 use lock::{Lock, Order, Rank};
+use log::Level;
 use platform::MAX_VMS;
-use vm::keys::{Key, Keys};
+use vm::keys::{Command, Key, Keys};
+use vm::{Holders, Phase};
 
 use crate::cpu;
 use crate::guest::{self, Guest};
 use crate::vcpu::VcpuContext;
-use crate::{console, gic, time};
+use crate::{console, gic, operator, report, time};
 
 /// Bytes that wait for a VM at most.
 const ROOM: usize = 256;
@@ -66,11 +66,12 @@ pub fn next_look() -> Option<u64> {
 
 /// Takes what has been typed. `loaded` is the vCPU whose registers are in this CPU, if any.
 pub fn collect(loaded: Option<&VcpuContext>) {
-    let alone = guest::all().len() == 1;
+    let vms = guest::all().len();
     let mut touched = false;
     loop {
-        // Only one VM: what it has no room for stays in the UART. With several, the key that leaves one that takes
-        // nothing must come through, and what it has no room for is lost.
+        // One VM that runs: all keys are its own, and what it has no room for stays in the UART. Else the keys that leave one
+        // that takes nothing, or let it go on, must come through, and what it has no room for is lost.
+        let alone = vms == 1 && guest::all().iter().all(|guest| runs(guest));
         if alone && count(0).load(Ordering::Relaxed) >= ROOM {
             console::interrupt_for_input(false);
             HELD_BACK.store(true, Ordering::SeqCst);
@@ -82,19 +83,47 @@ pub fn collect(loaded: Option<&VcpuContext>) {
         }
         let Some(byte) = console::take() else { break };
         touched = true;
-        let key = if alone { Key::Byte(byte) } else { KEYS.lock(&Order::new()).take(byte) };
-        match key {
-            Key::Pending => {}
-            Key::Byte(byte) => give(&[byte]),
-            Key::Bytes(bytes) => give(&bytes),
-            Key::Select(index) => select(index),
-            Key::Next => next(),
-            Key::Who => who(),
+        if alone {
+            give(&[byte]);
+            continue;
+        }
+        let mut again = true;
+        while again {
+            let key;
+            (key, again) = KEYS.lock(&Order::new()).take(byte, vms);
+            act(key);
         }
     }
     if touched && let Some(guest) = guest::all().get(FOCUS.load(Ordering::Relaxed)) {
         tell(guest, loaded);
     }
+}
+
+/// Does what a key asks for.
+fn act(key: Key) {
+    let guest = |index: usize| guest::all().get(index).copied();
+    match key {
+        Key::Pending => {}
+        Key::Byte(byte) => give(&[byte]),
+        Key::Bytes(bytes) => give(&bytes),
+        Key::Next => next(None),
+        Key::Who => who(),
+        Key::Do(command, index) => match (command, guest(index)) {
+            (_, None) => who(),
+            (Command::Select, Some(guest)) if finished(guest) => who(),
+            (Command::Select, Some(guest)) => select(guest, None),
+            (Command::Restart, Some(guest)) => operator::restart(guest),
+            (Command::Stop, Some(guest)) => operator::stop_or_start(guest),
+            (Command::Pause, Some(guest)) => operator::pause_or_resume(guest),
+        },
+    }
+}
+
+/// Whether the VM takes what is typed, or will: it neither is paused nor has stopped.
+fn runs(guest: &Guest) -> bool {
+    let (lifecycle, order) = (guest.vm.lifecycle(), Order::new());
+    let there = !matches!(lifecycle.phase(&order), Phase::Resting | Phase::Stopped);
+    there && lifecycle.holders(&order) == Holders::NONE
 }
 
 /// Lets the VM's UART take what waits for it.
@@ -153,7 +182,7 @@ pub fn take(index: usize) -> Option<u8> {
 }
 
 /// Ends the holding back, if there is one: what the UART has kept interrupts at once.
-fn let_in() {
+pub fn let_in() {
     if HELD_BACK.load(Ordering::SeqCst) && HELD_BACK.swap(false, Ordering::SeqCst) {
         console::interrupt_for_input(!POLLED.load(Ordering::Relaxed));
     }
@@ -165,9 +194,9 @@ pub fn forget(index: usize) {
 }
 
 /// A VM has stopped for good: if it had the keyboard, another one gets it.
-pub fn leave(index: usize) {
-    if has_keyboard(index) {
-        next();
+pub fn leave(guest: &Guest) {
+    if has_keyboard(guest.index) {
+        next(Some(guest));
     }
 }
 
@@ -175,37 +204,36 @@ fn finished(guest: &Guest) -> bool {
     guest.vm.lifecycle().finished(&Order::new())
 }
 
-fn select(index: usize) {
-    match guest::all().get(index) {
-        Some(guest) if !finished(guest) => {
-            FOCUS.store(index, Ordering::Relaxed);
-            log::info!("the keyboard goes to {}", guest.config.name);
-            crate::output::show(index);
-        }
-        _ => who(),
+/// Gives the keyboard to `guest`; `stopped` is the VM that had it and has stopped, where that is why.
+fn select(guest: &Guest, stopped: Option<&Guest>) {
+    FOCUS.store(guest.index, Ordering::Relaxed);
+    let text = format_args!("the keyboard goes to {}", guest.config.name);
+    match stopped {
+        Some(stopped) => report::always(stopped, Level::Info, text),
+        None => log::info!("{text}"),
     }
+    crate::output::show(guest.index);
 }
 
 /// Gives the keyboard to the next VM that has not stopped, if there is one.
-fn next() {
+fn next(stopped: Option<&Guest>) {
     let all = guest::all();
     let now = FOCUS.load(Ordering::Relaxed);
     let others = (1..all.len()).map(|n| (now + n) % all.len());
-    for index in others {
-        if all.get(index).is_some_and(|guest| !finished(guest)) {
-            return select(index);
+    for guest in others.filter_map(|index| all.get(index)) {
+        if !finished(guest) {
+            return select(guest, stopped);
         }
     }
 }
 
-/// Says which VMs there are.
+/// Says which VMs there are, and what the keys do.
 fn who() {
-    let mut line = String::new();
-    for (index, guest) in guest::all().iter().enumerate() {
-        let name = &guest.config.name;
-        let now = if index == FOCUS.load(Ordering::Relaxed) { " (keyboard)" } else { "" };
-        let gone = if finished(guest) { " (stopped)" } else { "" };
-        let _ = write!(line, " {index} {name}{now}{gone},");
+    for guest in guest::all() {
+        let keyboard = if has_keyboard(guest.index) { " (keyboard)" } else { "" };
+        log::info!("{} {}{keyboard}: {}", guest.index, guest.vm.name(), operator::Status(guest));
     }
-    log::info!("VMs:{line} Ctrl-] and a number switches");
+    log::info!(
+        "after Ctrl-]: number or n keyboard, r number restart, s number stop or start, p number pause or resume, ? this"
+    );
 }

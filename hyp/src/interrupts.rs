@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::gic::{self, Gic, SGI_KICK, SGI_PANIC, SPECIAL};
 use crate::vcpu::VcpuContext;
-use crate::{console, cpu, input, passed, time};
+use crate::{console, cpu, input, lives, passed, time};
 
 /// Maintenance interrupt of the GIC; 0 is none.
 static MAINTENANCE: AtomicU32 = AtomicU32::new(0);
@@ -80,6 +80,9 @@ pub fn handle_one(gic: &Gic, iar: u32, mut loaded: Option<&mut VcpuContext>) -> 
     } else if intid == time::hypervisor_timer() {
         time::disarm();
         console::pump();
+        if matches!(cpu::current().restart.get(), at @ 1.. if at <= time::now()) {
+            lives::restart_due();
+        }
         if input::next_look().is_some() {
             input::collect(loaded.as_deref());
         }

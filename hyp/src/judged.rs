@@ -5,7 +5,7 @@
 use arch::{Ipa, Range};
 use lock::Order;
 use platform::{Board, VmConfig};
-use vm::{Parked, ResetError, StopReason, Vcpu, Vm};
+use vm::{Holder, Holders, Parked, ResetError, Stop, StopReason, Vcpu, Vm};
 pub use vm::{on_exit, run_deferred, try_fast_path};
 
 use crate::host::GuestHost;
@@ -28,8 +28,28 @@ pub fn park(vcpu: &Vcpu, vm: &Vm<GuestHost>) -> Parked {
 
 /// [`Vm::stop`].
 #[inline(always)]
-pub fn stop(vcpu: &Vcpu, vm: &Vm<GuestHost>, reason: StopReason) {
-    vm.stop(&vcpu.order, reason, Some(vcpu));
+pub fn stop(order: &Order, vm: &Vm<GuestHost>, reason: StopReason) -> Option<Stop> {
+    vm.stop(order, reason, None)
+}
+
+/// [`Vm::pause`].
+pub fn pause(order: &Order, vm: &Vm<GuestHost>, holder: Holder) -> bool {
+    vm.pause(order, holder, None)
+}
+
+/// [`Vm::resume`].
+pub fn resume(order: &Order, vm: &Vm<GuestHost>, holders: Holders) -> bool {
+    vm.resume(order, holders)
+}
+
+/// [`vm::Lifecycle::rest`].
+pub fn rest(order: &Order, vm: &Vm<GuestHost>) -> bool {
+    vm.lifecycle().rest(order)
+}
+
+/// [`Vm::revive`].
+pub fn revive(order: &Order, vm: &Vm<GuestHost>) -> bool {
+    vm.revive(order)
 }
 
 /// [`Vm::reset`].
@@ -46,8 +66,8 @@ pub fn start(order: &Order, vm: &Vm<GuestHost>, entry: Ipa, context: u64) -> boo
 
 /// [`vm::Lifecycle::finish`].
 #[inline(always)]
-pub fn finish_life(order: &Order, vm: &Vm<GuestHost>) {
-    vm.lifecycle().finish(order);
+pub fn finish_life(order: &Order, vm: &Vm<GuestHost>) -> bool {
+    vm.lifecycle().finish(order)
 }
 
 /// A descriptor was stored.

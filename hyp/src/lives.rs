@@ -1,55 +1,177 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Ends and beginnings of VMs, and what is said of them.
 
-use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, Readable};
+use aarch64_cpu::registers::{CNTPCT_EL0, Readable};
 use lock::Order;
 use log::Level;
+use vm::crash::{EVERY, Next};
 use vm::trace::Event;
-use vm::{Parked, StopReason};
+use vm::{Held, Holder, Holders, Parked, Phase, StopReason};
 
 use crate::guest::{self, Guest};
 use crate::vcpu::{State, VcpuContext};
-use crate::{cpu, judged, report};
+use crate::{cpu, crash, judged, report, time};
 
 /// Memory that is wiped or copied at once between two lives: less than 10 us of EL2's time.
 const PIECE: u64 = 16 << 10;
 
-/// Parks the vCPU where its VM is stopping; the last one to park decides what comes next, alone.
+/// Does what a vCPU that is not loaded is asked to do: to park where its VM is stopping, to stand still where it is paused, to
+/// prepare another life.
 #[inline(always)]
 pub fn tend(ctx: &mut VcpuContext) {
-    if ctx.guest.vm.lifecycle().is_stopping() {
-        park(ctx);
+    if ctx.guest.vm.lifecycle().is_asked() || ctx.held {
+        answer(ctx);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn park(ctx: &mut VcpuContext) {
+fn answer(ctx: &mut VcpuContext) {
     let guest = ctx.guest;
-    ctx.state = State::Off;
-    if let Parked::Last(reason) = judged::park(&ctx.vcpu, &guest.vm) {
-        end(ctx, reason);
+    let lifecycle = guest.vm.lifecycle();
+    if lifecycle.stopping().is_some() {
+        return park(ctx);
+    }
+    match guest.vm.hold(&ctx.vcpu) {
+        Held::No => {
+            if core::mem::take(&mut ctx.held) {
+                ctx.state = State::Ready;
+            }
+        }
+        held => {
+            if matches!(ctx.state, State::Ready | State::Waiting) {
+                (ctx.held, ctx.state) = (true, State::Off);
+            }
+            if held == Held::Last {
+                guest.stop_count(time::now());
+                // The keys that let a lone VM go on must come through.
+                crate::input::let_in();
+            }
+        }
+    }
+    if ctx.vcpu.index == 0 && lifecycle.take_request(&ctx.vcpu.order) {
+        begin(ctx);
     }
 }
 
-/// The end of a life: said in one line, followed by a new one or none.
-fn end(ctx: &mut VcpuContext, reason: StopReason) {
+/// The VM is stopping: the last of its vCPUs to park decides what comes next, alone.
+fn park(ctx: &mut VcpuContext) {
     let guest = ctx.guest;
+    (ctx.held, ctx.state) = (false, State::Off);
+    if let Parked::Last(reason) = judged::park(&ctx.vcpu, &guest.vm) {
+        let next = guest.next(reason, time::now());
+        said(guest, reason, next);
+        match next {
+            Next::End => finish(guest),
+            Next::Life => begin(ctx),
+            Next::Rest(seconds) => rest(guest, seconds),
+        }
+    }
+}
+
+/// The end of a life is said in one line.
+fn said(guest: &Guest, reason: StopReason, next: Next) {
     let line = guest.vm.stop_line(reason);
-    if reason == StopReason::Reset {
-        report::about(guest, Level::Info, format_args!("{line}"));
-    } else {
-        report::always(guest, Level::Info, format_args!("{line}"));
+    match next {
+        Next::End => report::always(guest, Level::Info, format_args!("{line}")),
+        Next::Life => report::about(guest, Level::Info, format_args!("{line}")),
+        // No more often than it waits.
+        Next::Rest(seconds) => report::always(
+            guest,
+            Level::Info,
+            format_args!("{line}; the next life begins in {seconds} s (vm.oncrash=restart)"),
+        ),
     }
     crate::passed::mask(guest, true);
     crate::input::forget(guest.index);
-    if reason != StopReason::Reset {
-        finish(guest);
-    } else if let Err(why) = guest.clear() {
+}
+
+/// This vCPU prepares the VM's next life.
+fn begin(ctx: &mut VcpuContext) {
+    let guest = ctx.guest;
+    if let Err(why) = guest.clear() {
         fail(guest, &why);
     } else {
         ctx.state = State::Preparing;
     }
+}
+
+/// The VM waits for its next life; this CPU begins it when the time has come.
+fn rest(guest: &Guest, seconds: u64) {
+    judged::rest(&Order::new(), &guest.vm);
+    crate::input::let_in();
+    let at = time::now().saturating_add(time::frequency().saturating_mul(seconds));
+    let cpu = cpu::current();
+    guest.set_restart(Some((cpu.index.get(), at)));
+    cpu.set_restart(at);
+}
+
+/// Begins the lives that this CPU has to begin, and whose time has come.
+#[cold]
+#[inline(never)]
+pub fn restart_due() {
+    let (cpu, now) = (cpu::current(), time::now());
+    cpu.restart.set(0);
+    for guest in guest::all() {
+        let Some(at) = guest.restart_on(cpu.index.get()) else { continue };
+        if at > now {
+            cpu.set_restart(at);
+        } else {
+            guest.set_restart(None);
+            judged::revive(&Order::new(), &guest.vm);
+        }
+    }
+}
+
+/// Whoever operates the machine stops the VM, or begins it again.
+pub fn stop(guest: &'static Guest, reason: StopReason) {
+    let order = Order::new();
+    // A VM that waits for its next life does not run.
+    guest.set_restart(None);
+    if let Some(stop) = judged::stop(&order, &guest.vm, reason) {
+        if stop.parked {
+            // No vCPU is on: none parks.
+            let next = guest.next(stop.reason, time::now());
+            said(guest, stop.reason, next);
+            if next == Next::End {
+                finish(guest);
+            } else {
+                judged::rest(&order, &guest.vm);
+                judged::revive(&order, &guest.vm);
+            }
+        }
+    } else if reason == StopReason::Restart {
+        judged::revive(&order, &guest.vm);
+    } else if guest.vm.lifecycle().phase(&order) == Phase::Resting {
+        said(guest, reason, Next::End);
+        finish(guest);
+    }
+}
+
+/// Whoever operates the machine pauses the VM, or lets it go on; it lets go of what a crash holds, too.
+pub fn pause(guest: &Guest) {
+    let order = Order::new();
+    let lifecycle = guest.vm.lifecycle();
+    let name = guest.vm.name();
+    if lifecycle.holders(&order) == Holders::NONE {
+        if judged::pause(&order, &guest.vm, Holder::User) {
+            if lifecycle.stands_still(&order) {
+                // No vCPU is on: none says that it has left.
+                guest.stop_count(time::now());
+            }
+            log::info!("{name} is paused");
+        }
+        return;
+    }
+    if lifecycle.stands_still(&order) {
+        guest.resume_count(time::now());
+    }
+    if !lifecycle.holders(&order).has(Holder::Save) {
+        // Before it can say anything itself.
+        log::info!("{name} goes on");
+    }
+    let holders = Holders::NONE.with(Holder::User).with(Holder::Crash);
+    judged::resume(&order, &guest.vm, holders);
 }
 
 /// Does a piece of the work for the next life of the VM whose last vCPU has parked here. It is a few microseconds of that
@@ -79,7 +201,8 @@ fn fail(guest: &'static Guest, why: &str) {
     finish(guest);
 }
 
-/// The VM never runs again; with the last one the machine goes off.
+/// The VM has stopped. With the last one the machine goes off: it stays on while a VM runs, is paused, is being prepared,
+/// or waits for its next life.
 fn finish(guest: &'static Guest) {
     let order = Order::new();
     judged::finish_life(&order, &guest.vm);
@@ -89,29 +212,48 @@ fn finish(guest: &'static Guest) {
         crate::firmware::power_off();
         log::info!("parked: no firmware here turns the machine off");
     }
-    crate::input::leave(guest.index);
+    crate::input::leave(guest);
 }
 
 /// An access that is being aborted: one event in the CPU's ring, and a line where the VM's limit admits one.
 #[inline(always)]
-pub fn refused(ctx: &VcpuContext) {
+pub fn refused(ctx: &mut VcpuContext, return_address: u64) {
     let vm = &ctx.guest.vm;
     let now = CNTPCT_EL0.get();
-    let event =
-        Event { time: now, vm: vm.id(), vcpu: ctx.vcpu.index as u8, refusal: ctx.vcpu.refusal };
-    cpu::current().trace.push(&event);
-    if let Some(left_out) = vm.log_limit().admit(now, CNTFRQ_EL0.get()) {
-        say(ctx, left_out);
+    let event = Event {
+        time: now,
+        vm: vm.id(),
+        vcpu: ctx.vcpu.index as u8,
+        refusal: ctx.vcpu.refusal,
+        return_address,
+    };
+    let number = cpu::current().trace.push(&event);
+    let left_out = vm.log_limit().leaves_out(now);
+    if !left_out || number.is_multiple_of(EVERY) {
+        notable(ctx, return_address, left_out);
     }
 }
 
+/// An abort that may be worth a line, or after which it is time to look whether the guest has crashed.
 #[cold]
 #[inline(never)]
-fn say(ctx: &VcpuContext, left_out: u64) {
-    let line = ctx.guest.vm.refusal_line(ctx.vcpu.index, ctx.vcpu.refusal);
+fn notable(ctx: &mut VcpuContext, return_address: u64, left_out: bool) {
+    let now = time::now();
+    if !left_out && let Some(before) = ctx.guest.vm.log_limit().admit(now, time::frequency()) {
+        say(ctx, before, return_address);
+    }
+    crash::look(ctx);
+}
+
+fn say(ctx: &mut VcpuContext, left_out: u64, return_address: u64) {
+    let vm = &ctx.guest.vm;
+    if ctx.record.is_repeated(ctx.vcpu.refusal.pc, return_address) {
+        return vm.log_limit().leave_out(left_out);
+    }
+    let line = vm.refusal_line(ctx.vcpu.index, ctx.vcpu.refusal);
     report::admitted(ctx.guest, Level::Warn, left_out, format_args!("{line}"));
     // Once for each device of the guest's tree, and for a few pages: never left out, but counted.
-    if let Some(advice) = ctx.guest.vm.advice(&ctx.vcpu.refusal) {
+    if let Some(advice) = vm.advice(&ctx.vcpu.refusal) {
         report::always(ctx.guest, Level::Warn, format_args!("{advice}"));
     }
 }

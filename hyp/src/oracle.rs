@@ -18,7 +18,9 @@ use lock::Order;
 use platform::{Board, Gic, GicVersion, VmConfig};
 use spec::{Config, Device, DeviceKind, Direct, Flash, Leaf, Region, Tables};
 use stage2::Attr;
-use vm::{Deferred, FastPath, Outcome, Parked, ResetError, StopReason, Vcpu, Vm};
+use vm::{
+    Deferred, FastPath, Holder, Holders, Outcome, Parked, ResetError, Stop, StopReason, Vcpu, Vm,
+};
 
 use crate::host::GuestHost;
 
@@ -272,16 +274,41 @@ pub fn park(vcpu: &Vcpu, vm: &Vm<GuestHost>) -> Parked {
 }
 
 /// [`Vm::stop`].
-pub fn stop(vcpu: &Vcpu, vm: &Vm<GuestHost>, reason: StopReason) {
+pub fn stop(order: &Order, vm: &Vm<GuestHost>, reason: StopReason) -> Option<Stop> {
+    let mut real = None;
     both(
         "stop",
         vm,
         || {
-            let stop = vm.stop(&vcpu.order, reason, Some(vcpu));
-            stop.map(|stop| oracle::stop_reason(stop.reason))
+            real = vm.stop(order, reason, None);
+            real.map(|stop| oracle::stop_reason(stop.reason))
         },
         |spec| spec.stop(oracle::stop_reason(reason)),
     );
+    real
+}
+
+/// [`Vm::pause`].
+pub fn pause(order: &Order, vm: &Vm<GuestHost>, holder: Holder) -> bool {
+    both("pause", vm, || vm.pause(order, holder, None), |spec| spec.pause(holder as u8))
+}
+
+/// [`Vm::resume`].
+pub fn resume(order: &Order, vm: &Vm<GuestHost>, holders: Holders) -> bool {
+    let all = [Holder::User, Holder::Crash, Holder::Save];
+    let numbers: Vec<u8> =
+        all.into_iter().filter(|it| holders.has(*it)).map(|it| it as u8).collect();
+    both("resume", vm, || vm.resume(order, holders), |spec| spec.resume(&numbers))
+}
+
+/// [`vm::Lifecycle::rest`].
+pub fn rest(order: &Order, vm: &Vm<GuestHost>) -> bool {
+    both("rest", vm, || vm.lifecycle().rest(order), spec::Vm::rest)
+}
+
+/// [`Vm::revive`].
+pub fn revive(order: &Order, vm: &Vm<GuestHost>) -> bool {
+    both("revive", vm, || vm.revive(order), spec::Vm::revive)
 }
 
 /// [`Vm::reset`].
@@ -305,8 +332,8 @@ pub fn start(order: &Order, vm: &Vm<GuestHost>, entry: Ipa, context: u64) -> boo
 }
 
 /// [`vm::Lifecycle::finish`].
-pub fn finish_life(order: &Order, vm: &Vm<GuestHost>) {
-    both("the end", vm, || vm.lifecycle().finish(order), spec::Vm::finish);
+pub fn finish_life(order: &Order, vm: &Vm<GuestHost>) -> bool {
+    both("the end", vm, || vm.lifecycle().finish(order), spec::Vm::finish)
 }
 
 fn region(range: &Range<Ipa>) -> Region {

@@ -17,17 +17,34 @@ static STRAY: RateLimit = RateLimit::new();
 #[cold]
 #[inline(never)]
 pub fn about(guest: &Guest, level: Level, text: fmt::Arguments<'_>) {
-    if let Some(left_out) = guest.vm.log_limit().admit(time::now(), time::frequency()) {
-        admitted(guest, level, left_out, text);
-    }
+    admit(guest, level, true, text);
 }
 
 /// A line about `guest` that is always written, and counts like any other: of its stop for good, or one of a bounded number.
 #[cold]
 #[inline(never)]
 pub fn always(guest: &Guest, level: Level, text: fmt::Arguments<'_>) {
-    let left_out = guest.vm.log_limit().admit_last(time::now(), time::frequency());
+    admit(guest, level, false, text);
+}
+
+/// A line about `guest`, if its allowance admits one or it is not `rationed`; whether it was written. More lines that belong
+/// to it may follow ([`more`]).
+#[cold]
+#[inline(never)]
+pub fn admit(guest: &Guest, level: Level, rationed: bool, text: fmt::Arguments<'_>) -> bool {
+    let (limit, now, frequency) = (guest.vm.log_limit(), time::now(), time::frequency());
+    let left_out =
+        if rationed { limit.admit(now, frequency) } else { Some(limit.admit_last(now, frequency)) };
+    let Some(left_out) = left_out else { return false };
     admitted(guest, level, left_out, text);
+    true
+}
+
+/// A line that belongs to one that was just admitted, as a part of it.
+#[cold]
+#[inline(never)]
+pub fn more(guest: &Guest, level: Level, text: fmt::Arguments<'_>) {
+    console::about(guest.index, level, 0, text);
 }
 
 /// A line about `guest` that its allowance has admitted; `left_out` lines before it were not.

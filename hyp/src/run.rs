@@ -46,8 +46,8 @@ pub fn look_around(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let cpu = cpu::current();
     // Before what they are about is looked at: a sender that finds its bit set sends no kick.
     let bits = cpu.queue.wake.take();
-    if is_stopping(ctx) {
-        return leave(ctx);
+    if must_leave(ctx) {
+        return leave_as_asked(ctx);
     }
     ctx.guest.vm.tick(&mut ctx.vcpu, true);
     if cpu.queue.shared() {
@@ -180,8 +180,8 @@ fn sleep(cpu: &Cpu, ctx: &mut VcpuContext) -> *mut VcpuContext {
     loop {
         interrupts::handle(gic, Some(ctx));
         cpu.queue.wake.take();
-        if is_stopping(ctx) {
-            return leave(ctx);
+        if must_leave(ctx) {
+            return leave_as_asked(ctx);
         }
         ctx.guest.vm.tick(&mut ctx.vcpu, true);
         ctx.plan();
@@ -211,9 +211,27 @@ pub fn yield_now(ctx: &mut VcpuContext) -> *mut VcpuContext {
     ctx
 }
 
+/// The loaded vCPU is asked to leave: for good where its VM is stopping; else its VM is paused, and it keeps its registers.
+#[cold]
+#[inline(never)]
+pub fn leave_as_asked(ctx: &mut VcpuContext) -> *mut VcpuContext {
+    if ctx.guest.vm.lifecycle().stopping().is_some() {
+        return leave(ctx);
+    }
+    let (cpu, Some(gic)) = (cpu::current(), gic::get()) else { return ctx };
+    ctx.unload(State::Ready, cpu, gic);
+    cpu.queue.account(time::now());
+    // It stands still here, and is off to the scheduler, unless its VM goes on already.
+    lives::tend(ctx);
+    cpu.queue.with(|scheduler| scheduler.turn_off(ctx.number));
+    settle(cpu, ctx, State::Off, None);
+    next(None)
+}
+
+/// Whether the loaded vCPU is to leave the guest: its VM is stopping, or paused.
 #[inline(always)]
-pub fn is_stopping(ctx: &VcpuContext) -> bool {
-    ctx.guest.vm.lifecycle().is_stopping()
+pub fn must_leave(ctx: &VcpuContext) -> bool {
+    ctx.guest.vm.lifecycle().is_asked()
 }
 
 /// Takes the loaded vCPU, if there is one, out of this CPU, waits for one to be ready, and loads that.
@@ -315,5 +333,6 @@ fn wake(mut at: u64) {
     if let Some(look) = crate::input::next_look() {
         at = at.min(look);
     }
-    time::wake_at(at);
+    // 0, for never, becomes the end of time.
+    time::wake_at(at.min(cpu::current().restart.get().wrapping_sub(1)));
 }

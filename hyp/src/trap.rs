@@ -13,7 +13,7 @@ use vm::{Abort, Deferred, FastPath, GicAccess, GicdStore, Outcome};
 
 use crate::gic::SystemRegisters;
 use crate::vcpu::VcpuContext;
-use crate::{at, barrier, cpu, el1, gic, interrupts, judged, lives, report, run, time};
+use crate::{at, barrier, cpu, crash, el1, gic, interrupts, judged, lives, report, run, time};
 
 /// Sets up what this CPU traps. Its errata count from here on.
 pub fn init_cpu() {
@@ -87,8 +87,10 @@ fn apply_cold(ctx: &mut VcpuContext, outcome: Outcome) -> *mut VcpuContext {
                 arch::skip_instruction(&mut ctx.vcpu.regs, info.il());
                 return ctx;
             }
+            let (pc, return_address) = (ctx.vcpu.regs.elr, el1::return_address());
             let entry = arch::undefined(&ctx.vcpu.regs, &el1::entry_state(), &ctx.pstate);
             enter_el1(ctx, &entry);
+            crash::undefined(ctx, pc, return_address);
             ctx
         }
         Outcome::Yield { il } => {
@@ -204,6 +206,7 @@ fn fall_back(ctx: &mut VcpuContext) -> *mut VcpuContext {
         judged::drop_exit();
         return ctx;
     }
+    ctx.record.note(info.esr, ctx.vcpu.regs.elr);
     handle_exit(ctx, arch::decode(info, &ctx.errata))
 }
 
@@ -237,9 +240,10 @@ fn inject_sea_on_walk(ctx: &mut VcpuContext, kind: AbortKind) -> *mut VcpuContex
 fn enter_sea(ctx: &mut VcpuContext, kind: AbortKind, level: Option<i8>) {
     let va = ctx.vcpu.refusal.va;
     let regs = &ctx.vcpu.regs;
+    let return_address = el1::return_address();
     let entry = arch::external_abort(kind, level, va, regs, &el1::entry_state(), &ctx.pstate);
     enter_el1(ctx, &entry);
-    lives::refused(ctx);
+    lives::refused(ctx, return_address);
 }
 
 /// At which level the guest's stage-1 walk left its memory.
@@ -292,7 +296,7 @@ pub extern "C" fn irq_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
     }
     // Before what it is about is looked at (`sched::Wake`).
     queue.wake.take();
-    if run::is_stopping(ctx) {
+    if run::must_leave(ctx) {
         return other_interrupt(ctx, iar);
     }
     // About interrupts of the loaded vCPU, which is alone on its CPU.
@@ -342,7 +346,7 @@ fn any_interrupt(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let queue = &cpu::current().queue;
     if interrupts::intid(iar) == gic::SGI_KICK && !queue.shared() {
         queue.wake.take();
-        if !run::is_stopping(ctx) {
+        if !run::must_leave(ctx) {
             gic.drop_priority(iar);
             gic.deactivate(iar);
             return plan(ctx);
@@ -370,5 +374,5 @@ pub extern "C" fn fiq_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
 /// An SError with a vCPU loaded.
 pub extern "C" fn serror_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
     ctx.stop_by_serror(exit_info().esr);
-    run::leave(ctx)
+    run::leave_as_asked(ctx)
 }

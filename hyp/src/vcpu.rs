@@ -11,6 +11,7 @@ use vm::{Host, StopReason, Vcpu, Vm};
 
 use crate::context::{Context, Features};
 use crate::cpu::{CPUS, Cpu};
+use crate::crash::Record;
 use crate::gic::{self, Gic};
 use crate::guest::Guest;
 use crate::host::GuestHost;
@@ -47,6 +48,8 @@ pub struct VcpuContext {
     pub number: usize,
     /// While it is not loaded.
     pub state: State,
+    /// It is on, and does not run because its VM is paused; its state is `Off` meanwhile.
+    pub held: bool,
     /// Its first entry of this life is still to come.
     fresh: bool,
     context: Context,
@@ -54,6 +57,8 @@ pub struct VcpuContext {
     /// HCR_EL2 and VMPIDR_EL2 while it runs.
     hcr: u64,
     vmpidr: u64,
+    /// Its exits and exceptions, should its guest crash.
+    pub record: Box<Record>,
 }
 
 impl VcpuContext {
@@ -71,11 +76,13 @@ impl VcpuContext {
             cpu,
             number: 0,
             state: State::Off,
+            held: false,
             fresh: true,
             context: Context::reset(),
             features: Features::default(),
             hcr: 0,
             vmpidr: 1 << 31 | Vm::<GuestHost>::mpidr(index).raw(),
+            record: Box::new(Record::new()),
         }));
         let slice = time::ticks(guest.config.slice);
         let number = CPUS.get(cpu).and_then(|a| a.cpu.queue.add(context, guest.index, slice));
@@ -92,6 +99,7 @@ impl VcpuContext {
     fn start(&mut self) {
         if judged::take_start(&mut self.vcpu, &self.guest.vm) {
             self.context = Context::reset();
+            *self.record = Record::new();
             self.fresh = true;
             self.state = State::Ready;
         }
@@ -199,7 +207,7 @@ impl VcpuContext {
         self.guest.vm.host().power_changed(VcpuSet::single(self.vcpu.index));
     }
 
-    /// An SError stops its VM: what it did to the machine is not known.
+    /// An SError ends its VM's life, or pauses it (`vm.oncrash`): what it did to the machine is not known.
     #[cold]
     #[inline(never)]
     pub fn stop_by_serror(&self, esr: u64) {
@@ -207,11 +215,11 @@ impl VcpuContext {
             self.guest,
             log::Level::Warn,
             format_args!(
-                "{}: SError (ESR {esr:#010x}) while vCPU {} ran at {:#x}; the VM is stopped",
+                "{}: SError (ESR {esr:#010x}) while vCPU {} ran at {:#x}; the VM goes on no more",
                 self.guest.config.name, self.vcpu.index, self.vcpu.regs.elr
             ),
         );
-        judged::stop(&self.vcpu, &self.guest.vm, StopReason::SError);
+        crate::crash::crashed(self, StopReason::SError);
     }
 
     /// CNTPCT_EL0 at which a timer of the unloaded vCPU expires; `forwarded` says that the virtual one's interrupt is on its

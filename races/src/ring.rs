@@ -10,7 +10,7 @@ use vm::{Reason, Refusal};
 fn event(n: u64) -> Event {
     let refusal =
         Refusal { pc: n * 3, va: Va::new(n * 5), reason: Reason::Undeclared, ..Refusal::default() };
-    Event { time: n, vm: 3, vcpu: 1, refusal }
+    Event { time: n, vm: 3, vcpu: 1, refusal, return_address: n }
 }
 
 /// A reader gets whole events, those that it asked for, or none.

@@ -9,6 +9,7 @@ mod boards;
 mod bundles;
 mod chains;
 mod company;
+mod crashes;
 mod enrolled;
 mod files;
 mod firmware;
@@ -19,6 +20,7 @@ mod inputs;
 mod levels;
 mod lifecycle;
 mod lines;
+mod operator;
 mod panics;
 mod real;
 mod settings;
@@ -54,6 +56,8 @@ pub fn all() -> Vec<Case> {
         firmware::CASES,
         lifecycle::CASES,
         hello::CASES,
+        crashes::CASES,
+        operator::CASES,
         real::CASES,
         enrolled::CASES,
     ]

@@ -24,7 +24,11 @@ pub fn stop_reason(reason: vm::StopReason) -> spec::StopReason {
         vm::StopReason::PowerOff => spec::StopReason::PowerOff,
         vm::StopReason::Reset => spec::StopReason::Reset,
         vm::StopReason::AllOff => spec::StopReason::AllOff,
-        vm::StopReason::SError | vm::StopReason::Failure => spec::StopReason::Other,
+        vm::StopReason::SError
+        | vm::StopReason::Failure
+        | vm::StopReason::Crash
+        | vm::StopReason::Restart
+        | vm::StopReason::Operator => spec::StopReason::Other,
     }
 }
 

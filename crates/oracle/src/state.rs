@@ -113,6 +113,12 @@ pub fn shallow<H: Host>(vm: &Vm<H>, spec: &spec::Vm, order: &Order) -> Result<()
         spec::Phase::Stopping(reason) => Some(reason),
         _ => None,
     };
+    let holders = vm.lifecycle().holders(order);
+    let held = [vm::Holder::User, vm::Holder::Crash, vm::Holder::Save].map(|it| holders.has(it));
+    let should = [1, 2, 4].map(|holder| spec.holders.contains(&holder));
+    if held != should {
+        return Err(format!("held by user, crash, save: is {held:?}, should be {should:?}"));
+    }
     same("stopping", vm.lifecycle().stopping().map(stop_reason), stopping)
 }
 

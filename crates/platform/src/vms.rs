@@ -13,7 +13,7 @@ use crate::layout::{self, Image, Parts, Placement};
 use crate::map::{self, FW_CFG_BASE, FW_CFG_SIZE, GicVersion, MemoryMap, RAM_BASE, RegionKind};
 use crate::memory::MEMRESERVE;
 use crate::passed::{self, MAX_PASSED, Passed};
-use crate::words::{self, RAM_PIECE, Words};
+use crate::words::{self, OnCrash, RAM_PIECE, Words};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -107,6 +107,8 @@ pub struct VmConfig {
     pub warning: Option<String>,
     /// The page of a device that counts accesses, for tests.
     pub test_device: Option<Ipa>,
+    /// What becomes of it when its guest has crashed.
+    pub on_crash: OnCrash,
     /// The GIC it sees: that of the machine.
     pub gic: GicVersion,
     /// Path of its node, for messages; one of a bundle begins with `bundle:`.
@@ -375,6 +377,7 @@ fn config(machine: &Machine<'_>, index: usize, described: Described) -> Result<V
         placement,
         warning,
         test_device: words.testdev,
+        on_crash: words.on_crash.unwrap_or_default(),
         gic: match machine.board.gic {
             Gic::V2 { .. } => GicVersion::V2,
             Gic::V3 { .. } => GicVersion::V3,

@@ -16,7 +16,7 @@ use dtoolkit::FromPropertyValue;
 use mmio_guard::{Dialect, Policy};
 
 /// The words there are.
-pub const WORDS: [&str; 16] = [
+pub const WORDS: [&str; 17] = [
     "vm.name",
     "vm.mem",
     "vm.cpus",
@@ -33,6 +33,7 @@ pub const WORDS: [&str; 16] = [
     "vm.pool",
     "vm.testdev",
     "vm.slice",
+    "vm.oncrash",
 ];
 
 /// Most vCPUs of a VM.
@@ -54,6 +55,29 @@ pub const MAX_NAME: usize = 31;
 /// RAM comes in pieces of this size.
 pub(crate) const RAM_PIECE: u64 = 2 << 20;
 
+/// What becomes of a VM whose guest has crashed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnCrash {
+    /// It stops.
+    #[default]
+    Stop,
+    /// It begins again, after a while.
+    Restart,
+    /// It stands still.
+    Pause,
+}
+
+impl OnCrash {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "stop" => Some(Self::Stop),
+            "restart" => Some(Self::Restart),
+            "pause" => Some(Self::Pause),
+            _ => None,
+        }
+    }
+}
+
 /// What the words of one module say; `None` or empty where a word is not there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Words {
@@ -73,6 +97,7 @@ pub(crate) struct Words {
     pub pool: Option<usize>,
     pub testdev: Option<Ipa>,
     pub slice: Option<u64>,
+    pub on_crash: Option<OnCrash>,
 }
 
 /// Where the owner wants the image.
@@ -278,6 +303,10 @@ impl Words {
                 let slice = bounded(value, *SLICES.start(), *SLICES.end());
                 self.slice = Some(slice.ok_or("microseconds from 500 to 100000")? as u64);
             }
+            "vm.oncrash" => {
+                let what = value.text().and_then(OnCrash::parse);
+                self.on_crash = Some(what.ok_or("stop, restart or pause")?);
+            }
             _ => self.testdev = Some(page(value)?),
         }
         Ok(())
@@ -387,7 +416,8 @@ mod tests {
                    vm.allow=0x8000000+64K:0x9000000+4K vm.preset=0x9000000+4K \
                    vm.rom=0x0+64M:0x4000000+256K vm.load=0x0 vm.dtb=0x48000000 vm.ipa=36 vm.pool=7 \
                    vm.testdev=0xa000000 vm.flash=0x8000000+1M:0xc000000+256K \
-                   vm.dev=/pl031@9010000:/soc/serial@1 vm.slice=2000";
+                   vm.dev=/pl031@9010000:/soc/serial@1 vm.slice=2000 \
+                   vm.oncrash=pause";
         let (words, rest) = parsed(all);
         let expected = Words {
             name: Some("guest-1".to_string()),
@@ -406,6 +436,7 @@ mod tests {
             pool: Some(7),
             testdev: Some(Ipa::new(0xa00_0000)),
             slice: Some(2000),
+            on_crash: Some(OnCrash::Pause),
         };
         assert_eq!(words, expected);
         assert_eq!(rest, "");
@@ -479,6 +510,7 @@ mod tests {
                 "vm.mem" => "64M",
                 "vm.guard" => "off",
                 "vm.dialect" => "pkvm",
+                "vm.oncrash" => "stop",
                 "vm.allow" | "vm.preset" | "vm.rom" => "0+4K",
                 "vm.flash" => "0+1M",
                 "vm.dev" => "/a",
@@ -509,6 +541,7 @@ mod tests {
             ),
             ("vm.cpus", &["", "0", "9", "-1", "1.5", "two", "1K"], "1 to 8"),
             ("vm.guard", &["", "on", "Off", "enroll", "enforced", "1"], "off, enrol or enforce"),
+            ("vm.oncrash", &["", "halt", "Stop", "1"], "stop, restart or pause"),
             ("vm.dialect", &["", "pKVM", "linux", "serie"], "pkvm or series"),
             ("vm.allow", &["", "0x9000000", "0x9000000+", "+4K", "0+4K:", "0+4K,0+4K"], "IPA+SIZE"),
             (

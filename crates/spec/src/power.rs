@@ -29,7 +29,7 @@ pub enum StopReason {
     Reset,
     /// The last vCPU turned itself off.
     AllOff,
-    /// EL2 stopped it: an SError, a reset that failed.
+    /// EL2 or its owner stopped it: an SError, a crash loop, a reset that failed, a key.
     Other,
 }
 
@@ -38,6 +38,8 @@ pub enum StopReason {
 pub enum Phase {
     /// Nobody runs: before the first life, or between two.
     Parked,
+    /// It waits for its next life.
+    Resting,
     /// It runs.
     Running,
     /// Its vCPUs are leaving. The first reason counts.
@@ -144,7 +146,7 @@ impl Vm {
     /// The VM is to stop, by a call or from outside: the reason that counts. `None` where it does not run.
     pub fn stop(&mut self, reason: StopReason) -> Option<StopReason> {
         match self.phase {
-            Phase::Parked | Phase::Stopped => None,
+            Phase::Parked | Phase::Resting | Phase::Stopped => None,
             Phase::Stopping(first) => Some(first),
             Phase::Running => {
                 for power in &mut self.vcpus {
@@ -152,6 +154,8 @@ impl Vm {
                         *power = Power::Off;
                     }
                 }
+                // A stop wins over a pause.
+                self.holders.clear();
                 let anybody = self.vcpus.contains(&Power::On);
                 self.phase = if anybody { Phase::Stopping(reason) } else { Phase::Parked };
                 Some(reason)
@@ -172,7 +176,9 @@ impl Vm {
     /// The vCPU looks whether it was turned on: where it begins, and its x0.
     pub fn take_start(&mut self, vcpu: usize) -> Option<(u64, u64)> {
         match self.vcpus[vcpu] {
-            Power::Pending { entry, context } if self.phase == Phase::Running => {
+            Power::Pending { entry, context }
+                if self.phase == Phase::Running && self.holders.is_empty() =>
+            {
                 self.vcpus[vcpu] = Power::On;
                 Some((entry, context))
             }
@@ -199,9 +205,43 @@ impl Vm {
         (0..self.config.vcpus).filter(|n| self.vcpus[*n] == Power::On)
     }
 
+    /// `holder` holds the VM: `false` where it does not run. It stands still while there is a holder.
+    pub fn pause(&mut self, holder: u8) -> bool {
+        let runs = self.phase == Phase::Running;
+        if runs {
+            self.holders.insert(holder);
+        }
+        runs
+    }
+
+    /// These holders let go: whether the VM goes on now.
+    pub fn resume(&mut self, holders: &[u8]) -> bool {
+        let paused = !self.holders.is_empty();
+        self.holders.retain(|holder| !holders.contains(holder));
+        paused && self.holders.is_empty()
+    }
+
+    /// It waits for its next life: `false` unless it is between two.
+    pub fn rest(&mut self) -> bool {
+        let parked = self.phase == Phase::Parked;
+        if parked {
+            self.phase = Phase::Resting;
+        }
+        parked
+    }
+
+    /// It gets another life: `false` unless it has stopped or waits for that.
+    pub fn revive(&mut self) -> bool {
+        let may = matches!(self.phase, Phase::Stopped | Phase::Resting);
+        if may {
+            self.phase = Phase::Parked;
+        }
+        may
+    }
+
     /// The end: `false` where somebody runs.
     pub fn finish(&mut self) -> bool {
-        let parked = self.phase == Phase::Parked;
+        let parked = matches!(self.phase, Phase::Parked | Phase::Resting);
         if parked {
             self.phase = Phase::Stopped;
         }

@@ -35,6 +35,8 @@ pub struct Vm {
     pub shared: BTreeSet<u64>,
     /// Where it is in its life.
     pub phase: Phase,
+    /// Who holds it while it runs: it is paused then.
+    pub holders: BTreeSet<u8>,
     /// Its vCPUs.
     pub vcpus: Vec<Power>,
     /// Since its last reset.
@@ -114,6 +116,7 @@ impl Vm {
             banks,
             shared: BTreeSet::new(),
             phase: Phase::Parked,
+            holders: BTreeSet::new(),
             vcpus,
             counters: Counters::default(),
         }

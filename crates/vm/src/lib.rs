@@ -8,7 +8,8 @@
 //! - [`Vm`]: what the vCPUs of a VM share; [`Vcpu`]: what one has for itself; [`Setup`]: how a VM is made.
 //! - [`on_exit`]: judges one exit; [`Outcome`]: what is left for EL2 to do.
 //! - [`Refusal`], [`Reason`]: why an access was aborted; [`Vm::refusal_line`] says it to people.
-//! - [`Lifecycle`]: vCPUs on and off, and the way from a running VM to a stopped one or a new life.
+//! - [`Lifecycle`]: vCPUs on and off, and the way from a running VM to a stopped one or a new life; [`Holder`]: pauses.
+//! - [`crash::Watch`]: notices a guest that aborts again and again at one instruction.
 //! - [`Workarounds`]: what the firmware of the CPUs says of the SMCCC workarounds; [`Firmware`]: its calls.
 //! - [`trace::Ring`], [`RateLimit`], [`mux::Mux`]: how refusals and consoles reach the outside, bounded.
 //! - [`console::Console`], [`ring::Ring`], [`keys::Keys`]: what waits for the console's UART, and what its keys mean.
@@ -34,6 +35,7 @@ mod advice;
 mod bus;
 pub mod console;
 mod counters;
+pub mod crash;
 mod device;
 mod exit;
 mod fast;
@@ -50,6 +52,7 @@ pub mod live;
 mod memory;
 pub mod mux;
 mod outcome;
+mod pause;
 mod physical_timer;
 mod psci;
 mod rate;
@@ -74,10 +77,11 @@ pub use firmware::{Firmware, Workarounds, has_trng};
 pub use flash::{Bank, Flash};
 pub use guard::Guard;
 pub use host::Host;
-pub use lifecycle::{Lifecycle, Parked, Stop, StopReason};
+pub use lifecycle::{Lifecycle, Parked, Phase, Stop, StopReason};
 pub use line::{RefusalLine, StopLine};
 pub use memory::{Direct, MemoryMap};
 pub use outcome::{Abort, Deferred, FastPath, GicAccess, GicdStore, Outcome};
+pub use pause::{Held, Holder, Holders};
 pub use physical_timer::{PHYSICAL_TIMER_INTID, PhysicalTimer};
 pub use rate::RateLimit;
 pub use refusal::{Reason, Refusal};

@@ -4,9 +4,13 @@
 //! ```text
 //!            start                stop (first reason wins)       last vCPU parks
 //! Parked ------------> Running ---------------------------> Stopping -------------> Parked
-//!    \                                                                               |
-//!     +---- finish ----> Stopped                                 start = reset <-----+
+//!    ^                                                                               |
+//!    |                                                           start = reset <-----+
+//!    |                                                    Resting <------ rest ------+
+//!    +------ revive ---------- Stopped <----- finish ---- (either) <-----------------+
 //! ```
+//!
+//! A running VM may be paused: see [`Holder`].
 
 use arch::{MAX_VCPUS, VcpuSet};
 use core::fmt;
@@ -27,6 +31,12 @@ pub enum StopReason {
     SError = 4,
     /// EL2 could not go on with it (a reset that failed).
     Failure = 5,
+    /// It aborted again and again at one instruction ([`crate::crash::Watch`]).
+    Crash = 6,
+    /// Whoever operates the machine wants a new life of it.
+    Restart = 7,
+    /// Whoever operates the machine has stopped it.
+    Operator = 8,
 }
 
 impl StopReason {
@@ -38,7 +48,15 @@ impl StopReason {
             Self::AllOff => "all vCPUs off",
             Self::SError => "SError",
             Self::Failure => "failure",
+            Self::Crash => "crash loop",
+            Self::Restart => "restart",
+            Self::Operator => "by the operator",
         }
+    }
+
+    /// Whether its guest can go on no more: `vm.oncrash` decides what follows.
+    pub const fn is_crash(self) -> bool {
+        matches!(self, Self::SError | Self::Crash)
     }
 
     #[inline(always)]
@@ -49,6 +67,9 @@ impl StopReason {
             3 => Self::AllOff,
             4 => Self::SError,
             5 => Self::Failure,
+            6 => Self::Crash,
+            7 => Self::Restart,
+            8 => Self::Operator,
             _ => return None,
         })
     }
@@ -88,38 +109,53 @@ pub struct Stop {
     pub parked: bool,
 }
 
+/// Where a VM is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Nobody runs; not yet started, or between two lives.
+pub enum Phase {
+    /// No vCPU runs: not yet started, or between two lives.
     Parked,
+    /// It runs, or is paused.
     Running,
+    /// Its vCPUs are leaving.
     Stopping(StopReason),
+    /// It waits for its next life.
+    Resting,
+    /// Its end, unless it is started again.
     Stopped,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Cpu {
-    power: Power,
+pub(crate) struct Cpu {
+    pub(crate) power: Power,
     entry: u64,
     context: u64,
 }
 
 #[derive(Debug)]
-struct State {
-    phase: Phase,
-    cpus: [Cpu; MAX_VCPUS],
+pub(crate) struct State {
+    pub(crate) phase: Phase,
+    pub(crate) cpus: [Cpu; MAX_VCPUS],
+    /// Bits of [`Holder`]: it is paused while there is one.
+    pub(crate) holders: u8,
+    /// vCPUs that have not left the guest yet since it was paused.
+    pub(crate) leaving: VcpuSet,
 }
+
+/// [`Lifecycle::asked`]: to leave the guest, and keep their registers.
+pub(crate) const PAUSE: u8 = 0x40;
+/// [`Lifecycle::asked`]: to prepare another life.
+pub(crate) const START: u8 = 0x80;
 
 /// The state machine; all transitions under one lock of [`Rank::Lifecycle`].
 pub struct Lifecycle {
-    state: Lock<State>,
-    /// The reason while stopping, else 0: a copy for [`Lifecycle::stopping`].
-    stopping: AtomicU8,
+    pub(crate) state: Lock<State>,
+    /// What vCPUs are asked to do, for a look without the lock: the reason while stopping, [`PAUSE`], [`START`], else 0.
+    pub(crate) asked: AtomicU8,
     vcpus: usize,
 }
 
 impl State {
-    fn set(&self, power: Power) -> VcpuSet {
+    pub(crate) fn set(&self, power: Power) -> VcpuSet {
         let mut set = VcpuSet::EMPTY;
         for (index, cpu) in self.cpus.iter().enumerate() {
             if cpu.power == power {
@@ -134,10 +170,15 @@ impl Lifecycle {
     /// A VM of `vcpus` vCPUs, all off, not started.
     pub(crate) fn new(vcpus: usize) -> Self {
         let off = Cpu { power: Power::Off, entry: 0, context: 0 };
-        let state = State { phase: Phase::Parked, cpus: [off; MAX_VCPUS] };
+        let state = State {
+            phase: Phase::Parked,
+            cpus: [off; MAX_VCPUS],
+            holders: 0,
+            leaving: VcpuSet::EMPTY,
+        };
         Self {
             state: Lock::new(Rank::Lifecycle, state),
-            stopping: AtomicU8::new(0),
+            asked: AtomicU8::new(0),
             vcpus: vcpus.min(MAX_VCPUS),
         }
     }
@@ -155,14 +196,20 @@ impl Lifecycle {
         true
     }
 
-    /// The end: nothing can be started any more. `false` unless nobody runs.
+    /// The end, until [`Lifecycle::revive`]. `false` unless no vCPU runs.
     pub fn finish(&self, order: &Order) -> bool {
         let mut state = self.state.lock(order);
-        let parked = state.phase == Phase::Parked;
+        let parked = matches!(state.phase, Phase::Parked | Phase::Resting);
         if parked {
             state.phase = Phase::Stopped;
+            self.asked.store(0, Ordering::Release);
         }
         parked
+    }
+
+    /// Where it is.
+    pub fn phase(&self, order: &Order) -> Phase {
+        self.state.lock(order).phase
     }
 
     /// Whether the VM has come to its end.
@@ -173,7 +220,7 @@ impl Lifecycle {
     /// Where vCPU `index` begins and what it finds in x0, if it was turned on; it is on from here.
     pub(crate) fn take_start(&self, order: &Order, index: usize) -> Option<(u64, u64)> {
         let mut state = self.state.lock(order);
-        if state.phase != Phase::Running {
+        if state.phase != Phase::Running || state.holders != 0 {
             return None;
         }
         let cpu = state.cpus.get_mut(index)?;
@@ -245,20 +292,23 @@ impl Lifecycle {
             Phase::Stopping(first) => {
                 return Some(Stop { reason: first, kick: VcpuSet::EMPTY, parked: false });
             }
-            Phase::Parked | Phase::Stopped => return None,
+            Phase::Parked | Phase::Resting | Phase::Stopped => return None,
         };
         for cpu in &mut state.cpus {
             if cpu.power == Power::OnPending {
                 cpu.power = Power::Off;
             }
         }
+        // A stop wins over a pause.
+        (state.holders, state.leaving) = (0, VcpuSet::EMPTY);
         let kick = state.set(Power::On);
         let parked = kick.is_empty();
         if parked {
             state.phase = Phase::Parked;
+            self.asked.store(0, Ordering::Release);
         } else {
             state.phase = Phase::Stopping(reason);
-            self.stopping.store(reason as u8, Ordering::Release);
+            self.asked.store(reason as u8, Ordering::Release);
         }
         Some(Stop { reason, kick, parked })
     }
@@ -266,13 +316,13 @@ impl Lifecycle {
     /// Why the VM is stopping, if it is. Takes no lock.
     #[inline(always)]
     pub fn stopping(&self) -> Option<StopReason> {
-        StopReason::from_raw(self.stopping.load(Ordering::Acquire))
+        StopReason::from_raw(self.asked.load(Ordering::Acquire))
     }
 
-    /// Whether it is: [`Lifecycle::stopping`] has a reason.
+    /// Whether its vCPUs are asked to do anything: to leave because it is stopping or paused, or to begin a new life.
     #[inline(always)]
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire) != 0
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire) != 0
     }
 
     /// vCPU `index` has left the guest of a VM that is stopping, and will not enter it again.
@@ -287,7 +337,7 @@ impl Lifecycle {
             return Parked::Others;
         }
         state.phase = Phase::Parked;
-        self.stopping.store(0, Ordering::Release);
+        self.asked.store(0, Ordering::Release);
         Parked::Last(reason)
     }
 }

@@ -25,11 +25,18 @@ impl RateLimit {
     /// counter that runs at `frequency` ticks a second (CNTFRQ_EL0).
     #[inline(always)]
     pub fn admit(&self, now: u64, frequency: u64) -> Option<u64> {
-        if self.lines.load(Relaxed) >= BURST && now < self.next.load(Relaxed) {
+        if self.leaves_out(now) { None } else { self.ask(now, frequency) }
+    }
+
+    /// Whether a line is left out at `now`, and counted so: the quick half of [`RateLimit::admit`], which is to be asked where
+    /// not.
+    #[inline(always)]
+    pub fn leaves_out(&self, now: u64) -> bool {
+        let out = self.lines.load(Relaxed) >= BURST && now < self.next.load(Relaxed);
+        if out {
             self.left_out.fetch_add(1, Relaxed);
-            return None;
         }
-        self.ask(now, frequency)
+        out
     }
 
     #[cold]
@@ -68,6 +75,11 @@ impl RateLimit {
         self.next.fetch_max(now.saturating_add(frequency), Relaxed);
         // `ask` has counted this one.
         self.left_out.swap(0, Relaxed).saturating_sub(1)
+    }
+
+    /// A line that was admitted is not written after all: it and the `left_out` before it are left out.
+    pub fn leave_out(&self, left_out: u64) {
+        self.left_out.fetch_add(left_out.saturating_add(1), Relaxed);
     }
 
     /// Whether [`RateLimit::admit`] would admit a line at `now`. Nothing is counted.

@@ -28,6 +28,8 @@ pub enum Reason {
     GivenAway = 8,
     /// The machine itself answered the access with an abort.
     External = 9,
+    /// No access: EL2 has made the instruction UNDEFINED.
+    Undefined = 10,
 }
 
 impl Reason {
@@ -44,6 +46,7 @@ impl Reason {
             Self::DeviceError => "device error",
             Self::GivenAway => "given away",
             Self::External => "external",
+            Self::Undefined => "undefined",
         }
     }
 
@@ -60,6 +63,7 @@ impl Reason {
             7 => Self::DeviceError,
             8 => Self::GivenAway,
             9 => Self::External,
+            10 => Self::Undefined,
             _ => return None,
         })
     }

@@ -18,7 +18,8 @@ pub const WORDS: usize = 8;
 /// | 3 | VA |
 /// | 4 | IPA; all ones where unknown |
 /// | 5 | VM 15:0, vCPU 23:16, reason 31:24, bytes 39:32 (0: unknown), 40 store, 41 instruction, 47:42 zero |
-/// | 6, 7 | zero |
+/// | 6 | ELR_EL1 before it: where the handler of the exception before returns to |
+/// | 7 | zero |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     /// CNTPCT_EL0 when it was recorded.
@@ -29,6 +30,8 @@ pub struct Event {
     pub vcpu: u8,
     /// What happened.
     pub refusal: Refusal,
+    /// ELR_EL1 before the exception was injected.
+    pub return_address: u64,
 }
 
 const UNKNOWN_IPA: u64 = u64::MAX;
@@ -50,12 +53,12 @@ impl Event {
         let what = bytes << 32
             | (r.write as u64) << 40
             | (matches!(r.kind, AbortKind::Instruction) as u64) << 41;
-        [self.time, r.pc, r.va.raw(), ipa, who | what, 0, 0]
+        [self.time, r.pc, r.va.raw(), ipa, who | what, self.return_address, 0]
     }
 
     /// Reads words 1 to 7; `None` for a reason of a later version.
     pub fn decode(words: &[u64; 7]) -> Option<Self> {
-        let [time, pc, va, ipa, packed, ..] = *words;
+        let [time, pc, va, ipa, packed, return_address, _] = *words;
         let [vm0, vm1, vcpu, reason, bytes, flags, ..] = packed.to_le_bytes();
         Some(Self {
             time,
@@ -76,6 +79,7 @@ impl Event {
                 },
                 write: flags & 1 != 0,
             },
+            return_address,
         })
     }
 }
@@ -106,11 +110,11 @@ impl<const N: usize> Ring<N> {
         }
     }
 
-    /// Adds an event over the oldest. Only the CPU whose ring it is may call this.
+    /// Adds an event over the oldest, and returns its number. Only the CPU whose ring it is may call this.
     #[inline(always)]
-    pub fn push(&self, event: &Event) {
+    pub fn push(&self, event: &Event) -> u64 {
         let number = self.written.load(Ordering::Relaxed);
-        let Some(record) = self.records.get(number as usize & N.wrapping_sub(1)) else { return };
+        let Some(record) = self.records.get(number as usize & N.wrapping_sub(1)) else { return 0 };
         // Word by word: a loop would go through memory.
         let [sequence, w1, w2, w3, w4, w5, w6, w7] = record;
         let [v1, v2, v3, v4, v5, v6, v7] = event.encode();
@@ -127,6 +131,13 @@ impl<const N: usize> Ring<N> {
         let number = number.wrapping_add(1);
         sequence.store(number, Ordering::Release);
         self.written.store(number, Ordering::Release);
+        number
+    }
+
+    /// The events that are there, the newest first. For the CPU whose ring it is.
+    pub fn newest_first(&self) -> impl Iterator<Item = Event> + '_ {
+        let newest = self.written();
+        (0..N as u64).map_while(move |age| self.get(newest.checked_sub(age)?))
     }
 
     /// Events ever written.
@@ -168,6 +179,7 @@ mod tests {
             vm: 3,
             vcpu: 1,
             refusal: Refusal { pc: n * 3, va: Va::new(n * 5), ..Refusal::default() },
+            return_address: n * 7,
         }
     }
 
@@ -182,9 +194,9 @@ mod tests {
             width: Some(Width::B8),
             write: true,
         };
-        let event = Event { time: 0x4444, vm: 0xabcd, vcpu: 7, refusal };
+        let event = Event { time: 0x4444, vm: 0xabcd, vcpu: 7, refusal, return_address: 0x8888 };
         let packed = 0xabcd | 7 << 16 | 3 << 24 | 8 << 32 | 1 << 40 | 1 << 41;
-        assert_eq!(event.encode(), [0x4444, 0x1111, 0x2222, 0x3333, packed, 0, 0]);
+        assert_eq!(event.encode(), [0x4444, 0x1111, 0x2222, 0x3333, packed, 0x8888, 0]);
         assert_eq!(size_of::<[AtomicU64; WORDS]>(), 64);
         assert_eq!(core::mem::align_of::<Ring<4>>(), 64);
         let unknown = Event { refusal: Refusal { ipa: None, width: None, ..refusal }, ..event };
@@ -251,7 +263,7 @@ mod tests {
                 width: widths[width],
                 write,
             };
-            let event = Event { time, vm, vcpu, refusal };
+            let event = Event { time, vm, vcpu, refusal, return_address: time };
             prop_assert_eq!(Event::decode(&event.encode()), Some(event));
         }
     }
@@ -262,7 +274,7 @@ mod tests {
         words[4] |= 0xff << 24;
         assert_eq!(Event::decode(&words), None);
         for raw in 0..=255 {
-            assert_eq!(Reason::from_raw(raw).map(|reason| reason as u8), (raw < 10).then_some(raw));
+            assert_eq!(Reason::from_raw(raw).map(|reason| reason as u8), (raw < 11).then_some(raw));
         }
     }
 }

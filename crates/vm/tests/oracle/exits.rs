@@ -22,6 +22,10 @@ pub enum Action {
     Restart,
     /// Whoever manages the VM asks for what is not possible while it runs.
     Refused,
+    /// A holder pauses the VM.
+    Pause(vm::Holder),
+    /// Holders let go.
+    Resume(Vec<vm::Holder>),
 }
 
 /// One step of a scenario.
@@ -59,6 +63,20 @@ impl Guest {
                 self.refused(vcpu)?;
                 return Ok(true);
             }
+            Action::Pause(holder) => {
+                let real = self.vm.pause(&self.order, *holder, None);
+                let spec = self.spec.pause(*holder as u8);
+                let same = real == spec;
+                return if same { Ok(true) } else { Err(format!("pause: {real}, {spec}")) };
+            }
+            Action::Resume(holders) => {
+                let set = holders.iter().fold(vm::Holders::NONE, |set, holder| set.with(*holder));
+                let real = self.vm.resume(&self.order, set);
+                let numbers: Vec<u8> = holders.iter().map(|holder| *holder as u8).collect();
+                let spec = self.spec.resume(&numbers);
+                let same = real == spec;
+                return if same { Ok(true) } else { Err(format!("resume: {real}, {spec}")) };
+            }
             _ => {}
         }
         // Only who is on can exit: the first of them, where this one is not.
@@ -84,7 +102,11 @@ impl Guest {
             Action::Other(info) => {
                 self.real(vcpu, *info, None);
             }
-            Action::Start | Action::Restart | Action::Refused => {}
+            Action::Start
+            | Action::Restart
+            | Action::Refused
+            | Action::Pause(_)
+            | Action::Resume(_) => {}
         }
         Ok(true)
     }
@@ -95,11 +117,15 @@ impl Guest {
             self.vm.start(&self.order, Ipa::new(crate::guest::RAM), 1),
             self.vm.lifecycle().finish(&self.order),
             self.vm.park(&self.vcpus[vcpu]) != vm::Parked::Others,
+            self.vm.lifecycle().rest(&self.order),
+            self.vm.revive(&self.order),
         );
         let spec = &mut self.spec;
         let park = |spec: &mut spec::Vm| spec.park(vcpu) != spec::Parked::Others;
-        let spec = (spec.start(crate::guest::RAM, 1), spec.finish(), park(spec));
-        if real == spec { Ok(()) } else { Err(format!("start, finish, park: {real:?}, {spec:?}")) }
+        let start = spec.start(crate::guest::RAM, 1);
+        let spec = (start, spec.finish(), park(spec), spec.rest(), spec.revive());
+        let what = "start, finish, park, rest, revive";
+        if real == spec { Ok(()) } else { Err(format!("{what}: {real:?}, {spec:?}")) }
     }
 
     /// An exit on the real side, as EL2 handles it: the fast path first.

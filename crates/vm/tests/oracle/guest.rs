@@ -184,6 +184,38 @@ impl Guest {
         if real == spec { Ok(()) } else { Err(format!("vCPU {vcpu} begins: {real:x?}, {spec:x?}")) }
     }
 
+    /// Between two lives: the VM waits for the next, comes to its end, and is started again.
+    fn rest_and_revive(&mut self) -> Result<(), String> {
+        let (lifecycle, order) = (self.vm.lifecycle(), &self.order);
+        let real = [
+            lifecycle.rest(order),
+            lifecycle.rest(order),
+            self.vm.revive(order),
+            lifecycle.finish(order),
+            lifecycle.finish(order),
+            lifecycle.take_request(order),
+            self.vm.revive(order),
+            self.vm.revive(order),
+            lifecycle.take_request(order),
+            lifecycle.take_request(order),
+        ];
+        let spec = &mut self.spec;
+        let spec = [
+            spec.rest(),
+            spec.rest(),
+            spec.revive(),
+            spec.finish(),
+            spec.finish(),
+            // The end has taken the request away.
+            false,
+            spec.revive(),
+            spec.revive(),
+            true,
+            false,
+        ];
+        if real == spec { Ok(()) } else { Err(format!("rest and revive: {real:?}, {spec:?}")) }
+    }
+
     /// The VM is stopping: everybody leaves, and the next life begins. `starved`: only after tries with too few
     /// table pages, where presets need some.
     pub fn next_life(&mut self, starved: bool) -> Result<(), String> {
@@ -205,6 +237,9 @@ impl Guest {
         }
         if last.is_none() {
             return Err("nobody was the last to park".into());
+        }
+        if starved {
+            self.rest_and_revive()?;
         }
         for pages in 0..if starved { 4 } else { 0 } {
             let taken = self.starve(pages);

@@ -22,6 +22,8 @@ const PAGE: u64 = 4096;
 /// Steps of a scenario: many VMs see little, some see much.
 const STEPS: [u64; 4] = [60, 250, 1000, 3000];
 
+const HOLDERS: [vm::Holder; 3] = [vm::Holder::User, vm::Holder::Crash, vm::Holder::Save];
+
 /// Some VMs, and what their vCPUs do.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -319,7 +321,12 @@ impl Guide {
             // Everything is begun anew, which costs as much as a hundred exits.
             0 if random.one_in(4) => Action::Restart,
             0..=2 => Action::Start,
-            3 => Action::Refused,
+            3 if random.one_in(4) => Action::Refused,
+            3 if random.one_in(2) => Action::Pause(random.of(&HOLDERS)),
+            3 => {
+                let some = random.below(8) as usize;
+                Action::Resume((0..3).filter(|n| some >> n & 1 != 0).map(|n| HOLDERS[n]).collect())
+            }
             4..=5 => Action::Other(other(random)),
             6..=9 => self.fetch(random),
             10..=19 if !self.config.flash.is_empty() => self.flash(random),

@@ -244,7 +244,7 @@ impl Rig {
             }
         });
         let lifecycle = self.vm.lifecycle();
-        assert_eq!(lifecycle.is_stopping(), lifecycle.stopping().is_some());
+        assert_eq!(lifecycle.is_asked(), lifecycle.stopping().is_some());
         Snapshot {
             entries,
             active: self.vm.guard().active(),

@@ -19,6 +19,7 @@ mod first_path;
 mod flash;
 mod lifecycle;
 mod lines;
+mod pause;
 mod setup;
 mod smccc;
 mod streams;
