@@ -73,6 +73,8 @@ pub fn look(ctx: &mut VcpuContext) {
     if !ctx.record.watch.look(vm, vcpu, trace.newest_first()) {
         return;
     }
+    // First, so that whoever reads the report finds the VM as it says. This vCPU leaves when it would enter the guest.
+    crashed(ctx, StopReason::Crash);
     let (guest, index) = (ctx.guest, ctx.vcpu.index);
     let policy = policy(guest);
     let what = match policy {
@@ -93,7 +95,6 @@ pub fn look(ctx: &mut VcpuContext) {
     if !core::mem::replace(&mut ctx.record.reported, true) && whole {
         dump(ctx);
     }
-    crashed(ctx, StopReason::Crash);
 }
 
 /// Says what the registers of `ctx`, which is loaded, are, and what it did last.
