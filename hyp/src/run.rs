@@ -5,7 +5,8 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use aarch64_cpu::registers::{CNTV_CTL_EL0, Writeable};
-use arch::GuestRegs;
+use arch::{GuestRegs, VcpuSet};
+use vm::Host;
 
 use sched::Reason;
 
@@ -218,14 +219,9 @@ pub fn leave_as_asked(ctx: &mut VcpuContext) -> *mut VcpuContext {
     if ctx.guest.vm.lifecycle().stopping().is_some() {
         return leave(ctx);
     }
-    let (cpu, Some(gic)) = (cpu::current(), gic::get()) else { return ctx };
-    ctx.unload(State::Ready, cpu, gic);
-    cpu.queue.account(time::now());
-    // It stands still here, and is off to the scheduler, unless its VM goes on already.
-    lives::tend(ctx);
-    cpu.queue.with(|scheduler| scheduler.turn_off(ctx.number));
-    settle(cpu, ctx, State::Off, None);
-    next(None)
+    // The scheduler looks at it once it is unloaded: it stands still then, unless its VM goes on already.
+    ctx.guest.vm.host().power_changed(VcpuSet::single(ctx.vcpu.index));
+    next(Some((ctx, State::Ready)))
 }
 
 /// Whether the loaded vCPU is to leave the guest: its VM is stopping, or paused.
