@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use xtask::qemu::Machine;
+use xtask::qemu::{Gic, Machine};
 
 use crate::lab::{Checked, Lab, ensure, one};
 
@@ -13,16 +13,25 @@ cases![
     beside_one_that_naps_before_its_slice_ends,
     beside_one_that_resets,
     beside_a_flood_of_lines,
-    beside_interrupts_for_a_vcpu_that_is_off;
-    slow: beside_short_naps, a_slice_is_a_weight,
+    beside_interrupts_for_a_vcpu_that_is_off,
+    beside_interrupts_for_a_vcpu_that_is_ready,
+    beside_interrupts_for_a_vcpu_that_waits,
+    beside_interrupts_for_a_vcpu_that_wakes;
+    slow: beside_short_naps, a_slice_is_a_weight, beside_interrupts_from_the_same_cpu,
+        beside_interrupts_gicv2,
 ];
 
 /// The victim's share, in parts of 1000, and its longest wait in microseconds, beside a VM with these words.
 fn measure(lab: &Lab, cpus: u32, other: &str, mine: &str) -> Result<(u64, u64), String> {
+    measure_on(lab, &Machine { cpus, ..lab.machine() }, other, mine)
+}
+
+/// [`measure`] on this machine.
+fn measure_on(lab: &Lab, machine: &Machine, other: &str, mine: &str) -> Result<(u64, u64), String> {
     let mine = format!("victim=1 vm.name=victim vm.mem=4M {mine}");
-    let machine = lab.machine_with(&[&format!("{other} vm.name=bad vm.mem=4M"), &mine]);
+    let modules = vec![lab.guest(&format!("{other} vm.name=bad vm.mem=4M")), lab.guest(&mine)];
     let extra = vec!["-icount".into(), "shift=3,sleep=off".into()];
-    let mut session = lab.boot(&Machine { cpus, extra, ..machine })?;
+    let mut session = lab.boot(&Machine { extra, modules, ..machine.clone() })?;
     session.wait_for("[victim] victim: ").map_err(|error| error.to_string())?;
     session.wait_for("[hyp] victim: stopped").map_err(|error| error.to_string())?;
     let run = session.stop_after(Duration::ZERO);
@@ -38,7 +47,12 @@ fn measure(lab: &Lab, cpus: u32, other: &str, mine: &str) -> Result<(u64, u64), 
 
 /// It has 48 % at least, and waits two slices at most.
 fn holds(lab: &Lab, other: &str) -> Checked {
-    let (share, gap) = measure(lab, 1, other, "")?;
+    holds_on(lab, &Machine { cpus: 1, ..lab.machine() }, other)
+}
+
+/// [`holds`] on this machine.
+fn holds_on(lab: &Lab, machine: &Machine, other: &str) -> Checked {
+    let (share, gap) = measure_on(lab, machine, other, "")?;
     if share >= 480 && gap <= 8_000 {
         Ok(())
     } else {
@@ -79,6 +93,41 @@ fn beside_interrupts_for_a_vcpu_that_is_off(lab: &Lab) -> Checked {
     } else {
         Err(format!("{share} of 1000, longest gap {gap} us"))
     }
+}
+
+// vCPU 1 sends from a CPU of its own; vCPU 0 shares the victim's.
+
+fn beside_interrupts_for_a_vcpu_that_is_ready(lab: &Lab) -> Checked {
+    holds_on(lab, &lab.machine(), "attack=ready vm.cpus=2")
+}
+
+fn beside_interrupts_for_a_vcpu_that_waits(lab: &Lab) -> Checked {
+    holds_on(lab, &lab.machine(), "attack=waiting vm.cpus=2")
+}
+
+fn beside_interrupts_for_a_vcpu_that_wakes(lab: &Lab) -> Checked {
+    // It wants little, and each SGI wakes it: the victim waits for that, and for no more.
+    let (share, gap) = measure(lab, 2, "attack=waking vm.cpus=2", "")?;
+    if share >= 900 && gap <= 1_100 {
+        Ok(())
+    } else {
+        Err(format!("{share} of 1000, longest gap {gap} us"))
+    }
+}
+
+fn beside_interrupts_from_the_same_cpu(lab: &Lab) -> Checked {
+    for attack in ["ready", "waiting", "waking"] {
+        holds(lab, &format!("attack={attack} vm.cpus=2"))?;
+    }
+    Ok(())
+}
+
+fn beside_interrupts_gicv2(lab: &Lab) -> Checked {
+    for attack in ["ready", "waiting", "waking"] {
+        let machine = Machine { gic: Gic::V2, ..lab.machine() };
+        holds_on(lab, &machine, &format!("attack={attack} vm.cpus=2"))?;
+    }
+    Ok(())
 }
 
 fn a_slice_is_a_weight(lab: &Lab) -> Checked {
