@@ -38,5 +38,5 @@ pub fn claim(pa: Pa, size: u64, owner: u16) -> Result<(), String> {
         .as_mut()
         .ok_or("no frame table")?
         .claim(range, owner)
-        .map_err(|e| format!("frames {range} cannot be given to VM {owner}: {e:?}"))
+        .map_err(|e| format!("frames {range} cannot be given to VM {owner}: {e}"))
 }

@@ -173,7 +173,7 @@ impl Guest {
             frames::claim(piece.pa, piece.size, owner)?;
             stage2
                 .map(&order, piece.ipa, piece.pa, piece.size, attr)
-                .map_err(|e| format!("VM '{}': memory at {}: {e:?}", config.name, piece.ipa))?;
+                .map_err(|e| format!("VM '{}': memory at {}: {e}", config.name, piece.ipa))?;
         }
         // What flash holds outlives resets: it is filled here and not for each life.
         let mut flash: Vec<Piece> = Vec::new();

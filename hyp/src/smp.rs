@@ -40,7 +40,7 @@ pub fn start_all(board: &Board) -> usize {
         let started = match description.start {
             StartMethod::Psci if crate::firmware::present() => {
                 crate::firmware::cpu_on(mpidr, entry, (&raw const *cpu) as u64)
-                    .map_err(|e| alloc::format!("{e:?}"))
+                    .map_err(|e| alloc::format!("{e}"))
             }
             StartMethod::SpinTable(release) => {
                 release_from_spin_table(release, cpu);

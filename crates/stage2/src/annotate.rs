@@ -5,6 +5,8 @@
 //! alignment and the tables that stand already allow; one that begins or ends inside a larger entry
 //! splits that one exactly.
 
+use core::fmt;
+
 use crate::codec::{self, EMPTY, Note, level_shift, level_size};
 use crate::host::{TableMemory, Tlb};
 use crate::tables::{Stage2, Writer};
@@ -24,6 +26,19 @@ pub enum DeclareError {
     /// The tables were released.
     Released,
 }
+
+impl fmt::Display for DeclareError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Range => "not whole pages within the address space",
+            Self::Occupied => "its first page is memory or a device",
+            Self::PoolEmpty => "the pool of table pages is empty (vm.pool)",
+            Self::Released => "the VM is stopping",
+        })
+    }
+}
+
+impl core::error::Error for DeclareError {}
 
 /// What to do with a descriptor that lies wholly in the range.
 enum Whole {

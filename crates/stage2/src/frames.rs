@@ -5,6 +5,8 @@
 //! The caller gives the storage for both. A frame has one owner or none; a chunk whose frames come to
 //! have the same owner again becomes one word again.
 
+use core::fmt;
+
 use arch::{PAGE_SHIFT, PAGE_SIZE, Pa, Range};
 
 /// The id of nobody: a free frame.
@@ -62,6 +64,20 @@ pub enum FrameError {
     /// There is no room for another split chunk.
     NoRoom,
 }
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Range => f.write_str("not whole frames of this machine's RAM"),
+            Self::Nobody => f.write_str("there is no such owner"),
+            Self::Owned { frame, owner: NO_OWNER } => write!(f, "{frame} has no owner"),
+            Self::Owned { frame, owner } => write!(f, "{frame} belongs to owner {owner}"),
+            Self::NoRoom => f.write_str("too many pieces smaller than 2 MiB"),
+        }
+    }
+}
+
+impl core::error::Error for FrameError {}
 
 /// Owners of the frames from `base` on, in storage that the caller gave.
 #[derive(Debug)]

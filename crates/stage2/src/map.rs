@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Mapping memory and devices: invalid to valid.
 
+use core::fmt;
+
 use crate::codec::{self, Attr, EMPTY, level_shift, level_size};
 use crate::host::{ENTRIES, TableMemory, Tlb};
 use crate::invalidate::{Batch, Stale};
@@ -22,6 +24,20 @@ pub enum MapError {
     /// The tables were released.
     Released,
 }
+
+impl fmt::Display for MapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Range => f.write_str("not whole pages within the address spaces"),
+            Self::Occupied(ipa) => write!(f, "page {ipa} is in use"),
+            Self::NotMapped(ipa) => write!(f, "page {ipa} is not mapped"),
+            Self::PoolEmpty => f.write_str("the pool of table pages is empty (vm.pool)"),
+            Self::Released => f.write_str("the VM is stopping"),
+        }
+    }
+}
+
+impl core::error::Error for MapError {}
 
 /// What a new mapping may replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -93,8 +93,8 @@ pub enum ResetError {
 impl core::fmt::Display for ResetError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::Preset(range, error) => write!(f, "preset {range} cannot be declared: {error:?}"),
-            Self::Direct(ipa, error) => write!(f, "device page {ipa} cannot be mapped: {error:?}"),
+            Self::Preset(range, error) => write!(f, "preset {range} cannot be declared: {error}"),
+            Self::Direct(ipa, error) => write!(f, "device page {ipa} cannot be mapped: {error}"),
         }
     }
 }

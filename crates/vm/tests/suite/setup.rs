@@ -160,7 +160,10 @@ fn presets_that_find_no_tables_stop_the_vm_before_it_starts() {
     let config = Config { pool: 1, preset: vec![range(VOID, 0x1000)], ..Config::default() };
     let rig = config.try_build().unwrap();
     let error = rig.vm.reset(&rig.order).unwrap_err();
-    assert_eq!(error.to_string(), "preset 0xc000000+0x1000 cannot be declared: PoolEmpty");
+    assert_eq!(
+        error.to_string(),
+        "preset 0xc000000+0x1000 cannot be declared: the pool of table pages is empty (vm.pool)"
+    );
 }
 
 #[test]
