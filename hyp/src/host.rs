@@ -30,12 +30,14 @@ struct Target {
 }
 
 impl Target {
-    const NOWHERE: Self = Self {
-        wake: AtomicPtr::new(core::ptr::null_mut()),
-        bit: AtomicU32::new(0),
-        cpu: AtomicU32::new(0),
-        kick: AtomicU64::new(0),
-    };
+    const fn nowhere() -> Self {
+        Self {
+            wake: AtomicPtr::new(core::ptr::null_mut()),
+            bit: AtomicU32::new(0),
+            cpu: AtomicU32::new(0),
+            kick: AtomicU64::new(0),
+        }
+    }
 
     /// Tells its CPU; `true` if that must be kicked for it.
     #[inline(always)]
@@ -70,7 +72,7 @@ impl GuestHost {
         Self {
             vttbr,
             errata,
-            targets: [const { Target::NOWHERE }; MAX_VCPUS],
+            targets: [const { Target::nowhere() }; MAX_VCPUS],
             index,
             passes,
             input: crate::input::count(index),
