@@ -7,7 +7,7 @@
 
 use core::arch::asm;
 
-use arch::{AbortKind, El1Entry, Exit, ExitInfo, Stage1, Va, esr};
+use arch::{AbortKind, El1Entry, Exit, ExitInfo, Stage1, Va};
 use vgic::ListRegister;
 use vm::{Abort, Deferred, FastPath, GicAccess, GicdStore, Outcome};
 
@@ -66,9 +66,8 @@ fn apply<const A64: bool>(ctx: &mut VcpuContext, outcome: Outcome) -> *mut VcpuC
             arch::skip_instruction(&mut ctx.vcpu.regs, il);
             ctx
         }
-        Outcome::Abort(Abort { walk: true, kind }) => inject_sea_on_walk(ctx, kind),
-        Outcome::Abort(Abort { kind: AbortKind::Data, .. }) => inject_sea::<false>(ctx),
-        Outcome::Abort(Abort { kind: AbortKind::Instruction, .. }) => inject_sea::<true>(ctx),
+        Outcome::Abort(Abort { kind: AbortKind::Data, walk: false }) => inject_sea(ctx),
+        Outcome::Abort(abort) => inject_rare_sea(ctx, abort),
         Outcome::Wait { advance, il } => wait(ctx, advance, il),
         Outcome::ResolveIpa => retry_with_translated_ipa(ctx),
         other => apply_cold(ctx, other),
@@ -120,25 +119,15 @@ fn wait(ctx: &mut VcpuContext, advance: bool, il: bool) -> *mut VcpuContext {
     run::wait_for_interrupt(ctx)
 }
 
-/// HPFAR_EL2 does not say the IPA of this access, or that of another one: the MMU is asked for it, then the exit is
-/// handled as any other. Where the MMU has no answer, the guest has changed its tables meanwhile and tries again.
+/// HPFAR_EL2 does not say the IPA of this access, or that of another one: the MMU is asked for it, then the exit goes
+/// the slow path. Where the MMU has no answer, the guest has changed its tables meanwhile and tries again.
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 fn retry_with_translated_ipa(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let info = exit_info();
     let from_el0 = ctx.vcpu.regs.spsr & 0xf == 0;
     let Some(ipa) = at::stage1(Va::new(info.far), from_el0) else { return tail(ctx) };
-    if !esr::is_translation_fault(info.esr) {
-        // Hardware gives no IPA after this kind of fault: it goes into the decoded exit.
-        return handle_exit(ctx, arch::decode(info, &ctx.errata).with_ipa(ipa));
-    }
-    // Erratum 834220: it goes into HPFAR_EL2's value.
-    let (info, errata) = info.found(ipa, &ctx.errata);
-    match judged::try_fast_path(&info, &errata, &mut ctx.vcpu, &ctx.guest.vm) {
-        // With the IPA that was found, rather than with registers that do not have it.
-        FastPath::Fallback => handle_exit(ctx, arch::decode(info, &errata)),
-        path => take(ctx, path),
-    }
+    handle_exit(ctx, arch::decode(info, &ctx.errata).with_ipa(ipa))
 }
 
 /// The second half of an exit that the fast path has recognised: one function for each kind, so that each has the stack
@@ -217,21 +206,22 @@ fn handle_exit(ctx: &mut VcpuContext, exit: Exit) -> *mut VcpuContext {
     apply::<false>(ctx, outcome)
 }
 
-/// Injects a synchronous external abort (SEA) of a data access or of an instruction fetch, and reports why.
+/// Injects a synchronous external abort (SEA) of a data access, and reports why.
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
-fn inject_sea<const FETCH: bool>(ctx: &mut VcpuContext) -> *mut VcpuContext {
-    enter_sea(ctx, if FETCH { AbortKind::Instruction } else { AbortKind::Data }, None);
+fn inject_sea(ctx: &mut VcpuContext) -> *mut VcpuContext {
+    enter_sea(ctx, AbortKind::Data, None);
     tail(ctx)
 }
 
-/// [`inject_sea`] where the access hit a stage-1 walk.
+/// [`inject_sea`] of an instruction fetch, or of an access that hit a stage-1 walk.
 #[cold]
 #[inline(never)]
-fn inject_sea_on_walk(ctx: &mut VcpuContext, kind: AbortKind) -> *mut VcpuContext {
-    // Without a level the guest has changed its tables meanwhile: it tries again.
-    if let Some(level) = walk_level(ctx) {
-        enter_sea(ctx, kind, Some(level));
+fn inject_rare_sea(ctx: &mut VcpuContext, abort: Abort) -> *mut VcpuContext {
+    let level = if abort.walk { walk_level(ctx) } else { None };
+    // A walk without a level: the guest has changed its tables meanwhile, and tries again.
+    if !abort.walk || level.is_some() {
+        enter_sea(ctx, abort.kind, level);
     }
     ctx
 }

@@ -18,15 +18,6 @@ impl ExitInfo {
     pub const fn il(&self) -> bool {
         self.esr & esr::IL != 0
     }
-
-    /// The same exit, and the CPU's errata, once the MMU has said which IPA was accessed: HPFAR_EL2 is to be believed
-    /// now, so that whatever judges the exit does not ask again.
-    #[inline(always)]
-    #[must_use]
-    pub const fn found(&self, ipa: Ipa, errata: &Errata) -> (Self, Errata) {
-        let info = Self { hpfar: esr::hpfar_of(ipa), ..*self };
-        (info, Errata { hpfar_unknown_on_translation: false, ..*errata })
-    }
 }
 
 /// What a synchronous exit means. Total: every value of the three registers has an answer, and what
@@ -353,10 +344,8 @@ mod tests {
         let doubted = DataAbort { ipa: None, ..data(info.esr, info.far, info.hpfar, &SOUND) };
         assert_eq!(decode(info, &errata), Exit::DataAbort(doubted));
         let ipa = Ipa::new(0xab_cdef_5000);
-        let (found, rest) = info.found(ipa, &errata);
-        assert_eq!(decode(found, &rest), Exit::DataAbort(DataAbort { ipa: Some(ipa), ..doubted }));
-        assert_eq!((found.esr, found.far), (info.esr, info.far));
-        assert!(rest.repeat_tlbi, "its other errata stay");
+        let resolved = Exit::DataAbort(DataAbort { ipa: Some(ipa), ..doubted });
+        assert_eq!(decode(info, &errata).with_ipa(ipa), resolved);
     }
 
     /// The rule of the manual, written as its own table: (S1PTW, kind) gives a valid HPFAR_EL2.

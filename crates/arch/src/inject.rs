@@ -172,6 +172,7 @@ const fn from_el1(spsr: u64) -> bool {
 }
 
 /// Offset of the synchronous vector (DDI 0487 D1.3.1.3).
+#[inline(always)]
 const fn vector_offset(spsr: u64) -> u64 {
     if spsr & pstate::M_AARCH32 != 0 {
         0x600

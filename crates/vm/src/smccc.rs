@@ -38,8 +38,8 @@ impl Vcpu {
     }
 }
 
-/// HVC: ELR points behind it already.
-#[inline(always)]
+/// HVC: ELR points behind it already. The frequent calls take the fast path.
+#[inline(never)]
 pub(crate) fn hvc<H: Host>(imm: u16, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     vm.counters(vcpu).hypercall();
     if imm != 0 {
