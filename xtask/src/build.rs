@@ -95,6 +95,11 @@ impl Artifacts {
 /// Packages of the images.
 pub const PACKAGES: [&str; 3] = ["hyp", "guest-stub", "hello-guest"];
 
+/// Flags of rustc for the hypervisor alone, whose code has a limit: functions outside `.text.hot` share equal sequences of
+/// instructions, also those that are not compiled at `z`, and three rounds of this find more than one.
+const HYP_FLAGS: [&str; 1] =
+    ["-Cllvm-args=-enable-machine-outliner=always -machine-outliner-reruns=3"];
+
 /// Builds the images.
 ///
 /// They are built one by one, so that none gets the features that another asks of a crate.
@@ -122,6 +127,9 @@ fn compile(toolchain: &Toolchain, package: &str, options: &Options) -> Result<Pa
     command.args(["--release", "--package", package]);
     if let Some(features) = options.features.as_ref().filter(|_| package == "hyp") {
         command.args(["--features", features]);
+    }
+    if package == "hyp" {
+        command.arg("--").args(HYP_FLAGS);
     }
     let status = if options.verbose {
         command.status().context("cannot run cargo")?

@@ -73,11 +73,11 @@ impl Toolchain {
         Ok(Self::Debian { linker: linker()? })
     }
 
-    /// A `cargo build` for the images' target, to which packages and profile are yet to be added.
+    /// A `cargo rustc` for the images' target, to which packages and profile are yet to be added.
     #[must_use]
     pub fn cargo_build(&self) -> Command {
         let mut command = Command::new(cargo());
-        command.current_dir(paths::root()).arg("build").args(["--target", TARGET]);
+        command.current_dir(paths::root()).arg("rustc").args(["--target", TARGET]);
         // What cargo set for this tool's own run is not meant for the images.
         command.env("CARGO_TARGET_DIR", paths::target()).env_remove("RUSTFLAGS");
         if let Self::Debian { linker } = self {
