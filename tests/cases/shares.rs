@@ -11,6 +11,7 @@ use crate::lab::{Checked, Lab, ensure, one};
 cases![
     beside_a_spinner,
     beside_one_that_naps_before_its_slice_ends,
+    beside_one_that_naps_while_it_goes_first,
     beside_one_that_resets,
     beside_a_flood_of_lines,
     beside_interrupts_for_a_vcpu_that_is_off,
@@ -71,6 +72,10 @@ fn beside_a_spinner(lab: &Lab) -> Checked {
 
 fn beside_one_that_naps_before_its_slice_ends(lab: &Lab) -> Checked {
     holds(lab, "attack=steal")
+}
+
+fn beside_one_that_naps_while_it_goes_first(lab: &Lab) -> Checked {
+    holds(lab, "attack=ahead")
 }
 
 fn beside_short_naps(lab: &Lab) -> Checked {
