@@ -526,7 +526,7 @@ mod tests {
 
     #[test]
     fn bad_values_are_refused_with_what_is_possible() {
-        let table: [(&str, &[&str], &str); 16] = [
+        let table: [(&str, &[&str], &str); 17] = [
             ("vm.slice", &["", "0", "499", "100001", "4ms"], "microseconds from 500 to 100000"),
             (
                 "vm.name",

@@ -405,7 +405,7 @@ fn ranges(name: &'static str) -> BoxedStrategy<Both> {
 fn anything() -> impl Strategy<Value = Both> {
     let maybe = |one: BoxedStrategy<Both>| prop::option::weighted(0.4, one);
     let page = || prop_oneof![(0_u64..0x5_0000).prop_map(|page| page << 12), any::<u64>()];
-    (
+    vec![
         maybe(number("mem", prop_oneof![(0_u64..300).prop_map(|n| n << 21), any::<u64>()])),
         maybe(number("cpus", 0_u64..10)),
         maybe(text("guard", &["off", "enrol", "enforce", "on", ""])),
@@ -419,14 +419,15 @@ fn anything() -> impl Strategy<Value = Both> {
         maybe(number("pool", prop_oneof![0_u64..200, any::<u64>()])),
         maybe(number("testdev", page())),
         maybe(number("slice", 0_u64..200_000)),
-    )
-        .prop_map(|(a, b, c, d, e, f, g, h, i, j, k, l)| {
-            let all = [a, b, c, d, e, f, g, h, i, j, k, l].into_iter().flatten();
-            all.fold(Both { words: "vm.name=x".into(), properties: vec![] }, |sum, one| Both {
-                words: format!("{} {}", sum.words, one.words),
-                properties: [sum.properties, one.properties].concat(),
-            })
+        maybe(text("oncrash", &["stop", "restart", "pause", "halt"])),
+    ]
+    .prop_map(|all| {
+        let all = all.into_iter().flatten();
+        all.fold(Both { words: "vm.name=x".into(), properties: vec![] }, |sum, one| Both {
+            words: format!("{} {}", sum.words, one.words),
+            properties: [sum.properties, one.properties].concat(),
         })
+    })
 }
 
 proptest! {
