@@ -7,7 +7,7 @@
 //! - [`Ipa`], [`Pa`], [`Va`], [`Vmid`], [`Mpidr`]: numbers that must not be mixed up.
 //! - [`GuestRegs`]: what the exception vectors save and restore.
 //! - [`ExitInfo`]: the three registers read once per exit; [`Exit`]: what they mean ([`decode`]).
-//! - [`Access`]: the load or store of an abort; [`advance`] steps over what EL2 has done for it.
+//! - [`Access`]: the load or store of an abort; [`skip_instruction`] steps over what EL2 has done for it.
 //! - [`El1Entry`]: what an exception given to the guest writes ([`external_abort`], [`undefined`]).
 //! - [`Stage1`]: the guest's own tables; [`Stage2Geometry`]: shape of ours, VTCR_EL2.
 //! - [`entry_refusal`]: whether the image may run as a boot loader has entered it.
