@@ -70,7 +70,9 @@ pub fn look(ctx: &mut VcpuContext) {
         return;
     }
     let (vm, vcpu) = (ctx.guest.vm.id(), ctx.vcpu.index as u8);
-    if !ctx.record.watch.look(vm, vcpu, trace.newest_first()) {
+    // SPSR_EL1.M: where the exception that was just injected came from.
+    let progress = ctx.guest.vm.progress(&ctx.vcpu, el1::dump().spsr & 0xf == 0);
+    if !ctx.record.watch.look(vm, vcpu, progress, trace.newest_first()) {
         return;
     }
     // First, so that whoever reads the report finds the VM as it says. This vCPU leaves when it would enter the guest.

@@ -27,31 +27,59 @@ pub const BOUND: u64 = EVERY * LOOKS as u64;
 /// Events that each look must find at least.
 const ENOUGH: u32 = 8;
 
+/// What a vCPU has done besides its exceptions, and where the last of them came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Hypercalls in this life.
+    pub hypercalls: u64,
+    /// Accesses outside memory in this life, refused ones included.
+    pub accesses: u64,
+    /// The exception came from EL0: whatever a program does there, the guest's kernel goes on.
+    pub from_el0: bool,
+}
+
 /// Looks for a loop of exceptions at one instruction of a vCPU.
 ///
 /// An exception that a guest's handler has dealt with returns elsewhere: to the next instruction, or to a fix-up. So a
-/// vCPU is in a loop when exceptions come from one PC only, and at each of them ELR_EL1 still is that PC: the handler of
-/// the one before has not moved on. That is so for a handler that cannot be fetched, for one that faults itself, and for
-/// one that returns to the same instruction for ever.
+/// vCPU is in a loop when exceptions come from EL1, from one PC and about one address only, when at each of them ELR_EL1
+/// still is that PC, and when the vCPU does nothing else meanwhile: it makes no call, and no access is served. That is so
+/// for a handler that cannot be fetched, for one that faults itself, and for one that returns to the same instruction for
+/// ever. A guest that probes addresses, or that another vCPU keeps from an access for a while, is in none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
     pc: u64,
+    va: u64,
+    before: Progress,
     looks: u32,
 }
 
 impl Watch {
     /// No loop.
     pub const fn new() -> Self {
-        Self { pc: 0, looks: 0 }
+        Self {
+            pc: 0,
+            va: 0,
+            before: Progress { hypercalls: 0, accesses: 0, from_el0: false },
+            looks: 0,
+        }
     }
 
-    /// Looks at the last `events` of a CPU: whether vCPU `vcpu` of VM `vm` has crashed. Events of others do not count.
-    pub fn look(&mut self, vm: u16, vcpu: u8, events: impl Iterator<Item = Event>) -> bool {
+    /// Looks at the last `events` of a CPU, [`EVERY`] later than the time before: whether vCPU `vcpu` of VM `vm` has
+    /// crashed. Events of others do not count. `now` is what the vCPU has done so far.
+    pub fn look(
+        &mut self,
+        vm: u16,
+        vcpu: u8,
+        now: Progress,
+        events: impl Iterator<Item = Event>,
+    ) -> bool {
         let mut own = events.filter(|event| event.vm == vm && event.vcpu == vcpu);
         let Some(first) = own.next() else { return false };
-        let pc = first.refusal.pc;
-        let stuck = |event: &Event| event.refusal.pc == pc && event.return_address == pc;
-        let (mut count, mut all) = (1_u32, stuck(&first));
+        let (pc, va) = (first.refusal.pc, first.refusal.va.raw());
+        let stuck = |event: &Event| {
+            event.refusal.pc == pc && event.refusal.va.raw() == va && event.return_address == pc
+        };
+        let (mut count, mut all) = (1_u32, stuck(&first) && !now.from_el0);
         for event in own {
             count = count.saturating_add(1);
             all &= stuck(&event);
@@ -60,8 +88,13 @@ impl Watch {
             *self = Self::new();
             return false;
         }
-        self.looks = if self.pc == pc { self.looks.saturating_add(1) } else { 1 };
-        self.pc = pc;
+        let before = core::mem::replace(&mut self.before, now);
+        // One access for each exception at most: no other was served.
+        let idle = now.hypercalls == before.hypercalls
+            && now.accesses.wrapping_sub(before.accesses) <= EVERY;
+        let same = self.pc == pc && self.va == va && idle;
+        self.looks = if same { self.looks.saturating_add(1) } else { 1 };
+        (self.pc, self.va) = (pc, va);
         let crashed = self.looks >= LOOKS;
         if crashed {
             *self = Self::new();
@@ -209,6 +242,7 @@ mod tests {
 
     use super::*;
     use crate::Refusal;
+    use arch::Va;
     use proptest::prelude::*;
     use std::string::ToString;
     use std::vec::Vec;
@@ -220,7 +254,8 @@ mod tests {
     }
 
     fn looks(watch: &mut Watch, times: u32, events: &[Event]) -> Option<u32> {
-        (1..=times).find(|_| watch.look(3, 1, events.iter().copied()))
+        let idle = Progress::default();
+        (1..=times).find(|_| watch.look(3, 1, idle, events.iter().copied()))
     }
 
     #[test]
@@ -250,11 +285,38 @@ mod tests {
         let mut watch = Watch::new();
         let stuck = [event(0x200, 0x200); 32];
         assert_eq!(looks(&mut watch, LOOKS - 1, &stuck), None);
-        assert!(!watch.look(3, 1, [event(0x300, 0x200); 32].into_iter()));
+        assert!(!watch.look(3, 1, Progress::default(), [event(0x300, 0x200); 32].into_iter()));
         assert_eq!(looks(&mut watch, LOOKS - 1, &stuck), None);
         // Another loop.
         assert_eq!(looks(&mut watch, LOOKS - 1, &[event(0x400, 0x400); 32]), None);
         assert_eq!(looks(&mut watch, LOOKS, &stuck), Some(LOOKS));
+    }
+
+    #[test]
+    fn a_guest_that_does_something_else_meanwhile_has_not_crashed() {
+        let stuck = [event(0x200, 0x200); 32];
+        let crashes = |step: fn(u64) -> Progress| {
+            let mut watch = Watch::new();
+            (0..100).any(|n| watch.look(3, 1, step(n), stuck.into_iter()))
+        };
+        assert!(crashes(|n| Progress { accesses: n * EVERY, ..Progress::default() }));
+        assert!(!crashes(|n| Progress { accesses: n * (EVERY + 1), ..Progress::default() }));
+        assert!(!crashes(|n| Progress { hypercalls: n, ..Progress::default() }));
+        assert!(!crashes(|_| Progress { from_el0: true, ..Progress::default() }));
+    }
+
+    #[test]
+    fn a_guest_that_probes_addresses_has_not_crashed() {
+        let probe = |n: u64| {
+            let refusal = Refusal { va: Va::new(n * 8), ..event(0x4000, 0x4000).refusal };
+            Event { refusal, ..event(0x4000, 0x4000) }
+        };
+        let events: Vec<Event> = (0..32).map(probe).collect();
+        assert_eq!(looks(&mut Watch::new(), 100, &events), None);
+        // Each address for as long as the ring holds events.
+        let mut watch = Watch::new();
+        let idle = Progress::default();
+        assert!((0..100).all(|n| !watch.look(3, 1, idle, [probe(n); 32].into_iter())));
     }
 
     #[test]
@@ -268,7 +330,7 @@ mod tests {
         mixed[20] = event(0x600, 0x600);
         assert_eq!(looks(&mut watch, 100, &mixed), Some(LOOKS));
         // A look by another vCPU.
-        assert!((0..100).all(|_| !watch.look(3, 0, mixed.into_iter())));
+        assert!((0..100).all(|_| !watch.look(3, 0, Progress::default(), mixed.into_iter())));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::Bank;
 use crate::advice::Given;
 use crate::bus::Bus;
 use crate::counters::Counters;
+use crate::crash::Progress;
 use crate::guard::Guard;
 use crate::lifecycle::Stop;
 use crate::memory::{DirectPages, Shares};
@@ -222,6 +223,13 @@ impl<H: Host> Vm<H> {
     pub(crate) fn counters(&self, vcpu: &Vcpu) -> &Counters {
         let [first, ..] = &self.counters;
         self.counters.get(vcpu.index % MAX_VCPUS).unwrap_or(first)
+    }
+
+    /// What `vcpu` has done in this life, and whether its last exception came from EL0.
+    pub fn progress(&self, vcpu: &Vcpu, from_el0: bool) -> Progress {
+        let mut own = Counts::default();
+        self.counters(vcpu).add_to(&mut own);
+        Progress { hypercalls: own.hypercalls, accesses: own.mmio, from_el0 }
     }
 
     /// What its vCPUs have done in this life.
