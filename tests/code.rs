@@ -145,6 +145,13 @@ impl Code {
         self.word(0xd538_4020 | t).add(t, t, 4).word(0xd518_4020 | t)
     }
 
+    /// Goes on at EL0, in AArch64: X`t` is lost.
+    #[must_use]
+    pub fn to_el0(self, t: u32) -> Self {
+        // msr elr_el1, xT; msr spsr_el1, xzr
+        self.here(t).add(t, t, 20).word(0xd518_4020 | t).word(0xd518_401f).eret()
+    }
+
     /// `eret`
     #[must_use]
     pub fn eret(self) -> Self {

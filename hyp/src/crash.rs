@@ -4,6 +4,7 @@
 
 use core::fmt;
 
+use aarch64_cpu::registers::{Readable, SPSR_EL1};
 use log::Level;
 use platform::OnCrash;
 use vm::crash::{self, Exits, Registers, Watch};
@@ -71,7 +72,8 @@ pub fn look(ctx: &mut VcpuContext) {
     }
     let (vm, vcpu) = (ctx.guest.vm.id(), ctx.vcpu.index as u8);
     // SPSR_EL1.M: where the exception that was just injected came from.
-    let progress = ctx.guest.vm.progress(&ctx.vcpu, el1::dump().spsr & 0xf == 0);
+    let from_el0 = SPSR_EL1.get() & 0xf == 0;
+    let progress = ctx.guest.vm.progress(&ctx.vcpu, from_el0, crate::time::frequency());
     if !ctx.record.watch.look(vm, vcpu, progress, trace.newest_first()) {
         return;
     }
@@ -87,7 +89,7 @@ pub fn look(ctx: &mut VcpuContext) {
     let (name, pc, bound) = (guest.vm.name(), ctx.vcpu.refusal.pc, crash::BOUND);
     let reason = ctx.vcpu.refusal.reason.text();
     let first = format_args!(
-        "{name}: vCPU {index}: crash loop: {bound} exceptions in a row at PC {pc:#x} ({reason}); {what} (vm.oncrash)"
+        "{name}: vCPU {index}: crash loop: more than {bound} exceptions in a row at PC {pc:#x} ({reason}); {what} (vm.oncrash)"
     );
     // Somebody must start the VM again or resume it, or it waits for its next life: none of these comes often. Its registers
     // are told once in a life, and with `restart` only where its allowance has a line left.

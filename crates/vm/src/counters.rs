@@ -46,6 +46,11 @@ impl Counters {
         count(&self.refused);
     }
 
+    /// Hypercalls, and accesses whatever came of them.
+    pub(crate) fn calls_and_accesses(&self) -> (u64, u64) {
+        (self.hypercalls.load(Ordering::Relaxed), self.mmio.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn add_to(&self, sum: &mut Counts) {
         sum.hypercalls = sum.hypercalls.wrapping_add(self.hypercalls.load(Ordering::Relaxed));
         sum.mmio = sum.mmio.wrapping_add(self.mmio.load(Ordering::Relaxed));

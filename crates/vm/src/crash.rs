@@ -22,7 +22,7 @@ pub enum OnCrash {
 pub const EVERY: u64 = 1024;
 /// Looks in a row that must find the same loop.
 const LOOKS: u32 = 10;
-/// Exceptions at one instruction after which the guest has crashed.
+/// Exceptions at one instruction that a crash takes at least.
 pub const BOUND: u64 = EVERY * LOOKS as u64;
 /// Events that each look must find at least.
 const ENOUGH: u32 = 8;
@@ -36,6 +36,8 @@ pub struct Progress {
     pub accesses: u64,
     /// The exception came from EL0: whatever a program does there, the guest's kernel goes on.
     pub from_el0: bool,
+    /// Ticks of the counter, as in [`Event::time`], that a loop must last.
+    pub second: u64,
 }
 
 /// Looks for a loop of exceptions at one instruction of a vCPU.
@@ -44,24 +46,23 @@ pub struct Progress {
 /// vCPU is in a loop when exceptions come from EL1, from one PC and about one address only, when at each of them ELR_EL1
 /// still is that PC, and when the vCPU does nothing else meanwhile: it makes no call, and no access is served. That is so
 /// for a handler that cannot be fetched, for one that faults itself, and for one that returns to the same instruction for
-/// ever. A guest that probes addresses, or that another vCPU keeps from an access for a while, is in none.
+/// ever. It must last for a second and [`BOUND`] exceptions. A guest that probes addresses, or that another vCPU keeps from
+/// an access for a while, is in none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
     pc: u64,
     va: u64,
-    before: Progress,
+    hypercalls: u64,
+    accesses: u64,
     looks: u32,
+    /// Time of the loop's first look.
+    since: u64,
 }
 
 impl Watch {
     /// No loop.
     pub const fn new() -> Self {
-        Self {
-            pc: 0,
-            va: 0,
-            before: Progress { hypercalls: 0, accesses: 0, from_el0: false },
-            looks: 0,
-        }
+        Self { pc: 0, va: 0, hypercalls: 0, accesses: 0, looks: 0, since: 0 }
     }
 
     /// Looks at the last `events` of a CPU, [`EVERY`] later than the time before: whether vCPU `vcpu` of VM `vm` has
@@ -88,14 +89,19 @@ impl Watch {
             *self = Self::new();
             return false;
         }
-        let before = core::mem::replace(&mut self.before, now);
         // One access for each exception at most: no other was served.
-        let idle = now.hypercalls == before.hypercalls
-            && now.accesses.wrapping_sub(before.accesses) <= EVERY;
+        let idle =
+            now.hypercalls == self.hypercalls && now.accesses.wrapping_sub(self.accesses) <= EVERY;
+        (self.hypercalls, self.accesses) = (now.hypercalls, now.accesses);
         let same = self.pc == pc && self.va == va && idle;
-        self.looks = if same { self.looks.saturating_add(1) } else { 1 };
+        if same {
+            self.looks = self.looks.saturating_add(1);
+        } else {
+            (self.looks, self.since) = (1, first.time);
+        }
         (self.pc, self.va) = (pc, va);
-        let crashed = self.looks >= LOOKS;
+        let lasted = first.time.saturating_sub(self.since);
+        let crashed = self.looks >= LOOKS && lasted >= now.second;
         if crashed {
             *self = Self::new();
         }
@@ -303,6 +309,15 @@ mod tests {
         assert!(!crashes(|n| Progress { accesses: n * (EVERY + 1), ..Progress::default() }));
         assert!(!crashes(|n| Progress { hypercalls: n, ..Progress::default() }));
         assert!(!crashes(|_| Progress { from_el0: true, ..Progress::default() }));
+    }
+
+    #[test]
+    fn a_loop_lasts_a_second() {
+        let at = |time: u64| [Event { time, ..event(0x200, 0x200) }; 32].into_iter();
+        let now = Progress { second: 1000, ..Progress::default() };
+        let mut watch = Watch::new();
+        // Each look 50 ticks after the one before.
+        assert_eq!((0..100).find(|n| watch.look(3, 1, now, at(7 + n * 50))), Some(20));
     }
 
     #[test]

@@ -225,11 +225,11 @@ impl<H: Host> Vm<H> {
         self.counters.get(vcpu.index % MAX_VCPUS).unwrap_or(first)
     }
 
-    /// What `vcpu` has done in this life, and whether its last exception came from EL0.
-    pub fn progress(&self, vcpu: &Vcpu, from_el0: bool) -> Progress {
-        let mut own = Counts::default();
-        self.counters(vcpu).add_to(&mut own);
-        Progress { hypercalls: own.hypercalls, accesses: own.mmio, from_el0 }
+    /// What `vcpu` has done in this life, and whether its last exception came from EL0. `second` is in ticks of the
+    /// counter.
+    pub fn progress(&self, vcpu: &Vcpu, from_el0: bool, second: u64) -> Progress {
+        let (hypercalls, accesses) = self.counters(vcpu).calls_and_accesses();
+        Progress { hypercalls, accesses, from_el0, second }
     }
 
     /// What its vCPUs have done in this life.
