@@ -14,8 +14,6 @@ fn main() {
         // before the MMU makes the section read-only.
         "-znotext",
         "-zmax-page-size=4096",
-        // One copy of functions whose code is the same. No code here compares addresses of functions.
-        "--icf=all",
         // The image protects itself: hyp/src/mmu.rs.
         "-znorelro",
         // Debug information of code that is not linked must not seem to lie at the image's start.

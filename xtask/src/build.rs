@@ -96,9 +96,9 @@ impl Artifacts {
 pub const PACKAGES: [&str; 3] = ["hyp", "guest-stub", "hello-guest"];
 
 /// Flags of rustc for the hypervisor alone, whose code has a limit: functions outside `.text.hot` share equal sequences of
-/// instructions, also those that are not compiled at `z`, and three rounds of this find more than one.
+/// instructions, also those that are not compiled at `z`, and six rounds of this find more than one.
 const HYP_FLAGS: [&str; 1] =
-    ["-Cllvm-args=-enable-machine-outliner=always -machine-outliner-reruns=3"];
+    ["-Cllvm-args=-enable-machine-outliner=always -machine-outliner-reruns=6"];
 
 /// Builds the images.
 ///
