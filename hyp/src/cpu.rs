@@ -17,7 +17,7 @@ pub const MAX_CPUS: usize = 8;
 /// Events that a CPU's trace ring keeps.
 pub const TRACE_EVENTS: usize = 32;
 const GUARD: usize = 4096;
-const STACK: usize = 52 * 1024;
+const STACK: usize = 60 * 1024;
 const EMERGENCY: usize = 4096;
 
 /// One CPU. Only its own CPU touches the non-atomic fields.
