@@ -174,7 +174,7 @@ fn enrolled(lab: &Lab, kernel: Kernel, dialect: &str, machine: Machine) -> Check
     }
 
     let run = console.power_off("poweroff\n")?;
-    let refusals: Vec<_> = run.with("[hyp] warning: linux-enrolled").collect();
+    let refusals: Vec<_> = run.with("[hyp] warning: linux-enrolled: vCPU ").collect();
     let all =
         refusals.iter().all(|line| line.contains("refused load of 4 bytes at IPA 0xa000000 "));
     ensure(refusals.len() == 2 && all, "the refusals are not the two strays", &run)?;
