@@ -107,6 +107,9 @@ fn suggestion(near: &[String]) -> String {
     }
 }
 
+/// Manifest of the fuzz targets.
+const FUZZ: &str = "fuzz/Cargo.toml";
+
 fn cargo_test(words: &[&str]) -> Command {
     let mut command = Command::new(cargo());
     command.current_dir(paths::root()).arg("test").args(words);
@@ -131,6 +134,9 @@ fn steps(options: &Options) -> Result<Vec<(&'static str, Command, Judge)>> {
         ("on the host", cargo(&["test", "--no-fail-fast"]), Judge::Tests),
         ("the test runner", cargo(&["test", "--package", "e2e", "--lib"]), Judge::Tests),
     ];
+    // A workspace of its own, whose lock file no other step reads: a dependency changed here changes it too.
+    let fuzz = ["tree", "-q", "--locked", "--depth", "0", "--manifest-path", FUZZ];
+    all.push(("fuzz/Cargo.lock", cargo(&fuzz), Judge::Status));
     if !options.quick {
         all.extend(lints(&cargo)?);
     }
