@@ -47,58 +47,36 @@ extern crate alloc;
 extern crate std;
 
 mod board;
-mod bundle;
-mod bus;
-mod chosen;
-mod cpus;
-mod early;
-mod efi;
-mod elf_image;
 mod error;
 mod fdt;
-mod fdt_writer;
-mod gic;
-mod guest_tree;
-mod image;
-mod image_kind;
-mod interrupt;
-mod layout;
-mod map;
-mod memory;
-mod number;
-mod passed;
 mod seed;
 mod sort;
-mod survey;
-mod timer;
-mod uart;
-mod vms;
-mod words;
+mod vm;
 
+pub use board::efi_memory_map::EfiMap;
+pub use board::survey::{Survey, SurveyedRam};
+pub use board::uart::{PL011, UartDriver};
 pub use board::{
     Board, Conduit, Cpu, Gic, Module, ModuleKind, Psci, Reserved, StartMethod, Timer, Uart,
     UartKind,
 };
-pub use bundle::BUNDLE_MAGIC;
-pub use early::early_pl011;
-pub use efi::EfiMap;
 pub use error::{Error, ErrorKind};
+pub use fdt::early::early_pl011;
 pub use fdt::{MAX_DEPTH, MAX_NODES, MAX_TREE_BYTES, tree_size};
-pub use guest_tree::{GuestHardware, guest_tree};
-pub use image::{HEADER_BYTES, ImageHeader};
-pub use image_kind::{Container, HEAD_BYTES, ImageKind};
-pub use layout::{ImagePart, Placement};
-pub use map::{
+pub use seed::{GuestSeeds, Seeds};
+pub use vm::bundle::BUNDLE_MAGIC;
+pub use vm::config::{
+    DEFAULT_IPA_BITS, DEFAULT_MEM, DEFAULT_POOL_PAGES, DEFAULT_SLICE, MAX_BOOTARGS, MAX_VMS,
+    Machine, Occupied, VCPUS_PER_CPU, VmConfig, vms,
+};
+pub use vm::guest_tree::{GuestHardware, guest_tree};
+pub use vm::image_header::{HEADER_BYTES, ImageHeader};
+pub use vm::image_kind::{Container, HEAD_BYTES, ImageKind};
+pub use vm::memory_map::{
     FW_CFG_BASE, FW_CFG_SIZE, GICC_BASE, GICC_SIZE, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_SIZE,
     GicVersion, IMAGE_OFFSET, MemoryMap, RAM_BASE, Region, RegionKind, TEST_DEVICE_SIZE,
     TREE_SPACE, UART_BASE, UART_SIZE, UART_SPI,
 };
-pub use passed::{MAX_PASSED, Passed, PassedInterrupt};
-pub use seed::{GuestSeeds, Seeds};
-pub use survey::{Survey, SurveyedRam};
-pub use uart::{PL011, UartDriver};
-pub use vms::{
-    DEFAULT_IPA_BITS, DEFAULT_MEM, DEFAULT_POOL_PAGES, DEFAULT_SLICE, MAX_BOOTARGS, MAX_VMS,
-    Machine, Occupied, VCPUS_PER_CPU, VmConfig, vms,
-};
-pub use words::{MAX_NAME, MAX_POOL_PAGES, MAX_RANGES, MAX_VCPUS, OnCrash, WORDS};
+pub use vm::options::{MAX_NAME, MAX_POOL_PAGES, MAX_RANGES, MAX_VCPUS, OnCrash, WORDS};
+pub use vm::passthrough::{MAX_PASSED, Passed, PassedInterrupt};
+pub use vm::placement::{ImagePart, Placement};

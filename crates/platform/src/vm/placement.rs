@@ -3,11 +3,11 @@
 //!
 //! docs/boot.md has the picture.
 
-use crate::elf_image::ElfImage;
 use crate::error::{Error, err};
-use crate::image::ImageHeader;
-use crate::map::{IMAGE_OFFSET, TREE_SPACE};
-use crate::words::Load;
+use crate::vm::elf_image::ElfImage;
+use crate::vm::image_header::ImageHeader;
+use crate::vm::memory_map::{IMAGE_OFFSET, TREE_SPACE};
+use crate::vm::options::Load;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -273,7 +273,7 @@ fn segments(parts: &Parts<'_>, elf: &ElfImage) -> Result<Placed, Error> {
             ));
         }
     }
-    let part = |segment: &crate::elf_image::ElfSegment| {
+    let part = |segment: &crate::vm::elf_image::ElfSegment| {
         let to = Range::<Ipa>::new(segment.memory.start(), segment.bytes)?;
         Some(ImagePart { offset: segment.offset, to })
     };
@@ -318,8 +318,8 @@ mod tests {
     #![allow(clippy::arithmetic_side_effects)]
 
     use super::*;
-    use crate::elf_image::ElfSegment;
-    use crate::map::RAM_BASE;
+    use crate::vm::elf_image::ElfSegment;
+    use crate::vm::memory_map::RAM_BASE;
     use proptest::prelude::*;
 
     const MIB: u64 = 1 << 20;

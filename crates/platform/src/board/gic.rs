@@ -3,11 +3,11 @@
 //!
 //! Sources: the bindings arm,gic.yaml and arm,gic-v3.yaml; IHI 0048 (GICv2), IHI 0069 (GICv3).
 
-use crate::board::Gic;
-use crate::bus;
+use crate::board::description::Gic;
+use crate::board::interrupt;
 use crate::error::{Error, err};
+use crate::fdt::cells;
 use crate::fdt::{Node, Tree};
-use crate::interrupt;
 use arch::{PAGE_SIZE, Pa, Range};
 
 /// Names of GICv2 parts in trees.
@@ -32,7 +32,7 @@ pub(crate) fn is_gic(node: &Node<'_>) -> bool {
 
 /// Whether it is a GIC that can serve an EL2: a GICv3, or a GICv2 with GICH and GICV.
 pub(crate) fn serves_el2(node: &Node<'_>) -> bool {
-    let frames = || bus::reg(node).map_or(0, |regs| regs.len());
+    let frames = || cells::reg(node).map_or(0, |regs| regs.len());
     node.is_compatible(&V3) || node.is_compatible(&V2) && frames() >= 4
 }
 
@@ -74,7 +74,7 @@ fn frame(
 }
 
 fn v2(tree: &Tree<'_>, node: &Node<'_>) -> Result<Gic, Error> {
-    let regs = bus::reg(node)?;
+    let regs = cells::reg(node)?;
     if regs.len() < 4 {
         return Err(err!(
             Board,
@@ -110,7 +110,7 @@ fn cpu_interface(
 }
 
 fn v3(tree: &Tree<'_>, node: &Node<'_>) -> Result<Gic, Error> {
-    let regs = bus::reg(node)?;
+    let regs = cells::reg(node)?;
     let regions = node.checked_word("#redistributor-regions")?.unwrap_or(1);
     if !(1..=MAX_REGIONS).contains(&regions) {
         return Err(err!(

@@ -6,11 +6,12 @@
 //! Sources: Devicetree Specification v0.4, sections 3.3 and 3.6; the bindings of each UART; for its registers the
 //! manual named beside it.
 
-use crate::board::{Uart, UartKind};
+use crate::board::chosen;
+use crate::board::description::{Uart, UartKind};
+use crate::board::interrupt;
 use crate::error::{Error, err};
+use crate::fdt::cells;
 use crate::fdt::{self, Node, Tree};
-use crate::interrupt;
-use crate::{bus, chosen};
 use alloc::string::String;
 
 /// How a UART is driven by polling, as firmware or the boot loader left it: where its registers are, and which bits say
@@ -178,7 +179,7 @@ fn described(tree: &Tree<'_>, node: &Node<'_>, options: &str) -> Result<Option<U
     if node.property("reg").is_none() {
         return Ok(None);
     }
-    let Some(registers) = bus::reg(node)?.first().copied() else { return Ok(None) };
+    let Some(registers) = cells::reg(node)?.first().copied() else { return Ok(None) };
     if registers.size() == 0 {
         return Err(err!(Board, "{}: its reg is empty", node.path()));
     }

@@ -5,9 +5,9 @@
 //! the chosen schema (kaslr-seed, rng-seed, linux,initrd-*); Xen's docs/misc/arm/device-tree/booting
 //! (multiboot,module).
 
-use crate::board::{Module, ModuleKind};
-use crate::bus::{self, Cells};
+use crate::board::description::{Module, ModuleKind};
 use crate::error::{Error, err};
+use crate::fdt::cells::{self, Cells};
 use crate::fdt::{self, Node, Tree};
 use crate::seed::Seeds;
 use crate::sort;
@@ -46,7 +46,7 @@ pub(crate) fn initrd(tree: &Tree<'_>) -> Result<Option<Range<Pa>>, Error> {
     let Some(size) = end.checked_sub(start) else {
         return Err(err!(Board, "/chosen: initrd ends at {end:#x}, before its start {start:#x}"));
     };
-    let range = bus::physical(&chosen, "initrd", start, size)?;
+    let range = cells::physical(&chosen, "initrd", start, size)?;
     Ok((size != 0).then_some(range))
 }
 
@@ -81,7 +81,7 @@ fn module(chosen: &Node<'_>, node: &Node<'_>) -> Result<Module, Error> {
     // QEMU writes two cells each and says so nowhere.
     let says = chosen.property("#address-cells").or(chosen.property("#size-cells")).is_some();
     let cells = if says { Cells::of(chosen)? } else { Cells::TWO_AND_TWO };
-    let regs = bus::raw_reg(node, cells)?;
+    let regs = cells::raw_reg(node, cells)?;
     let [(address, size)] = regs.as_slice() else {
         return Err(err!(
             Module,
@@ -90,7 +90,7 @@ fn module(chosen: &Node<'_>, node: &Node<'_>) -> Result<Module, Error> {
             regs.len()
         ));
     };
-    let range = bus::physical(node, "reg", *address, *size)?;
+    let range = cells::physical(node, "reg", *address, *size)?;
     if range.size() == 0 {
         return Err(err!(Module, "{}: it is empty; give a file that is not", node.path()));
     }

@@ -674,9 +674,9 @@ mod tests {
     use dtoolkit::model::{DeviceTree, DeviceTreeProperty};
     use dtoolkit::{Node as _, Property as _};
 
-    const VIRT_G2: &[u8] = include_bytes!("../tests/fixtures/virt-g2.dtb");
-    const VIRT_G3: &[u8] = include_bytes!("../tests/fixtures/virt-g3.dtb");
-    const BOARD_SOC: &[u8] = include_bytes!("../tests/fixtures/board-soc.dtb");
+    const VIRT_G2: &[u8] = include_bytes!("../../tests/fixtures/virt-g2.dtb");
+    const VIRT_G3: &[u8] = include_bytes!("../../tests/fixtures/virt-g3.dtb");
+    const BOARD_SOC: &[u8] = include_bytes!("../../tests/fixtures/board-soc.dtb");
 
     /// Every node and property as dtoolkit reads it, against ours; the number of nodes.
     fn compare(ours: Node<'_>, theirs: FdtNode<'_>) -> usize {

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! VMs from the modules of /chosen or from a bundle, checked as a whole before anything runs.
 
+use crate::board::memory::MEMRESERVE;
 use crate::board::{Board, Gic, Module, ModuleKind};
-use crate::bundle;
-use crate::elf_image::ElfImage;
 use crate::error::{Error, err};
 use crate::fdt;
 use crate::fdt::Tree;
-use crate::image::ImageHeader;
-use crate::image_kind::{HEAD_BYTES, ImageKind};
-use crate::layout::{self, Image, Parts, Placement};
-use crate::map::{self, FW_CFG_BASE, FW_CFG_SIZE, GicVersion, MemoryMap, RAM_BASE, RegionKind};
-use crate::memory::MEMRESERVE;
-use crate::passed::{self, MAX_PASSED, Passed};
-use crate::words::{self, OnCrash, RAM_PIECE, Words};
+use crate::vm::bundle;
+use crate::vm::elf_image::ElfImage;
+use crate::vm::image_header::ImageHeader;
+use crate::vm::image_kind::{HEAD_BYTES, ImageKind};
+use crate::vm::memory_map::{
+    self, FW_CFG_BASE, FW_CFG_SIZE, GicVersion, MemoryMap, RAM_BASE, RegionKind,
+};
+use crate::vm::options::{self, OnCrash, RAM_PIECE, Words};
+use crate::vm::passthrough::{self, MAX_PASSED, Passed};
+use crate::vm::placement::{self, Image, Parts, Placement};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -189,7 +191,7 @@ pub fn vms(machine: &Machine<'_>) -> Result<Vec<VmConfig>, Error> {
         }
         for device in &config.devices {
             let takes = |other: &&VmConfig| {
-                other.devices.iter().any(|theirs| passed::clash(device, theirs))
+                other.devices.iter().any(|theirs| passthrough::clash(device, theirs))
             };
             if let Some(other) = configs.iter().find(takes) {
                 return Err(err!(
@@ -220,7 +222,7 @@ fn of_modules(machine: &Machine<'_>) -> Result<Vec<Described>, Error> {
         ));
     }
     let described = |(kernel, ramdisk): (&Module, Option<&Module>)| {
-        let (words, bootargs) = words::parse(&kernel.name, &kernel.bootargs)?;
+        let (words, bootargs) = options::parse(&kernel.name, &kernel.bootargs)?;
         Ok(Described {
             node: kernel.name.clone(),
             words,
@@ -347,7 +349,7 @@ fn config(machine: &Machine<'_>, index: usize, described: Described) -> Result<V
         )));
     }
     let homes: Vec<Range<Ipa>> = words.rom.iter().chain(&words.flash).copied().collect();
-    let (placement, warning) = layout::place(&Parts {
+    let (placement, warning) = placement::place(&Parts {
         ram,
         roms: &homes,
         load: words.load,
@@ -410,8 +412,8 @@ fn devices(machine: &Machine<'_>, paths: &[String]) -> Result<Vec<Passed>, Error
     }
     let tree = Tree::parse(machine.tree)?;
     for path in paths {
-        let device = passed::passed(machine.board, &tree, path)?;
-        if found.iter().any(|other| passed::clash(&device, other)) {
+        let device = passthrough::passed(machine.board, &tree, path)?;
+        if found.iter().any(|other| passthrough::clash(&device, other)) {
             return Err(err!(Vm, "vm.dev={path} is given twice, or its interrupt; leave one out"));
         }
         found.push(device);
@@ -419,7 +421,7 @@ fn devices(machine: &Machine<'_>, paths: &[String]) -> Result<Vec<Passed>, Error
     if found.iter().flat_map(Passed::pages).count() > MAX_PASSED {
         return Err(err!(Vm, "its vm.dev have more than {MAX_PASSED} regions; leave one out"));
     }
-    passed::number(&mut found)?;
+    passthrough::number(&mut found)?;
     Ok(found)
 }
 
@@ -484,7 +486,7 @@ fn check_addresses(
     }
     let each = || alone.iter().flat_map(|(word, ranges)| ranges.iter().map(move |r| (*word, r)));
     for (index, (word, range)) in each().enumerate() {
-        let window = map::device_windows().find(|(_, window)| window.overlaps(range));
+        let window = memory_map::device_windows().find(|(_, window)| window.overlaps(range));
         if let Some((device, window)) = window {
             return Err(err!(Vm, "{word} {range} overlaps {device} at {window}; move it"));
         }

@@ -3,10 +3,10 @@
 //!
 //! Source: the binding arm,arch_timer.yaml: secure physical, physical, virtual, hypervisor.
 
-use crate::board::Timer;
+use crate::board::description::Timer;
+use crate::board::interrupt;
 use crate::error::{Error, err};
 use crate::fdt::Tree;
-use crate::interrupt;
 use alloc::vec::Vec;
 
 /// Names of the generic timer in trees; some arm64 boards call it by its older one.

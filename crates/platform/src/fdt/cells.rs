@@ -4,7 +4,7 @@
 //! Sources: Devicetree Specification v0.4, sections 2.3.5, 2.3.6 and 2.3.8.
 
 use crate::error::{Error, err};
-use crate::fdt::Node;
+use crate::fdt::tree::Node;
 use alloc::vec::Vec;
 use arch::{Pa, Range};
 

@@ -4,10 +4,10 @@
 //!
 //! Every word is described in docs/vm-words.md.
 
-use crate::bus::CellReader;
 use crate::error::{Error, err};
-use crate::number;
-use crate::passed::MAX_PASSED;
+use crate::fdt::cells::CellReader;
+use crate::vm::parse_number;
+use crate::vm::passthrough::MAX_PASSED;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arch::{Ipa, PAGE_SIZE, Range};
@@ -200,7 +200,7 @@ impl<'a> Value<'a> {
 
     fn number(self) -> Option<u64> {
         match self {
-            Self::Text(text) => number::number(text),
+            Self::Text(text) => parse_number::number(text),
             Self::Property(value) if matches!(value.len(), 4 | 8) => {
                 CellReader::new(value).next(value.len() / 4)
             }
@@ -210,7 +210,7 @@ impl<'a> Value<'a> {
 
     fn ranges(self) -> Option<Vec<Range<Ipa>>> {
         let value = match self {
-            Self::Text(text) => return number::ranges(text),
+            Self::Text(text) => return parse_number::ranges(text),
             Self::Property(value) => value,
         };
         let mut reader = CellReader::new(value);

@@ -4,11 +4,11 @@
 //! Nothing stands between such a device and memory, so only those are given away that are known not to master the
 //! bus: a short list of `compatible`s, and no node that speaks of DMA. docs/vm-words.md has the rules.
 
+use crate::board::interrupt;
 use crate::board::{Board, Gic};
-use crate::bus::{self, CellReader};
 use crate::error::{Error, err};
+use crate::fdt::cells::{self, CellReader};
 use crate::fdt::{Node, Tree};
-use crate::interrupt;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -113,7 +113,7 @@ pub(crate) fn passed(board: &Board, tree: &Tree<'_>, path: &str) -> Result<Passe
         err!(Vm, "vm.dev={path}: the machine's tree has no such node that is enabled")
     })?;
     let bad = |why: core::fmt::Arguments<'_>| err!(Vm, "vm.dev={path}: {why}; leave it out");
-    let registers = bus::reg(&node).map_err(|error| bad(format_args!("{error}")))?;
+    let registers = cells::reg(&node).map_err(|error| bad(format_args!("{error}")))?;
     let interrupts = interrupt::interrupts(tree, &node).map_err(|e| bad(format_args!("{e}")))?;
     let own: Vec<Range<Pa>> = registers.iter().filter_map(pages).collect();
     let ours = |range: &Range<Pa>| own.iter().any(|own| own.overlaps(range));
@@ -143,7 +143,7 @@ pub(crate) fn passed(board: &Board, tree: &Tree<'_>, path: &str) -> Result<Passe
     }
     // Whoever has a page has all that stands in it.
     for other in tree.nodes().filter(|other| other.path() != node.path()) {
-        let theirs = if other.property("reg").is_some() { bus::reg(&other) } else { continue };
+        let theirs = if other.property("reg").is_some() { cells::reg(&other) } else { continue };
         if theirs.iter().flatten().filter_map(pages).any(|range| ours(&range)) {
             return Err(bad(format_args!("{} has registers in the same page", other.path())));
         }

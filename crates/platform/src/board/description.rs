@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machine as its device tree describes it.
 
+use crate::board::uart::UartDriver;
+use crate::board::{chosen, cpus, gic, memory, timer, uart};
 use crate::error::Error;
 use crate::fdt::Tree;
 use crate::seed::Seeds;
-use crate::uart::UartDriver;
-use crate::{chosen, cpus, gic, memory, timer, uart};
 use alloc::string::String;
 use alloc::vec::Vec;
 use arch::{Mpidr, Pa, Range};

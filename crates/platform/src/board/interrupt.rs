@@ -4,10 +4,10 @@
 //! Sources: Devicetree Specification v0.4, section 2.4; the binding arm,gic-v3: three or four cells,
 //! type 0 an SPI (INTID 32 and up), type 1 a PPI (INTID 16 and up).
 
-use crate::bus::CellReader;
+use crate::board::gic;
 use crate::error::{Error, err};
+use crate::fdt::cells::CellReader;
 use crate::fdt::{Node, Tree};
-use crate::gic;
 use alloc::vec::Vec;
 
 /// Most interrupts of a node that are looked at.

@@ -2,7 +2,7 @@
 //! The memory map that a VM sees: that of QEMU's virt machine, as far as there are devices.
 
 use crate::sort;
-use crate::words::MAX_VCPUS;
+use crate::vm::options::MAX_VCPUS;
 use alloc::vec::Vec;
 use arch::{Ipa, PAGE_SIZE, Range};
 use core::fmt;

@@ -3,9 +3,9 @@
 //!
 //! Sources: the bindings arm/cpus.yaml and arm/psci.yaml; DEN 0022 for the function ids.
 
-use crate::board::{Conduit, Cpu, Psci, StartMethod};
-use crate::bus::{self, Cells};
+use crate::board::description::{Conduit, Cpu, Psci, StartMethod};
 use crate::error::{Error, err};
+use crate::fdt::cells::{self, Cells};
 use crate::fdt::{self, Node, Tree};
 use alloc::vec::Vec;
 use arch::{Mpidr, Pa};
@@ -30,7 +30,7 @@ pub(crate) fn cpus(tree: &Tree<'_>, has_psci: bool) -> Result<Vec<Cpu>, Error> {
             continue;
         }
         let cells = Cells::of(&parent)?;
-        let regs = bus::raw_reg(&node, cells)?;
+        let regs = cells::raw_reg(&node, cells)?;
         let Some((id, _)) = regs.first().copied() else {
             return Err(err!(Board, "{}: its reg is empty; give its MPIDR", node.path()));
         };
@@ -75,7 +75,7 @@ fn start_method(node: &Node<'_>, has_psci: bool) -> Result<StartMethod, Error> {
                     node.path()
                 ));
             }
-            bus::physical(node, "cpu-release-addr", release, 8)?;
+            cells::physical(node, "cpu-release-addr", release, 8)?;
             StartMethod::SpinTable(Pa::new(release))
         }
         other => StartMethod::Unknown(fdt::short(other)),

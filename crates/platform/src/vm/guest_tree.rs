@@ -6,13 +6,13 @@
 
 use crate::board::Board;
 use crate::error::{Error, err};
-use crate::fdt_writer::Writer;
-use crate::map::{
+use crate::fdt::writer::Writer;
+use crate::seed::GuestSeeds;
+use crate::vm::config::VmConfig;
+use crate::vm::memory_map::{
     FW_CFG_BASE, FW_CFG_SIZE, GICC_BASE, GICC_SIZE, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_SIZE,
     GicVersion, RAM_BASE, TREE_SPACE, UART_BASE, UART_SIZE, UART_SPI,
 };
-use crate::seed::GuestSeeds;
-use crate::vms::VmConfig;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;

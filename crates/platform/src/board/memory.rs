@@ -4,9 +4,9 @@
 //! Sources: Devicetree Specification v0.4, section 3.4; Linux's drivers/of/fdt.c (early_init_dt_scan_memory,
 //! early_init_dt_check_for_usable_mem_range), which decides what boot loaders write.
 
-use crate::board::Reserved;
-use crate::bus::{self, Cells};
+use crate::board::description::Reserved;
 use crate::error::{Error, err};
+use crate::fdt::cells::{self, Cells};
 use crate::fdt::{Node, Tree};
 use crate::sort;
 use alloc::string::String;
@@ -73,9 +73,9 @@ pub(crate) fn banks(tree: &Tree<'_>) -> Result<Vec<Range<Pa>>, Error> {
 /// The ranges in the property `name` of `node`, without those of size 0; none where there is no such property.
 fn ranges(node: &Node<'_>, name: &str, cells: Cells) -> Result<Vec<Range<Pa>>, Error> {
     let mut found = Vec::new();
-    for (address, size) in bus::raw_ranges(node, name, cells)?.unwrap_or_default() {
+    for (address, size) in cells::raw_ranges(node, name, cells)?.unwrap_or_default() {
         if size != 0 {
-            found.push(bus::physical(node, name, address, size)?);
+            found.push(cells::physical(node, name, address, size)?);
         }
     }
     Ok(found)
@@ -137,7 +137,7 @@ pub(crate) fn reserved(tree: &Tree<'_>) -> Result<Vec<Reserved>, Error> {
         Ok(())
     };
     for (address, size) in tree.reservations() {
-        let range = bus::physical(&tree.root(), MEMRESERVE, *address, *size)?;
+        let range = cells::physical(&tree.root(), MEMRESERVE, *address, *size)?;
         add(String::from(MEMRESERVE), range)?;
     }
     if let Some(parent) = tree.find("/reserved-memory") {
@@ -146,8 +146,8 @@ pub(crate) fn reserved(tree: &Tree<'_>) -> Result<Vec<Reserved>, Error> {
             if !node.is_enabled() || node.property("reg").is_none() {
                 continue;
             }
-            for (address, size) in bus::raw_reg(&node, Cells::of(&parent)?)? {
-                let range = bus::physical(&node, "reg", address, size)?;
+            for (address, size) in cells::raw_reg(&node, Cells::of(&parent)?)? {
+                let range = cells::physical(&node, "reg", address, size)?;
                 add(node.path(), range)?;
             }
         }

@@ -6,8 +6,8 @@
 
 use crate::error::{Error, err};
 use crate::fdt::{Node, Tree};
-use crate::vms::{Described, Machine, check_place};
-use crate::words::{self, Value, Words};
+use crate::vm::config::{Described, Machine, check_place};
+use crate::vm::options::{self, Value, Words};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -90,11 +90,11 @@ pub(crate) fn read(
 
 /// What to say of a property that there is not.
 fn unknown(path: &str, name: &str) -> Error {
-    let words = words::WORDS.iter().filter_map(|word| word.strip_prefix("vm."));
+    let words = options::WORDS.iter().filter_map(|word| word.strip_prefix("vm."));
     // The name is the node's.
     let words = words.filter(|word| *word != "name");
     let all: Vec<&str> = ["kernel", "ramdisk", "bootargs"].into_iter().chain(words).collect();
-    words::unknown(path, "property", name, &all, "")
+    options::unknown(path, "property", name, &all, "")
 }
 
 /// The VM that a node describes. `place` says where an image of the bundle stands.
@@ -117,7 +117,7 @@ fn vm(node: &Node<'_>, place: &dyn Fn(&[u8]) -> Option<Range<Pa>>) -> Result<Des
     };
     let (mut kernel, mut ramdisk, mut bootargs) = (None, None, "");
     for (name, value) in node.properties() {
-        words::once(&path, &mut seen, name)?;
+        options::once(&path, &mut seen, name)?;
         match name {
             "kernel" => kernel = Some(image(name, value)?),
             "ramdisk" => ramdisk = Some(image(name, value)?),
@@ -126,13 +126,14 @@ fn vm(node: &Node<'_>, place: &dyn Fn(&[u8]) -> Option<Range<Pa>>) -> Result<Des
                 bootargs = text.ok_or_else(|| err!(Word, "{path}: bootargs is not a string"))?;
             }
             _ => {
-                let word = words::WORDS.iter().find(|word| word.strip_prefix("vm.") == Some(name));
+                let word =
+                    options::WORDS.iter().find(|word| word.strip_prefix("vm.") == Some(name));
                 let word = *word.ok_or_else(|| unknown(&path, name))?;
                 words.take(&path, word, Value::Property(value), &name)?;
             }
         }
     }
-    if let Some(word) = words::split(bootargs).find(|word| words::is_ours(word)) {
+    if let Some(word) = options::split(bootargs).find(|word| options::is_ours(word)) {
         return Err(err!(
             Word,
             "{path}: bootargs has '{word}'; in a bundle it is a property of the node, without vm."

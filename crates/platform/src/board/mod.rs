@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The machine: what its device tree says of CPUs, memory, interrupts, timers and UARTs.
+
+pub mod chosen;
+pub mod cpus;
+mod description;
+pub mod efi_memory_map;
+pub mod gic;
+pub mod interrupt;
+pub mod memory;
+pub mod survey;
+pub mod timer;
+pub mod uart;
+
+pub use description::*;

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! VMs: their options, images, memory maps and device trees.
+
+pub mod bundle;
+pub mod config;
+pub mod elf_image;
+pub mod guest_tree;
+pub mod image_header;
+pub mod image_kind;
+pub mod memory_map;
+pub mod options;
+pub mod parse_number;
+pub mod passthrough;
+pub mod placement;
