@@ -14,7 +14,7 @@ fn main() {
         // before the MMU makes the section read-only.
         "-znotext",
         "-zmax-page-size=4096",
-        // The image protects itself: hyp/src/mmu.rs.
+        // The image protects itself: hyp/src/memory/mmu.rs.
         "-znorelro",
         // Debug information of code that is not linked must not seem to lie at the image's start.
         "-zdead-reloc-in-nonalloc=.debug_ranges=0xffffffffffffffff",

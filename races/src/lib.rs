@@ -12,20 +12,19 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-// hyp/src/output.rs asks `spin` for this.
+// hyp/src/console/guest_output.rs asks `spin` for this.
 extern crate self as spin;
 
 #[path = "../../crates/platform/tests/support/mod.rs"]
 mod boards;
 #[path = "../../crates/vm/tests/suite/common.rs"]
 mod common;
-#[path = "../../hyp/src/output.rs"]
+#[path = "../../hyp/src/console/guest_output.rs"]
 #[allow(dead_code)]
 mod output;
 
 mod console;
 mod guard;
-mod input;
 mod lines;
 mod power;
 mod ring;

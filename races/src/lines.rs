@@ -2,7 +2,8 @@
 //! Consoles of several VMs, and their limits on log lines.
 
 use crate::boards::Bench;
-use crate::{at_once, console, explore, input, output};
+use crate::console::{guest_input, ring};
+use crate::{at_once, explore, output};
 use lock::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 use vm::RateLimit;
@@ -15,8 +16,8 @@ fn said_by(writers: [(usize, &'static [u8]); 2]) -> String {
         "vm.name=bb",
     );
     output::init(&bench.vms().unwrap());
-    input::give(usize::MAX);
-    console::take();
+    guest_input::give(usize::MAX);
+    ring::take();
     let threads = writers.map(|(vm, text)| {
         Box::new(move || {
             for byte in text {
@@ -29,7 +30,7 @@ fn said_by(writers: [(usize, &'static [u8]); 2]) -> String {
     for (vm, _) in writers {
         output::finish_line(vm);
     }
-    String::from_utf8(console::take()).unwrap()
+    String::from_utf8(ring::take()).unwrap()
 }
 
 /// Of two VMs: what they share is the console, and a line goes to it in one piece.

@@ -35,7 +35,9 @@ fn panic_says_why_once(lab: &Lab) -> Checked {
     let run = boot(lab, "hyp.panic", 2)?;
     ensure(one(&run, "[hyp] panic")?.contains("hyp.panic"), "it does not say why", &run)?;
     let trace = backtrace(lab, &run)?;
-    for function in ["hyp::options::apply (hyp/src/options.rs:", "hyp::main (hyp/src/main.rs:"] {
+    for function in
+        ["hyp::options::apply (hyp/src/boot/command_line.rs:", "hyp::main (hyp/src/main.rs:"]
+    {
         ensure(trace.contains(function), &format!("no `{function}` in\n{trace}\n"), &run)?;
     }
     ensure(!run.lines.iter().any(|line| line.contains("demo")), "a guest ran", &run)

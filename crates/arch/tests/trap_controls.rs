@@ -204,7 +204,7 @@ fn page() -> String {
          # Trap controls\n\n\
          What EL2 writes into each register that decides what guests may do, on every CPU that has the register. Bits that\n\
          are not named are zero. The registers are described in DDI 0487 D19.2 (general), D19.3 (debug) and D19.12 (timer).\n\
-         The source is `crates/arch/src/trap_controls.rs`; `hyp/src/el2.rs` writes the values.\n",
+         The source is `crates/arch/src/trap_controls.rs`; `hyp/src/cpu/trap_controls.rs` writes the values.\n",
     );
     for register in REGISTERS {
         let presence = match register.presence {

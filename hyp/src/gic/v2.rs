@@ -159,7 +159,7 @@ impl GicV2 {
 
     pub fn send_sgi(&self, cpu: usize, sgi: u32) {
         let Some(target) = self.targets.get(cpu) else { return };
-        crate::barrier::dsb_ish();
+        crate::cpu::barrier::dsb_ish();
         // NSATT (bit 15) is only writable, and only meant, from Secure state.
         write(self.gicd + GICD_SGIR, target.load(Ordering::Acquire) << 16 | sgi & 15);
     }

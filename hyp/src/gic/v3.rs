@@ -14,9 +14,9 @@ use vgic::{Interface, ListRegister, State};
 
 use super::VirtualInterface;
 
-use crate::barrier::isb;
+use crate::cpu::barrier::isb;
+use crate::cpu::sysreg::*;
 use crate::cpu::{self, MAX_CPUS};
-use crate::sysreg::*;
 
 const GICD_IGROUPR: u64 = 0x80;
 const GICD_ISENABLER: u64 = 0x100;
@@ -267,7 +267,7 @@ impl SystemRegisters {
     #[inline(always)]
     pub fn acknowledge(self) -> u32 {
         let iar = icc_iar1_el1::read() as u32;
-        crate::barrier::dsb_sy();
+        crate::cpu::barrier::dsb_sy();
         iar
     }
 
@@ -284,7 +284,7 @@ impl SystemRegisters {
     /// Writes ICC_SGI1R_EL1 ([`sgi1r`]), after what has been written to memory before.
     #[inline(always)]
     pub fn send_sgi(self, value: u64) {
-        crate::barrier::dsb_ish();
+        crate::cpu::barrier::dsb_ish();
         icc_sgi1r_el1::write(value);
         isb();
     }

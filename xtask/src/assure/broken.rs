@@ -132,7 +132,7 @@ pub const BREAKS: [Break; 14] = [
     },
     Break {
         what: "a line goes to the console in pieces",
-        file: "hyp/src/output.rs",
+        file: "hyp/src/console/guest_output.rs",
         right: "if line.try_extend_from_slice(bytes).is_err() && !keyboard {",
         wrong: "if !keyboard {",
         model: "lines::lines_of_several_vms_come_whole",

@@ -199,9 +199,15 @@ mod tests {
 
     #[test]
     fn paths_begin_at_our_folders() {
-        assert_eq!(ours("/a/b/hyp/src/trap.rs"), Some("hyp/src/trap.rs"));
+        assert_eq!(
+            ours("/a/b/hyp/src/exception/guest_exit.rs"),
+            Some("hyp/src/exception/guest_exit.rs")
+        );
         assert_eq!(ours("/x/crates/vm/src/vm.rs"), Some("crates/vm/src/vm.rs"));
-        assert_eq!(ours("hyp/src/trap.rs"), Some("hyp/src/trap.rs"));
+        assert_eq!(
+            ours("hyp/src/exception/guest_exit.rs"),
+            Some("hyp/src/exception/guest_exit.rs")
+        );
         assert_eq!(ours("/rustc/library/core/src/num.rs"), None);
     }
 }

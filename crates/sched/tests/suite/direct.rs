@@ -63,7 +63,7 @@ fn no_kick_for_a_lower_priority() {
     assert_eq!(sched.heed(MS) & 3, 3);
 }
 
-/// What EL2 does with interrupts of a passed-through device (`hyp/src/passed.rs`), one every 5 us, that cost 10 us each,
+/// What EL2 does with interrupts of a passed-through device (`hyp/src/guest/passthrough.rs`), one every 5 us, that cost 10 us each,
 /// until `end`: the CPU time of the device's VM 0, which sleeps, and of VM 1, which runs; how many were delivered at
 /// once, and the longest time that one was held.
 fn device_storm(end: u64) -> ([u64; 2], u64, u64) {

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Words of EL2's own command line (/chosen bootargs). Those of a VM are in its module's.
+
+/// Acts on the words that begin with `hyp.`; an unknown one is refused by name before any guest runs.
+pub fn apply(bootargs: &str) {
+    for word in bootargs.split_ascii_whitespace() {
+        match word {
+            // For tests of the panic path.
+            "hyp.panic" => panic!("asked for by hyp.panic"),
+            "hyp.overflow" => {
+                overflow(0);
+            }
+            // It has chosen the console already: `platform::Board`.
+            _ if word.starts_with("hyp.console=") => {}
+            // It was looked for when the console came up: `debug`.
+            "hyp.debug" => {}
+            _ if word.starts_with("hyp.") => crate::boot::boot_error::with(format_args!(
+                "unknown word '{word}' on the command line; known are hyp.console=PATH, hyp.debug, hyp.panic, hyp.overflow"
+            )),
+            _ => {}
+        }
+    }
+}
+
+/// With `hyp.debug`, the log has more from here on: what the tree gives, which RAM is free, each CPU before it is started.
+pub fn debug(board: &platform::Board) {
+    if !board.bootargs.split_ascii_whitespace().any(|word| word == "hyp.debug") {
+        return;
+    }
+    log::set_max_level(log::LevelFilter::Debug);
+    if let Some(uart) = &board.uart {
+        log::debug!("console {} at {}", uart.path, uart.registers);
+    }
+    for bank in &board.ram {
+        log::debug!("RAM {bank}");
+    }
+    for reserved in &board.reserved {
+        log::debug!("reserved {} {}", reserved.range, reserved.name);
+    }
+}
+
+/// Runs into the guard page below the stack.
+#[inline(never)]
+fn overflow(depth: u64) -> u64 {
+    let mut frame = [depth; 64];
+    core::hint::black_box(&mut frame);
+    if depth == u64::MAX { 0 } else { overflow(depth + 1) + frame[3] }
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The device tree that the boot loader left, and what EL2 makes of it.
+
+use alloc::vec::Vec;
+
+use aarch64_paging::MapError;
+use arch::{Pa, Range};
+use platform::{Board, Error, Gic, Machine, Occupied, StartMethod, Uart, VmConfig};
+
+use crate::layout::{self, Span};
+use crate::memory::mmu::Builder;
+
+/// The boot protocol bounds a tree to 2 MiB.
+const MAX_TREE: usize = 2 << 20;
+
+/// The tree at `address`, which the early tables map; empty where nothing there looks like one.
+pub fn find(address: usize) -> &'static [u8] {
+    if !address.is_multiple_of(8) {
+        return &[];
+    }
+    // SAFETY: `map_early` mapped 2 MiB from here; nobody writes to it while EL2 runs: it is kept out of free RAM.
+    let all = unsafe { core::slice::from_raw_parts(address as *const u8, MAX_TREE) };
+    let size = platform::tree_size(all).unwrap_or(0);
+    all.get(..size).unwrap_or(&[])
+}
+
+/// What EL2 itself occupies.
+pub fn own(tree: &[u8]) -> [Occupied<'static>; 2] {
+    let image = layout::image().start..layout::appended().end;
+    let start = tree.as_ptr() as usize;
+    [
+        Occupied { name: "Portcullis's image", range: range(&image) },
+        Occupied { name: "the device tree", range: range(&(start..start + tree.len())) },
+    ]
+}
+
+fn range(span: &Span) -> Range<Pa> {
+    // It does not wrap: what is appended ends where its size saturates at the latest, the rest is mapped memory.
+    Range::<Pa>::new(Pa::new(span.start as u64), (span.end - span.start) as u64).unwrap_or_else(
+        || crate::boot::boot_error::with(format_args!("memory at {:#x} wraps", span.start)),
+    )
+}
+
+/// The VMs that the tree's modules describe, or a bundle.
+///
+/// # Errors
+/// What is wrong, in one line.
+#[inline(never)]
+pub fn vms(board: &Board, tree: &[u8], own: &[Occupied<'_>]) -> Result<Vec<VmConfig>, Error> {
+    let read = |range: Range<Pa>| {
+        board.ram.iter().any(|bank| bank.encloses(&range)).then(|| {
+            // SAFETY: RAM, mapped by EL2's tables; modules are written by nobody.
+            unsafe { crate::memory::slice(range) }
+        })
+    };
+    let cpus = board.usable_cpus(crate::cpu::id_registers::mpidr()).min(crate::cpu::MAX_CPUS);
+    let pa_bits = arch::physical_bits(crate::cpu::id_registers::pa_range());
+    let appended = layout::appended();
+    let appended = (!appended.is_empty()).then(|| range(&appended));
+    platform::vms(&Machine { board, tree, own, appended, cpus, pa_bits, read: &read })
+}
+
+/// Makes EL2's final tables and switches to them.
+#[inline(never)]
+pub fn map(tree: &[u8], uart: Option<&Uart>, board: Option<&Board>) {
+    if build(tree, uart, board).is_err() {
+        // Without tables there is no console to say it on.
+        crate::boot::boot_error::silently(
+            "EL2's own translation tables cannot be made from this tree",
+        );
+    }
+}
+
+#[inline(never)]
+fn build(tree: &[u8], uart: Option<&Uart>, board: Option<&Board>) -> Result<(), MapError> {
+    let mut tables = Builder::new()?;
+    let page = |address: u64| address & !0xfff;
+    let device = |tables: &mut Builder, range: &Range<Pa>| {
+        let start = page(range.start().raw());
+        let end = range.end().raw().saturating_add(0xfff) & !0xfff;
+        tables.device(Pa::new(start), end.saturating_sub(start))
+    };
+    if let Some(uart) = uart {
+        device(&mut tables, &uart.registers)?;
+    }
+    if let Some(board) = board {
+        match &board.gic {
+            Gic::V2 { gicd, gicc, gich, .. } => {
+                for range in [gicd, gicc, gich] {
+                    device(&mut tables, range)?;
+                }
+            }
+            Gic::V3 { gicd, redistributors, .. } => {
+                device(&mut tables, gicd)?;
+                for range in redistributors {
+                    device(&mut tables, range)?;
+                }
+            }
+        }
+        for bank in &board.ram {
+            tables.memory(bank.start().raw() as usize..bank.end().raw() as usize)?;
+        }
+        for reserved in &board.reserved {
+            tables.unmap(
+                reserved.range.start().raw() as usize..reserved.range.end().raw() as usize,
+            )?;
+        }
+        for cpu in &board.cpus {
+            // Written by us, for all that it is mostly in what firmware has reserved.
+            if let StartMethod::SpinTable(release) = cpu.start {
+                let release = page(release.raw()) as usize;
+                tables.memory(release..release + 4096)?;
+            }
+        }
+        // Boot loaders enter the initrd among the reservations.
+        let initrd = board.initrd.filter(|it| board.ram.iter().any(|bank| bank.encloses(it)));
+        if let Some(initrd) = initrd {
+            tables.memory(initrd.start().raw() as usize..initrd.end().raw() as usize)?;
+        }
+    }
+    // What lies in RAM that nobody has reserved is mapped already, in large blocks.
+    let known = |span: &Span| {
+        let range = range(span);
+        board.is_some_and(|board| {
+            board.ram.iter().any(|bank| bank.encloses(&range))
+                && !board.reserved.iter().any(|reserved| reserved.range.overlaps(&range))
+        })
+    };
+    let start = tree.as_ptr() as usize & !0xfff;
+    let end = (tree.as_ptr() as usize + tree.len() + 0xfff) & !0xfff;
+    if start < end && !known(&(start..end)) {
+        tables.memory(start..end)?;
+    }
+    tables.image(known(&layout::image()))?;
+    tables.activate();
+    Ok(())
+}

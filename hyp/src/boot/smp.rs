@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Starting the other CPUs, and what they do first.
+
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use arch::Pa;
+use platform::{Board, StartMethod};
+
+use crate::cpu::{self, CPUS, Cpu, MAX_CPUS};
+
+/// Of the CPUs that wait in `secondary_pen`, the one with this structure's MPIDR may leave. Several may share one
+/// cpu-release-addr, and then all arrive there when the first is asked for.
+pub static PEN: AtomicPtr<Cpu> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Starts every CPU of the tree but this one; returns how many are up, this one included.
+#[inline(never)]
+pub fn start_all(board: &Board) -> usize {
+    unsafe extern "C" {
+        fn secondary_entry();
+    }
+    let me = cpu::current().mpidr.load(Ordering::Relaxed);
+    let mut next = 1;
+    for description in &board.cpus {
+        let mpidr = description.mpidr.raw();
+        if mpidr == me {
+            continue;
+        }
+        let Some(area) = CPUS.get(next) else {
+            log::warn!("CPU {mpidr:#x} is not used: the image is built for {MAX_CPUS} CPUs");
+            continue;
+        };
+        let cpu = &area.cpu;
+        cpu.index.set(next);
+        cpu.mpidr.store(mpidr, Ordering::Release);
+        // The new CPU reads its structure and the tables with its caches off at first.
+        crate::cpu::cache::clean_to_poc((&raw const *cpu) as usize, cpu::CPU_SIZE);
+        let entry = secondary_entry as *const () as u64;
+        // Firmware that is not there as the tree says may never come back: this line names the CPU then.
+        log::debug!("starting CPU {mpidr:#x}");
+        let started = match description.start {
+            StartMethod::Psci if crate::firmware::present() => {
+                crate::firmware::cpu_on(mpidr, entry, (&raw const *cpu) as u64)
+                    .map_err(|e| alloc::format!("{e}"))
+            }
+            StartMethod::SpinTable(release) => {
+                release_from_spin_table(release, cpu);
+                Ok(())
+            }
+            _ => Err(
+                "its enable-method is neither PSCI, with firmware reached by SMC, nor spin-table"
+                    .into(),
+            ),
+        };
+        match started {
+            Ok(()) => {
+                if wait_until_online(cpu) {
+                    next += 1;
+                } else {
+                    log::warn!("CPU {mpidr:#x} does not answer");
+                }
+            }
+            Err(why) => log::warn!("CPU {mpidr:#x} cannot be started: {why}"),
+        }
+    }
+    next
+}
+
+/// Lets a CPU out of the loop in which firmware left it: it looks at `release` for an address to go to, with its caches off
+/// (booting.rst; the binding arm/cpus.yaml).
+fn release_from_spin_table(release: Pa, cpu: &'static Cpu) {
+    unsafe extern "C" {
+        fn secondary_pen();
+    }
+    let clean = |start: usize| crate::cpu::cache::clean_invalidate_to_poc(start, size_of::<u64>());
+    PEN.store(core::ptr::from_ref(cpu).cast_mut(), Ordering::Release);
+    clean((&raw const PEN) as usize);
+    let release = release.raw() as usize;
+    // SAFETY: the tree says that this address, aligned to 8, is there to be written; `tree::map` mapped its page, and
+    // nobody else of the image uses it.
+    unsafe { (release as *mut u64).write_volatile(secondary_pen as *const () as u64) };
+    clean(release);
+    crate::cpu::barrier::sev();
+}
+
+/// Gives a started CPU two seconds.
+fn wait_until_online(cpu: &Cpu) -> bool {
+    let deadline =
+        crate::cpu::timer::now().saturating_add(crate::cpu::timer::frequency().saturating_mul(2));
+    while !cpu.online.load(Ordering::Acquire) {
+        if crate::cpu::timer::now() > deadline {
+            return false;
+        }
+        core::hint::spin_loop();
+    }
+    true
+}
+
+/// A CPU that has been started, on EL2's tables, on its own stack.
+pub extern "C" fn secondary_main(cpu: &'static Cpu) -> ! {
+    crate::memory::mmu::forbid_writable_code();
+    crate::firmware::init_cpu();
+    crate::exception::guest_exit::init_cpu();
+    let index = cpu.index.get();
+    if let Some(gic) = crate::gic::get()
+        && let Err(why) = gic.init_cpu(index)
+    {
+        log::error!("CPU {index}: {why}; it is not used");
+        crate::exception::panic::park();
+    }
+    crate::cpu::timer::init_cpu(index);
+    crate::vcpu::interrupts::init_cpu(index);
+    cpu.online.store(true, Ordering::Release);
+    crate::vcpu::scheduler::first_entry()
+}

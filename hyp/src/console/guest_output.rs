@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Guests' consoles on the machine's one: unchanged with one VM, line by line with a name in front with several. The line
+//! of the VM that has the keyboard is shown while it is written.
+
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use arrayvec::ArrayVec;
+use lock::{Lock, Order, Rank};
+use platform::VmConfig;
+use spin::Once;
+use vm::live::{Live, LiveLine};
+use vm::mux::Mux;
+
+use crate::console::{guest_input, ring};
+
+/// Room for a line of a guest with its name and its end.
+const LINE: usize = 256;
+
+/// The line that a VM is writing: as it goes out whole, and as it is shown where the VM has the keyboard.
+struct Writing {
+    name: &'static str,
+    whole: Mux<'static>,
+    live: LiveLine,
+}
+
+static WRITING: Once<Vec<Lock<Writing>>> = Once::new();
+/// With one VM nothing is put together in lines, and no lock is needed.
+static ALONE: AtomicBool = AtomicBool::new(true);
+
+/// Makes a line for each VM.
+pub fn init(configs: &[VmConfig]) {
+    let alone = configs.len() == 1;
+    ALONE.store(alone, Ordering::Release);
+    ring::divide(configs.len());
+    WRITING.call_once(|| {
+        configs
+            .iter()
+            .map(|c| {
+                let name: &'static str = c.name.clone().leak();
+                let (whole, live) = (Mux::new(name, alone), LiveLine::new());
+                Lock::new(Rank::Console, Writing { name, whole, live })
+            })
+            .collect()
+    });
+}
+
+/// A byte that VM `index` writes.
+pub fn put(index: usize, byte: u8) {
+    if ALONE.load(Ordering::Relaxed) {
+        ring::guest_bytes(index, &[byte]);
+    } else {
+        with(index, |whole, out| whole.put(byte, out), |live, show| live.put(byte, show));
+    }
+}
+
+/// Ends what VM `index` has begun to write: its last words.
+pub fn finish_line(index: usize) {
+    with(index, |whole, out| whole.flush(out), |live, show| live.flush(show));
+}
+
+/// Shows what VM `index`, which has just got the keyboard, has begun to write.
+pub fn show(index: usize) {
+    // The console's own lock is taken inside, with the same rank: a line is a lock of its own kind, always outermost.
+    let order = Order::new();
+    if let Some(writing) = WRITING.get().and_then(|w| w.get(index)) {
+        let writing = writing.lock(&order);
+        let whole = writing.live.so_far();
+        ring::guest_line(index, writing.name, &Live::More { whole, new: &[] });
+    }
+}
+
+/// Lets `whole` and `live` change the line of VM `index`. What the former completes goes to the console in one piece, so
+/// that no other CPU's line gets between, unless the VM has the keyboard: then the latter is shown.
+fn with(
+    index: usize,
+    whole: impl FnOnce(&mut Mux<'static>, &mut dyn FnMut(&[u8])),
+    live: impl FnOnce(&mut LiveLine, &mut dyn FnMut(Live<'_>)),
+) {
+    // As in `show`.
+    let order = Order::new();
+    let Some(writing) = WRITING.get().and_then(|w| w.get(index)) else { return };
+    let mut writing = writing.lock(&order);
+    let keyboard = guest_input::has_keyboard(index);
+    let name = writing.name;
+    live(&mut writing.live, &mut |live| {
+        if keyboard {
+            ring::guest_line(index, name, &live);
+        }
+    });
+    let mut line: ArrayVec<u8, LINE> = ArrayVec::new();
+    whole(&mut writing.whole, &mut |bytes| {
+        if line.try_extend_from_slice(bytes).is_err() && !keyboard {
+            ring::guest_bytes(index, &line);
+            line.clear();
+            ring::guest_bytes(index, bytes);
+        }
+    });
+    if !line.is_empty() && !keyboard {
+        ring::guest_bytes(index, &line);
+    }
+}

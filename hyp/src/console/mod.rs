@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The physical UART, its ring, and the guests' lines in and out.
+
+pub mod guest_input;
+pub mod guest_output;
+mod ring;
+pub mod uart;
+pub mod vm_lines;
+
+pub use ring::*;

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The console: everything goes through a ring, which is drained as fast as the UART takes it and never waited for
+//! while a guest could run. Boot, the last stop and a panic wait. What each VM may put into it is bounded
+//! (`vm::ring`), and so is what EL2 says about each ([`crate::console::vm_lines`]).
+
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+
+use lock::{Lock, Rank};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use spin::Once;
+use vm::console::{Console, Transmitter};
+use vm::live::Live;
+use vm::ring::{Room, Source};
+
+use crate::console::uart::Uart;
+
+const RING: usize = 32 * 1024;
+
+/// Not in the image, and not zeroed at boot: nothing is read that was not written before.
+#[unsafe(link_section = ".bss.unset.console")]
+static ROOM: Room<RING> = Room::new();
+static RING_LOCK: Lock<Console<'static, RING>> = Lock::new(Rank::Console, Console::new(&ROOM));
+const _: () = assert!(platform::MAX_VMS <= vm::ring::MAX_VMS);
+static UART: Once<Uart> = Once::new();
+/// Bytes in the ring, at least 1 where a VM is to be told something, for a look without the lock.
+static USED: AtomicUsize = AtomicUsize::new(0);
+/// A bit for each VM whose share of the ring is used up, for a look without the lock.
+static FULL: AtomicU32 = AtomicU32::new(0);
+/// A bit for each VM that has found no room, and has not been told yet that there is some again.
+static WAITING: AtomicU32 = AtomicU32::new(0);
+/// A bit for each VM whose losses have not been told yet.
+static UNTOLD: AtomicU32 = AtomicU32::new(0);
+/// Wait for the UART (boot and last words) instead of leaving bytes in the ring.
+static WAIT: AtomicBool = AtomicBool::new(true);
+
+impl Transmitter for Uart {
+    fn ready(&self) -> bool {
+        Self::ready(self)
+    }
+    fn put(&self, byte: u8) {
+        Self::put(self, byte);
+    }
+}
+
+struct Logger;
+
+impl Log for Logger {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let mut console = RING_LOCK.lock(&crate::cpu::current().order);
+        let kind = kind(record.level());
+        console.lines(Source::Hypervisor, format_args!("[hyp] {kind}{}\n", record.args()));
+        finish(&mut console);
+    }
+
+    fn flush(&self) {
+        flush();
+    }
+}
+
+/// What stands in front of a line of this level.
+const fn kind(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error: ",
+        Level::Warn => "warning: ",
+        Level::Info => "",
+        Level::Debug | Level::Trace => "debug: ",
+    }
+}
+
+/// A line about VM `index`, which [`crate::console::vm_lines`] has admitted; `left_out` lines before it were not.
+pub fn about(index: usize, level: Level, left_out: u64, text: fmt::Arguments<'_>) {
+    let mut console = RING_LOCK.lock(&crate::cpu::current().order);
+    console.about(index, left_out, format_args!("[hyp] {}{text}", kind(level)));
+    finish(&mut console);
+}
+
+fn finish(console: &mut Console<'_, RING>) {
+    let Some(uart) = UART.get() else {
+        // Nothing ever takes it: the oldest makes room, and no guest waits.
+        return console.drop_oldest();
+    };
+    console.drain(uart, WAIT.load(Ordering::Relaxed));
+    let full = console.full();
+    FULL.store(full, Ordering::Relaxed);
+    let waiting = WAITING.fetch_or(full, Ordering::Relaxed) | full;
+    let untold = console.untold();
+    UNTOLD.store(untold, Ordering::Relaxed);
+    let used = console.used().max(usize::from(waiting | untold != 0));
+    USED.store(used, Ordering::Relaxed);
+    if used != 0 && !WAIT.load(Ordering::Relaxed) {
+        crate::cpu::timer::wake_soon();
+    }
+}
+
+/// Divides the ring among `vms` VMs.
+pub fn divide(vms: usize) {
+    RING_LOCK.lock(&crate::cpu::current().order).divide(vms);
+}
+
+/// Starts to log to `uart`; without one, lines stay in the ring, where a debugger finds them.
+pub fn init(uart: Option<Uart>) {
+    if let Some(uart) = uart {
+        UART.call_once(|| uart);
+    }
+    // Only the first call can succeed, and there is only one.
+    let _ = log::set_logger(&Logger);
+    log::set_max_level(LevelFilter::Info);
+}
+
+/// From here on the console does not wait for the UART.
+pub fn stop_waiting() {
+    WAIT.store(false, Ordering::Relaxed);
+}
+
+/// Writes all that is left, and waits for it.
+pub fn flush() {
+    let mut console = RING_LOCK.lock(&crate::cpu::current().order);
+    if let Some(uart) = UART.get() {
+        console.drain(uart, true);
+        USED.store(console.used(), Ordering::Relaxed);
+    }
+}
+
+/// Whether something waits to be written, or a VM to be told of it.
+#[inline(always)]
+pub fn backlog() -> bool {
+    USED.load(Ordering::Relaxed) != 0
+}
+
+/// Writes what the UART takes now. Called without any lock held: VMs that have waited for room are told.
+pub fn pump() {
+    if let Some(mut console) = RING_LOCK.try_lock(&crate::cpu::current().order) {
+        finish(&mut console);
+    }
+    let untold = UNTOLD.load(Ordering::Relaxed);
+    if untold != 0 {
+        crate::console::vm_lines::losses(untold);
+    }
+    let waiting = WAITING.load(Ordering::Relaxed);
+    if waiting != 0 {
+        tell(waiting & !FULL.load(Ordering::Relaxed));
+    }
+}
+
+/// Tells these VMs' UARTs that there is room again: a driver that sends by interrupts goes on.
+#[cold]
+#[inline(never)]
+fn tell(vms: u32) {
+    WAITING.fetch_and(!vms, Ordering::Relaxed);
+    for guest in crate::guest::all() {
+        if vms >> (guest.index & 31) & 1 != 0 {
+            guest.vm.poll_console(&lock::Order::new(), None);
+        }
+    }
+}
+
+/// Puts bytes of VM `index`; all of them or, where it has no room, none.
+pub fn guest_bytes(index: usize, bytes: &[u8]) {
+    let mut console = RING_LOCK.lock(&crate::cpu::current().order);
+    console.guest_bytes(index, bytes);
+    finish(&mut console);
+}
+
+/// Shows how the line of VM `index`, called `name`, goes on.
+pub fn guest_line(index: usize, name: &str, live: &Live<'_>) {
+    let mut console = RING_LOCK.lock(&crate::cpu::current().order);
+    console.guest_line(index, name, live);
+    finish(&mut console);
+}
+
+/// Whether VM `index` may put more.
+#[inline(always)]
+pub fn guest_room(index: usize) -> bool {
+    FULL.load(Ordering::Relaxed) >> (index & 31) & 1 == 0
+}
+
+/// A byte from the console's input.
+pub fn take() -> Option<u8> {
+    UART.get()?.get()
+}
+
+/// Whether the UART can interrupt for input.
+pub fn can_interrupt() -> bool {
+    UART.get().is_some_and(Uart::interrupts)
+}
+
+/// Whether the UART interrupts for as long as input waits in it.
+pub fn interrupt_for_input(on: bool) {
+    if let Some(uart) = UART.get() {
+        uart.interrupt_for_input(on);
+    }
+}
+
+/// The UART without ring or lock, for a panic.
+pub struct Raw;
+
+impl Write for Raw {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let Some(uart) = UART.get() else { return Ok(()) };
+        for byte in text.bytes() {
+            for byte in [b'\r', byte].into_iter().skip(usize::from(byte != b'\n')) {
+                while !uart.ready() {
+                    core::hint::spin_loop();
+                }
+                uart.put(byte);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a panic does first: writes what is in the ring, if its holder lets go of it.
+pub fn take_over() {
+    let order = lock::Order::new();
+    for _ in 0..1_000_000 {
+        if let Some(mut console) = RING_LOCK.try_lock(&order) {
+            if let Some(uart) = UART.get() {
+                console.drain(uart, true);
+            }
+            return;
+        }
+        core::hint::spin_loop();
+    }
+}

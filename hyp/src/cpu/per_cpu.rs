@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What belongs to one physical CPU: its stack, and the structure right above it that TPIDR_EL2 points to.
+
+use core::arch::asm;
+use core::cell::{Cell, UnsafeCell};
+use core::mem::size_of;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use lock::Order;
+use vm::trace::Ring;
+
+use crate::vcpu::VcpuContext;
+use crate::vcpu::run_queue::Queue;
+
+/// Physical CPUs that the image can use.
+pub const MAX_CPUS: usize = 8;
+/// Events that a CPU's trace ring keeps.
+pub const TRACE_EVENTS: usize = 32;
+const GUARD: usize = 4096;
+const STACK: usize = 60 * 1024;
+const EMERGENCY: usize = 4096;
+
+/// One CPU. Only its own CPU touches the non-atomic fields.
+#[repr(C, align(64))]
+pub struct Cpu {
+    /// Number of this CPU: its place in the device tree's list.
+    pub index: Cell<usize>,
+    /// Lock ranks held.
+    pub order: Order,
+    /// The vCPU that is loaded, or null.
+    pub loaded: Cell<*mut VcpuContext>,
+    /// The vCPUs of this CPU.
+    pub queue: Queue,
+    /// CNTPCT_EL0 at which a VM whose last vCPU parked here begins its next life; 0 for never.
+    pub restart: Cell<u64>,
+    /// Set by the CPU itself once it is up.
+    pub online: AtomicBool,
+    /// MPIDR_EL1 affinity.
+    pub mpidr: AtomicU64,
+    /// A fault of EL2 itself that it expected has been survived (see `crate::cpu::address_translation`).
+    pub fault_seen: Cell<bool>,
+    /// The last refusals on this CPU.
+    pub trace: Ring<TRACE_EVENTS>,
+    /// Stack for the report of a fault of EL2 itself, whose cause may be the ordinary stack.
+    emergency: Emergency,
+}
+
+#[repr(C, align(16))]
+struct Emergency(UnsafeCell<[u8; EMERGENCY]>);
+
+/// Size of [`Cpu`].
+pub const CPU_SIZE: usize = size_of::<Cpu>();
+/// Distance between the areas of two CPUs.
+pub const CPU_STRIDE: usize = size_of::<CpuArea>();
+/// Offset of [`Cpu`] in its area.
+pub const CPU_OFFSET: usize = CPU_STRIDE - CPU_SIZE;
+/// Bytes of [`Cpu`] below its emergency stack: what the entry code zeroes, rounded up to 64.
+pub const CPU_ZEROED: usize = core::mem::offset_of!(Cpu, emergency);
+/// Offset from [`Cpu`] to the top of its emergency stack.
+pub const EMERGENCY_TOP: usize = core::mem::offset_of!(Cpu, emergency) + EMERGENCY;
+
+/// Guard page, stack and structure of a CPU. The guard page is not mapped once EL2's own tables are in use.
+#[repr(C, align(4096))]
+pub struct CpuArea {
+    guard: UnsafeCell<[u8; GUARD]>,
+    stack: UnsafeCell<[u8; STACK - CPU_SIZE]>,
+    /// The CPU's own structure; the stack grows down from it.
+    pub cpu: Cpu,
+}
+
+// SAFETY: the Cells of a Cpu are only touched by the CPU that it belongs to (`current`), and by the boot CPU before
+// that CPU has been started; everything else in it is atomic. The stacks are memory, not values.
+unsafe impl Sync for CpuArea {}
+
+impl CpuArea {
+    const fn new() -> Self {
+        Self {
+            guard: UnsafeCell::new([0; GUARD]),
+            stack: UnsafeCell::new([0; STACK - CPU_SIZE]),
+            cpu: Cpu {
+                index: Cell::new(0),
+                order: Order::new(),
+                loaded: Cell::new(core::ptr::null_mut()),
+                queue: Queue::new(),
+                restart: Cell::new(0),
+                online: AtomicBool::new(false),
+                mpidr: AtomicU64::new(0),
+                fault_seen: Cell::new(false),
+                trace: Ring::new(),
+                emergency: Emergency(UnsafeCell::new([0; EMERGENCY])),
+            },
+        }
+    }
+
+    /// All of it.
+    pub fn span(&self) -> crate::layout::Span {
+        self.guard_page()..self.guard_page() + CPU_STRIDE
+    }
+
+    /// Address of the guard page below the stack.
+    pub fn guard_page(&self) -> usize {
+        self.guard.get() as usize
+    }
+}
+
+impl Cpu {
+    /// A next life is to begin at CNTPCT_EL0 `at`.
+    pub fn set_restart(&self, at: u64) {
+        let first = self.restart.get();
+        self.restart.set(if first == 0 { at.max(1) } else { first.min(at.max(1)) });
+    }
+}
+
+/// All CPUs, boot CPU first. Of this the entry code zeroes the structures alone: nobody reads of a stack what was not
+/// written there before.
+#[unsafe(link_section = ".bss.unset.cpus")]
+pub static CPUS: [CpuArea; MAX_CPUS] = [const { CpuArea::new() }; MAX_CPUS];
+
+/// The structure of the CPU that runs this.
+#[inline(always)]
+pub fn current() -> &'static Cpu {
+    let cpu: *const Cpu;
+    // SAFETY: TPIDR_EL2 is set to this CPU's element of CPUS by the entry code, before any Rust runs, and never
+    // changed; the array is static.
+    unsafe {
+        asm!("mrs {}, tpidr_el2", out(reg) cpu, options(nomem, nostack, preserves_flags, pure));
+        &*cpu
+    }
+}
+
+/// CPUs that are up.
+pub fn online() -> impl Iterator<Item = (usize, &'static Cpu)> {
+    CPUS.iter()
+        .enumerate()
+        .map(|(i, a)| (i, &a.cpu))
+        .filter(|(_, c)| c.online.load(Ordering::Acquire))
+}

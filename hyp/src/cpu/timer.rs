@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The counter, and EL2's own timer.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use aarch64_cpu::registers::{
+    CNTFRQ_EL0, CNTPCT_EL0, CNTV_CTL_EL0, CNTVOFF_EL2, Readable, Writeable,
+};
+
+use crate::cpu::sysreg::{cnthp_ctl_el2, cnthp_cval_el2};
+
+/// The virtual timer's interrupt as guests know it, whatever the machine's.
+pub const GUEST_VIRTUAL: u32 = 27;
+/// Interrupt of the virtual timer (PPI 27 unless the tree says otherwise).
+static VIRTUAL: AtomicU32 = AtomicU32::new(27);
+/// Interrupt of EL2's physical timer.
+static HYPERVISOR: AtomicU32 = AtomicU32::new(26);
+
+/// Keeps the interrupts that the tree names.
+pub fn init(timer: &platform::Timer) {
+    VIRTUAL.store(timer.virt, Ordering::Relaxed);
+    HYPERVISOR.store(timer.hypervisor, Ordering::Relaxed);
+    if CNTFRQ_EL0.get() == 0
+        && let Some(frequency) = timer.frequency
+    {
+        // Firmware should have; only the highest level may, which is EL2 where there is no EL3.
+        log::warn!("firmware left CNTFRQ_EL0 at 0; the tree says {frequency} Hz");
+    }
+}
+
+/// Sets this CPU's timers up: EL2's is off. What EL1 reads of them is in `arch::trap_controls`.
+pub fn init_cpu(cpu: usize) {
+    CNTVOFF_EL2.set(0);
+    cnthp_ctl_el2::write(0);
+    if let Some(gic) = crate::gic::get() {
+        gic.set_ppi_active(cpu, virtual_timer(), false);
+        gic.enable_ppi(cpu, virtual_timer());
+        gic.enable_ppi(cpu, hypervisor_timer());
+    }
+}
+
+/// The virtual timer's interrupt id.
+#[inline(always)]
+pub fn virtual_timer() -> u32 {
+    VIRTUAL.load(Ordering::Relaxed)
+}
+
+/// Whether the line of the loaded vCPU's virtual timer is high: CNTV_CTL_EL0 has ENABLE and ISTATUS set, and IMASK clear.
+pub fn virtual_line() -> bool {
+    CNTV_CTL_EL0.get() & 0b111 == 0b101
+}
+
+/// EL2's timer's interrupt id.
+#[inline(always)]
+pub fn hypervisor_timer() -> u32 {
+    HYPERVISOR.load(Ordering::Relaxed)
+}
+
+/// CNTPCT_EL0.
+#[inline(always)]
+pub fn now() -> u64 {
+    crate::cpu::barrier::isb();
+    CNTPCT_EL0.get()
+}
+
+/// CNTFRQ_EL0, in Hz; never 0.
+#[inline(always)]
+pub fn frequency() -> u64 {
+    CNTFRQ_EL0.get().max(1)
+}
+
+/// Ticks of `us` microseconds.
+pub fn ticks(us: u64) -> u64 {
+    frequency().saturating_mul(us) / 1_000_000
+}
+
+/// Ticks of 50 us: the least time between two switches among vCPUs that want the CPU as much.
+pub fn turn() -> u64 {
+    ticks(50)
+}
+
+/// Interrupts this CPU when CNTPCT_EL0 reaches `at`; never, for `u64::MAX`.
+#[inline(always)]
+pub fn wake_at(at: u64) {
+    if at == u64::MAX {
+        disarm();
+    } else {
+        cnthp_cval_el2::write(at);
+        cnthp_ctl_el2::write(1);
+    }
+}
+
+/// Interrupts this CPU in a millisecond, or earlier where that was asked for before.
+pub fn wake_soon() {
+    let soon = now().saturating_add(frequency() / 1000);
+    if cnthp_ctl_el2::read() & 1 == 0 || cnthp_cval_el2::read() > soon {
+        wake_at(soon);
+    }
+}
+
+/// Turns EL2's timer off.
+#[inline(always)]
+pub fn disarm() {
+    cnthp_ctl_el2::write(0);
+}

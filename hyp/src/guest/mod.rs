@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A VM with its memory, its devices and its host interface.
+
+pub mod host;
+mod instance;
+pub mod operator;
+pub mod passthrough;
+pub mod vm_setup;
+
+pub use instance::*;

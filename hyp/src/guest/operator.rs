@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What whoever operates the machine does with VMs, and sees of them: the keys at the console (`vm::keys`). The lines here are
+//! asked for by a person, and count against no VM's allowance.
+
+use core::fmt;
+
+use lock::Order;
+use vm::{Holder, Phase, StopReason};
+
+use crate::cpu::timer;
+use crate::guest::instance::Guest;
+use crate::vcpu::lifecycle;
+
+/// Ends the VM's life, and begins another.
+pub fn restart(guest: &'static Guest) {
+    if is_prepared(guest) {
+        log::info!("{} is to restart", guest.vm.name());
+        lifecycle::stop(guest, StopReason::Restart);
+    }
+}
+
+/// Stops the VM, or starts one that has stopped.
+pub fn stop_or_start(guest: &'static Guest) {
+    if guest.vm.lifecycle().phase(&Order::new()) == Phase::Stopped {
+        log::info!("{} is to start", guest.vm.name());
+        lifecycle::stop(guest, StopReason::Restart);
+    } else if is_prepared(guest) {
+        log::info!("{} is to stop", guest.vm.name());
+        lifecycle::stop(guest, StopReason::Operator);
+    }
+}
+
+/// Pauses the VM, or lets it go on.
+pub fn pause_or_resume(guest: &'static Guest) {
+    if guest.vm.lifecycle().phase(&Order::new()) == Phase::Running {
+        lifecycle::pause(guest);
+    } else {
+        log::info!("{} does not run", guest.vm.name());
+    }
+}
+
+/// Whether the VM is not just between two lives; says so.
+fn is_prepared(guest: &Guest) -> bool {
+    let parked = guest.vm.lifecycle().phase(&Order::new()) == Phase::Parked;
+    if parked {
+        log::info!("{} is being prepared: try again", guest.vm.name());
+    }
+    !parked
+}
+
+/// A VM's state, CPUs, CPU time, memory and refusals, in one line.
+pub struct Status<'a>(pub &'a Guest);
+
+impl fmt::Display for Status<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(guest) = *self;
+        let (order, lifecycle) = (Order::new(), guest.vm.lifecycle());
+        let (now, frequency) = (timer::now(), timer::frequency());
+        let holders = lifecycle.holders(&order);
+        match lifecycle.phase(&order) {
+            Phase::Running if holders.has(Holder::Crash) => f.write_str("paused after a crash")?,
+            Phase::Running if holders.count() != 0 => f.write_str("paused")?,
+            Phase::Running => f.write_str("running")?,
+            Phase::Stopping(_) => f.write_str("stopping")?,
+            Phase::Parked => f.write_str("being prepared")?,
+            Phase::Resting => {
+                let left = guest.restart_at().saturating_sub(now) / frequency;
+                write!(f, "starts again in {left} s")?;
+            }
+            Phase::Stopped => f.write_str("stopped")?,
+        }
+        let vcpus = guest.config.vcpus;
+        let mut sign = if vcpus == 1 { ", CPU " } else { ", CPUs " };
+        for cpu in (0..vcpus).filter_map(|vcpu| guest.vm.host().cpu_of(vcpu)) {
+            write!(f, "{sign}{cpu}")?;
+            sign = " ";
+        }
+        let ticks =
+            (0..vcpus).map(|vcpu| guest.cpu_time(vcpu).used(now)).fold(0, u64::saturating_add);
+        let used = ticks.saturating_mul(10) / frequency;
+        let memory = guest.config.ram_size() >> 20;
+        let refused = guest.vm.counts().refused;
+        write!(f, ", {}.{} s of CPU time, {memory} MiB, {refused} refused", used / 10, used % 10)
+    }
+}

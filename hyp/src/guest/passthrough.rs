@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Interrupts of devices that VMs have for themselves (`vm.dev`): each becomes the VM's, and stays active until the guest
+//! deactivates its own, so that a level that stays high comes again only then. While the VM is stopped they are masked.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use arch::VcpuSet;
+use lock::Order;
+use platform::PassedInterrupt;
+use vgic::Vgic;
+
+use crate::cpu::{self, timer};
+use crate::gic::{self, Gic};
+use crate::guest::instance::{self, Guest};
+use crate::vcpu::VcpuContext;
+
+/// Whose each interrupt of the machine is: number of the VM plus one in 31:16, INTID there in 15:0; 0 is nobody's.
+static ROUTES: [AtomicU32; gic::SPECIAL as usize] =
+    [const { AtomicU32::new(0) }; gic::SPECIAL as usize];
+
+/// Interrupts that are held back from a VM that may not interrupt others now.
+static HELD: [AtomicU32; (gic::SPECIAL as usize).div_ceil(32)] =
+    [const { AtomicU32::new(0) }; (gic::SPECIAL as usize).div_ceil(32)];
+
+fn of(guest: &Guest) -> impl Iterator<Item = &PassedInterrupt> {
+    guest.config.devices.iter().flat_map(|device| &device.interrupts)
+}
+
+/// Routes the interrupts of a VM's devices to the CPU of its first vCPU. Boot CPU, once for each VM.
+pub fn route(guest: &Guest, cpu: usize) {
+    for interrupt in of(guest) {
+        let number = interrupt.physical;
+        if let (Some(gic), Some(route)) = (gic::get(), ROUTES.get(number as usize)) {
+            route.store((guest.index as u32 + 1) << 16 | interrupt.intid, Ordering::Relaxed);
+            gic.enable_spi(cpu, number, interrupt.flags & 1 != 0);
+        }
+    }
+}
+
+/// Between two lives: nothing arrives, and what was pending or active of the former one is gone.
+pub fn mask(guest: &Guest, masked: bool) {
+    for interrupt in of(guest) {
+        if let Some(gic) = gic::get() {
+            gic.mask_spi(interrupt.physical, masked);
+        }
+        if let Some(word) = HELD.get(interrupt.physical as usize / 32) {
+            word.fetch_and(!(1 << (interrupt.physical & 31)), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Tells `vgic`, of VM `index`, of lines that have fallen since their interrupts became the VM's; as [`vm::Host::sample_lines`].
+/// An edge has no line to look at.
+pub fn sample(gic: &Gic, index: usize, vcpu: usize, empty: u16, vgic: &mut Vgic) -> VcpuSet {
+    let mut fallen = VcpuSet::EMPTY;
+    for interrupt in instance::all().get(index).into_iter().flat_map(|guest| of(guest)) {
+        if interrupt.flags & 1 == 0
+            && vgic.awaits_level(vcpu, interrupt.intid, empty)
+            && !gic.spi_line(interrupt.physical)
+        {
+            fallen = fallen.union(vgic.set_level(vcpu, interrupt.intid, false));
+        }
+    }
+    fallen
+}
+
+/// An acknowledged interrupt, its priority dropped, becomes that of the VM that has the device; `false` where none has it.
+///
+/// While another VM runs here that is work at its cost. So the owner is charged, and where it may not interrupt others now
+/// (it has used its quantum, or did so less than 50 us ago) the interrupt is held: active, so that it does not come again.
+pub fn forward(physical: u32, loaded: Option<&VcpuContext>) -> bool {
+    let Some((guest, intid)) = owner(physical) else { return false };
+    let foreign = loaded.is_some_and(|ctx| !core::ptr::eq(ctx.guest, guest));
+    if !foreign {
+        deliver(guest, intid, physical, loaded);
+        return true;
+    }
+    let queue = &cpu::current().queue;
+    let (_, number) = guest.vm.host().first_place();
+    let now = timer::now();
+    if queue.with(|scheduler| scheduler.may_interrupt(number, now)) {
+        queue.account(now);
+        deliver(guest, intid, physical, loaded);
+        queue.account_to(number, timer::now(), true);
+    } else if let Some(word) = HELD.get(physical as usize / 32) {
+        word.fetch_or(1 << (physical & 31), Ordering::Relaxed);
+        queue.holding.set(true);
+    }
+    // The timer is to stand at when it may.
+    queue.stir();
+    true
+}
+
+/// Delivers interrupts of this CPU that have been held and whose VM may interrupt `loaded`, or no other runs, at `now`.
+#[cold]
+#[inline(never)]
+pub fn release(loaded: Option<&VcpuContext>, now: u64) {
+    let here = cpu::current();
+    here.queue.holding.set(false);
+    for (n, word) in HELD.iter().enumerate() {
+        let mut held = word.load(Ordering::Relaxed);
+        while held != 0 {
+            let bit = held & held.wrapping_neg();
+            held &= !bit;
+            let physical = n as u32 * 32 + bit.trailing_zeros();
+            let Some((guest, intid)) = owner(physical) else { continue };
+            let (cpu, number) = guest.vm.host().first_place();
+            if cpu != here.index.get() {
+                continue;
+            }
+            if here.queue.with(|scheduler| scheduler.may_interrupt(number, now)) {
+                word.fetch_and(!bit, Ordering::Relaxed);
+                deliver(guest, intid, physical, loaded);
+            } else {
+                here.queue.holding.set(true);
+            }
+        }
+    }
+}
+
+/// The VM that has a device with this interrupt, and the interrupt's number there.
+fn owner(physical: u32) -> Option<(&'static Guest, u32)> {
+    let route = ROUTES.get(physical as usize)?.load(Ordering::Relaxed);
+    let guest = instance::all().get((route >> 16).wrapping_sub(1) as usize)?;
+    Some((guest, route & 0xffff))
+}
+
+fn deliver(guest: &Guest, intid: u32, physical: u32, loaded: Option<&VcpuContext>) {
+    let own = Order::new();
+    let (order, me) = match loaded {
+        Some(ctx) if core::ptr::eq(ctx.guest, guest) => (&ctx.vcpu.order, Some(ctx.vcpu.index)),
+        _ => (&own, None),
+    };
+    // An SPI goes to whichever vCPU the guest has routed it to.
+    guest.vm.interrupts(order, me, |vgic| vgic.forward(0, intid, physical));
+}

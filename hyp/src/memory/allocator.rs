@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! EL2's heap, and the frames that guests get.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::cell::UnsafeCell;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use arch::{Pa, Range};
+use buddy_system_allocator::{FrameAllocator, Heap};
+use lock::{Lock, Rank};
+
+/// Size of EL2's heap: VM structures, device trees while they are made, EL2's own translation tables.
+const HEAP: usize = if cfg!(feature = "oracle") { 32 << 20 } else { 512 << 10 };
+const PAGE: u64 = 4096;
+/// 2 MiB: the smallest piece that a guest's RAM is gathered from.
+pub const PIECE: u64 = 2 << 20;
+/// 32 MiB: fewer to take where there is much.
+pub const MIDDLE_PIECE: u64 = 32 << 20;
+/// 1 GiB: the largest.
+pub const LARGE_PIECE: u64 = 1 << 30;
+
+#[repr(C, align(4096))]
+struct HeapMemory(UnsafeCell<[u8; HEAP]>);
+// SAFETY: only the allocator below touches it, under its lock.
+unsafe impl Sync for HeapMemory {}
+// Not zeroed by the entry code: who takes memory from the heap writes it before it is read, `alloc_zeroed` too.
+#[unsafe(link_section = ".bss.unset.heap")]
+static HEAP_MEMORY: HeapMemory = HeapMemory(UnsafeCell::new([0; HEAP]));
+
+struct Allocator(Lock<Option<Heap<20>>>);
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator(Lock::new(Rank::Memory, None));
+
+// SAFETY: `Heap` hands out disjoint, aligned pieces of HEAP_MEMORY, which nobody else uses; the lock serializes it.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let mut heap = self.0.lock(&crate::cpu::current().order);
+        let heap = heap.get_or_insert_with(|| {
+            let mut heap = Heap::new();
+            // SAFETY: the static is unused memory of exactly this size; this runs once.
+            unsafe { heap.init(HEAP_MEMORY.0.get() as usize, HEAP) };
+            heap
+        });
+        heap.alloc(layout).map_or(core::ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        let mut heap = self.0.lock(&crate::cpu::current().order);
+        if let (Some(heap), Some(pointer)) = (heap.as_mut(), NonNull::new(pointer)) {
+            // SAFETY: the caller got it from `alloc` with this layout (GlobalAlloc's contract).
+            unsafe { heap.dealloc(pointer, layout) };
+        }
+    }
+}
+
+/// Bytes of the heap that are in use, with what its blocks have to spare.
+pub fn heap_used() -> usize {
+    let heap = ALLOCATOR.0.lock(&crate::cpu::current().order);
+    heap.as_ref().map_or(0, Heap::stats_alloc_actual)
+}
+
+/// Bytes of free memory, for the boot log.
+static FREE: AtomicU64 = AtomicU64::new(0);
+/// Free memory of the machine, in pages.
+static FRAMES: Lock<FrameAllocator<28>> = Lock::new(Rank::Memory, FrameAllocator::new());
+
+/// Gives the allocator a range of free RAM.
+pub fn add(range: Range<Pa>) {
+    let start = range.start().raw().div_ceil(PAGE);
+    let end = range.end().raw() / PAGE;
+    if start < end {
+        with_frames(|frames| frames.add_frame(start as usize, end as usize));
+        FREE.fetch_add((end - start) * PAGE, Ordering::Relaxed);
+    }
+}
+
+/// Runs `f` on the frame allocator. It keeps its lists on the heap, whose lock has the same rank: the heap is
+/// taken out of the order by using the frames' lock with an order of its own.
+fn with_frames<R>(f: impl FnOnce(&mut FrameAllocator<28>) -> R) -> R {
+    let order = lock::Order::new();
+    let mut frames = FRAMES.lock(&order);
+    f(&mut frames)
+}
+
+/// Takes `bytes` (a multiple of the page size) of RAM, aligned to `align`.
+pub fn take(bytes: u64, align: u64) -> Option<Pa> {
+    let layout =
+        Layout::from_size_align((bytes / PAGE) as usize, (align / PAGE).max(1) as usize).ok()?;
+    let frame = with_frames(|frames| frames.alloc_aligned(layout))?;
+    // The allocator rounds as a buddy system does.
+    let taken = layout.size().next_power_of_two().max(layout.align()) as u64;
+    FREE.fetch_sub(taken * PAGE, Ordering::Relaxed);
+    Some(Pa::new(frame as u64 * PAGE))
+}
+
+/// Bytes that nothing uses.
+pub fn free() -> u64 {
+    FREE.load(Ordering::Relaxed)
+}
+
+/// Zeroes memory and writes it back to the point of coherency, for whoever reads it with caches off.
+pub fn wipe(start: Pa, bytes: u64) {
+    let start = start.raw() as usize;
+    // SAFETY: callers pass RAM that they own and that EL2's tables map read-write; no Rust object lives in it.
+    unsafe { core::ptr::write_bytes(start as *mut u8, 0, bytes as usize) };
+    crate::cpu::cache::clean_invalidate_to_poc(start, bytes as usize);
+}
+
+/// Fills memory with a byte and writes it back.
+pub fn fill(start: Pa, bytes: u64, byte: u8) {
+    let start = start.raw() as usize;
+    // SAFETY: as for `wipe`.
+    unsafe { core::ptr::write_bytes(start as *mut u8, byte, bytes as usize) };
+    crate::cpu::cache::clean_invalidate_to_poc(start, bytes as usize);
+}
+
+/// Copies `from` to RAM and writes it back.
+pub fn copy(to: Pa, from: &[u8]) {
+    let start = to.raw() as usize;
+    // SAFETY: as for `wipe`; the source is a module or a tree of EL2's, which never overlaps a guest's RAM.
+    unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), start as *mut u8, from.len()) };
+    crate::cpu::cache::clean_invalidate_to_poc(start, from.len());
+}
+
+/// Memory as bytes, for what the boot loader left in it.
+///
+/// # Safety
+/// The range is RAM that EL2 maps and that nobody writes while the slice lives.
+pub unsafe fn slice(range: Range<Pa>) -> &'static [u8] {
+    // SAFETY: as the caller promises.
+    unsafe { core::slice::from_raw_parts(range.start().raw() as *const u8, range.size() as usize) }
+}

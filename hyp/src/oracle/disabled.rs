@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Everything that changes what a VM is to its guest, as EL2 calls it. Images built with the feature `oracle` have
+//! `oracle.rs` in this one's place, where the executable specification is asked as well.
+
+use arch::{Ipa, Range};
+use lock::Order;
+use platform::{Board, VmConfig};
+use vm::{Holder, Holders, Parked, ResetError, Stop, StopReason, Vcpu, Vm};
+pub use vm::{on_exit, run_deferred, try_fast_path};
+
+use crate::guest::host::GuestHost;
+
+/// The exit is none: the guest tries its instruction again, natively.
+#[inline(always)]
+pub fn drop_exit() {}
+
+/// [`Vm::take_start`].
+#[inline(always)]
+pub fn take_start(vcpu: &mut Vcpu, vm: &Vm<GuestHost>) -> bool {
+    vm.take_start(vcpu)
+}
+
+/// [`Vm::park`].
+#[inline(always)]
+pub fn park(vcpu: &Vcpu, vm: &Vm<GuestHost>) -> Parked {
+    vm.park(vcpu)
+}
+
+/// [`Vm::stop`].
+#[inline(always)]
+pub fn stop(order: &Order, vm: &Vm<GuestHost>, reason: StopReason) -> Option<Stop> {
+    vm.stop(order, reason, None)
+}
+
+/// [`Vm::pause`].
+pub fn pause(order: &Order, vm: &Vm<GuestHost>, holder: Holder) -> bool {
+    vm.pause(order, holder, None)
+}
+
+/// [`Vm::resume`].
+pub fn resume(order: &Order, vm: &Vm<GuestHost>, holders: Holders) -> bool {
+    vm.resume(order, holders)
+}
+
+/// [`vm::Lifecycle::rest`].
+pub fn rest(order: &Order, vm: &Vm<GuestHost>) -> bool {
+    vm.lifecycle().rest(order)
+}
+
+/// [`Vm::revive`].
+pub fn revive(order: &Order, vm: &Vm<GuestHost>) -> bool {
+    vm.revive(order)
+}
+
+/// [`Vm::reset`].
+#[inline(always)]
+pub fn reset(order: &Order, vm: &Vm<GuestHost>) -> Result<(), ResetError> {
+    vm.reset(order)
+}
+
+/// [`Vm::start`].
+#[inline(always)]
+pub fn start(order: &Order, vm: &Vm<GuestHost>, entry: Ipa, context: u64) -> bool {
+    vm.start(order, entry, context)
+}
+
+/// [`vm::Lifecycle::finish`].
+#[inline(always)]
+pub fn finish_life(order: &Order, vm: &Vm<GuestHost>) -> bool {
+    vm.lifecycle().finish(order)
+}
+
+/// A descriptor was stored.
+#[inline(always)]
+pub fn stored() {}
+
+/// A VM was made.
+#[inline(always)]
+pub fn adopt(
+    _: &Board,
+    _: &VmConfig,
+    _: &Vm<GuestHost>,
+    _: u64,
+    _: impl Iterator<Item = (Range<Ipa>, arch::Pa, stage2::Attr)>,
+) {
+}
+
+/// What is to be said when all VMs have stopped.
+#[inline(always)]
+pub fn closing_line() {}

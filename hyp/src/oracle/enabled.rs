@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The oracle, in images built with the feature `oracle` only: every exit is also done to the executable
+//! specification, and outcome, registers and the live tables of the VM are compared before the guest goes on.
+//! A difference is a panic.
+//!
+//! `trap` judges exits through the functions here, which have the names and meanings of `vm`'s. One lock is held
+//! from the first look at an exit to its verdict, and around everything else that changes what the specification
+//! knows of: vCPUs that begin and park, resets. So exits are judged one after the other, those of other CPUs too.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use aarch64_cpu::registers::{MAIR_EL1, Readable, SCTLR_EL1};
+use arch::{Errata, Exit, ExitInfo, GuestRegs, Ipa, Pa, Range};
+use lock::Order;
+use platform::{Board, Gic, GicVersion, VmConfig};
+use spec::{Config, Device, DeviceKind, Direct, Flash, Leaf, Region, Tables};
+use stage2::Attr;
+use vm::{
+    Deferred, FastPath, Holder, Holders, Outcome, Parked, ResetError, Stop, StopReason, Vcpu, Vm,
+};
+
+use crate::guest::host::GuestHost;
+
+/// How often all tables are gone through, though nothing was stored in them since the last time: somebody else may have.
+const AGAIN: u64 = 64;
+/// How often every entry is compared by itself, on top of the sum over all of them.
+const WHOLE: u64 = 4096;
+
+struct Exits {
+    /// By the number of the VM.
+    vms: Vec<spec::Vm>,
+    /// What is being judged, and the registers before.
+    exit: Option<(Exit, GuestRegs)>,
+    /// The sum of the marks of each VM's tables, and how many stores there had been in any table.
+    marks: Vec<(u64, u64)>,
+}
+
+struct Oracle {
+    /// Number of the CPU that holds it, and 1; 0: nobody.
+    holder: AtomicUsize,
+    exits: UnsafeCell<Exits>,
+}
+
+// SAFETY: `exits` is only touched by the CPU that `holder` names.
+unsafe impl Sync for Oracle {}
+
+static ORACLE: Oracle = Oracle {
+    holder: AtomicUsize::new(0),
+    exits: UnsafeCell::new(Exits { vms: Vec::new(), exit: None, marks: Vec::new() }),
+};
+static CHECKED: AtomicU64 = AtomicU64::new(0);
+static STORES: AtomicU64 = AtomicU64::new(0);
+
+/// A descriptor was stored, in any VM's tables.
+#[inline(always)]
+pub fn stored() {
+    STORES.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How many exits were checked: with one difference EL2 would not be here.
+pub fn closing_line() {
+    log::info!("oracle: {} exits checked, no difference", CHECKED.load(Ordering::Relaxed));
+}
+
+fn me() -> usize {
+    crate::cpu::current().index.get() + 1
+}
+
+fn is_mine() -> bool {
+    ORACLE.holder.load(Ordering::Relaxed) == me()
+}
+
+/// Waits for the oracle.
+fn enter() -> &'static mut Exits {
+    let me = me();
+    while ORACLE.holder.compare_exchange_weak(0, me, Ordering::Acquire, Ordering::Relaxed).is_err()
+    {
+        core::hint::spin_loop();
+    }
+    mine()
+}
+
+/// What this CPU has entered.
+fn mine() -> &'static mut Exits {
+    assert!(is_mine(), "the oracle belongs to another CPU");
+    // SAFETY: this CPU holds the oracle, and no caller keeps a reference when it leaves or enters a guest.
+    unsafe { &mut *ORACLE.exits.get() }
+}
+
+fn leave() {
+    ORACLE.holder.store(0, Ordering::Release);
+}
+
+/// How thoroughly to compare.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    /// The tables only if there was a store.
+    Changes,
+    /// The tables by the sum over all entries.
+    Sum,
+    /// Every entry by itself as well.
+    Entries,
+}
+
+impl Exits {
+    fn spec(&mut self, vm: &Vm<GuestHost>) -> &mut spec::Vm {
+        self.vms.get_mut(usize::from(vm.id())).expect("every VM was adopted")
+    }
+
+    /// The VM's live tables, and all else, against the specification.
+    fn compare(&mut self, vm: &Vm<GuestHost>, depth: Depth) -> Result<(), String> {
+        let index = usize::from(vm.id());
+        let (spec, noted) = (self.vms.get(index), self.marks.get_mut(index));
+        let (Some(spec), Some((marks, stores))) = (spec, noted) else {
+            panic!("every VM was adopted");
+        };
+        // Nobody stores meanwhile: who changes tables holds the oracle.
+        let now = STORES.load(Ordering::Relaxed);
+        if depth != Depth::Changes || *stores != now {
+            (*marks, *stores) = (oracle::marks(vm.stage2()), now);
+        }
+        oracle::state(vm, spec, &Order::new(), *marks)?;
+        if depth == Depth::Entries { oracle::entries(vm, spec) } else { Ok(()) }
+    }
+}
+
+/// The exit begins.
+fn begin(exit: Exit, vcpu: &Vcpu) {
+    enter().exit = Some((exit, vcpu.regs.clone()));
+}
+
+/// `vm` has its outcome: so must the specification.
+fn end(real: Outcome, vcpu: &Vcpu, vm: &Vm<GuestHost>) {
+    let exits = mine();
+    let Some((exit, before)) = exits.exit.take() else {
+        panic!("oracle: an outcome without an exit: {real:?}");
+    };
+    let number = CHECKED.fetch_add(1, Ordering::Relaxed) + 1;
+    let machine = oracle::Machine {
+        mair_el1: MAIR_EL1.get(),
+        entropy: entropy(&before, vcpu),
+        sctlr_el1: SCTLR_EL1.get(),
+    };
+    let depth = match number {
+        _ if number.is_multiple_of(WHOLE) => Depth::Entries,
+        _ if number.is_multiple_of(AGAIN) => Depth::Sum,
+        _ => Depth::Changes,
+    };
+    let verdict = oracle::judge(exits.spec(vm), exit, &before, vcpu, real, &machine)
+        .and_then(|_| exits.compare(vm, depth));
+    if let Err(why) = verdict {
+        panic!(
+            "oracle: {}: exit {number} of vCPU {} at {:#x}, {exit:x?}, x0 to x3 {:x?}: {why}",
+            vm.name(),
+            vcpu.index,
+            before.elr,
+            before.x.get(..4),
+        );
+    }
+    leave();
+}
+
+/// What the machine's entropy was, from the answer of TRNG_RND: bits that were not asked for must come out zero.
+fn entropy(before: &GuestRegs, vcpu: &Vcpu) -> Option<[u64; 3]> {
+    let [x0, high, middle, low] = [0, 1, 2, 3].map(|n| vcpu.regs.get(n));
+    match before.get(0) as u32 {
+        _ if x0 != 0 => None,
+        0x8400_0053 => Some([low | middle << 32, high, 0]),
+        0xc400_0053 => Some([low, middle, high]),
+        _ => None,
+    }
+}
+
+/// [`vm::try_fast_path`].
+pub fn try_fast_path(
+    info: &ExitInfo,
+    errata: &Errata,
+    vcpu: &mut Vcpu,
+    vm: &Vm<GuestHost>,
+) -> FastPath {
+    begin(arch::decode(*info, errata), vcpu);
+    let path = vm::try_fast_path(info, errata, vcpu, vm);
+    ended(path, vcpu, vm)
+}
+
+/// [`vm::run_deferred`].
+pub fn run_deferred(deferred: Deferred, vcpu: &mut Vcpu, vm: &Vm<GuestHost>) -> FastPath {
+    let path = vm::run_deferred(deferred, vcpu, vm);
+    ended(path, vcpu, vm)
+}
+
+/// Compares an exit that is handled; of others the verdict comes from [`run_deferred`] or [`on_exit`].
+fn ended(path: FastPath, vcpu: &Vcpu, vm: &Vm<GuestHost>) -> FastPath {
+    if let FastPath::Done(outcome) = path {
+        end(outcome, vcpu, vm);
+    }
+    path
+}
+
+/// [`vm::on_exit`].
+pub fn on_exit(exit: Exit, vcpu: &mut Vcpu, vm: &Vm<GuestHost>) -> Outcome {
+    // Where the IPA had to be found, the exit begins again. Else it is the one that the fast path left, whole: an IPA
+    // that was found once must not be forgotten on the way here.
+    if is_mine() {
+        let begun = mine().exit.as_ref().map(|(begun, _)| *begun);
+        assert!(begun == Some(exit), "oracle: {begun:x?} has become {exit:x?}");
+    } else {
+        begin(exit, vcpu);
+    }
+    let outcome = vm::on_exit(exit, vcpu, vm);
+    end(outcome, vcpu, vm);
+    outcome
+}
+
+/// The exit is none: the guest tries its instruction again, natively.
+pub fn drop_exit() {
+    mine().exit = None;
+    leave();
+}
+
+/// Does something that is no exit to both sides, and compares what came of it.
+fn both<T: PartialEq + core::fmt::Debug>(
+    what: &str,
+    vm: &Vm<GuestHost>,
+    real: impl FnOnce() -> T,
+    spec: impl FnOnce(&mut spec::Vm) -> T,
+) -> T {
+    let exits = enter();
+    let should = spec(exits.spec(vm));
+    let is = real();
+    assert!(is == should, "oracle: {}: {what}: is {is:?}, should be {should:?}", vm.name());
+    if let Err(why) = exits.compare(vm, Depth::Entries) {
+        panic!("oracle: {}: {what}: {why}", vm.name());
+    }
+    leave();
+    is
+}
+
+/// [`Vm::take_start`].
+pub fn take_start(vcpu: &mut Vcpu, vm: &Vm<GuestHost>) -> bool {
+    let exits = enter();
+    let should = exits.spec(vm).take_start(vcpu.index);
+    let is = vm.take_start(vcpu).then(|| (vcpu.regs.elr, vcpu.regs.get(0)));
+    assert!(is == should, "oracle: {}: begins: is {is:x?}, should be {should:x?}", vm.name());
+    // Who is off asks often, and nothing comes of it.
+    if is.is_some()
+        && let Err(why) = exits.compare(vm, Depth::Entries)
+    {
+        panic!("oracle: {}: a vCPU begins: {why}", vm.name());
+    }
+    leave();
+    is.is_some()
+}
+
+/// [`Vm::park`].
+pub fn park(vcpu: &Vcpu, vm: &Vm<GuestHost>) -> Parked {
+    let mut real = Parked::Others;
+    both(
+        "a vCPU parks",
+        vm,
+        || {
+            real = vm.park(vcpu);
+            match real {
+                Parked::Others => spec::Parked::Others,
+                Parked::Last(reason) => spec::Parked::Last(oracle::stop_reason(reason)),
+            }
+        },
+        |spec| spec.park(vcpu.index),
+    );
+    real
+}
+
+/// [`Vm::stop`].
+pub fn stop(order: &Order, vm: &Vm<GuestHost>, reason: StopReason) -> Option<Stop> {
+    let mut real = None;
+    both(
+        "stop",
+        vm,
+        || {
+            real = vm.stop(order, reason, None);
+            real.map(|stop| oracle::stop_reason(stop.reason))
+        },
+        |spec| spec.stop(oracle::stop_reason(reason)),
+    );
+    real
+}
+
+/// [`Vm::pause`].
+pub fn pause(order: &Order, vm: &Vm<GuestHost>, holder: Holder) -> bool {
+    both("pause", vm, || vm.pause(order, holder, None), |spec| spec.pause(holder as u8))
+}
+
+/// [`Vm::resume`].
+pub fn resume(order: &Order, vm: &Vm<GuestHost>, holders: Holders) -> bool {
+    let all = [Holder::User, Holder::Crash, Holder::Save];
+    let numbers: Vec<u8> =
+        all.into_iter().filter(|it| holders.has(*it)).map(|it| it as u8).collect();
+    both("resume", vm, || vm.resume(order, holders), |spec| spec.resume(&numbers))
+}
+
+/// [`vm::Lifecycle::rest`].
+pub fn rest(order: &Order, vm: &Vm<GuestHost>) -> bool {
+    both("rest", vm, || vm.lifecycle().rest(order), spec::Vm::rest)
+}
+
+/// [`Vm::revive`].
+pub fn revive(order: &Order, vm: &Vm<GuestHost>) -> bool {
+    both("revive", vm, || vm.revive(order), spec::Vm::revive)
+}
+
+/// [`Vm::reset`].
+pub fn reset(order: &Order, vm: &Vm<GuestHost>) -> Result<(), ResetError> {
+    let mut real = Ok(());
+    both(
+        "reset",
+        vm,
+        || {
+            real = vm.reset(order);
+            real.is_ok()
+        },
+        |spec| spec.reset().is_ok(),
+    );
+    real
+}
+
+/// [`Vm::start`].
+pub fn start(order: &Order, vm: &Vm<GuestHost>, entry: Ipa, context: u64) -> bool {
+    both("start", vm, || vm.start(order, entry, context), |spec| spec.start(entry.raw(), context))
+}
+
+/// [`vm::Lifecycle::finish`].
+pub fn finish_life(order: &Order, vm: &Vm<GuestHost>) -> bool {
+    both("the end", vm, || vm.lifecycle().finish(order), spec::Vm::finish)
+}
+
+fn region(range: &Range<Ipa>) -> Region {
+    Region { start: range.start().raw(), end: range.end().raw() }
+}
+
+fn regions(ranges: &[Range<Ipa>]) -> Vec<Region> {
+    ranges.iter().map(region).collect()
+}
+
+/// A VM that was just made, with `memory` mapped in this order, its tables from `pool` pages.
+pub fn adopt(
+    board: &Board,
+    config: &VmConfig,
+    vm: &Vm<GuestHost>,
+    pool: u64,
+    memory: impl Iterator<Item = (Range<Ipa>, Pa, Attr)>,
+) {
+    let bits = u32::from(config.ipa_bits);
+    let mut tables = Tables::new(bits, pool);
+    for (ipa, pa, attr) in memory {
+        let leaf = if attr == Attr::Rom { Leaf::Rom } else { Leaf::Ram };
+        if let Err(why) = tables.map(ipa.start().raw(), pa.raw(), ipa.size(), leaf) {
+            panic!("oracle: {}: memory at {ipa}: {why:?}", vm.name());
+        }
+    }
+    let exits = enter();
+    exits.vms.push(spec::Vm::new(specified(board, config, vm, bits), tables));
+    exits.marks.push((0, 0));
+    if let Err(why) = exits.compare(vm, Depth::Entries) {
+        panic!("oracle: {}: made: {why}", vm.name());
+    }
+    leave();
+}
+
+/// docs/vm-words.md and docs/vm.md, "Devices", in the specification's words.
+fn specified(board: &Board, config: &VmConfig, vm: &Vm<GuestHost>, ipa_bits: u32) -> Config {
+    let page = |at: u64| Region::new(at, spec::PAGE);
+    let mut devices = alloc::vec![
+        Device { at: Region::new(0x0800_0000, 0x1_0000), kind: DeviceKind::Gic },
+        Device { at: page(0x0900_0000), kind: DeviceKind::Uart },
+    ];
+    if config.gic == GicVersion::V3 {
+        let frames = Region::new(0x080a_0000, (config.vcpus as u64) << 17);
+        devices.push(Device { at: frames, kind: DeviceKind::Gic });
+    }
+    if let Some(at) = config.test_device {
+        devices.push(Device { at: page(at.raw()), kind: DeviceKind::Test });
+    }
+    if config.fw_cfg() {
+        devices.push(Device { at: page(0x0902_0000), kind: DeviceKind::Quiet });
+    }
+    if config.policy == mmio_guard::Policy::Off {
+        devices.push(Device { at: Region::new(0x0a00_0000, 0x4000), kind: DeviceKind::Quiet });
+    }
+    let mut direct = match &board.gic {
+        Gic::V2 { gicv, .. } => {
+            let at = Region::new(0x0801_0000, gicv.size().min(0x1_0000));
+            alloc::vec![Direct { at, pa: gicv.start().raw() }]
+        }
+        Gic::V3 { .. } => Vec::new(),
+    };
+    // Devices of the machine that were given to it.
+    for pages in config.devices.iter().flat_map(platform::Passed::pages) {
+        let at = Region { start: pages.start().raw(), end: pages.end().raw() };
+        direct.push(Direct { at, pa: at.start });
+    }
+    Config {
+        ipa_bits,
+        policy: match config.policy {
+            mmio_guard::Policy::Off => spec::Policy::Off,
+            mmio_guard::Policy::Enrol => spec::Policy::Enrol,
+            mmio_guard::Policy::Enforce => spec::Policy::Enforce,
+        },
+        dialect: match config.dialect {
+            mmio_guard::Dialect::Pkvm => spec::Dialect::Pkvm,
+            mmio_guard::Dialect::Series => spec::Dialect::Series,
+        },
+        ram: region(&config.ram),
+        roms: regions(&config.roms),
+        allow: regions(&config.allow),
+        preset: regions(&config.preset),
+        direct,
+        flash: vm
+            .flash()
+            .map(|bank| Flash {
+                at: region(&bank.ipa),
+                pa: bank.pa.raw(),
+                protected: bank.protected,
+            })
+            .collect(),
+        devices,
+        vcpus: config.vcpus,
+        trng: crate::firmware::has_trng(),
+        workarounds: crate::firmware::workarounds().answers().map(i64::from),
+    }
+}

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Entry points into `vm`: with feature `oracle` each also runs on the specification.
+
+#[cfg_attr(feature = "oracle", path = "enabled.rs")]
+#[cfg_attr(not(feature = "oracle"), path = "disabled.rs")]
+pub mod checked;

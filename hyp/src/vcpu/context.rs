@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A vCPU with what EL2 needs to run it.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::arch::asm;
+
+use arch::esr::{self, ec};
+use arch::{Errata, PstateRule, VcpuSet};
+use vm::{Host, StopReason, Vcpu, Vm};
+
+use crate::console::vm_lines;
+use crate::cpu::{CPUS, Cpu};
+use crate::cpu::{barrier, timer, trap_controls};
+use crate::exception::serror::Errors;
+use crate::gic::{self, Gic};
+use crate::guest::Guest;
+use crate::guest::host::GuestHost;
+use crate::oracle::checked;
+use crate::vcpu::crash::Record;
+use crate::vcpu::registers::{Context, Features};
+
+/// What a vCPU is up to while its CPU does not run it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not turned on (`vm::Lifecycle` knows).
+    Off,
+    /// Wants the CPU.
+    Ready,
+    /// Sleeps until an interrupt is deliverable.
+    Waiting,
+    /// Parked, and its share of the CPU goes into the next life of its VM (`lives::prepare`).
+    Preparing,
+}
+
+/// A vCPU. Only its CPU touches it, but for the boot CPU before that CPU looks for work.
+#[repr(C)]
+pub struct VcpuContext {
+    /// Registers first: the vectors find them through SP_EL2.
+    pub vcpu: Vcpu,
+    /// The VM it belongs to.
+    pub guest: &'static Guest,
+    /// Errata that decoding minds.
+    pub errata: Errata,
+    /// PSTATE fields that an injected exception minds.
+    pub pstate: PstateRule,
+    /// Number of its CPU.
+    pub cpu: usize,
+    /// Its number among the vCPUs of its CPU.
+    pub number: usize,
+    /// While it is not loaded.
+    pub state: State,
+    /// It is on, and does not run because its VM is paused; its state is `Off` meanwhile.
+    pub held: bool,
+    /// Its first entry of this life is still to come.
+    fresh: bool,
+    context: Context,
+    features: Features,
+    /// HCR_EL2 and VMPIDR_EL2 while it runs.
+    hcr: u64,
+    vmpidr: u64,
+    /// Its exits and exceptions, should its guest crash.
+    pub record: Box<Record>,
+}
+
+impl VcpuContext {
+    /// Makes vCPU `index` of `guest` and gives it to `cpu`.
+    ///
+    /// # Errors
+    /// Where the CPU has no room for it.
+    #[inline(never)]
+    pub fn assign(guest: &'static Guest, index: usize, cpu: usize) -> Result<(), String> {
+        let context = Box::leak(Box::new(Self {
+            vcpu: Vcpu::new(index),
+            guest,
+            errata: crate::cpu::id_registers::errata(),
+            pstate: crate::cpu::id_registers::pstate_features().rule(),
+            cpu,
+            number: 0,
+            state: State::Off,
+            held: false,
+            fresh: true,
+            context: Context::reset(),
+            features: Features::default(),
+            hcr: 0,
+            vmpidr: 1 << 31 | Vm::<GuestHost>::mpidr(index).raw(),
+            record: Box::new(Record::new()),
+        }));
+        let slice = timer::ticks(guest.config.slice);
+        let number = CPUS.get(cpu).and_then(|a| a.cpu.queue.add(context, guest.index, slice));
+        let Some(number) = number else {
+            return Err(alloc::format!("VM '{}': CPU {cpu} has no room for it", guest.config.name));
+        };
+        context.number = number;
+        guest.vm.host().place(index, cpu, number);
+        Ok(())
+    }
+
+    /// Becomes ready if it was turned on meanwhile, with the registers of a CPU out of reset.
+    #[inline(never)]
+    fn start(&mut self) {
+        if checked::take_start(&mut self.vcpu, &self.guest.vm) {
+            self.context = Context::reset();
+            *self.record = Record::new();
+            self.fresh = true;
+            self.state = State::Ready;
+        }
+    }
+
+    /// Puts the vCPU into `cpu`, this one, at CNTPCT_EL0 `now`.
+    #[inline(always)]
+    pub fn load(&mut self, cpu: &Cpu, gic: &Gic, now: u64) {
+        let (guest, index) = (self.guest, self.vcpu.index);
+        let host = guest.vm.host();
+        if self.fresh {
+            self.features = Features::read();
+            self.hcr = trap_controls::hcr(cpu.queue.shared());
+        }
+        self.expire_timers(now);
+        let offset = guest.counter_offset().raw();
+        // SAFETY: registers that decide what EL1 and EL0 see; EL2's own translation does not depend on them. The VMID
+        // is this VM's alone, its root and tables live as long as the machine runs. No stage-1 walk may mix the former
+        // guest's stage 1 with this one's stage 2 (Cortex-A57 1319537 and others): walks are off until TCR_EL1 is
+        // restored with the rest.
+        unsafe {
+            if self.errata.speculative_at {
+                asm!("msr tcr_el1, {}", "isb", in(reg) 1_u64 << 7 | 1 << 23, options(nostack));
+            }
+            asm!("msr vmpidr_el2, {}", "msr vtcr_el2, {}", "msr vttbr_el2, {}", "msr cntvoff_el2, {}",
+                "msr hcr_el2, {}", "isb",
+                in(reg) self.vmpidr, in(reg) guest.vtcr, in(reg) host.vttbr(), in(reg) offset, in(reg) self.hcr,
+                options(nostack));
+        }
+        cpu.queue.take_residence(guest.index, index, self.fresh, || {
+            // Another vCPU of this VMID has run here, with other tables under the same ASIDs perhaps.
+            // SAFETY: drops copies only.
+            unsafe { asm!("tlbi vmalle1", "ic iallu", "dsb nsh", "isb", options(nostack)) };
+        });
+        self.fresh = false;
+        self.context.restore(&self.features, gic);
+        {
+            let mut vgic = guest.vm.vgic().lock(&self.vcpu.order);
+            // The timer's interrupt is active as long as the guest has not deactivated its own; it is not now.
+            if vgic.is_forwarded(index, timer::GUEST_VIRTUAL) {
+                if self.virtual_expiry().is_none_or(|expiry| expiry > now) {
+                    // The guest has turned it off since: withdrawn, if it was not acknowledged.
+                    let _ = vgic.set_level(index, timer::GUEST_VIRTUAL, false);
+                }
+                gic.set_ppi_active(self.cpu, timer::virtual_timer(), true);
+            }
+            let kept = core::mem::take(&mut self.context.gic.first);
+            if kept == 0 {
+                host.refill(gic, index, &mut vgic);
+            } else if vgic.needs_plan(index) {
+                host.refill_anew(gic, index, &self.context.gic, &mut vgic);
+            } else {
+                gic.put_first(kept);
+                barrier::isb();
+            }
+        }
+        cpu.loaded.set(self);
+    }
+
+    /// Takes the vCPU out of `cpu`, this one; it goes on later. One that waits with an interrupt to take does not wait.
+    /// Returns until when one that waits does so ([`VcpuContext::waits_until`]).
+    #[inline(always)]
+    pub fn unload(&mut self, state: State, cpu: &Cpu, gic: &Gic) -> u64 {
+        self.synchronize_errors();
+        self.state = state;
+        let (timer_is_out, forwarded);
+        {
+            let (vm, index) = (&self.guest.vm, self.vcpu.index);
+            let mut vgic = vm.vgic().lock(&self.vcpu.order);
+            let (first, pending) = gic.first();
+            if vgic.keeps_first(index, pending) {
+                self.context.gic.first = first;
+                gic.free_first();
+                self.state = State::Ready;
+            } else {
+                vm.host().take_back_interrupts(gic, index, &mut vgic);
+                if vgic.deliverable(index) {
+                    self.state = State::Ready;
+                }
+            }
+            timer_is_out = vgic.is_out(index, timer::GUEST_VIRTUAL);
+            forwarded = vgic.is_forwarded(index, timer::GUEST_VIRTUAL);
+        }
+        self.context.save(&self.features, gic);
+        if timer_is_out {
+            gic.set_ppi_active(self.cpu, timer::virtual_timer(), false);
+        }
+        cpu.loaded.set(core::ptr::null_mut());
+        self.next_deadline(forwarded)
+    }
+
+    /// An SError that this vCPU has caused and that comes late stops its VM, not the next one on this CPU.
+    #[inline(always)]
+    pub fn synchronize_errors(&self) {
+        if let Some(esr) = arch::serror::synchronize(self.features.ras(), &Errors) {
+            self.stop_by_late_serror(esr);
+        }
+    }
+
+    /// The scheduler looks at this vCPU again, which is on its way out, and parks it.
+    #[cold]
+    #[inline(never)]
+    fn stop_by_late_serror(&self, esr: u64) {
+        self.stop_by_serror(esr);
+        self.guest.vm.host().power_changed(VcpuSet::single(self.vcpu.index));
+    }
+
+    /// An SError ends its VM's life, or pauses it (`vm.oncrash`): what it did to the machine is not known.
+    #[cold]
+    #[inline(never)]
+    pub fn stop_by_serror(&self, esr: u64) {
+        vm_lines::about(
+            self.guest,
+            log::Level::Warn,
+            format_args!(
+                "{}: SError (ESR {esr:#010x}) while vCPU {} ran at {:#x}; the VM goes on no more",
+                self.guest.config.name, self.vcpu.index, self.vcpu.regs.elr
+            ),
+        );
+        crate::vcpu::crash::crashed(self, StopReason::SError);
+    }
+
+    /// CNTPCT_EL0 at which a timer of the unloaded vCPU expires; `forwarded` says that the virtual one's interrupt is on its
+    /// way: it does not expire again then.
+    #[inline(always)]
+    fn next_deadline(&self, forwarded: bool) -> u64 {
+        let physical = self.vcpu.physical_timer.deadline().unwrap_or(u64::MAX);
+        match self.virtual_expiry() {
+            Some(expiry) if !forwarded => physical.min(expiry),
+            _ => physical,
+        }
+    }
+
+    /// An exit with this ESR_EL2 may be an access to a debug register that trapped because the vCPU had not used any: it
+    /// has them now, and tries again. Others trap once more, if so.
+    #[inline(always)]
+    pub fn take_debug(&mut self, esr: u64) -> bool {
+        let debug = match esr::ec_of(esr) {
+            ec::SYS64 => esr & esr::SYS_OP0 == 2 << 20,
+            ec::CP14_32 | ec::CP14_LOAD_STORE | ec::CP14_64 => true,
+            _ => false,
+        };
+        debug && self.context.take_debug(&self.features)
+    }
+
+    /// Takes back what stands in the list registers, and drops the debug registers, of a vCPU that leaves its CPU for good:
+    /// what was pending waits for its next life, as in the redistributor of a CPU that is off. Its timer is off, so that
+    /// line is low.
+    pub fn take_back_interrupts(&mut self) {
+        let (vm, index) = (&self.guest.vm, self.vcpu.index);
+        if let Some(gic) = gic::get() {
+            let mut vgic = vm.vgic().lock(&self.vcpu.order);
+            vm.host().fold_interrupts(index, &mut vgic);
+            gic.free_list_registers();
+            let _ = vgic.set_level(index, timer::GUEST_VIRTUAL, false);
+        }
+        self.context.drop_debug(&self.features);
+    }
+
+    /// CNTPCT_EL0 at which the virtual timer of an unloaded vCPU expires, or `counter::NEVER`.
+    #[inline(always)]
+    fn virtual_expiry(&self) -> Option<u64> {
+        let compare = self.context.compare()?;
+        Some(self.guest.counter_offset().deadline(compare))
+    }
+
+    /// Until when an unloaded vCPU, turned on meanwhile perhaps, does not want the CPU: CNTPCT_EL0, or `u64::MAX` where no
+    /// timer of its own wakes it; `None` where it wants it now. Its timers count.
+    #[unsafe(link_section = ".text.hot")]
+    #[inline(never)]
+    pub fn waits_until(&mut self, now: u64) -> Option<u64> {
+        if self.state == State::Off {
+            self.start();
+        }
+        match self.state {
+            State::Ready | State::Preparing => return None,
+            State::Off => return Some(u64::MAX),
+            State::Waiting => {}
+        }
+        self.expire_timers(now);
+        let index = self.vcpu.index;
+        let vgic = self.guest.vm.vgic().lock(&self.vcpu.order);
+        if vgic.deliverable(index) {
+            self.state = State::Ready;
+            return None;
+        }
+        let forwarded = vgic.is_forwarded(index, timer::GUEST_VIRTUAL);
+        drop(vgic);
+        Some(self.next_deadline(forwarded))
+    }
+
+    /// Raises the interrupts of an unloaded vCPU's timers that have expired.
+    #[inline(always)]
+    fn expire_timers(&mut self, now: u64) {
+        if !self.vcpu.physical_timer.is_quiet() {
+            self.guest.vm.tick(&mut self.vcpu, false);
+        }
+        if self.virtual_expiry().is_some_and(|expiry| expiry <= now) {
+            self.expire_virtual_timer();
+        }
+    }
+
+    #[inline(never)]
+    fn expire_virtual_timer(&mut self) {
+        let index = self.vcpu.index;
+        let mut vgic = self.guest.vm.vgic().lock(&self.vcpu.order);
+        if !vgic.is_forwarded(index, timer::GUEST_VIRTUAL) {
+            vgic.forward(index, timer::GUEST_VIRTUAL, timer::virtual_timer());
+        }
+    }
+
+    /// [`VcpuContext::forward`] of a private interrupt where one list register is all it takes: which one, and its
+    /// value; `None`, and nothing has changed, where not. `empty` is ICH_ELRSR_EL2.
+    #[inline(always)]
+    pub fn forward_short(
+        &mut self,
+        intid: u32,
+        pintid: u32,
+        empty: u16,
+    ) -> Option<(usize, vgic::ListRegister)> {
+        let mut vgic = self.guest.vm.vgic().lock_now(&self.vcpu.order)?;
+        vgic.forward_short(self.vcpu.index, intid, pintid, empty)
+    }
+
+    /// After a kick, where one list register is all it takes; as [`VcpuContext::forward_short`].
+    #[inline(always)]
+    pub fn kicked_short(&mut self, empty: u16) -> Option<(usize, vgic::ListRegister)> {
+        let mut vgic = self.guest.vm.vgic().lock_now(&self.vcpu.order)?;
+        vgic.kicked_now(self.vcpu.index, empty)
+    }
+
+    /// A physical interrupt, acknowledged and left active, becomes the guest's.
+    #[inline]
+    pub fn forward(&mut self, intid: u32, pintid: u32) {
+        let vm = &self.guest.vm;
+        let mut vgic = vm.vgic().lock(&self.vcpu.order);
+        vm.host().forward(self.vcpu.index, intid, pintid, &mut vgic);
+    }
+
+    /// Takes the list registers' state back and fills them again, where that is due.
+    pub fn plan(&mut self) {
+        let vm = &self.guest.vm;
+        let mut vgic = vm.vgic().lock(&self.vcpu.order);
+        vm.host().plan_interrupts(self.vcpu.index, &mut vgic);
+    }
+}

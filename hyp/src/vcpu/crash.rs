@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A guest that aborts again and again at one instruction, or that an SError has hit: what is said of it, and what
+//! `vm.oncrash` makes of it. `vm::crash` decides whether and what.
+
+use core::fmt;
+
+use aarch64_cpu::registers::{Readable, SPSR_EL1};
+use log::Level;
+use platform::OnCrash;
+use vm::crash::{self, Exits, Registers, Watch};
+use vm::trace::Event;
+use vm::{Holder, StopReason};
+
+use crate::console::vm_lines;
+use crate::cpu;
+use crate::exception::inject;
+use crate::guest::Guest;
+use crate::oracle::checked;
+use crate::vcpu::context::VcpuContext;
+
+/// What is kept of a vCPU for the case that its guest crashes.
+pub struct Record {
+    watch: Watch,
+    exits: Exits,
+    /// PC of the last refusal that a line was written about, where it came from a loop.
+    said: Option<u64>,
+    /// It has been reported in this life.
+    reported: bool,
+}
+
+impl Record {
+    /// Nothing yet.
+    pub const fn new() -> Self {
+        Self { watch: Watch::new(), exits: Exits::new(), said: None, reported: false }
+    }
+
+    /// An exit with this ESR_EL2 at `pc`.
+    pub fn note(&mut self, esr: u64, pc: u64) {
+        self.exits.note(esr as u32, pc);
+    }
+
+    /// Whether a line about an exception at `pc` would say what the last one did: its guest has not moved on since.
+    pub fn is_repeated(&mut self, pc: u64, return_address: u64) -> bool {
+        let before = self.said.replace(pc);
+        pc == return_address && before == Some(pc)
+    }
+}
+
+/// What `vm.oncrash` says.
+pub fn policy(guest: &Guest) -> crash::OnCrash {
+    match guest.config.on_crash {
+        OnCrash::Stop => crash::OnCrash::Stop,
+        OnCrash::Restart => crash::OnCrash::Restart,
+        OnCrash::Pause => crash::OnCrash::Pause,
+    }
+}
+
+/// An exception was injected that is no abort: EL2 has made an instruction UNDEFINED.
+pub fn undefined(ctx: &mut VcpuContext, pc: u64, return_address: u64) {
+    let kind = arch::AbortKind::Instruction;
+    let reason = vm::Reason::Undefined;
+    ctx.vcpu.refusal = vm::Refusal { pc, reason, kind, ..vm::Refusal::default() };
+    let (time, vm, vcpu) = (crate::cpu::timer::now(), ctx.guest.vm.id(), ctx.vcpu.index as u8);
+    let refusal = ctx.vcpu.refusal;
+    cpu::current().trace.push(&Event { time, vm, vcpu, refusal, return_address });
+    look(ctx);
+}
+
+/// Each time that [`crash::EVERY`] events more have come to this CPU's ring: looks whether the guest, whose exception
+/// `ctx.vcpu.refusal` is about, has crashed.
+pub fn look(ctx: &mut VcpuContext) {
+    let trace = &cpu::current().trace;
+    if !trace.written().is_multiple_of(crash::EVERY) {
+        return;
+    }
+    let (vm, vcpu) = (ctx.guest.vm.id(), ctx.vcpu.index as u8);
+    // SPSR_EL1.M: where the exception that was just injected came from.
+    let from_el0 = SPSR_EL1.get() & 0xf == 0;
+    let progress = ctx.guest.vm.progress(&ctx.vcpu, from_el0, crate::cpu::timer::frequency());
+    if !ctx.record.watch.look(vm, vcpu, progress, trace.newest_first()) {
+        return;
+    }
+    // First, so that whoever reads the report finds the VM as it says. This vCPU leaves when it would enter the guest.
+    crashed(ctx, StopReason::Crash);
+    let (guest, index) = (ctx.guest, ctx.vcpu.index);
+    let policy = policy(guest);
+    let what = match policy {
+        crash::OnCrash::Stop => "it stops",
+        crash::OnCrash::Restart => "it will start again",
+        crash::OnCrash::Pause => "it is paused",
+    };
+    let (name, pc, bound) = (guest.vm.name(), ctx.vcpu.refusal.pc, crash::BOUND);
+    let reason = ctx.vcpu.refusal.reason.text();
+    let first = format_args!(
+        "{name}: vCPU {index}: crash loop: more than {bound} exceptions in a row at PC {pc:#x} ({reason}); {what} (vm.oncrash)"
+    );
+    // Somebody must start the VM again or resume it, or it waits for its next life: none of these comes often. Its registers
+    // are told once in a life, and with `restart` only where its allowance has a line left.
+    let whole = policy != crash::OnCrash::Restart
+        || guest.vm.log_limit().would_admit(crate::cpu::timer::now());
+    vm_lines::always(guest, Level::Warn, first);
+    if !core::mem::replace(&mut ctx.record.reported, true) && whole {
+        dump(ctx);
+    }
+}
+
+/// Says what the registers of `ctx`, which is loaded, are, and what it did last.
+fn dump(ctx: &VcpuContext) {
+    let (guest, index, regs) = (ctx.guest, ctx.vcpu.index, &ctx.vcpu.regs);
+    let say = |text: fmt::Arguments<'_>| {
+        let name = guest.vm.name();
+        vm_lines::more(guest, Level::Warn, format_args!("{name}: vCPU {index}: {text}"));
+    };
+    let inject::Dump { vbar, elr, spsr, esr, far, sctlr, sp_el0, sp_el1 } = inject::dump();
+    say(format_args!("VBAR_EL1 {vbar:#x} ELR_EL1 {elr:#x} ESR_EL1 {esr:#x} FAR_EL1 {far:#x}"));
+    say(format_args!(
+        "SPSR_EL1 {spsr:#x} SCTLR_EL1 {sctlr:#x} SP_EL0 {sp_el0:#x} SP_EL1 {sp_el1:#x}"
+    ));
+    for from in (0..31).step_by(6) {
+        say(format_args!("{}", Registers { regs, from, to: (from + 6).min(31) }));
+    }
+    say(format_args!("last exits (ESR_EL2 at PC): {}", ctx.record.exits));
+}
+
+/// The guest of `ctx`, which is loaded, can go on no more: it is asked to leave, to be paused or stopped.
+pub fn crashed(ctx: &VcpuContext, reason: StopReason) {
+    let vm = &ctx.guest.vm;
+    // The calling vCPU is kicked, too: it leaves as soon as it would enter the guest.
+    if policy(ctx.guest) == crash::OnCrash::Pause {
+        checked::pause(&ctx.vcpu.order, vm, Holder::Crash);
+    } else {
+        checked::stop(&ctx.vcpu.order, vm, reason);
+    }
+}

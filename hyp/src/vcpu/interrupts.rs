@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Physical interrupts: each is EL2's own, or becomes a virtual one of the loaded vCPU.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use crate::console::{self, guest_input};
+use crate::cpu::{self, timer};
+use crate::gic::{self, Gic, SGI_KICK, SGI_PANIC, SPECIAL};
+use crate::guest::passthrough;
+use crate::vcpu::context::VcpuContext;
+use crate::vcpu::lifecycle;
+
+/// Maintenance interrupt of the GIC; 0 is none.
+static MAINTENANCE: AtomicU32 = AtomicU32::new(0);
+
+/// Keeps the maintenance interrupt and enables it on the boot CPU.
+pub fn init(gic: &platform::Gic) {
+    MAINTENANCE.store(gic.maintenance().unwrap_or(0), Ordering::Relaxed);
+    init_cpu(0);
+}
+
+/// Enables it on this CPU.
+pub fn init_cpu(cpu: usize) {
+    let maintenance = MAINTENANCE.load(Ordering::Relaxed);
+    if let (Some(gic), 16..32) = (gic::get(), maintenance) {
+        gic.enable_ppi(cpu, maintenance);
+    }
+}
+
+/// Whether an interrupt is pending on this CPU (ISR_EL1.I: at EL2 the physical one).
+#[inline(always)]
+pub fn pending() -> bool {
+    let isr: u64;
+    // SAFETY: reads a status register.
+    unsafe { asm!("mrs {}, isr_el1", out(reg) isr, options(nostack, preserves_flags)) };
+    isr & 1 << 7 != 0
+}
+
+/// Interrupts that are handled at once before EL2 goes on with what it was about.
+const AT_ONCE: usize = 4;
+
+/// Handles some of what is pending on this CPU: what is left is pending still, and comes next. `loaded` is the vCPU whose
+/// registers are in the CPU, if any.
+#[unsafe(link_section = ".text.hot")]
+pub fn handle(gic: &Gic, mut loaded: Option<&mut VcpuContext>) {
+    for _ in 0..AT_ONCE {
+        if !handle_one(gic, gic.acknowledge(), loaded.as_deref_mut()) {
+            return;
+        }
+    }
+}
+
+/// INTID of what [`Gic::acknowledge`] returned: GICv2 keeps the sender of an SGI in bits 12:10.
+#[inline(always)]
+pub const fn intid(iar: u32) -> u32 {
+    iar & 0x3ff
+}
+
+/// Handles what has been acknowledged; `false` where that is nothing.
+#[unsafe(link_section = ".text.hot")]
+#[inline(never)]
+pub fn handle_one(gic: &Gic, iar: u32, mut loaded: Option<&mut VcpuContext>) -> bool {
+    let intid = intid(iar);
+    if intid >= SPECIAL {
+        return false;
+    }
+    gic.drop_priority(iar);
+    if intid == timer::virtual_timer() {
+        if let Some(ctx) = loaded.as_deref_mut() {
+            // Stays active until the guest deactivates it.
+            ctx.forward(timer::GUEST_VIRTUAL, intid);
+        } else {
+            gic.deactivate(iar);
+        }
+        return true;
+    }
+    if intid == MAINTENANCE.load(Ordering::Relaxed) {
+        // Level: goes away when the list registers are planned again, which must come first.
+        if let Some(ctx) = loaded.as_deref_mut() {
+            ctx.plan();
+        }
+    } else if intid == timer::hypervisor_timer() {
+        timer::disarm();
+        console::pump();
+        if matches!(cpu::current().restart.get(), at @ 1.. if at <= timer::now()) {
+            lifecycle::restart_due();
+        }
+        if guest_input::next_look().is_some() {
+            guest_input::collect(loaded.as_deref());
+        }
+        cpu::current().queue.stir();
+    } else if intid == guest_input::intid() {
+        guest_input::collect(loaded.as_deref());
+    } else if intid == SGI_PANIC {
+        crate::exception::panic::park();
+    } else if intid == SGI_KICK {
+        cpu::current().queue.stir();
+    } else if passthrough::forward(intid, loaded.as_deref()) {
+        // Stays active until the guest deactivates it.
+        return true;
+    } else {
+        crate::console::vm_lines::stray(format_args!("interrupt {intid} belongs to no VM"));
+    }
+    gic.deactivate(iar);
+    true
+}

@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Everything of EL1 and EL0 that a guest can write, but for the general registers: saved when a vCPU gives up its CPU,
+//! restored when it gets one again. A vCPU begins with [`Context::reset`]: nothing of another's life is left in a
+//! register.
+//!
+//! Debug registers trap until the vCPU uses one: what it had in them is put into the CPU then ([`Context::take_debug`]). Where it
+//! leaves its CPU and has no debug event enabled, they trap again. A CPU whose vCPU does not use them has none enabled.
+//!
+//! SVE, SME, MTE, PMU, SPE, trace and what else is hidden traps, so that there is nothing of it to switch.
+
+use core::arch::asm;
+use core::mem::offset_of;
+
+use crate::cpu::sysreg::{tpidr2_el0, vdisr_el2};
+use crate::cpu::{feature_probe, trap_controls};
+use crate::gic::{Gic, VirtualInterface};
+
+/// A structure of registers that are saved and restored two at a time.
+macro_rules! pairs {
+    ($(#[$doc:meta])* $name:ident { $($one:ident = $one_reg:literal, $two:ident = $two_reg:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Default)]
+        #[repr(C)]
+        struct $name {
+            $($one: u64, $two: u64,)*
+        }
+
+        impl $name {
+            #[inline(always)]
+            fn save(&mut self) {
+                let this = core::ptr::from_mut(self);
+                // SAFETY: registers of EL1 and EL0, which EL2 does not use, and which exist where this is called. Each
+                // pair is stored in two fields that lie side by side.
+                unsafe {
+                    $(asm!(concat!("mrs {a}, ", $one_reg), concat!("mrs {b}, ", $two_reg), "stp {a}, {b}, [{p}, {o}]",
+                        a = out(reg) _, b = out(reg) _, p = in(reg) this, o = const offset_of!($name, $one),
+                        options(nostack, preserves_flags));)*
+                }
+            }
+
+            #[inline(always)]
+            fn restore(&self) {
+                let this = core::ptr::from_ref(self);
+                // SAFETY: as for `save`; they take effect for the guest at the ERET.
+                unsafe {
+                    $(asm!("ldp {a}, {b}, [{p}, {o}]", concat!("msr ", $one_reg, ", {a}"), concat!("msr ", $two_reg, ", {b}"),
+                        a = out(reg) _, b = out(reg) _, p = in(reg) this, o = const offset_of!($name, $one),
+                        options(nostack, preserves_flags, readonly));)*
+                }
+            }
+        }
+    };
+}
+
+arch::switched_system!(pairs);
+arch::switched_debug_control!(pairs);
+arch::switched_debug_channel!(pairs);
+
+pairs!(
+    /// Keys of pointer authentication, by encoding (APIA, APIB, APDA, APDB, APGA).
+    Keys {
+        apia_lo = "S3_0_C2_C1_0", apia_hi = "S3_0_C2_C1_1";
+        apib_lo = "S3_0_C2_C1_2", apib_hi = "S3_0_C2_C1_3";
+        apda_lo = "S3_0_C2_C2_0", apda_hi = "S3_0_C2_C2_1";
+        apdb_lo = "S3_0_C2_C2_2", apdb_hi = "S3_0_C2_C2_3";
+        apga_lo = "S3_0_C2_C3_0", apga_hi = "S3_0_C2_C3_1";
+    }
+);
+
+/// SCTLR_EL1 at reset: RES1 bits, MMU and caches off (DDI 0487 D17.2.118; bits that a CPU lacks ignore the write).
+const SCTLR_RESET: u64 = 0x30d0_0980;
+/// CNTV_CTL_EL0: ENABLE, and IMASK clear.
+const TIMER_ON: u64 = 1;
+const TIMER_BITS: u64 = 0b11;
+
+/// MDSCR_EL1 but for MDE, KDE and SS: nothing that stops the guest (DDI 0487 D17.3.20).
+const NO_EVENTS: u64 = !(1 << 15 | 1 << 13 | 1);
+
+/// Breakpoints and watchpoints: value and control of each. Claim tags, and the debug channel.
+#[derive(Clone, Default)]
+struct Debug {
+    control: DebugControl,
+    channel: DebugChannel,
+    claim: u64,
+    breakpoints: [[u64; 2]; 16],
+    watchpoints: [[u64; 2]; 16],
+}
+
+/// FP/SIMD registers. EL2 is built without FP: the instructions below are for the guest's.
+#[derive(Clone)]
+#[repr(C, align(16))]
+struct Fp {
+    v: [[u64; 2]; 32],
+    fpcr: u64,
+    fpsr: u64,
+}
+
+/// The registers of one vCPU that has no CPU at the moment.
+#[derive(Clone)]
+#[repr(C)]
+pub struct Context {
+    fp: Fp,
+    system: System,
+    cntv_ctl: u64,
+    pub gic: VirtualInterface,
+    /// The debug registers are in the CPU, or to be put there with the rest; else they trap, and [`Context::debug`] has them.
+    uses_debug: bool,
+    debug: Debug,
+    keys: Keys,
+    /// TPIDR2_EL0, which comes with SME and is not everywhere hidden with it (FEAT_FGT would do that).
+    tpidr2: u64,
+    /// VDISR_EL2: what EL1 writes as DISR_EL1, with SErrors taken to EL2 (DDI 0487 D17.2.149).
+    deferred: u64,
+}
+
+/// What this CPU has of what must be switched.
+#[derive(Clone, Copy, Default)]
+pub struct Features {
+    /// One of the next three.
+    extra: bool,
+    pauth: bool,
+    ras: bool,
+    sme: bool,
+    claim: bool,
+    breakpoints: usize,
+    watchpoints: usize,
+}
+
+impl Features {
+    /// FEAT_RAS.
+    #[inline(always)]
+    pub const fn ras(&self) -> bool {
+        self.ras
+    }
+
+    /// Reads the ID registers of this CPU.
+    pub fn read() -> Self {
+        let (pfr0, pfr1, dfr0, isar1, isar2): (u64, u64, u64, u64, u64);
+        // SAFETY: reads identification registers.
+        unsafe {
+            asm!("mrs {}, id_aa64pfr0_el1", "mrs {}, id_aa64pfr1_el1", "mrs {}, id_aa64dfr0_el1", "mrs {}, id_aa64isar1_el1", "mrs {}, S3_0_C0_C6_2",
+                out(reg) pfr0, out(reg) pfr1, out(reg) dfr0, out(reg) isar1, out(reg) isar2,
+                options(nomem, nostack, preserves_flags));
+        }
+        // APA, API, GPA, GPI; APA3, GPA3.
+        let pauth = isar1 & 0xff00_0ff0 != 0 || isar2 & 0xff00 != 0;
+        let ras = pfr0 >> 28 & 15 != 0;
+        let sme = pfr1 >> 24 & 15 != 0;
+        Self {
+            extra: pauth || ras || sme,
+            pauth,
+            ras,
+            sme,
+            claim: feature_probe::has_claim_tags(),
+            breakpoints: (dfr0 >> 12 & 15) as usize + 1,
+            watchpoints: (dfr0 >> 20 & 15) as usize + 1,
+        }
+    }
+}
+
+impl Context {
+    /// The registers of a CPU out of reset.
+    pub fn reset() -> Self {
+        Self {
+            system: System { sctlr: SCTLR_RESET, ..System::default() },
+            cntv_ctl: 0,
+            keys: Keys::default(),
+            uses_debug: false,
+            debug: Debug::default(),
+            fp: Fp { v: [[0; 2]; 32], fpcr: 0, fpsr: 0 },
+            tpidr2: 0,
+            deferred: 0,
+            gic: VirtualInterface::default(),
+        }
+    }
+
+    /// Takes the registers out of this CPU. The virtual timer stops: see [`Context::compare`].
+    #[inline(always)]
+    pub fn save(&mut self, features: &Features, gic: &Gic) {
+        self.system.save();
+        // SAFETY: stops the guest's timer, whose state is kept.
+        unsafe {
+            asm!("mrs {}, cntv_ctl_el0", "msr cntv_ctl_el0, xzr", out(reg) self.cntv_ctl,
+                options(nomem, nostack, preserves_flags));
+        }
+        self.fp.save();
+        gic.save_virtual(&mut self.gic);
+        if features.extra {
+            self.save_extra(features);
+        }
+        if self.uses_debug {
+            self.save_debug(features);
+        }
+    }
+
+    /// Puts the registers into this CPU.
+    #[inline(always)]
+    pub fn restore(&self, features: &Features, gic: &Gic) {
+        self.system.restore();
+        // SAFETY: the guest's timer; its interrupt is only taken when the guest runs.
+        unsafe {
+            asm!("msr cntv_ctl_el0, {}", in(reg) self.cntv_ctl, options(nomem, nostack, preserves_flags));
+        }
+        self.fp.restore();
+        gic.restore_virtual(&self.gic);
+        if features.extra {
+            self.restore_extra(features);
+        }
+        if self.uses_debug {
+            self.restore_debug(features);
+        }
+    }
+
+    #[inline(never)]
+    fn save_extra(&mut self, features: &Features) {
+        if features.pauth {
+            self.keys.save();
+        }
+        if features.ras {
+            self.deferred = vdisr_el2::read();
+        }
+        if features.sme {
+            self.tpidr2 = tpidr2_el0::read();
+        }
+    }
+
+    #[inline(never)]
+    fn restore_extra(&self, features: &Features) {
+        if features.pauth {
+            self.keys.restore();
+        }
+        if features.ras {
+            vdisr_el2::write(self.deferred);
+        }
+        if features.sme {
+            tpidr2_el0::write(self.tpidr2);
+        }
+    }
+
+    /// The loaded vCPU was kept from a debug register: it gets its own. `false` where it has them already.
+    pub fn take_debug(&mut self, features: &Features) -> bool {
+        if self.uses_debug {
+            return false;
+        }
+        self.uses_debug = true;
+        self.restore_debug(features);
+        true
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn restore_debug(&self, features: &Features) {
+        trap_controls::trap_debug(false);
+        self.debug.restore(features);
+    }
+
+    /// No debug event is enabled in this CPU any more, and debug registers trap.
+    #[cold]
+    #[inline(never)]
+    fn save_debug(&mut self, features: &Features) {
+        self.debug.save(features);
+        let control = &self.debug.control;
+        self.uses_debug = control.mdscr & !NO_EVENTS != 0 || control.mdccint != 0;
+        DebugControl::default().restore();
+        trap_controls::trap_debug(true);
+    }
+
+    /// The vCPU leaves its CPU for good: nothing of its debug registers has an effect any more.
+    pub fn drop_debug(&mut self, features: &Features) {
+        if self.uses_debug {
+            self.save_debug(features);
+        }
+    }
+
+    /// CNTV_CVAL_EL0 of the saved virtual timer; `None` where the timer is off or masked.
+    #[inline(always)]
+    pub fn compare(&self) -> Option<u64> {
+        (self.cntv_ctl & TIMER_BITS == TIMER_ON).then_some(self.system.cntv_cval)
+    }
+}
+
+/// Hands the names of all debug register pairs to another macro.
+macro_rules! debug_pairs {
+    ($each:ident, $self:expr, $features:expr) => {
+        $each!($self.breakpoints, $features.breakpoints,
+            0 "dbgbvr0_el1" "dbgbcr0_el1", 1 "dbgbvr1_el1" "dbgbcr1_el1", 2 "dbgbvr2_el1" "dbgbcr2_el1",
+            3 "dbgbvr3_el1" "dbgbcr3_el1", 4 "dbgbvr4_el1" "dbgbcr4_el1", 5 "dbgbvr5_el1" "dbgbcr5_el1",
+            6 "dbgbvr6_el1" "dbgbcr6_el1", 7 "dbgbvr7_el1" "dbgbcr7_el1", 8 "dbgbvr8_el1" "dbgbcr8_el1",
+            9 "dbgbvr9_el1" "dbgbcr9_el1", 10 "dbgbvr10_el1" "dbgbcr10_el1", 11 "dbgbvr11_el1" "dbgbcr11_el1",
+            12 "dbgbvr12_el1" "dbgbcr12_el1", 13 "dbgbvr13_el1" "dbgbcr13_el1", 14 "dbgbvr14_el1" "dbgbcr14_el1",
+            15 "dbgbvr15_el1" "dbgbcr15_el1");
+        $each!($self.watchpoints, $features.watchpoints,
+            0 "dbgwvr0_el1" "dbgwcr0_el1", 1 "dbgwvr1_el1" "dbgwcr1_el1", 2 "dbgwvr2_el1" "dbgwcr2_el1",
+            3 "dbgwvr3_el1" "dbgwcr3_el1", 4 "dbgwvr4_el1" "dbgwcr4_el1", 5 "dbgwvr5_el1" "dbgwcr5_el1",
+            6 "dbgwvr6_el1" "dbgwcr6_el1", 7 "dbgwvr7_el1" "dbgwcr7_el1", 8 "dbgwvr8_el1" "dbgwcr8_el1",
+            9 "dbgwvr9_el1" "dbgwcr9_el1", 10 "dbgwvr10_el1" "dbgwcr10_el1", 11 "dbgwvr11_el1" "dbgwcr11_el1",
+            12 "dbgwvr12_el1" "dbgwcr12_el1", 13 "dbgwvr13_el1" "dbgwcr13_el1", 14 "dbgwvr14_el1" "dbgwcr14_el1",
+            15 "dbgwvr15_el1" "dbgwcr15_el1");
+    };
+}
+
+macro_rules! save_pairs {
+    ($array:expr, $count:expr, $($n:literal $value:literal $control:literal),*) => {
+        $(
+            if $n < $count {
+                let [value, control] = &mut $array[$n];
+                // SAFETY: debug registers of EL1 that ID_AA64DFR0_EL1 counts; none matches anything at EL2, as
+                // MDCR_EL2.TDE is clear.
+                unsafe {
+                    asm!(concat!("mrs {}, ", $value), concat!("mrs {}, ", $control),
+                        out(reg) *value, out(reg) *control, options(nomem, nostack, preserves_flags));
+                }
+            }
+        )*
+    };
+}
+
+macro_rules! restore_pairs {
+    ($array:expr, $count:expr, $($n:literal $value:literal $control:literal),*) => {
+        $(
+            if $n < $count {
+                let [value, control] = $array[$n];
+                // SAFETY: as in `save_pairs`.
+                unsafe {
+                    asm!(concat!("msr ", $value, ", {}"), concat!("msr ", $control, ", {}"),
+                        in(reg) value, in(reg) control, options(nomem, nostack, preserves_flags));
+                }
+            }
+        )*
+    };
+}
+
+/// Every claim tag.
+const CLAIM_TAGS: u64 = 0xff;
+
+/// Closes or opens the OS lock. While it is closed there are no debug exceptions, and MDSCR_EL1 shows the flags of the
+/// debug channel (DDI 0487 H6.3, D19.3 MDSCR_EL1).
+fn lock_os(closed: bool) {
+    // SAFETY: EL2 takes no debug exceptions. The lock is open again before a guest runs.
+    unsafe {
+        asm!("msr oslar_el1, {}", "isb", in(reg) u64::from(closed), options(nomem, nostack));
+    }
+}
+
+impl Debug {
+    fn save(&mut self, features: &Features) {
+        debug_pairs!(save_pairs, self, features);
+        if !features.claim {
+            return self.control.save();
+        }
+        lock_os(true);
+        self.control.save();
+        self.channel.save();
+        lock_os(false);
+        // SAFETY: reads the claim tags, which are there.
+        unsafe { asm!("mrs {}, dbgclaimclr_el1", out(reg) self.claim, options(nomem, nostack)) };
+    }
+
+    fn restore(&self, features: &Features) {
+        debug_pairs!(restore_pairs, self, features);
+        if !features.claim {
+            return self.control.restore();
+        }
+        let mut current = DebugControl::default();
+        lock_os(true);
+        current.save();
+        let mdscr = arch::switched::mdscr_for(self.control.mdscr, current.mdscr);
+        DebugControl { mdscr, ..self.control.clone() }.restore();
+        self.channel.restore();
+        lock_os(false);
+        // SAFETY: claim tags are of use to software alone: all are cleared, then the vCPU's are set.
+        unsafe {
+            asm!("msr dbgclaimclr_el1, {}", "isb", "msr dbgclaimset_el1, {}",
+                in(reg) CLAIM_TAGS, in(reg) self.claim & CLAIM_TAGS, options(nomem, nostack));
+        }
+    }
+}
+
+impl Fp {
+    #[inline(always)]
+    fn save(&mut self) {
+        // SAFETY: stores 528 bytes to `self`, which has them in this order (`repr(C)`); FP/SIMD registers belong to the guest alone.
+        unsafe {
+            asm!(
+                ".arch_extension fp", ".arch_extension simd",
+                "stp q0, q1, [{p}]", "stp q2, q3, [{p}, #32]", "stp q4, q5, [{p}, #64]",
+                "stp q6, q7, [{p}, #96]", "stp q8, q9, [{p}, #128]", "stp q10, q11, [{p}, #160]",
+                "stp q12, q13, [{p}, #192]", "stp q14, q15, [{p}, #224]", "stp q16, q17, [{p}, #256]",
+                "stp q18, q19, [{p}, #288]", "stp q20, q21, [{p}, #320]", "stp q22, q23, [{p}, #352]",
+                "stp q24, q25, [{p}, #384]", "stp q26, q27, [{p}, #416]", "stp q28, q29, [{p}, #448]",
+                "stp q30, q31, [{p}, #480]",
+                "mrs {c}, fpcr", "mrs {s}, fpsr", "str {c}, [{p}, #512]", "str {s}, [{p}, #520]",
+                p = in(reg) core::ptr::from_mut(self), c = out(reg) _, s = out(reg) _,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+
+    #[inline(always)]
+    fn restore(&self) {
+        // SAFETY: as for `save`, the other way round.
+        unsafe {
+            asm!(
+                ".arch_extension fp", ".arch_extension simd",
+                "ldp q0, q1, [{p}]", "ldp q2, q3, [{p}, #32]", "ldp q4, q5, [{p}, #64]",
+                "ldp q6, q7, [{p}, #96]", "ldp q8, q9, [{p}, #128]", "ldp q10, q11, [{p}, #160]",
+                "ldp q12, q13, [{p}, #192]", "ldp q14, q15, [{p}, #224]", "ldp q16, q17, [{p}, #256]",
+                "ldp q18, q19, [{p}, #288]", "ldp q20, q21, [{p}, #320]", "ldp q22, q23, [{p}, #352]",
+                "ldp q24, q25, [{p}, #384]", "ldp q26, q27, [{p}, #416]", "ldp q28, q29, [{p}, #448]",
+                "ldp q30, q31, [{p}, #480]", "msr fpcr, {c}", "msr fpsr, {s}",
+                p = in(reg) self.v.as_ptr(), c = in(reg) self.fpcr, s = in(reg) self.fpsr,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+}
