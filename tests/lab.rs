@@ -194,7 +194,7 @@ pub fn powered_off(run: &Run) -> Checked {
 }
 
 /// The one line of `run` that contains `text`. The line of the VM with the keyboard begins again where another's has come
-/// between (crates/vm/src/live.rs): that is one line.
+/// between (crates/console/src/live_line.rs): that is one line.
 ///
 /// # Errors
 ///

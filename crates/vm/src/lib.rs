@@ -11,8 +11,7 @@
 //! - [`Lifecycle`]: vCPUs on and off, and the way from a running VM to a stopped one or a new life; [`Holder`]: pauses.
 //! - [`crash::Watch`]: notices a guest that aborts again and again at one instruction.
 //! - [`Workarounds`]: what the firmware of the CPUs says of the SMCCC workarounds; [`Firmware`]: its calls.
-//! - [`trace::Ring`], [`RateLimit`], [`mux::Mux`]: how refusals and consoles reach the outside, bounded.
-//! - [`console::Console`], [`ring::Ring`], [`keys::Keys`]: what waits for the console's UART, and what its keys mean.
+//! - [`trace::Ring`], [`RateLimit`]: how refusals reach the outside, bounded.
 //!
 //! # Invariants
 //! - The guard is asked before any device is, the interrupt controller included.
@@ -33,7 +32,6 @@ extern crate std;
 mod access;
 mod advice;
 mod bus;
-pub mod console;
 mod counters;
 pub mod crash;
 mod device;
@@ -45,12 +43,9 @@ mod flash;
 mod guard;
 mod guard_calls;
 mod host;
-pub mod keys;
 mod lifecycle;
 mod line;
-pub mod live;
 mod memory;
-pub mod mux;
 mod outcome;
 mod pause;
 mod physical_timer;
@@ -58,7 +53,6 @@ mod psci;
 mod rate;
 mod refusal;
 mod residents;
-pub mod ring;
 mod setup;
 mod smccc;
 mod sysreg;

@@ -2,15 +2,15 @@
 //! What is typed at the console: taken from the UART as it comes, kept until the VM that has the keyboard takes it.
 //!
 //! The UART's interrupt goes to the boot CPU, whichever guest runs there; where the tree names none, that CPU looks
-//! now and then. With several VMs, or one that does not run, `vm::keys` says what the keys mean.
+//! now and then. With several VMs, or one that does not run, `console::escape_key` says what the keys mean.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use arrayvec::ArrayVec;
+use console::escape_key::{Command, Key, Keys};
 use lock::{Lock, Order, Rank};
 use log::Level;
 use platform::MAX_VMS;
-use vm::keys::{Command, Key, Keys};
 use vm::{Holders, Phase};
 
 use crate::console::{ring, vm_lines};

@@ -6,11 +6,11 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use arrayvec::ArrayVec;
+use console::line_mux::Mux;
+use console::live_line::{Live, LiveLine};
 use lock::{Lock, Order, Rank};
 use platform::VmConfig;
 use spin::Once;
-use vm::live::{Live, LiveLine};
-use vm::mux::Mux;
 
 use crate::console::{guest_input, ring};
 

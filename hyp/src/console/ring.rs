@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The console: everything goes through a ring, which is drained as fast as the UART takes it and never waited for
 //! while a guest could run. Boot, the last stop and a panic wait. What each VM may put into it is bounded
-//! (`vm::ring`), and so is what EL2 says about each ([`crate::console::vm_lines`]).
+//! (`console::ring`), and so is what EL2 says about each ([`crate::console::vm_lines`]).
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
+use console::live_line::Live;
+use console::output::{Console, Transmitter};
+use console::ring::{Room, Source};
 use lock::{Lock, Rank};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use spin::Once;
-use vm::console::{Console, Transmitter};
-use vm::live::Live;
-use vm::ring::{Room, Source};
 
 use crate::console::uart::Uart;
 
@@ -21,7 +21,7 @@ const RING: usize = 32 * 1024;
 #[unsafe(link_section = ".bss.unset.console")]
 static ROOM: Room<RING> = Room::new();
 static RING_LOCK: Lock<Console<'static, RING>> = Lock::new(Rank::Console, Console::new(&ROOM));
-const _: () = assert!(platform::MAX_VMS <= vm::ring::MAX_VMS);
+const _: () = assert!(platform::MAX_VMS <= console::ring::MAX_VMS);
 static UART: Once<Uart> = Once::new();
 /// Bytes in the ring, at least 1 where a VM is to be told something, for a look without the lock.
 static USED: AtomicUsize = AtomicUsize::new(0);

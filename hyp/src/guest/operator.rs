@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What whoever operates the machine does with VMs, and sees of them: the keys at the console (`vm::keys`). The lines here are
+//! What whoever operates the machine does with VMs, and sees of them: the keys at the console (`console::escape_key`). The lines here are
 //! asked for by a person, and count against no VM's allowance.
 
 use core::fmt;

@@ -2,7 +2,7 @@
 //! The console below hyp/src/console/guest_output.rs: what it is given, call by call.
 
 use std::sync::Mutex;
-use vm::live::Live;
+use console::live_line::Live;
 
 static SAID: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 

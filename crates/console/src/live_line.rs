@@ -4,7 +4,7 @@
 
 use arrayvec::ArrayVec;
 
-/// What a guest may write in one line before it is broken, as in [`crate::mux`].
+/// What a guest may write in one line before it is broken, as in [`crate::line_mux`].
 const LINE: usize = 120;
 const ESC: u8 = 0x1b;
 

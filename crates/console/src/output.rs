@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The console without its hardware: lines of EL2 and of guests on their way to a UART that takes them when it can.
 
-use crate::live::{Live, Open};
+use crate::live_line::{Live, Open};
 use crate::ring::{Lost, Ring, Room, Source};
 use core::fmt;
 
