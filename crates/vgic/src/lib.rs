@@ -28,17 +28,17 @@ mod bank;
 mod bits;
 mod config;
 mod dist;
-mod lists;
-mod lr;
+mod fast_path;
+mod list_register;
 mod regs;
 mod sgi;
-mod short;
+mod sync;
 mod vgic;
 
 pub use config::{
     Config, Frame, MAX_LIST_REGISTERS, MAX_SPIS, PRIORITY_MASK, PRIVATE, SGIS, Version,
 };
-pub use lists::{Interface, Plan};
-pub use lr::{ListRegister, State};
-pub use short::{Quick, Sent};
+pub use fast_path::{Quick, Sent};
+pub use list_register::{ListRegister, State};
+pub use sync::{Interface, Plan};
 pub use vgic::Vgic;

@@ -32,7 +32,7 @@ pub const STEP: Step = Step {
 /// Crates of which the long form takes every mutant.
 const WHOLE: [&str; 3] = ["arch", "mmio-guard", "stage2"];
 /// The guard in `vm`, every mutant as well.
-const GUARD: [&str; 5] = ["access.rs", "fast.rs", "guard.rs", "guard_calls.rs", "refusal.rs"];
+const GUARD: [&str; 5] = ["access.rs", "fast_path.rs", "guard.rs", "guard_calls.rs", "refusal.rs"];
 /// Crates of whose other mutants the long form takes [`SAMPLE`]. `spec` and `oracle` judge, and have no say in what a
 /// guest gets.
 const REST: [&str; 6] = ["lock", "platform", "sched", "vgic", "vm", "vm-console"];
