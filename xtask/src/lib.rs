@@ -37,6 +37,7 @@ pub mod esr;
 pub mod flat;
 pub mod guests;
 pub mod image;
+pub mod layout;
 pub mod paths;
 pub mod progress;
 pub mod qemu;

@@ -29,7 +29,7 @@ use xtask::build::{self, Artifacts};
 use xtask::catalogue::{self, Registry};
 use xtask::guests::{self, Guest};
 use xtask::symbolize::Symbolizer;
-use xtask::{assure, bench, bundle, doc, esr, paths, stub, testing};
+use xtask::{assure, bench, bundle, doc, esr, layout, paths, stub, testing};
 
 /// Builds Portcullis's images and drives them in QEMU
 #[derive(Debug, Parser)]
@@ -95,6 +95,8 @@ enum Command {
     Catalogue,
     /// Build the documentation of all crates, the images' with their private items
     Doc,
+    /// Check the structure of the code: import cycles, the order of folders and crates, files that are too long
+    Layout,
     /// List the tests of guest-stub
     List,
     /// Print completions of a shell for the scripts and for xtask
@@ -272,6 +274,7 @@ impl Cli {
             }
             Command::Fuzz { target, number } => assure::fuzz::until_enough(&target, number),
             Command::Catalogue => write_catalogue(),
+            Command::Layout => layout::run(&paths::root()),
             Command::Doc => {
                 for page in doc::build()? {
                     println!("{}", page.display());
