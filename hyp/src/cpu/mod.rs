@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Leaves: registers, barriers, caches and timers of one CPU.
 
+#![allow(clippy::arithmetic_side_effects)]
+
 #[macro_use]
 pub mod sysreg;
 pub mod address_translation;

@@ -4,6 +4,8 @@
 //! Acknowledging drops the priority only (EOImode 1): an interrupt that is handed to a guest stays active until the
 //! guest deactivates it through its list register (IHI 0069 4.1.1).
 
+#![allow(clippy::arithmetic_side_effects)]
+
 mod v2;
 mod v3;
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A VM with its memory, its devices and its host interface.
 
+#![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+
 pub mod host;
 mod instance;
 pub mod operator;

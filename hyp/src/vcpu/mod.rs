@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who runs: vCPU contexts, run queues, the scheduler, interrupts.
 
+#![allow(clippy::arithmetic_side_effects)]
+
 mod context;
 pub mod crash;
 pub mod interrupts;
