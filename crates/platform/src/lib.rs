@@ -49,26 +49,28 @@ extern crate std;
 mod board;
 mod error;
 mod fdt;
+mod ranges;
 mod seed;
 mod sort;
 mod vm;
 
+pub use board::early_console::early_pl011;
 pub use board::efi_memory_map::EfiMap;
 pub use board::survey::{Survey, SurveyedRam};
-pub use board::uart::{PL011, UartDriver};
+pub use board::uart_driver::{PL011, UartDriver};
 pub use board::{
     Board, Conduit, Cpu, Gic, Module, ModuleKind, Psci, Reserved, StartMethod, Timer, Uart,
     UartKind,
 };
 pub use error::{Error, ErrorKind};
-pub use fdt::early::early_pl011;
 pub use fdt::{MAX_DEPTH, MAX_NODES, MAX_TREE_BYTES, tree_size};
 pub use seed::{GuestSeeds, Seeds};
 pub use vm::bundle::BUNDLE_MAGIC;
 pub use vm::config::{
     DEFAULT_IPA_BITS, DEFAULT_MEM, DEFAULT_POOL_PAGES, DEFAULT_SLICE, MAX_BOOTARGS, MAX_VMS,
-    Machine, Occupied, VCPUS_PER_CPU, VmConfig, vms,
+    VCPUS_PER_CPU, VmConfig, vms,
 };
+pub use vm::description::{Machine, Occupied};
 pub use vm::guest_tree::{GuestHardware, guest_tree};
 pub use vm::image_header::{HEADER_BYTES, ImageHeader};
 pub use vm::image_kind::{Container, HEAD_BYTES, ImageKind};

@@ -5,7 +5,7 @@
 //! the chosen schema (kaslr-seed, rng-seed, linux,initrd-*); Xen's docs/misc/arm/device-tree/booting
 //! (multiboot,module).
 
-use crate::board::description::{Module, ModuleKind};
+use crate::board::types::{Module, ModuleKind};
 use crate::error::{Error, err};
 use crate::fdt::cells::{self, Cells};
 use crate::fdt::{self, Node, Tree};

@@ -3,7 +3,7 @@
 //!
 //! Sources: the bindings arm/cpus.yaml and arm/psci.yaml; DEN 0022 for the function ids.
 
-use crate::board::description::{Conduit, Cpu, Psci, StartMethod};
+use crate::board::types::{Conduit, Cpu, Psci, StartMethod};
 use crate::error::{Error, err};
 use crate::fdt::cells::{self, Cells};
 use crate::fdt::{self, Node, Tree};

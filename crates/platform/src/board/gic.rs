@@ -3,52 +3,37 @@
 //!
 //! Sources: the bindings arm,gic.yaml and arm,gic-v3.yaml; IHI 0048 (GICv2), IHI 0069 (GICv3).
 
-use crate::board::description::Gic;
-use crate::board::interrupt;
+use crate::board::interrupt::{self, GICV2, GICV3};
+use crate::board::types::Gic;
 use crate::error::{Error, err};
 use crate::fdt::cells;
 use crate::fdt::{Node, Tree};
 use arch::{PAGE_SIZE, Pa, Range};
 
-/// Names of GICv2 parts in trees.
-const V2: [&str; 5] = [
-    "arm,gic-400",
-    "arm,cortex-a15-gic",
-    "arm,cortex-a7-gic",
-    "arm,cortex-a9-gic",
-    "qcom,msm-qgic2",
-];
-/// Name of GICv3 and GICv4 parts in trees.
-const V3: [&str; 1] = ["arm,gic-v3"];
 /// Two 64 KiB frames: a GICv3 redistributor.
 const REDISTRIBUTOR: u64 = 0x2_0000;
 /// Most redistributor regions.
 const MAX_REGIONS: u32 = 64;
 
-/// Whether it is a GIC, of those that are known.
-pub(crate) fn is_gic(node: &Node<'_>) -> bool {
-    node.is_compatible(&V3) || node.is_compatible(&V2)
-}
-
 /// Whether it is a GIC that can serve an EL2: a GICv3, or a GICv2 with GICH and GICV.
 pub(crate) fn serves_el2(node: &Node<'_>) -> bool {
     let frames = || cells::reg(node).map_or(0, |regs| regs.len());
-    node.is_compatible(&V3) || node.is_compatible(&V2) && frames() >= 4
+    node.is_compatible(&GICV3) || node.is_compatible(&GICV2) && frames() >= 4
 }
 
 /// The first enabled GIC of the tree.
 pub(crate) fn gic(tree: &Tree<'_>) -> Result<Gic, Error> {
-    if let Some(node) = tree.compatible(&V3).next() {
+    if let Some(node) = tree.compatible(&GICV3).next() {
         return v3(tree, &node);
     }
-    if let Some(node) = tree.compatible(&V2).next() {
+    if let Some(node) = tree.compatible(&GICV2).next() {
         return v2(tree, &node);
     }
     Err(err!(
         Board,
         "device tree: no interrupt controller that is enabled and known (GICv2: {}; GICv3: {})",
-        V2.join(", "),
-        V3.join(", ")
+        GICV2.join(", "),
+        GICV3.join(", ")
     ))
 }
 

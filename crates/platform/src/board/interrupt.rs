@@ -4,12 +4,21 @@
 //! Sources: Devicetree Specification v0.4, section 2.4; the binding arm,gic-v3: three or four cells,
 //! type 0 an SPI (INTID 32 and up), type 1 a PPI (INTID 16 and up).
 
-use crate::board::gic;
 use crate::error::{Error, err};
 use crate::fdt::cells::CellReader;
 use crate::fdt::{Node, Tree};
 use alloc::vec::Vec;
 
+/// Names of GICv2 parts in trees.
+pub(crate) const GICV2: [&str; 5] = [
+    "arm,gic-400",
+    "arm,cortex-a15-gic",
+    "arm,cortex-a7-gic",
+    "arm,cortex-a9-gic",
+    "qcom,msm-qgic2",
+];
+/// Name of GICv3 and GICv4 parts in trees.
+pub(crate) const GICV3: [&str; 1] = ["arm,gic-v3"];
 /// Most interrupts of a node that are looked at.
 const MAX_INTERRUPTS: usize = 16;
 
@@ -64,10 +73,15 @@ pub(crate) fn interrupts(
         let Some(specifier) = specifier(&mut reader, cells) else {
             return Err(err!(Board, "{}: its {name} end inside one of {cells} cells", node.path()));
         };
-        let is_gic = gic::is_gic(&controller) && cells >= 3;
+        let is_gic = is_gic(&controller) && cells >= 3;
         found.push(specifier.filter(|_| is_gic));
     }
     Ok(found)
+}
+
+/// Whether the node is a GIC of a known kind.
+fn is_gic(node: &Node<'_>) -> bool {
+    node.is_compatible(&GICV3) || node.is_compatible(&GICV2)
 }
 
 /// Reads one interrupt specifier: `Some(None)` where it is no GIC's.

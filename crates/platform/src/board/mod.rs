@@ -4,12 +4,16 @@
 pub mod chosen;
 pub mod cpus;
 mod description;
+pub mod early_console;
 pub mod efi_memory_map;
 pub mod gic;
 pub mod interrupt;
 pub mod memory;
 pub mod survey;
 pub mod timer;
+mod types;
 pub mod uart;
+pub mod uart_driver;
 
-pub use description::*;
+pub use description::Board;
+pub use types::*;

@@ -4,7 +4,7 @@
 //! [`Board::from_tree`](crate::Board::from_tree) stops at the first thing that is wrong, and wants what only
 //! firmware can know. This looks at every part, with the same code.
 
-use crate::board::description::{Cpu, Gic, Psci, Reserved, Timer, Uart};
+use crate::board::types::{Cpu, Gic, Psci, Reserved, Timer, Uart};
 use crate::board::{chosen, cpus, gic, memory, timer, uart};
 use crate::error::Error;
 use crate::fdt::Tree;

@@ -3,8 +3,8 @@
 //!
 //! Source: the binding arm,arch_timer.yaml: secure physical, physical, virtual, hypervisor.
 
-use crate::board::description::Timer;
 use crate::board::interrupt;
+use crate::board::types::Timer;
 use crate::error::{Error, err};
 use crate::fdt::Tree;
 use alloc::vec::Vec;

@@ -6,7 +6,7 @@
 
 use crate::error::{Error, err};
 use crate::fdt::{Node, Tree};
-use crate::vm::config::{Described, Machine, check_place};
+use crate::vm::description::{Described, Machine, check_place};
 use crate::vm::options::{self, Value, Words};
 use alloc::format;
 use alloc::string::String;

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! VMs from the modules of /chosen or from a bundle, checked as a whole before anything runs.
 
-use crate::board::memory::MEMRESERVE;
-use crate::board::{Board, Gic, Module, ModuleKind};
+use crate::board::Gic;
 use crate::error::{Error, err};
 use crate::fdt;
 use crate::fdt::Tree;
-use crate::vm::bundle;
+use crate::vm::description::{Described, Machine};
 use crate::vm::elf_image::ElfImage;
 use crate::vm::image_header::ImageHeader;
 use crate::vm::image_kind::{HEAD_BYTES, ImageKind};
 use crate::vm::memory_map::{
     self, FW_CFG_BASE, FW_CFG_SIZE, GicVersion, MemoryMap, RAM_BASE, RegionKind,
 };
-use crate::vm::options::{self, OnCrash, RAM_PIECE, Words};
+use crate::vm::options::{OnCrash, RAM_PIECE, Words};
 use crate::vm::passthrough::{self, MAX_PASSED, Passed};
 use crate::vm::placement::{self, Image, Parts, Placement};
+use crate::vm::{bundle, modules};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -38,35 +38,6 @@ pub const DEFAULT_POOL_PAGES: usize = 160;
 pub const DEFAULT_SLICE: u64 = 4000;
 /// Longest bootargs of a guest, in bytes.
 pub const MAX_BOOTARGS: usize = fdt::MAX_STRING;
-
-/// Memory that Portcullis itself uses, with a name for messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Occupied<'a> {
-    /// Such as `Portcullis's image` or `the device tree`.
-    pub name: &'a str,
-    /// Where it is.
-    pub range: Range<Pa>,
-}
-
-/// What the VMs are checked against.
-#[derive(Clone, Copy)]
-pub struct Machine<'a> {
-    /// The board.
-    pub board: &'a Board,
-    /// The device tree that the board was read from. Empty where there is no machine, just a bundle to check: then
-    /// `vm.dev` is not looked up, and no VM has a device.
-    pub tree: &'a [u8],
-    /// Everything that Portcullis uses: image with BSS and stacks, heap, device tree.
-    pub own: &'a [Occupied<'a>],
-    /// The bundle that stands behind the image, where one was appended to it; part of `own`'s image.
-    pub appended: Option<Range<Pa>>,
-    /// How many CPUs vCPUs can run on: [`Board::usable_cpus`], or fewer.
-    pub cpus: usize,
-    /// Bits of physical address of the weakest CPU (ID_AA64MMFR0_EL1.PARange).
-    pub pa_bits: u8,
-    /// Reads physical memory; `None` where it cannot be read.
-    pub read: &'a dyn Fn(Range<Pa>) -> Option<&'a [u8]>,
-}
 
 /// A VM, checked: everything that follows from it fits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,15 +121,6 @@ impl VmConfig {
     }
 }
 
-/// A VM as it is described: nothing is checked but each value by itself.
-pub(crate) struct Described {
-    pub node: String,
-    pub words: Words,
-    pub bootargs: String,
-    pub kernel: Range<Pa>,
-    pub ramdisk: Option<Range<Pa>>,
-}
-
 /// The VMs that the board's modules describe, or the bundle that was passed as its initrd or appended to the image:
 /// one of these.
 ///
@@ -167,7 +129,7 @@ pub(crate) struct Described {
 pub fn vms(machine: &Machine<'_>) -> Result<Vec<VmConfig>, Error> {
     let described = match bundle::find(machine)? {
         Some((what, range)) => bundle::read(machine, what, range)?,
-        None => of_modules(machine)?,
+        None => modules::read(machine)?,
     };
     if let Some(beyond) = described.get(MAX_VMS) {
         return Err(err!(
@@ -208,126 +170,6 @@ pub fn vms(machine: &Machine<'_>) -> Result<Vec<VmConfig>, Error> {
     }
     check_totals(machine, &configs)?;
     Ok(configs)
-}
-
-/// The VMs that modules describe.
-fn of_modules(machine: &Machine<'_>) -> Result<Vec<Described>, Error> {
-    check_modules(machine)?;
-    let pairs = pairs(&machine.board.modules)?;
-    if pairs.is_empty() {
-        return Err(err!(
-            Vm,
-            "no guest: /chosen has no multiboot,kernel module and no bundle as its initrd; give \
-             one, on QEMU with -device guest-loader,addr=0x50000000,kernel=FILE"
-        ));
-    }
-    let described = |(kernel, ramdisk): (&Module, Option<&Module>)| {
-        let (words, bootargs) = options::parse(&kernel.name, &kernel.bootargs)?;
-        Ok(Described {
-            node: kernel.name.clone(),
-            words,
-            bootargs,
-            kernel: kernel.range,
-            ramdisk: ramdisk.map(|ramdisk| ramdisk.range),
-        })
-    };
-    pairs.into_iter().map(described).collect()
-}
-
-/// Modules against Portcullis, reservations, RAM and each other.
-fn check_modules(machine: &Machine<'_>) -> Result<(), Error> {
-    let board = machine.board;
-    for (index, module) in board.modules.iter().enumerate() {
-        if let ModuleKind::Other(compatible) = &module.kind {
-            return Err(err!(
-                Module,
-                "{}: it is '{compatible}', neither multiboot,kernel nor multiboot,ramdisk; leave \
-                 it out",
-                module.name
-            ));
-        }
-        let later = board.modules.get(index.saturating_add(1)..).unwrap_or_default();
-        let what = format!("module {}", module.name);
-        check_place(machine, &what, module.range, later, false)?;
-    }
-    Ok(())
-}
-
-/// What the boot loader put at `range`, against RAM, Portcullis, reservations, the initrd and `modules`. A bundle
-/// may be the initrd, or stand in the image.
-pub(crate) fn check_place(
-    machine: &Machine<'_>,
-    what: &str,
-    range: Range<Pa>,
-    modules: &[Module],
-    is_bundle: bool,
-) -> Result<(), Error> {
-    let board = machine.board;
-    if !board.ram.iter().any(|bank| bank.encloses(&range)) {
-        return Err(err!(
-            Module,
-            "{what} at {range} is not inside RAM ({}); load it at another address or give the \
-             machine more memory",
-            list(&board.ram)
-        ));
-    }
-    let is_initrd = is_bundle && board.initrd == Some(range);
-    let is_appended = is_bundle && machine.appended == Some(range);
-    // What is appended is part of the image.
-    let own = machine.own.iter().filter(|own| !is_appended || !own.range.encloses(&range));
-    let own = own.map(|own| (own.name, own.range));
-    let initrd = board.initrd.iter().filter(|_| !is_initrd).map(|range| ("the initrd", *range));
-    // A boot loader reserves the initrd that it has loaded.
-    let reserved = board.reserved.iter().filter(|it| !is_initrd || it.name != MEMRESERVE);
-    let reserved = reserved.map(|it| (it.name.as_str(), it.range));
-    let modules = modules.iter().map(|other| (other.name.as_str(), other.range));
-    let mut others = own.chain(initrd).chain(reserved).chain(modules);
-    if let Some((name, other)) = others.find(|(_, other)| other.overlaps(&range)) {
-        return Err(err!(
-            Module,
-            "{what} at {range} overlaps {name} at {other}; load it at another address, 0x50000000 \
-             and up where RAM allows"
-        ));
-    }
-    Ok(())
-}
-
-fn list(ranges: &[Range<Pa>]) -> String {
-    let mut text = String::new();
-    for range in ranges.iter().take(8) {
-        if !text.is_empty() {
-            text.push_str(", ");
-        }
-        text.push_str(&format!("{range}"));
-    }
-    text
-}
-
-/// Kernels, each with the ramdisk that is the module next above it; sorted by address.
-fn pairs(modules: &[Module]) -> Result<Vec<(&Module, Option<&Module>)>, Error> {
-    let mut pairs: Vec<(&Module, Option<&Module>)> = Vec::new();
-    let mut open = false;
-    for module in modules {
-        if module.kind == ModuleKind::Kernel {
-            pairs.push((module, None));
-            open = true;
-            continue;
-        }
-        match pairs.last_mut().filter(|_| open) {
-            Some(pair) => pair.1 = Some(module),
-            None => {
-                return Err(err!(
-                    Module,
-                    "ramdisk {} at {} is not the next module above a kernel; load it between its \
-                     kernel and the next",
-                    module.name,
-                    module.range
-                ));
-            }
-        }
-        open = false;
-    }
-    Ok(pairs)
 }
 
 fn config(machine: &Machine<'_>, index: usize, described: Described) -> Result<VmConfig, Error> {

@@ -3,11 +3,13 @@
 
 pub mod bundle;
 pub mod config;
+pub mod description;
 pub mod elf_image;
 pub mod guest_tree;
 pub mod image_header;
 pub mod image_kind;
 pub mod memory_map;
+pub mod modules;
 pub mod options;
 pub mod parse_number;
 pub mod passthrough;

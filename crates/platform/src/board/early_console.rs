@@ -5,7 +5,7 @@
 
 use crate::board::uart;
 use crate::fdt::cells::CellReader;
-use crate::fdt::tree::{self, MAX_TREE_BYTES};
+use crate::fdt::format::{self, MAX_TREE_BYTES};
 use arch::Pa;
 
 /// Address of the first PL011 that `hyp.console=`, stdout-path or the alias serial0 names, the places where
@@ -41,18 +41,18 @@ fn pl011(blob: &[u8], place: &str) -> Option<Pa> {
         property(blob, above, "ranges").filter(|ranges| ranges.is_empty())?;
         above = next;
     }
-    let cells = property(blob, bus, "#address-cells").and_then(|value| tree::be32(value, 0));
+    let cells = property(blob, bus, "#address-cells").and_then(|value| format::be32(value, 0));
     let cells = cells.unwrap_or(2).min(2) as usize;
     CellReader::new(property(blob, path, "reg")?).next(cells).map(Pa::new)
 }
 
 fn text(value: &[u8]) -> Option<&str> {
-    tree::text(value, 0)
+    format::text(value, 0)
 }
 
 /// The value of a property of the node at `path`; a component without `@` matches any unit address.
 fn property<'a>(blob: &'a [u8], path: &str, name: &str) -> Option<&'a [u8]> {
-    let word = |offset| tree::be32(blob, offset).map(|word| word as usize);
+    let word = |offset| format::be32(blob, offset).map(|word| word as usize);
     let strings = word(12)?;
     let mut offset = word(8)?;
     let mut components = path.split('/').filter(|component| !component.is_empty());
@@ -64,8 +64,8 @@ fn property<'a>(blob: &'a [u8], path: &str, name: &str) -> Option<&'a [u8]> {
         let token = word(offset)? as u32;
         offset = offset.checked_add(4)?;
         match token {
-            tree::BEGIN_NODE => {
-                let name = tree::text(blob, offset)?;
+            format::BEGIN_NODE => {
+                let name = format::text(blob, offset)?;
                 if depth == on_path {
                     let bare = name.split('@').next();
                     if depth == 0 {
@@ -76,21 +76,21 @@ fn property<'a>(blob: &'a [u8], path: &str, name: &str) -> Option<&'a [u8]> {
                     }
                 }
                 depth = depth.checked_add(1)?;
-                offset = tree::token_aligned(offset.checked_add(name.len())?.checked_add(1)?);
+                offset = format::token_aligned(offset.checked_add(name.len())?.checked_add(1)?);
             }
             // The last of the path that was found ends without what is sought.
-            tree::END_NODE if depth == on_path => return None,
-            tree::END_NODE => depth = depth.checked_sub(1)?,
-            tree::PROP => {
+            format::END_NODE if depth == on_path => return None,
+            format::END_NODE => depth = depth.checked_sub(1)?,
+            format::PROP => {
                 let value = offset.checked_add(8)?;
                 let end = value.checked_add(word(offset)?)?;
                 let at = strings.checked_add(word(offset.checked_add(4)?)?)?;
-                if depth == on_path && wanted.is_none() && tree::text(blob, at)? == name {
+                if depth == on_path && wanted.is_none() && format::text(blob, at)? == name {
                     return blob.get(value..end);
                 }
-                offset = tree::token_aligned(end);
+                offset = format::token_aligned(end);
             }
-            tree::NOP => {}
+            format::NOP => {}
             _ => return None,
         }
     }
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn each_property_is_found_as_the_indexed_tree_finds_it() {
         for blob in [VIRT, SOC] {
-            let tree = tree::Tree::parse(blob).unwrap();
+            let tree = crate::fdt::Tree::parse(blob).unwrap();
             for node in tree.nodes() {
                 let path = node.path();
                 // The tree itself takes the first of several of one name.
