@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Aborts: docs/abi.md, "Accesses"; the order of the questions is docs/trap-path.md's.
 
-use crate::{Entry, Leaf, Outcome, PAGE, Reason, Vm};
+use crate::{Entry, Leaf, Load, Outcome, PAGE, Reason, Vm};
 
 /// Classes of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,13 +12,6 @@ pub enum Fault {
     Permission,
     /// The machine's own answer, and all that stage 2 has no part in.
     External,
-}
-
-/// The register that a load writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Load {
-    /// Its number; 31 is none.
-    pub register: u8,
 }
 
 /// A data abort.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a VM's owner fixes before its first instruction: docs/abi.md, "What the VM's owner fixes".
 
-use crate::Flash;
 use alloc::vec::Vec;
 
 /// When the guard is active.
@@ -57,6 +56,17 @@ pub struct Direct {
     pub at: Region,
     /// Physical address of the first.
     pub pa: u64,
+}
+
+/// A bank as the VM's owner describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flash {
+    /// Where the guest sees it: a power of two at a multiple of its size.
+    pub at: Region,
+    /// Physical address of what it holds, aligned alike.
+    pub pa: u64,
+    /// Every store to it is ignored.
+    pub protected: bool,
 }
 
 /// What answers behind a page.

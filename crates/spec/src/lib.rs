@@ -30,22 +30,26 @@
 extern crate alloc;
 
 mod access;
+mod bank;
 mod calls;
 mod config;
 mod flash;
 mod guard;
 mod memory;
+mod outcome;
 mod power;
+mod power_state;
 mod tables;
 mod vm;
 
-pub use access::{Data, Fault, Fetch, Load};
+pub use access::{Data, Fault, Fetch};
+pub use bank::{Bank, Sentence};
 pub use calls::{Call, Conduit};
-pub use config::{Config, Device, DeviceKind, Dialect, Direct, Policy, Region};
-pub use flash::{Bank, Flash, Sentence};
-pub use power::{Parked, Phase, Power, StopReason};
+pub use config::{Config, Device, DeviceKind, Dialect, Direct, Flash, Policy, Region};
+pub use outcome::{Load, Outcome, Reason};
+pub use power_state::{Parked, Phase, Power, StopReason};
 pub use tables::{Entry, Found, Full, Hint, Leaf, Tables, size_of_level};
-pub use vm::{Counters, Outcome, Reason, Vm};
+pub use vm::{Counters, Vm};
 
 /// Bytes of a page, which is the granule of everything here.
 pub const PAGE: u64 = 4096;

@@ -2,60 +2,8 @@
 //! Power and entropy: docs/vm.md, "Firmware calls" and "Lifecycle".
 
 use crate::calls::{INVALID_PARAMETER, NOT_SUPPORTED, SUCCESS, answer};
+use crate::power_state::{Parked, Phase, Power, StopReason};
 use crate::{Call, Outcome, Vm};
-
-/// A vCPU's power.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Power {
-    /// Off.
-    Off,
-    /// It will begin at `entry` with `context` in x0.
-    Pending {
-        /// Address of its first instruction.
-        entry: u64,
-        /// x0.
-        context: u64,
-    },
-    /// On.
-    On,
-}
-
-/// Why a VM stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopReason {
-    /// SYSTEM_OFF.
-    PowerOff,
-    /// SYSTEM_RESET or RESET2: another life follows.
-    Reset,
-    /// The last vCPU turned itself off.
-    AllOff,
-    /// EL2 or its owner stopped it: an SError, a crash loop, a reset that failed, a key.
-    Other,
-}
-
-/// Where a VM is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Nobody runs: before the first life, or between two.
-    Parked,
-    /// It waits for its next life.
-    Resting,
-    /// It runs.
-    Running,
-    /// Its vCPUs are leaving. The first reason counts.
-    Stopping(StopReason),
-    /// Its end.
-    Stopped,
-}
-
-/// What a vCPU finds that has left a VM that stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parked {
-    /// Others are still to come.
-    Others,
-    /// It was the last.
-    Last(StopReason),
-}
 
 const INVALID_PARAMETERS: u64 = -2_i64 as u64;
 const NO_ENTROPY: u64 = -3_i64 as u64;
