@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Judges the order of stores, barriers and invalidations.
 
-use super::{Event, TABLES, Words};
+use super::event::Event;
+use super::words::{TABLES, Words};
 use crate::codec::{self, Descriptor, Entry, level_shift, level_size};
 use crate::host::ENTRIES;
 use arch::{Ipa, PAGE_SIZE, Pa, Stage2Geometry};

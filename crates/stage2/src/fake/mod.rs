@@ -22,55 +22,26 @@
     missing_docs
 )]
 
+mod event;
 mod judge;
+mod words;
 
-use crate::codec::{self, Descriptor, Entry, level_shift};
+use crate::codec::{self, Entry};
 use crate::host::{ENTRIES, TableMemory, Tlb};
 use crate::{FrameTable, Pool, Stage2};
 use arch::{Ipa, PAGE_SIZE, Pa, Range, Stage2Geometry};
+pub use event::Event;
 use judge::Judge;
 pub use judge::Mark;
+
 use std::collections::BTreeMap;
 use std::format;
 use std::string::String;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::vec::Vec;
-
-/// Where the fake's table pages begin: the root first, then the pool.
-pub const TABLES: Pa = Pa::new(0x10_0000_0000);
-
-/// One thing done to memory that a walker can reach, or to a TLB or cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A descriptor of a live table was written.
-    Store {
-        ipa: Ipa,
-        level: u8,
-        old: u64,
-        new: u64,
-    },
-    DsbIshst,
-    DsbIsh,
-    Isb,
-    TlbiIpa {
-        ipa: Ipa,
-        level: Option<u8>,
-    },
-    TlbiStage1,
-    TlbiAll,
-    Clean {
-        pa: Pa,
-        bytes: u64,
-    },
-    /// What no code can ask of [`Tlb`], but an implementation of it could do: see [`Fake::inject`].
-    DsbNsh,
-    TlbiIpaNsh {
-        ipa: Ipa,
-    },
-    TlbiStage1Nsh,
-    TlbiAllNsh,
-}
+pub use words::TABLES;
+use words::Words;
 
 struct Inner {
     geometry: Stage2Geometry,
@@ -79,46 +50,6 @@ struct Inner {
     stores: u64,
     watched: Vec<Ipa>,
     seen: Vec<Vec<Entry>>,
-}
-
-/// What the descriptors of the tables are, page by page. Loads take no lock: an oracle walks all of them again and again.
-/// Stores do.
-#[derive(Clone)]
-struct Words(Arc<[AtomicU64]>);
-
-impl Words {
-    fn get(&self, word: usize) -> u64 {
-        self.0[word].load(Relaxed)
-    }
-
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn number(&self, table: Pa, index: usize) -> usize {
-        let offset = table.raw().checked_sub(TABLES.raw());
-        let word = offset.map(|o| (o / 8) as usize + index).filter(|w| *w < self.len());
-        assert!(table.is_aligned(PAGE_SIZE), "table at {table:?}");
-        word.unwrap_or_else(|| panic!("wild access to {table:?}[{index}]"))
-    }
-
-    fn translate(&self, geometry: &Stage2Geometry, ipa: Ipa) -> Option<(Entry, u8)> {
-        if ipa.raw() >> geometry.ipa_bits != 0 {
-            return None;
-        }
-        let (mut page, mut level) = (0usize, geometry.start_level);
-        let mut index = (ipa.raw() >> level_shift(level)) as usize;
-        loop {
-            match codec::decode(self.get(page * ENTRIES + index), level) {
-                Descriptor::Entry(entry) => return Some((entry, level)),
-                Descriptor::Table(next) => {
-                    page = ((next.raw() - TABLES.raw()) / PAGE_SIZE) as usize;
-                    level += 1;
-                    index = (ipa.raw() >> level_shift(level)) as usize % ENTRIES;
-                }
-            }
-        }
-    }
 }
 
 /// Memory and TLB of one VM. A clone is another handle of the same.
