@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a virtual GIC is made of, and the registers that follow from that alone.
 
-use crate::regs::{Reg, decode};
-use crate::vgic::NOBODY;
-use arch::{MAX_VCPUS, Width};
+use arch::MAX_VCPUS;
 
 /// Software-generated interrupts: INTIDs 0..=15.
 pub const SGIS: u32 = 16;
@@ -15,6 +13,9 @@ pub const MAX_SPIS: usize = 256;
 pub const MAX_LIST_REGISTERS: usize = 16;
 /// Bits of a priority that guests can set, as KVM and every GIC-400 have it: 32 levels.
 pub const PRIORITY_MASK: u8 = 0xf8;
+
+/// No vCPU: the target of an SPI that nobody gets, the holder of one that nobody has.
+pub(crate) const NOBODY: u8 = u8::MAX;
 
 /// Which architecture version the guest sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,18 +136,6 @@ impl Config {
     #[inline]
     pub const fn affinity(vcpu: usize) -> u32 {
         vcpu as u32
-    }
-
-    /// The value of a register that never changes, so that it can be read without taking a lock; `None` where
-    /// the register has state. What is reserved or of the wrong size has no state either, and reads 0.
-    #[inline]
-    pub const fn constant(&self, frame: Frame, offset: u64, width: Width) -> Option<u64> {
-        match decode(self, frame, offset, width) {
-            Reg::Constant(value) => Some(value),
-            // Write-only.
-            Reg::Sgir => Some(0),
-            _ => None,
-        }
     }
 }
 

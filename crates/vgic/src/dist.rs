@@ -2,8 +2,9 @@
 //! Guests' loads and stores of GICD and GICR registers.
 
 use crate::bits::{Bits, bit};
+use crate::config::NOBODY;
 use crate::regs::{Reg, Word, decode, shared_word};
-use crate::vgic::{At, NOBODY};
+use crate::vgic::At;
 use crate::{Config, Frame, PRIORITY_MASK, PRIVATE, SGIS, Version, Vgic};
 use arch::{VcpuSet, Width};
 

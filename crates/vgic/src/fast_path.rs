@@ -2,9 +2,10 @@
 //! The short way for one interrupt: a list register at once, without folding the others.
 
 use crate::bits::{Bits, bit};
+use crate::config::NOBODY;
 use crate::dist::intid_of;
 use crate::sgi::{ELSEWHERE, IRM};
-use crate::vgic::{NOBODY, Slot};
+use crate::vgic::Slot;
 use crate::{ListRegister, PRIVATE, SGIS, State, Vgic};
 use arch::{MAX_VCPUS, VcpuSet};
 

@@ -48,6 +48,20 @@ pub(crate) enum Reg {
 
 const RAZ: Reg = Reg::Constant(0);
 
+impl Config {
+    /// The value of a register that never changes, so that it can be read without taking a lock; `None` where
+    /// the register has state. What is reserved or of the wrong size has no state either, and reads 0.
+    #[inline]
+    pub const fn constant(&self, frame: Frame, offset: u64, width: Width) -> Option<u64> {
+        match decode(self, frame, offset, width) {
+            Reg::Constant(value) => Some(value),
+            // Write-only.
+            Reg::Sgir => Some(0),
+            _ => None,
+        }
+    }
+}
+
 /// The register at `offset` of `frame`. Total: what is not there is `Constant(0)`.
 #[inline]
 pub(crate) const fn decode(config: &Config, frame: Frame, offset: u64, width: Width) -> Reg {

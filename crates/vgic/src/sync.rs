@@ -2,8 +2,9 @@
 //! Between the state here and the list registers: fold and plan.
 
 use crate::bits::{Bits, bit};
+use crate::config::NOBODY;
 use crate::dist::intid_of;
-use crate::vgic::{At, NOBODY, Slot};
+use crate::vgic::{At, Slot};
 use crate::{ListRegister, MAX_LIST_REGISTERS, PRIVATE, SGIS, State, Version, Vgic};
 use arch::VcpuSet;
 

@@ -3,11 +3,10 @@
 
 use crate::bank::{Bank, Groups};
 use crate::bits::{Bits, bit};
+use crate::config::NOBODY;
 use crate::{Config, MAX_LIST_REGISTERS, MAX_SPIS, PRIVATE, SGIS};
 use arch::{MAX_VCPUS, VcpuSet};
 
-/// No vCPU: the target of an SPI that nobody gets, the holder of one that nobody has.
-pub(crate) const NOBODY: u8 = u8::MAX;
 /// SGIs are edge-triggered, PPIs level-sensitive until the guest says otherwise.
 const PRIVATE_EDGE: u32 = 0xffff;
 /// SGIs are enabled from the start, as on GIC-400 and under KVM; guests may disable them.
