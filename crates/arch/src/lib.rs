@@ -44,6 +44,7 @@ mod errata;
 pub mod esr;
 mod exit;
 mod geometry;
+pub mod guest_map;
 mod idregs;
 mod inject;
 pub mod pstate;

@@ -46,7 +46,7 @@ pub struct VmConfig {
     pub name: String,
     /// RAM: from [`RAM_BASE`], a multiple of 2 MiB, not 0.
     pub ram: Range<Ipa>,
-    /// 1 to [`crate::MAX_VCPUS`].
+    /// 1 to [`arch::MAX_VCPUS`].
     pub vcpus: usize,
     /// What the guard does.
     pub policy: Policy,

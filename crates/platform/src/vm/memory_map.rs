@@ -2,37 +2,36 @@
 //! The memory map that a VM sees: that of QEMU's virt machine, as far as there are devices.
 
 use crate::sort;
-use crate::vm::options::MAX_VCPUS;
 use alloc::vec::Vec;
-use arch::{Ipa, PAGE_SIZE, Range};
+use arch::{Ipa, MAX_VCPUS, PAGE_SIZE, Range, guest_map};
 use core::fmt;
 
 /// Start of a VM's RAM.
-pub const RAM_BASE: u64 = 0x4000_0000;
+pub const RAM_BASE: u64 = guest_map::RAM_IPA.raw();
 /// Distance of a kernel image from the start of RAM, its text_offset not counted.
 pub const IMAGE_OFFSET: u64 = 0x20_0000;
 /// Room for a VM's device tree.
 pub const TREE_SPACE: u64 = 0x1_0000;
 /// GIC distributor.
-pub const GICD_BASE: u64 = 0x0800_0000;
+pub const GICD_BASE: u64 = guest_map::GICD_IPA.raw();
 /// Size of the distributor's window.
-pub const GICD_SIZE: u64 = 0x1_0000;
+pub const GICD_SIZE: u64 = guest_map::GICD_SIZE;
 /// GICv2 CPU interface.
-pub const GICC_BASE: u64 = 0x0801_0000;
+pub const GICC_BASE: u64 = guest_map::GICC_IPA.raw();
 /// Size of the CPU interface's window.
-pub const GICC_SIZE: u64 = 0x1_0000;
+pub const GICC_SIZE: u64 = guest_map::GICC_SIZE;
 /// GICv3 redistributors, one after the other.
-pub const GICR_BASE: u64 = 0x080a_0000;
+pub const GICR_BASE: u64 = guest_map::GICR_IPA.raw();
 /// Size of one redistributor: two frames of 64 KiB.
-pub const GICR_SIZE: u64 = 0x2_0000;
+pub const GICR_SIZE: u64 = guest_map::GICR_SIZE;
 /// The console.
-pub const UART_BASE: u64 = 0x0900_0000;
+pub const UART_BASE: u64 = guest_map::UART_IPA.raw();
 /// Size of the console's window.
-pub const UART_SIZE: u64 = 0x1000;
-/// SPI of the console: INTID 33.
-pub const UART_SPI: u32 = 1;
+pub const UART_SIZE: u64 = guest_map::UART_SIZE;
+/// SPI of the console.
+pub const UART_SPI: u32 = guest_map::UART_INTID - 32;
 /// QEMU's firmware configuration device, which firmware has.
-pub const FW_CFG_BASE: u64 = 0x0902_0000;
+pub const FW_CFG_BASE: u64 = guest_map::FW_CFG_IPA.raw();
 /// Size of its window: with the 8 bytes of its DMA register, newer EDK2 uses that without asking whether it is there.
 pub const FW_CFG_SIZE: u64 = 0x10;
 /// Size of the test device's window.
@@ -41,7 +40,7 @@ pub const TEST_DEVICE_SIZE: u64 = PAGE_SIZE;
 /// What no ROM and no test device may overlap, whatever the GIC's version and the number of vCPUs.
 pub(crate) fn device_windows() -> impl Iterator<Item = (&'static str, Range<Ipa>)> {
     let window = |(name, start, size)| Some((name, Range::<Ipa>::new(Ipa::new(start), size)?));
-    [("the GIC", GICD_BASE, UART_BASE - GICD_BASE), ("the PL011", UART_BASE, UART_SIZE)]
+    [("the GIC", GICD_BASE, guest_map::GIC_WINDOW), ("the PL011", UART_BASE, UART_SIZE)]
         .into_iter()
         .filter_map(window)
 }

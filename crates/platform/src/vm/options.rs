@@ -10,7 +10,8 @@ use crate::vm::parse_number;
 use crate::vm::passthrough::MAX_PASSED;
 use alloc::string::String;
 use alloc::vec::Vec;
-use arch::{Ipa, PAGE_SIZE, Range};
+use arch::guest_map::{MAX_FLASH, MAX_FLASH_BYTES, MIN_FLASH_BYTES};
+use arch::{Ipa, MAX_VCPUS, PAGE_SIZE, Range};
 use core::fmt::Display;
 use dtoolkit::FromPropertyValue;
 use mmio_guard::{Dialect, Policy};
@@ -36,18 +37,10 @@ pub const WORDS: [&str; 17] = [
     "vm.oncrash",
 ];
 
-/// Most vCPUs of a VM.
-pub const MAX_VCPUS: usize = 8;
 /// Least and most microseconds of a slice.
 pub const SLICES: core::ops::RangeInclusive<usize> = 500..=100_000;
 /// Most ranges in one list.
 pub const MAX_RANGES: usize = 16;
-/// Most banks of flash.
-pub const MAX_FLASH: usize = 4;
-/// Smallest bank of flash: one block.
-const FLASH_BLOCK: u64 = 256 << 10;
-/// Largest bank of flash.
-const MAX_FLASH_BYTES: u64 = 16 << 20;
 /// Largest table pool of a VM, in pages.
 pub const MAX_POOL_PAGES: usize = 65_536;
 /// Longest name of a VM, in bytes.
@@ -371,7 +364,7 @@ fn banks(value: Value<'_>) -> Result<Vec<Range<Ipa>>, Expected> {
     let ranges = pages(value)?;
     let bank = |range: &Range<Ipa>| {
         range.size().is_power_of_two()
-            && (FLASH_BLOCK..=MAX_FLASH_BYTES).contains(&range.size())
+            && (MIN_FLASH_BYTES..=MAX_FLASH_BYTES).contains(&range.size())
             && range.start().is_aligned(range.size())
     };
     if ranges.len() > MAX_FLASH || !ranges.iter().all(bank) {
