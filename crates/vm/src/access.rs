@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Aborts: the table of accesses of docs/trap-path.md, in its order.
 
-use crate::{Abort, Host, Outcome, Reason, Refusal, Vcpu, Vm, bus};
+use crate::device_access::{read_device, write_device};
+use crate::{Abort, Host, Outcome, Reason, Refusal, Vcpu, Vm};
 use arch::{AbortKind, Access, DataAbort, FaultKind, InstructionAbort, Ipa, PAGE_SIZE, Va, Width};
 use stage2::{Attr, Entry};
 
@@ -51,9 +52,9 @@ pub(crate) fn data<H: Host>(abort: &DataAbort, vcpu: &mut Vcpu, vm: &Vm<H>) -> O
     let order = |value| if turned { access.width.reversed(value) } else { value };
     let done = if abort.write {
         let value = order(access.stored(vcpu.regs.get(access.reg)));
-        bus::write(device, offset, access.width, value, vcpu, vm)
+        write_device(device, offset, access.width, value, vcpu, vm)
     } else {
-        match bus::read(device, offset, access.width, vcpu, vm) {
+        match read_device(device, offset, access.width, vcpu, vm) {
             Some(value) => {
                 vcpu.regs.set(access.reg, access.loaded(order(value)));
                 true

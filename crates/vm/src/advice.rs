@@ -1,54 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How to declare what a refusal was about: the whole device of the guest's tree, in one range, once per device.
 
-use crate::bus::{Device, FW_CFG_IPA, GICD_IPA, GICD_SIZE, GICR_IPA, UART_IPA};
+use crate::bus::Device;
 use crate::{Host, Reason, Refusal, Vm};
+use arch::guest_map::{FW_CFG_IPA, GIC_WINDOW, GICD_IPA, GICD_SIZE, GICR_IPA, UART_IPA};
 use arch::{Ipa, PAGE_SHIFT, PAGE_SIZE, Range};
 use core::fmt;
-use lock::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use mmio_guard::{Dialect, abi};
 
-/// Pages without a device for which a VM gets advice.
-const MAX_PAGES: usize = 8;
 /// Bit of the first bank of flash, and of the first region of direct pages.
 const FLASH_BIT: u32 = 4;
 const DIRECT_BIT: u32 = 8;
 /// Bit of the firmware configuration device.
 const FW_CFG_BIT: u32 = 31;
-
-/// What a VM got advice for. It outlives the VM's resets, as [`RateLimit`](crate::RateLimit) does: a guest must not
-/// get lines by resetting itself.
-#[derive(Debug)]
-pub(crate) struct Given {
-    /// A bit for each device.
-    devices: AtomicU32,
-    /// Pages without a device; 1, which is no page, where there is room for another.
-    pages: [AtomicU64; MAX_PAGES],
-}
-
-impl Given {
-    pub(crate) fn new() -> Self {
-        Self { devices: AtomicU32::new(0), pages: core::array::from_fn(|_| AtomicU64::new(1)) }
-    }
-
-    /// Whether this is the first time for the device with this bit.
-    fn first_for(&self, bit: u32) -> bool {
-        let bit = 1_u32.wrapping_shl(bit);
-        self.devices.fetch_or(bit, Relaxed) & bit == 0
-    }
-
-    /// Whether this is the first time for this page, and there is room to remember it.
-    fn first_for_page(&self, page: Ipa) -> bool {
-        for slot in &self.pages {
-            match slot.compare_exchange(1, page.raw(), Relaxed, Relaxed) {
-                Ok(_) => return true,
-                Err(known) if known == page.raw() => return false,
-                Err(_) => {}
-            }
-        }
-        false
-    }
-}
 
 /// The line that follows the line of a refusal.
 pub struct Advice<'a, H: Host> {
@@ -70,8 +34,8 @@ impl<H: Host> Vm<H> {
             None => (None, None, Range::<Ipa>::new(page, PAGE_SIZE)?),
         };
         let first = match bit {
-            Some(bit) => self.given.first_for(bit),
-            None => self.given.first_for_page(page),
+            Some(bit) => self.advice_given.first_for(bit),
+            None => self.advice_given.first_for_page(page),
         };
         first.then_some(Advice { vm: self, node, range })
     }
@@ -103,9 +67,6 @@ impl<H: Host> Vm<H> {
         Some((bit, is_gic.then(|| Device::Distributor.node()), range))
     }
 }
-
-/// Bytes of the guest's address space that are the interrupt controller's.
-const GIC_WINDOW: u64 = 0x100_0000;
 
 impl<H: Host> fmt::Display for Advice<'_, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,7 +3,7 @@
 
 mod flash;
 mod fw_cfg;
-mod pl011;
+pub(crate) mod pl011;
 mod test_device;
 mod uart;
 pub(crate) mod virtio_slot;
@@ -11,4 +11,4 @@ pub(crate) mod virtio_slot;
 pub(crate) use flash::{BLOCK, Chips, Effect, Load, part};
 pub(crate) use fw_cfg::FwCfg;
 pub(crate) use test_device::TestDevice;
-pub(crate) use uart::Uart;
+pub(crate) use uart::{FULL, HOLDS_BYTES, Uart};

@@ -10,7 +10,7 @@ pub fn on_exit<H: Host>(exit: Exit, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     match exit {
         Exit::Hvc { imm } => smccc::hvc(imm, vcpu, vm),
         Exit::DataAbort(abort) => access::data(&abort, vcpu, vm),
-        Exit::SysReg(access) => sysreg::access(access, vcpu, vm),
+        Exit::SysReg(access) => sysreg::sysreg_access(access, vcpu, vm),
         Exit::InstructionAbort(abort) => access::fetch(&abort, vcpu, vm),
         Exit::Smc { imm } => smccc::smc(imm, vcpu, vm),
         Exit::Wfx { wfe: false, il } => Outcome::Wait { advance: true, il },

@@ -5,9 +5,10 @@
 //! that is added there must be added here, and the other way round. `tests/suite/beside.rs` and `streams.rs` fail where
 //! the two differ.
 
-use crate::bus::{self, Device};
+use crate::bus::Device;
 use crate::outcome::{Deferred, FastPath, GicAccess, GicdStore};
-use crate::{Abort, Host, Outcome, Reason, Refusal, Vcpu, Vm, guard_calls, psci, smccc};
+use crate::smccc_ids::{PSCI_1_1, PSCI_CPU_SUSPEND_64, PSCI_VERSION, SMCCC_1_1, SMCCC_VERSION};
+use crate::{Abort, Host, Outcome, Reason, Refusal, Vcpu, Vm, gic_access, guard_calls, psci};
 use arch::esr::{self, ec};
 use arch::{AbortKind, Errata, ExitInfo, Ipa, PAGE_SIZE, Va, Width, pstate, sysreg};
 use stage2::Glance;
@@ -45,10 +46,10 @@ pub fn try_fast_path<H: Host>(
     vm: &Vm<H>,
 ) -> FastPath {
     if info.esr as u32 == HVC_0 {
-        return call(vcpu, vm);
+        return hypercall(vcpu, vm);
     }
     if info.esr & PLAIN_MASK == PLAIN {
-        return access(info, errata, vcpu, vm);
+        return data_abort(info, errata, vcpu, vm);
     }
     // MRS or MSR, if it is one of them.
     if info.esr & esr::SYS_READ != 0 {
@@ -64,15 +65,15 @@ pub fn try_fast_path<H: Host>(
 }
 
 #[inline(always)]
-fn call<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
+fn hypercall<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
     let id = vcpu.regs.get(0) as u32;
-    if id == smccc::VERSION {
+    if id == SMCCC_VERSION {
         vm.counters(vcpu).hypercall();
-        return FastPath::Done(vcpu.answer0(smccc::VERSION_1_1));
+        return FastPath::Done(vcpu.answer0(SMCCC_1_1));
     }
-    if id == psci::VERSION {
+    if id == PSCI_VERSION {
         vm.counters(vcpu).hypercall();
-        return FastPath::Done(vcpu.answer0(psci::VERSION_1_1));
+        return FastPath::Done(vcpu.answer0(PSCI_1_1));
     }
     if u64::from(id) == vm.ids.map {
         return FastPath::Deferred(Deferred::Map);
@@ -83,7 +84,7 @@ fn call<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
     if id >> 16 == 0xc600 {
         return FastPath::Deferred(Deferred::Call);
     }
-    if id == psci::CPU_SUSPEND_64 {
+    if id == PSCI_CPU_SUSPEND_64 {
         vm.counters(vcpu).hypercall();
         let _ = psci::suspend(vcpu);
         return FastPath::Done(Outcome::Wait { advance: false, il: true });
@@ -104,7 +105,7 @@ fn id_register<H: Host>(esr: u64, vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
 }
 
 #[inline(always)]
-fn access<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
+fn data_abort<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
     let esr = info.esr;
     let offset = info.far & (PAGE_SIZE - 1);
     let width = esr::width(esr);
@@ -202,13 +203,13 @@ fn vendor_call<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
     vm.counters(vcpu).hypercall();
     let id = vcpu.regs.get(0) as u32;
     // No vendor-specific call does anything but answer.
-    let _ = guard_calls::call(id, vcpu, vm);
+    let _ = guard_calls::guard_call(id, vcpu, vm);
     FastPath::RESUME
 }
 
 #[inline(always)]
 fn send_sgi<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) -> FastPath {
-    if bus::send_sgi_now(reg, vcpu, vm) {
+    if gic_access::send_sgi_now(reg, vcpu, vm) {
         FastPath::ADVANCE
     } else {
         FastPath::Deferred(Deferred::Sgis(reg))
@@ -217,7 +218,7 @@ fn send_sgi<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) -> FastPath {
 
 #[inline(always)]
 fn send_sgis<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) -> FastPath {
-    bus::send_sgi(reg, vcpu, vm);
+    gic_access::send_sgi(reg, vcpu, vm);
     FastPath::ADVANCE
 }
 
@@ -225,7 +226,7 @@ fn send_sgis<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) -> FastPath {
 fn gicd_store<H: Host>(store: GicdStore, vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
     let GicdStore { reg, offset } = store;
     let value = u64::from(vcpu.regs.get(reg as u8) as u32);
-    bus::gic_write_here(vgic::Frame::Dist, offset, Width::B4, value, vcpu, vm);
+    gic_access::gic_write_here(vgic::Frame::Dist, offset, Width::B4, value, vcpu, vm);
     FastPath::ADVANCE
 }
 
@@ -238,15 +239,15 @@ fn gic_access<H: Host>(access: GicAccess, vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPa
     let at = access >> OFFSET_SHIFT;
     let offset = at & OFFSET;
     let (frame, offset) = if at & REDISTRIBUTOR != 0 {
-        bus::redistributor(offset)
+        gic_access::redistributor(offset)
     } else {
         (vgic::Frame::Dist, offset)
     };
     if esr & esr::WNR != 0 {
         let value = vcpu.regs.get(reg) & width.mask();
-        bus::gic_write(frame, offset, width, value, vcpu, vm);
+        gic_access::gic_write(frame, offset, width, value, vcpu, vm);
     } else {
-        let value = bus::gic_read(frame, offset, width, vcpu, vm);
+        let value = gic_access::gic_read(frame, offset, width, vcpu, vm);
         vcpu.regs.set(reg, value & width.mask());
     }
     FastPath::ADVANCE

@@ -6,24 +6,20 @@
 //! WORKAROUND_2 switches a mitigation of the whole CPU. EL2 turns it on once for each CPU that needs the
 //! call, and it stays on: no guest can change it for itself or for others.
 
+use crate::smccc_ids::{
+    PSCI_FEATURES, SMCCC_ARCH_FEATURES, SMCCC_ARCH_WORKAROUND_1, SMCCC_ARCH_WORKAROUND_2,
+    SMCCC_ARCH_WORKAROUND_3, SMCCC_VERSION, TRNG_VERSION,
+};
+
 /// Calls to the firmware of the CPU that runs this.
 pub trait Firmware {
     /// Calls `function` with `argument` in X1. Returns W0, sign-extended.
     fn call(&mut self, function: u32, argument: u64) -> i64;
 }
 
-/// SMCCC_VERSION.
-const VERSION: u32 = 0x8000_0000;
-/// SMCCC_ARCH_FEATURES.
-const ARCH_FEATURES: u32 = 0x8000_0001;
-/// PSCI_FEATURES.
-const PSCI_FEATURES: u32 = 0x8400_000a;
-/// TRNG_VERSION.
-const TRNG_VERSION: u32 = 0x8400_0050;
-/// SMCCC_ARCH_WORKAROUND_1, 2 and 3.
-pub(crate) const WORKAROUNDS: [u32; 3] = [0x8000_8000, 0x8000_7fff, 0x8000_3fff];
-/// SMCCC_ARCH_WORKAROUND_2.
-const WORKAROUND_2: u32 = 0x8000_7fff;
+/// In the order of [`Workarounds::answers`].
+pub(crate) const WORKAROUNDS: [u32; 3] =
+    [SMCCC_ARCH_WORKAROUND_1, SMCCC_ARCH_WORKAROUND_2, SMCCC_ARCH_WORKAROUND_3];
 
 /// NOT_SUPPORTED: nothing is known of the workaround.
 const UNKNOWN: i8 = -1;
@@ -34,7 +30,7 @@ const INVOKE: i8 = 0;
 /// This CPU does not need the workaround.
 const UNAFFECTED: i8 = 1;
 
-/// X0 of ARCH_FEATURES for SMCCC_ARCH_WORKAROUND_1, 2 and 3. Guests may invoke those with 0; the second
+/// X0 of SMCCC_ARCH_FEATURES for SMCCC_ARCH_WORKAROUND_1, 2 and 3. Guests may invoke those with 0; the second
 /// is never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workarounds([i8; 3]);
@@ -62,11 +58,11 @@ impl Workarounds {
             return Self::default();
         }
         let [first, second, third] = WORKAROUNDS;
-        let mut ask = |id: u32| firmware.call(ARCH_FEATURES, id.into());
+        let mut ask = |id: u32| firmware.call(SMCCC_ARCH_FEATURES, id.into());
         let [first, second, third] = [ask(first), ask(second), ask(third)];
         let second = match second {
             0 => {
-                firmware.call(WORKAROUND_2, 1);
+                firmware.call(SMCCC_ARCH_WORKAROUND_2, 1);
                 ALWAYS_ON
             }
             -2 => ALWAYS_ON,
@@ -105,9 +101,10 @@ const fn invoked(answer: i64) -> i8 {
     }
 }
 
-/// Whether the firmware has SMCCC 1.1, which ARCH_FEATURES belongs to (DEN0028 7.2; PSCI_FEATURES finds it).
+/// Whether the firmware has SMCCC 1.1, which SMCCC_ARCH_FEATURES belongs to (DEN0028 7.2; PSCI_FEATURES finds it).
 fn has_smccc_1_1(firmware: &mut impl Firmware) -> bool {
-    firmware.call(PSCI_FEATURES, VERSION.into()) >= 0 && firmware.call(VERSION, 0) >= 0x1_0001
+    firmware.call(PSCI_FEATURES, SMCCC_VERSION.into()) >= 0
+        && firmware.call(SMCCC_VERSION, 0) >= 0x1_0001
 }
 
 /// Whether the firmware has a TRNG (DEN0098).

@@ -5,89 +5,13 @@
 //! A bank has leaves for all of its pages, or for none. Where it has none, notes in stage 2 say which pages are declared;
 //! where it has leaves while none is declared, the guard is not active; else all are.
 
-use crate::device::{BLOCK, Chips, Effect, Load, part};
+use crate::device::{BLOCK, Effect, Load, part};
+use crate::flash_bank::{Bank, Flash};
 use crate::{Host, Vcpu, Vm};
-use arch::{Ipa, PAGE_SHIFT, Pa, Range, Width};
-use core::fmt;
-use lock::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use lock::{Lock, Order, Rank};
+use arch::{Ipa, Pa, Width};
+use lock::Order;
+use lock::atomic::Ordering::Relaxed;
 use stage2::{Annotation, Attr, Entry, MapError, Note, Over};
-
-/// Most banks of a VM.
-pub(crate) const MAX_FLASH: usize = 4;
-/// Most bytes of a bank: what one store may do to stage 2 is bounded by it.
-pub(crate) const MAX_FLASH_BYTES: u64 = 16 << 20;
-
-/// A bank of flash. What it holds outlives resets of the VM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flash {
-    /// Where the guest sees it: a power of two from 256 KiB to 16 MiB at a multiple of its size.
-    pub ipa: Range<Ipa>,
-    /// Where it is, aligned alike.
-    pub pa: Pa,
-    /// Write-protected: every store is ignored.
-    pub protected: bool,
-}
-
-/// A bank and its state.
-pub struct Bank {
-    flash: Flash,
-    chips: Lock<Chips>,
-    /// How many pages are declared. This and the next one are changed under the lock of direct pages only.
-    declared: AtomicU64,
-    /// It has leaves.
-    direct: AtomicBool,
-}
-
-impl fmt::Debug for Bank {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.flash.fmt(f)
-    }
-}
-
-impl Bank {
-    /// A bank as it comes out of reset.
-    pub const fn new(flash: Flash) -> Self {
-        Self {
-            flash,
-            chips: Lock::new(Rank::Device, Chips::new()),
-            declared: AtomicU64::new(0),
-            direct: AtomicBool::new(false),
-        }
-    }
-
-    pub(crate) const fn range(&self) -> Range<Ipa> {
-        self.flash.ipa
-    }
-
-    /// Whether its size and places are those that [`Flash`] asks for.
-    pub(crate) fn is_possible(&self) -> bool {
-        let size = self.range().size();
-        size.is_power_of_two()
-            && (BLOCK..=MAX_FLASH_BYTES).contains(&size)
-            && (self.range().start().raw() | self.flash.pa.raw()) & size.wrapping_sub(1) == 0
-    }
-
-    const fn pages(&self) -> u64 {
-        self.range().size() >> PAGE_SHIFT
-    }
-
-    /// Whether all of it is declared.
-    pub(crate) fn is_declared(&self) -> bool {
-        self.declared.load(Relaxed) == self.pages()
-    }
-
-    /// Declared pages that no note stands for.
-    pub(crate) fn declared_pages(&self) -> u64 {
-        if self.direct.load(Relaxed) { self.declared.load(Relaxed) } else { 0 }
-    }
-
-    /// Out of reset; `preset`: all of it is declared.
-    pub(crate) fn reset(&self, order: &Order, preset: bool) {
-        *self.chips.lock(order) = Chips::new();
-        self.declared.store(if preset { self.pages() } else { 0 }, Relaxed);
-    }
-}
 
 impl<H: Host> Vm<H> {
     /// Its banks of flash.

@@ -11,7 +11,7 @@ use stage2::{BUDGET, DeclareError, Entry, Note};
 
 /// A vendor-specific hypervisor call.
 #[inline(always)]
-pub(crate) fn call<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+pub(crate) fn guard_call<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     let dialect = vm.guard.dialect();
     let Some(call) = mmio_guard::call(dialect, id) else { return vcpu.answer0(NOT_SUPPORTED) };
     if call.is_guard() && vm.guard.policy() == Policy::Off {
@@ -367,63 +367,6 @@ fn query<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
         _ => (PageState::Undeclared, Hint::default()),
     };
     vcpu.answer([SUCCESS, state.to_raw(), hint.to_raw(), 0])
-}
-
-impl<H: Host> Vm<H> {
-    /// End of the pages that hold `ipa` and are reached without a trap at times: a device's, a bank of flash.
-    fn untrapped_end(&self, ipa: Ipa) -> Option<Ipa> {
-        let bank = || self.flash_at(ipa).map(|(_, bank)| bank.range().end());
-        self.direct_region(ipa).map(|region| region.range().end()).or_else(bank)
-    }
-
-    /// Declares a page that is reached without a trap: its leaf stands from here on.
-    fn declare_direct(&self, ipa: Ipa, note: Note, order: &lock::Order) -> bool {
-        if let Some((_, bank)) = self.flash_at(ipa) {
-            return self.declare_flash(bank, ipa, note, order);
-        }
-        let Some(region) = self.direct_region(ipa) else { return false };
-        let _changes = self.direct_changes.lock(order);
-        let done = self.stage2.install_device(order, ipa, region.pa(ipa)).is_ok();
-        if done {
-            region.set_declared(ipa, true);
-        }
-        done
-    }
-
-    /// Undeclares such a page: its leaf goes, unless the guard is not active. Whether it was declared;
-    /// `None` where that failed, and nothing changed.
-    fn undeclare_direct(&self, ipa: Ipa, order: &lock::Order) -> Option<bool> {
-        if let Some((_, bank)) = self.flash_at(ipa) {
-            return self.undeclare_flash(bank, ipa, order);
-        }
-        let region = self.direct_region(ipa)?;
-        let _changes = self.direct_changes.lock(order);
-        let declared = region.is_declared(ipa);
-        if self.guard.active() {
-            self.stage2.remove_device(order, ipa).ok()?;
-        }
-        region.set_declared(ipa, false);
-        Some(declared)
-    }
-
-    /// Activates the guard, and takes away what was reached without a trap and is not declared.
-    #[cold]
-    fn activate_guard(&self, order: &lock::Order) {
-        let _changes = self.direct_changes.lock(order);
-        self.guard.activate();
-        for region in &self.direct {
-            for ipa in region.pages() {
-                if !region.is_declared(ipa) {
-                    // Fails only for an address that Setup would have refused.
-                    let _ = self.stage2.remove_device(order, ipa);
-                }
-            }
-        }
-        for bank in self.flash {
-            // Nothing is split: all of a bank goes.
-            let _ = self.place_flash(order, bank);
-        }
-    }
 }
 
 const _: () = assert!(abi::MAX_DESCRIPTORS_PER_CALL == BUDGET);

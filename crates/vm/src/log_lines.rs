@@ -9,9 +9,9 @@ use mmio_guard::Policy;
 /// `NAME: stopped (REASON): H hypercalls, M MMIO exits, R refused`.
 #[derive(Clone, Copy, Debug)]
 pub struct StopLine<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) reason: StopReason,
-    pub(crate) counts: Counts,
+    name: &'a str,
+    reason: StopReason,
+    counts: Counts,
 }
 
 impl fmt::Display for StopLine<'_> {
@@ -33,6 +33,11 @@ pub struct RefusalLine<'a, H: Host> {
 }
 
 impl<H: Host> Vm<H> {
+    /// What its stop line says.
+    pub fn stop_line(&self, reason: StopReason) -> StopLine<'_> {
+        StopLine { name: &self.name, reason, counts: self.counts() }
+    }
+
     /// The line of `refusal`.
     pub const fn refusal_line(&self, vcpu: usize, refusal: Refusal) -> RefusalLine<'_, H> {
         RefusalLine { vm: self, vcpu, refusal }

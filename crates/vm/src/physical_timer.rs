@@ -2,8 +2,6 @@
 //! The physical timer of a vCPU. EL2 has the machine's own to itself, so that accesses trap and are served here
 //! (DDI 0487 D12.2.4); the virtual timer is the CPU's.
 
-use crate::{Host, Vcpu, Vm};
-use arch::SysRegAccess;
 use arch::counter::{compare_of_timer_value, timer_value};
 use arch::sysreg::{CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTP_TVAL_EL0};
 
@@ -18,10 +16,10 @@ const ISTATUS: u64 = 1 << 2;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PhysicalTimer {
     /// ENABLE and IMASK.
-    control: u64,
+    pub(crate) control: u64,
     compare: u64,
     /// The interrupt line, as the interrupt controller was told.
-    line: bool,
+    pub(crate) line: bool,
 }
 
 impl PhysicalTimer {
@@ -46,7 +44,7 @@ impl PhysicalTimer {
     }
 
     /// A register, at CNTPCT_EL0 `now`.
-    const fn read(&self, reg: u16, now: u64) -> u64 {
+    pub(crate) const fn read(&self, reg: u16, now: u64) -> u64 {
         match reg {
             CNTP_CTL_EL0 => self.control | if self.expired(now) { ISTATUS } else { 0 },
             CNTP_CVAL_EL0 => self.compare,
@@ -55,7 +53,7 @@ impl PhysicalTimer {
         }
     }
 
-    const fn write(&mut self, reg: u16, value: u64, now: u64) {
+    pub(crate) const fn write(&mut self, reg: u16, value: u64, now: u64) {
         match reg {
             CNTP_CTL_EL0 => self.control = value & (ENABLE | IMASK),
             CNTP_CVAL_EL0 => self.compare = value,
@@ -65,7 +63,7 @@ impl PhysicalTimer {
     }
 
     /// Whether the line has to move, and moves it.
-    const fn moves(&mut self, now: u64) -> bool {
+    pub(crate) const fn moves(&mut self, now: u64) -> bool {
         let line = self.control & IMASK == 0 && self.expired(now);
         let moved = line != self.line;
         self.line = line;
@@ -76,41 +74,6 @@ impl PhysicalTimer {
 /// Whether `reg` is one of the timer's.
 pub(crate) const fn owns(reg: u16) -> bool {
     matches!(reg, CNTP_CTL_EL0 | CNTP_CVAL_EL0 | CNTP_TVAL_EL0)
-}
-
-/// A trapped access to it.
-pub(crate) fn access<H: Host>(access: SysRegAccess, vcpu: &mut Vcpu, vm: &Vm<H>) {
-    let now = vm.host().counter();
-    if access.write {
-        vcpu.physical_timer.write(access.reg, vcpu.regs.get(access.rt), now);
-    } else {
-        let value = vcpu.physical_timer.read(access.reg, now);
-        vcpu.regs.set(access.rt, value);
-    }
-    vm.tick(vcpu, true);
-}
-
-impl<H: Host> Vm<H> {
-    /// Moves the line of `vcpu`'s physical timer where that is due. `here` says that its list registers are in
-    /// this CPU; else whoever loads it plans them.
-    pub fn tick(&self, vcpu: &mut Vcpu, here: bool) {
-        if !vcpu.physical_timer.moves(self.host().counter()) {
-            return;
-        }
-        let (index, line) = (vcpu.index, vcpu.physical_timer.line);
-        let mut vgic = self.vgic.lock(&vcpu.order);
-        let touched = vgic.set_level(index, PHYSICAL_TIMER_INTID, line);
-        if here && !touched.is_empty() {
-            self.settle(vgic, Some(index), touched);
-        }
-    }
-
-    /// Takes the physical timer of a vCPU that is turned on back to its reset.
-    pub(crate) fn reset_physical_timer(&self, vcpu: &mut Vcpu) {
-        vcpu.physical_timer.control = 0;
-        self.tick(vcpu, false);
-        vcpu.physical_timer = PhysicalTimer::default();
-    }
 }
 
 #[cfg(test)]

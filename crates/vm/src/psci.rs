@@ -2,84 +2,65 @@
 //! Power: PSCI 1.1 (DEN0022).
 
 use crate::lifecycle::Power;
-use crate::{Host, Outcome, StopReason, Vcpu, Vm, smccc, trng};
+use crate::smccc_ids::*;
+use crate::trng::trng_call;
+use crate::{Host, Outcome, StopReason, Vcpu, Vm};
 use arch::{Ipa, VcpuSet};
 use mmio_guard::abi::{NOT_SUPPORTED, SUCCESS};
 
-pub(crate) const VERSION: u32 = 0x8400_0000;
-pub(crate) const CPU_SUSPEND_32: u32 = 0x8400_0001;
-pub(crate) const CPU_SUSPEND_64: u32 = 0xc400_0001;
-pub(crate) const CPU_OFF: u32 = 0x8400_0002;
-pub(crate) const CPU_ON_32: u32 = 0x8400_0003;
-pub(crate) const CPU_ON_64: u32 = 0xc400_0003;
-pub(crate) const AFFINITY_INFO_32: u32 = 0x8400_0004;
-pub(crate) const AFFINITY_INFO_64: u32 = 0xc400_0004;
-pub(crate) const MIGRATE_INFO_TYPE: u32 = 0x8400_0006;
-pub(crate) const SYSTEM_OFF: u32 = 0x8400_0008;
-pub(crate) const SYSTEM_RESET: u32 = 0x8400_0009;
-pub(crate) const FEATURES: u32 = 0x8400_000a;
-pub(crate) const SYSTEM_RESET2_32: u32 = 0x8400_0012;
-pub(crate) const SYSTEM_RESET2_64: u32 = 0xc400_0012;
-
-pub(crate) const VERSION_1_1: u64 = 0x1_0001;
 /// No trusted OS, so nothing that cannot migrate.
 const TRUSTED_OS_ABSENT: u64 = 2;
 /// SYSTEM_RESET2's only architected type.
 const SYSTEM_WARM_RESET: u32 = 0;
 
-const INVALID_PARAMETERS: u64 = (-2_i64).cast_unsigned();
-const ALREADY_ON: u64 = (-4_i64).cast_unsigned();
-const ON_PENDING: u64 = (-5_i64).cast_unsigned();
-const INVALID_ADDRESS: u64 = (-9_i64).cast_unsigned();
-
 #[inline(always)]
-pub(crate) fn call<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
-    if id == VERSION {
-        return vcpu.answer0(VERSION_1_1);
+pub(crate) fn psci_call<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+    if id == PSCI_VERSION {
+        return vcpu.answer0(PSCI_1_1);
     }
-    other(id, vcpu, vm)
+    psci_call_cold(id, vcpu, vm)
 }
 
 #[inline(never)]
-fn other<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+fn psci_call_cold<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     match id {
-        CPU_SUSPEND_32 | CPU_SUSPEND_64 => suspend(vcpu),
-        CPU_OFF => match vm.lifecycle().turn_off(&vcpu.order, vcpu.index) {
+        PSCI_CPU_SUSPEND_32 | PSCI_CPU_SUSPEND_64 => suspend(vcpu),
+        PSCI_CPU_OFF => match vm.lifecycle().turn_off(&vcpu.order, vcpu.index) {
             None => Outcome::Off,
             Some(reason) => stop(reason, vcpu, vm),
         },
-        CPU_ON_32 => {
+        PSCI_CPU_ON_32 => {
             let [target, entry, context] = [1, 2, 3].map(|n| u64::from(vcpu.argument(n) as u32));
             turn_on(target, entry, context, vcpu, vm)
         }
-        CPU_ON_64 => {
+        PSCI_CPU_ON_64 => {
             let [target, entry, context] = [1, 2, 3].map(|n| vcpu.argument(n));
             turn_on(target, entry, context, vcpu, vm)
         }
-        AFFINITY_INFO_32 => {
+        PSCI_AFFINITY_INFO_32 => {
             let [target, level] = [1, 2].map(|n| u64::from(vcpu.argument(n) as u32));
             affinity_info(target, level, vcpu, vm)
         }
-        AFFINITY_INFO_64 => {
+        PSCI_AFFINITY_INFO_64 => {
             let (target, level) = (vcpu.argument(1), vcpu.argument(2));
             affinity_info(target, level, vcpu, vm)
         }
-        MIGRATE_INFO_TYPE => vcpu.answer0(TRUSTED_OS_ABSENT),
-        SYSTEM_OFF => stop(StopReason::PowerOff, vcpu, vm),
-        SYSTEM_RESET => stop(StopReason::Reset, vcpu, vm),
-        SYSTEM_RESET2_32 | SYSTEM_RESET2_64 => {
+        PSCI_MIGRATE_INFO_TYPE => vcpu.answer0(TRUSTED_OS_ABSENT),
+        PSCI_SYSTEM_OFF => stop(StopReason::PowerOff, vcpu, vm),
+        PSCI_SYSTEM_RESET => stop(StopReason::Reset, vcpu, vm),
+        PSCI_SYSTEM_RESET2_32 | PSCI_SYSTEM_RESET2_64 => {
             if vcpu.argument(1) as u32 == SYSTEM_WARM_RESET {
                 stop(StopReason::Reset, vcpu, vm)
             } else {
                 vcpu.answer0(INVALID_PARAMETERS)
             }
         }
-        FEATURES => {
+        PSCI_FEATURES => {
             let known = is_known(vcpu.argument(1) as u32);
             vcpu.answer0(if known { SUCCESS } else { NOT_SUPPORTED })
         }
-        trng::VERSION | trng::FEATURES | trng::GET_UUID | trng::RND32 | trng::RND64 => {
-            trng::call(id, vcpu, vm)
+        TRNG_VERSION | TRNG_FEATURES | TRNG_GET_UUID | TRNG_RND32 | TRNG_RND64 => {
+            trng_call(id, vcpu, vm)
         }
         _ => vcpu.answer0(NOT_SUPPORTED),
     }
@@ -96,21 +77,21 @@ pub(crate) fn suspend(vcpu: &mut Vcpu) -> Outcome {
 const fn is_known(id: u32) -> bool {
     matches!(
         id,
-        VERSION
-            | CPU_SUSPEND_32
-            | CPU_SUSPEND_64
-            | CPU_OFF
-            | CPU_ON_32
-            | CPU_ON_64
-            | AFFINITY_INFO_32
-            | AFFINITY_INFO_64
-            | MIGRATE_INFO_TYPE
-            | SYSTEM_OFF
-            | SYSTEM_RESET
-            | FEATURES
-            | SYSTEM_RESET2_32
-            | SYSTEM_RESET2_64
-            | smccc::VERSION
+        PSCI_VERSION
+            | PSCI_CPU_SUSPEND_32
+            | PSCI_CPU_SUSPEND_64
+            | PSCI_CPU_OFF
+            | PSCI_CPU_ON_32
+            | PSCI_CPU_ON_64
+            | PSCI_AFFINITY_INFO_32
+            | PSCI_AFFINITY_INFO_64
+            | PSCI_MIGRATE_INFO_TYPE
+            | PSCI_SYSTEM_OFF
+            | PSCI_SYSTEM_RESET
+            | PSCI_FEATURES
+            | PSCI_SYSTEM_RESET2_32
+            | PSCI_SYSTEM_RESET2_64
+            | SMCCC_VERSION
     )
 }
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How a VM is made.
 
-use crate::{Bank, Direct, Workarounds};
+use crate::flash_bank::Bank;
+use crate::memory::{Direct, DirectPages, Shares};
+use crate::{SetupError, Workarounds};
+use arch::guest_map::MAX_FLASH;
 use arch::{Ipa, Range};
-use core::fmt;
 use lock::atomic::AtomicU64;
 use mmio_guard::{Dialect, Policy};
 
@@ -52,44 +54,8 @@ pub struct Setup<'a> {
     pub shares: &'static [AtomicU64],
 }
 
-/// Why a VM cannot be made so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetupError {
-    /// Number of vCPUs.
-    Vcpus(usize),
-    /// A range of this kind is empty, unaligned or beyond the IPA size.
-    Range(&'static str, Range<Ipa>),
-    /// These two kinds of ranges overlap here.
-    Overlap(&'static str, &'static str, Range<Ipa>),
-    /// The test device cannot stand here.
-    TestDevice(Ipa),
-    /// More ranges of this kind than there is room for.
-    TooMany(&'static str),
-    /// [`Setup::shares`] is too small.
-    Shares,
-}
-
-impl fmt::Display for SetupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Vcpus(count) => write!(f, "{count} vCPUs: there can be 1 to 8"),
-            Self::Range(kind, range) => {
-                write!(f, "{kind} {range} is empty, not page-aligned or beyond the VM's IPA size")
-            }
-            Self::Overlap(one, other, range) => write!(f, "{one} {range} overlaps {other}"),
-            Self::TestDevice(ipa) => write!(f, "there is no room for a test device at {ipa}"),
-            Self::TooMany(kind) => write!(f, "too many ranges of kind {kind}"),
-            Self::Shares => f.write_str("the bitmap of shared pages is too small"),
-        }
-    }
-}
-
-impl core::error::Error for SetupError {}
-
 /// Checks everything that can be checked without the machine.
 pub(crate) fn check(setup: &Setup<'_>, ipa_limit: u64) -> Result<(), SetupError> {
-    use crate::memory::{DirectPages, Shares};
-
     if setup.vcpus == 0 || setup.vcpus > arch::MAX_VCPUS || setup.vcpus != setup.gic.vcpus() {
         return Err(SetupError::Vcpus(setup.vcpus));
     }
@@ -108,7 +74,7 @@ pub(crate) fn check(setup: &Setup<'_>, ipa_limit: u64) -> Result<(), SetupError>
             return Err(SetupError::Range("direct", region.ipa));
         }
     }
-    if setup.flash.len() > crate::flash::MAX_FLASH {
+    if setup.flash.len() > MAX_FLASH {
         return Err(SetupError::TooMany("flash"));
     }
     for bank in setup.flash {

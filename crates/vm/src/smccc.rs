@@ -5,16 +5,11 @@
 //! calls name nothing. Every answer fills x0 to x3; x4 and up are never touched.
 
 use crate::firmware::WORKAROUNDS;
-use crate::{Host, Outcome, Vcpu, Vm, guard_calls, psci};
+use crate::guard_calls::guard_call;
+use crate::psci::psci_call;
+use crate::smccc_ids::{SMCCC_1_1, SMCCC_ARCH_FEATURES, SMCCC_VERSION};
+use crate::{Host, Outcome, Vcpu, Vm};
 use mmio_guard::abi::{NOT_SUPPORTED, SUCCESS};
-
-/// SMCCC_VERSION.
-pub(crate) const VERSION: u32 = 0x8000_0000;
-/// SMCCC_ARCH_FEATURES.
-pub(crate) const ARCH_FEATURES: u32 = 0x8000_0001;
-
-/// 1.1: no SVE hint, no SOC_ID.
-pub(crate) const VERSION_1_1: u64 = 0x1_0001;
 
 impl Vcpu {
     /// The results of a call.
@@ -48,9 +43,9 @@ pub(crate) fn hvc<H: Host>(imm: u16, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     let id = vcpu.regs.get(0) as u32;
     // The owner of the call and its width, then its number.
     match id >> 16 {
-        0xc600 | 0x8600 => guard_calls::call(id, vcpu, vm),
-        0x8400 | 0xc400 => psci::call(id, vcpu, vm),
-        0x8000 => architecture(id, vcpu, vm),
+        0xc600 | 0x8600 => guard_call(id, vcpu, vm),
+        0x8400 | 0xc400 => psci_call(id, vcpu, vm),
+        0x8000 => architecture_call(id, vcpu, vm),
         _ => vcpu.answer0(NOT_SUPPORTED),
     }
 }
@@ -67,20 +62,20 @@ pub(crate) fn smc<H: Host>(imm: u16, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
 
 /// The Arm architecture's calls.
 #[inline(always)]
-fn architecture<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
-    if id == VERSION {
-        return vcpu.answer0(VERSION_1_1);
+fn architecture_call<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+    if id == SMCCC_VERSION {
+        return vcpu.answer0(SMCCC_1_1);
     }
-    rare(id, vcpu, vm)
+    architecture_call_cold(id, vcpu, vm)
 }
 
 #[cold]
 #[inline(never)]
-fn rare<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
-    if id == ARCH_FEATURES {
+fn architecture_call_cold<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+    if id == SMCCC_ARCH_FEATURES {
         let about = vcpu.argument(1) as u32;
         return vcpu.answer0(match about {
-            VERSION | ARCH_FEATURES => SUCCESS,
+            SMCCC_VERSION | SMCCC_ARCH_FEATURES => SUCCESS,
             _ => workaround(about, vm).map_or(NOT_SUPPORTED, |(_, x)| i64::from(x).cast_unsigned()),
         });
     }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Trapped system registers. What is not in a table here is UNDEFINED to the guest.
 
-use crate::{Host, Outcome, Vcpu, Vm, bus, physical_timer};
+use crate::timer_access::timer_access;
+use crate::{Host, Outcome, Vcpu, Vm, gic_access, physical_timer};
 use arch::SysRegAccess;
 use arch::sysreg::*;
 use vgic::Version;
@@ -19,24 +20,24 @@ const OS_LOCK_OPEN: u64 = 0b1000;
 
 /// A trapped MSR, MRS or SYS.
 #[inline(always)]
-pub(crate) fn access<H: Host>(access: SysRegAccess, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+pub(crate) fn sysreg_access<H: Host>(access: SysRegAccess, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     if is_id_space(access.reg) && !access.write {
         let value = vm.id_registers.get(usize::from(access.reg & ID_INDEX)).copied().unwrap_or(0);
         vcpu.regs.set(access.rt, value);
         return Outcome::Advance { il: true };
     }
     if access.reg == ICC_SGI1R_EL1 && access.write && vm.gic.version() == Version::V3 {
-        bus::send_sgi(access.rt, vcpu, vm);
+        gic_access::send_sgi(access.rt, vcpu, vm);
         return Outcome::Advance { il: true };
     }
-    rare(access, vcpu, vm)
+    sysreg_access_cold(access, vcpu, vm)
 }
 
 #[cold]
 #[inline(never)]
-fn rare<H: Host>(access: SysRegAccess, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+fn sysreg_access_cold<H: Host>(access: SysRegAccess, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     if physical_timer::owns(access.reg) {
-        physical_timer::access(access, vcpu, vm);
+        timer_access(access, vcpu, vm);
         return Outcome::Timer;
     }
     let done = match access.reg {

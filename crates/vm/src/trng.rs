@@ -1,42 +1,33 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The entropy service: Arm TRNG Firmware Interface 1.0 (DEN0098).
 
+use crate::smccc_ids::*;
 use crate::{Features, Host, Outcome, Vcpu, Vm};
 use mmio_guard::abi::{NOT_SUPPORTED, SUCCESS};
-
-pub(crate) const VERSION: u32 = 0x8400_0050;
-pub(crate) const FEATURES: u32 = 0x8400_0051;
-pub(crate) const GET_UUID: u32 = 0x8400_0052;
-pub(crate) const RND32: u32 = 0x8400_0053;
-pub(crate) const RND64: u32 = 0xc400_0053;
-
-const VERSION_1_0: u64 = 0x1_0000;
-const INVALID_PARAMETERS: u64 = (-2_i64).cast_unsigned();
-const NO_ENTROPY: u64 = (-3_i64).cast_unsigned();
 
 /// Names this back end: 9b07f3c4-2c51-4d6e-8a13-70c2b1d5e6f8, in words as the interface returns a UUID.
 const UUID: [u64; 4] = [0x9b07_f3c4, 0x2c51_4d6e, 0x8a13_70c2, 0xb1d5_e6f8];
 
 #[cold]
 #[inline(never)]
-pub(crate) fn call<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+pub(crate) fn trng_call<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     if !vm.features().has(Features::TRNG) {
         return vcpu.answer0(NOT_SUPPORTED);
     }
     match id {
-        VERSION => vcpu.answer0(VERSION_1_0),
-        FEATURES => vcpu.answer0(match vcpu.argument(1) as u32 {
-            VERSION | FEATURES | GET_UUID | RND32 | RND64 => SUCCESS,
+        TRNG_VERSION => vcpu.answer0(TRNG_1_0),
+        TRNG_FEATURES => vcpu.answer0(match vcpu.argument(1) as u32 {
+            TRNG_VERSION | TRNG_FEATURES | TRNG_GET_UUID | TRNG_RND32 | TRNG_RND64 => SUCCESS,
             _ => NOT_SUPPORTED,
         }),
-        GET_UUID => vcpu.answer(UUID),
-        RND32 => {
+        TRNG_GET_UUID => vcpu.answer(UUID),
+        TRNG_RND32 => {
             let bits = u64::from(vcpu.argument(1) as u32);
             random(bits, 96, vcpu, vm, |[low, middle, _]| {
                 [0, middle & 0xffff_ffff, low >> 32, low & 0xffff_ffff]
             })
         }
-        RND64 => {
+        TRNG_RND64 => {
             let bits = vcpu.argument(1);
             random(bits, 192, vcpu, vm, |[low, middle, high]| [0, high, middle, low])
         }

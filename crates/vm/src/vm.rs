@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the vCPUs of a VM share.
 
-use crate::Bank;
-use crate::advice::Given;
+use crate::advice_given::AdviceGiven;
 use crate::bus::Bus;
 use crate::counters::Counters;
 use crate::crash::Progress;
+use crate::flash_bank::Bank;
 use crate::guard::Guard;
-use crate::lifecycle::Stop;
 use crate::memory::{DirectPages, Shares};
 use crate::{
-    Counts, Features, Host, ID_REGISTERS, Lifecycle, MemoryMap, Parked, RateLimit, Setup,
-    SetupError, StopLine, StopReason, Vcpu, Workarounds,
+    Counts, Features, Host, ID_REGISTERS, Lifecycle, MemoryMap, RateLimit, Setup, SetupError, Vcpu,
+    Workarounds,
 };
-use arch::{Ipa, MAX_VCPUS, Mpidr, PAGE_SIZE, Pa, Range, Width};
+use arch::{Ipa, MAX_VCPUS, Mpidr, Pa, Width};
 use arrayvec::{ArrayString, ArrayVec};
-use lock::{Lock, Order, Rank};
+use lock::{Lock, Rank};
 use mmio_guard::{Dialect, Policy, abi};
-use stage2::{Attr, DeclareError, Entry, MapError, Note, Stage2};
+use stage2::{Attr, Entry, Stage2};
 use vgic::{Frame, Version, Vgic};
 
 /// Most regions of [`Direct`](crate::Direct) pages.
@@ -49,11 +48,11 @@ pub struct Vm<H: Host> {
     pub(crate) shares: Shares,
     pub(crate) workarounds: Workarounds,
     features: Features,
-    lifecycle: Lifecycle,
-    name: ArrayString<32>,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) name: ArrayString<32>,
     vcpus: usize,
     /// For what its owner got advice.
-    pub(crate) given: Given,
+    pub(crate) advice_given: AdviceGiven,
 }
 
 /// The ids of MAP and UNMAP where the fast path can serve them, else a number that is no id: a guest's id has 32
@@ -81,26 +80,6 @@ impl FastIds {
         Self { map, unmap, pages: if series { 0 } else { 1 }, only_active: series }
     }
 }
-
-/// Why a VM could not be brought back to its beginning. It must not run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResetError {
-    /// A preset page cannot be declared.
-    Preset(Range<Ipa>, DeclareError),
-    /// A page reached without a trap cannot be mapped.
-    Direct(Ipa, MapError),
-}
-
-impl core::fmt::Display for ResetError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Preset(range, error) => write!(f, "preset {range} cannot be declared: {error}"),
-            Self::Direct(ipa, error) => write!(f, "device page {ipa} cannot be mapped: {error}"),
-        }
-    }
-}
-
-impl core::error::Error for ResetError {}
 
 impl<H: Host> Vm<H> {
     /// Words of [`Setup::shares`] that a VM with `ram_size` bytes of RAM needs.
@@ -151,7 +130,7 @@ impl<H: Host> Vm<H> {
             features: features(setup),
             lifecycle: Lifecycle::new(setup.vcpus),
             log_limit: RateLimit::new(),
-            given: Given::new(),
+            advice_given: AdviceGiven::new(),
             name,
             id: setup.id,
             vcpus: setup.vcpus,
@@ -253,156 +232,6 @@ impl<H: Host> Vm<H> {
     /// Pages shared now.
     pub fn shared_pages(&self) -> u64 {
         self.shares.count()
-    }
-
-    /// What its stop line says.
-    pub fn stop_line(&self, reason: StopReason) -> StopLine<'_> {
-        StopLine { name: &self.name, reason, counts: self.counts() }
-    }
-
-    /// Begins a life, after [`Vm::reset`]: vCPU 0 starts at `entry` with `context` in x0. Wakes its CPU.
-    pub fn start(&self, order: &Order, entry: Ipa, context: u64) -> bool {
-        self.lifecycle.start(order, entry.raw(), context)
-    }
-
-    /// Whether `vcpu` was turned on. Its general registers are those of a vCPU out of reset then: x0 the
-    /// caller's context, the others 0, EL1h with everything masked; EL2 resets all else.
-    pub fn take_start(&self, vcpu: &mut Vcpu) -> bool {
-        let Some((entry, context)) = self.lifecycle.take_start(&vcpu.order, vcpu.index) else {
-            return false;
-        };
-        vcpu.regs = arch::GuestRegs::default();
-        vcpu.regs.set(0, context);
-        vcpu.regs.elr = entry;
-        vcpu.regs.spsr = arch::pstate::EL1H
-            | arch::pstate::D
-            | arch::pstate::A
-            | arch::pstate::I
-            | arch::pstate::F;
-        vcpu.refusal = crate::Refusal::default();
-        self.reset_physical_timer(vcpu);
-        true
-    }
-
-    /// Asks the VM to stop, from anywhere, and kicks its vCPUs. `None` if it does not run. A calling
-    /// vCPU is kicked too unless it is `except`.
-    pub fn stop(&self, order: &Order, reason: StopReason, except: Option<&Vcpu>) -> Option<Stop> {
-        let mut stop = self.lifecycle.stop(order, reason)?;
-        if let Some(vcpu) = except {
-            stop.kick.remove(vcpu.index);
-        }
-        if !stop.kick.is_empty() {
-            self.host().power_changed(stop.kick);
-        }
-        Some(stop)
-    }
-
-    /// `vcpu` has left the guest of a VM that is stopping, and does not enter it again.
-    pub fn park(&self, vcpu: &Vcpu) -> Parked {
-        self.lifecycle.park(&vcpu.order, vcpu.index)
-    }
-
-    /// Back to the beginning: no declaration but the presets, no enrolment, no share, no interrupt, no
-    /// device state, counters at zero. Memory is the caller's to fill again. Also called before the first
-    /// life. Nobody may be running.
-    ///
-    /// # Errors
-    /// The VM must not be started then.
-    pub fn reset(&self, order: &Order) -> Result<(), ResetError> {
-        self.guard.reset();
-        self.stage2.reset(order);
-        self.shares.clear();
-        self.bus.reset(order);
-        self.vgic.lock(order).reset();
-        for counters in &self.counters {
-            counters.clear();
-        }
-        for region in &self.direct {
-            region.clear();
-        }
-        for bank in self.flash {
-            let preset = self.guard.preset().iter().any(|range| range.encloses(&bank.range()));
-            bank.reset(order, preset);
-        }
-        for range in self.guard.preset() {
-            self.declare_preset(order, *range)?;
-        }
-        // What is not declared is reached without a trap only while the guard is not active.
-        for region in &self.direct {
-            for ipa in region.pages() {
-                if region.is_declared(ipa) || !self.guard.active() {
-                    self.stage2
-                        .install_device(order, ipa, region.pa(ipa))
-                        .map_err(|error| ResetError::Direct(ipa, error))?;
-                }
-            }
-        }
-        for bank in self.flash {
-            self.place_flash(order, bank)
-                .map_err(|error| ResetError::Direct(bank.range().start(), error))?;
-        }
-        Ok(())
-    }
-
-    /// Declares a preset range: direct pages by their bit, all others by a note.
-    fn declare_preset(&self, order: &Order, range: Range<Ipa>) -> Result<(), ResetError> {
-        let mut at = range.start();
-        while at < range.end() {
-            if let Some(region) = self.direct_region(at) {
-                region.set_declared(at, true);
-                at = Ipa::new(at.raw().wrapping_add(PAGE_SIZE));
-                continue;
-            }
-            if let Some((_, bank)) = self.flash_at(at) {
-                if bank.is_declared() {
-                    at = bank.range().end();
-                    continue;
-                }
-                if !self.declare_flash(bank, at, Note::PRESET, order) {
-                    return Err(ResetError::Preset(range, DeclareError::PoolEmpty));
-                }
-                at = Ipa::new(at.raw().wrapping_add(PAGE_SIZE));
-                continue;
-            }
-            let end = self.next_direct(at).min(range.end());
-            let rest = Range::<Ipa>::new(at, end.raw().wrapping_sub(at.raw()));
-            let Some(rest) = rest else { break };
-            let pages = self
-                .stage2
-                .declare(order, rest, Note::PRESET, stage2::BUDGET)
-                .map_err(|error| ResetError::Preset(range, error))?;
-            at = Ipa::new(at.raw().wrapping_add(pages.wrapping_mul(PAGE_SIZE)));
-        }
-        Ok(())
-    }
-
-    /// The region of direct pages that holds `ipa`.
-    #[inline]
-    pub(crate) fn direct_region(&self, ipa: Ipa) -> Option<&DirectPages> {
-        self.direct.iter().find(|region| region.range().contains(ipa))
-    }
-
-    /// Where the next region of direct pages, or bank of flash, behind `ipa` begins; the top of all addresses if there is none.
-    pub(crate) fn next_direct(&self, ipa: Ipa) -> Ipa {
-        self.direct
-            .iter()
-            .map(|region| region.range().start())
-            .chain(self.flash.iter().map(|bank| bank.range().start()))
-            .filter(|start| *start > ipa)
-            .min()
-            .unwrap_or(Ipa::new(u64::MAX))
-    }
-
-    /// Whether the page at `ipa` is declared, by a note or, where it is reached without a trap, by its bit.
-    pub(crate) fn is_declared(&self, ipa: Ipa) -> bool {
-        match self.direct_region(ipa) {
-            Some(region) => region.is_declared(ipa),
-            None => {
-                let entry = self.stage2.lookup(ipa).map(|found| found.entry);
-                matches!(entry, Some(Entry::Guard(_)))
-                    || self.flash_at(ipa).is_some_and(|(_, bank)| bank.is_declared())
-            }
-        }
     }
 
     /// Where the page of RAM at `ipa` really is.

@@ -7,7 +7,7 @@
 use arch::Width;
 
 /// Bytes of a block, in both chips together.
-pub(crate) const BLOCK: u64 = 256 << 10;
+pub(crate) const BLOCK: u64 = arch::guest_map::MIN_FLASH_BYTES;
 /// Words of 32 bits that a buffered program writes at most.
 pub(crate) const BUFFER: usize = 32;
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The PL011 on the bus: its flag register, its console, its interrupt.
+//! State of the PL011 on the bus. Accesses to it are in `uart_access`.
 
-use super::pl011::{self, Pl011};
-use crate::{Host, UART_INTID, Vcpu, Vm};
-use arch::Width;
+use super::pl011::Pl011;
+use crate::Host;
 use lock::atomic::{AtomicBool, AtomicU8, Ordering};
 use lock::{Lock, Order, Rank};
 
@@ -13,16 +12,16 @@ const FR_TXFF: u32 = 1 << 5;
 const FR_RXFF: u32 = 1 << 6;
 const FR_TXFE: u32 = 1 << 7;
 
-const HOLDS_BYTES: u8 = 1;
-const FULL: u8 = 2;
+pub(crate) const HOLDS_BYTES: u8 = 1;
+pub(crate) const FULL: u8 = 2;
 
 /// A PL011 and what of it can be seen without its lock.
 pub(crate) struct Uart {
-    state: Lock<Pl011>,
+    pub(crate) state: Lock<Pl011>,
     /// [`HOLDS_BYTES`] and [`FULL`], of the receiver: what the flag register needs.
-    receiver: AtomicU8,
+    pub(crate) receiver: AtomicU8,
     /// The interrupt line.
-    level: AtomicBool,
+    pub(crate) level: AtomicBool,
 }
 
 impl Uart {
@@ -47,109 +46,5 @@ impl Uart {
         let output = if host.console_has_room() { FR_TXFE } else { FR_TXFF | FR_BUSY };
         let empty = receiver & HOLDS_BYTES == 0 && !host.console_ready();
         output | if empty { FR_RXFE } else { 0 } | if receiver & FULL != 0 { FR_RXFF } else { 0 }
-    }
-
-    /// 64-bit and unaligned accesses are the bus' errors, as behind an APB bridge.
-    #[inline(always)]
-    pub(crate) fn read<H: Host>(
-        &self,
-        offset: u64,
-        width: Width,
-        vcpu: &Vcpu,
-        vm: &Vm<H>,
-    ) -> Option<u64> {
-        if offset & 3 != 0 || matches!(width, Width::B8) {
-            return None;
-        }
-        if offset == pl011::FR {
-            return Some(u64::from(self.flags(vm.host())));
-        }
-        Some(self.read_state(offset, vcpu, vm))
-    }
-
-    #[inline(never)]
-    fn read_state<H: Host>(&self, offset: u64, vcpu: &Vcpu, vm: &Vm<H>) -> u64 {
-        if offset != pl011::DR {
-            return u64::from(self.state.lock(&vcpu.order).read(offset));
-        }
-        let mut byte = 0;
-        self.change(&vcpu.order, Some(vcpu.index), vm, |state| {
-            if state.received() == 0 {
-                state.fill(|| vm.host().console_take());
-            }
-            byte = state.take();
-            // What waits behind it moves up: a driver that has had enough for now hears of the rest by the interrupt.
-            state.fill(|| vm.host().console_take());
-        });
-        u64::from(byte)
-    }
-
-    #[inline(never)]
-    pub(crate) fn write<H: Host>(
-        &self,
-        offset: u64,
-        width: Width,
-        value: u64,
-        vcpu: &Vcpu,
-        vm: &Vm<H>,
-    ) -> bool {
-        if offset & 3 != 0 || matches!(width, Width::B8) {
-            return false;
-        }
-        self.change(&vcpu.order, Some(vcpu.index), vm, |state| {
-            if offset != pl011::DR {
-                state.write(offset, value as u32);
-                return;
-            }
-            vm.host().console_put(value as u8);
-            if vm.host().console_has_room() {
-                state.transmitted();
-            } else {
-                state.tx_full = true;
-            }
-        });
-        true
-    }
-
-    /// Takes input in, and tells the transmitter of room: EL2 calls it when either may have changed.
-    pub(crate) fn poll<H: Host>(&self, order: &Order, me: Option<usize>, vm: &Vm<H>) {
-        self.change(order, me, vm, |state| {
-            state.fill(|| vm.host().console_take());
-            if state.tx_full && vm.host().console_has_room() {
-                state.transmitted();
-            }
-        });
-    }
-
-    /// Changes the state, then moves the interrupt line if that changed it.
-    #[inline]
-    fn change<H: Host>(
-        &self,
-        order: &Order,
-        me: Option<usize>,
-        vm: &Vm<H>,
-        change: impl FnOnce(&mut Pl011),
-    ) {
-        let mut state = self.state.lock(order);
-        change(&mut state);
-        let receiver = if state.received() != 0 { HOLDS_BYTES } else { 0 }
-            | if state.is_full() { FULL } else { 0 };
-        self.receiver.store(receiver, Ordering::Relaxed);
-        let level = state.level();
-        let moved = self.level.swap(level, Ordering::AcqRel) != level;
-        drop(state);
-        if moved {
-            // The line is read again under the vGIC's lock: whoever comes last sets what is true last.
-            vm.interrupts(order, me, |vgic| {
-                vgic.set_level(me.unwrap_or(0), UART_INTID, self.level.load(Ordering::Acquire))
-            });
-        }
-    }
-}
-
-impl<H: Host> Vm<H> {
-    /// The console has input, or room for output again. `me` is the vCPU of this VM whose CPU this is.
-    pub fn poll_console(&self, order: &Order, me: Option<usize>) {
-        self.bus.uart.poll(order, me, self);
     }
 }

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Pages that are reached without a trap while they are declared or the guard is not active.
+
+use crate::memory::DirectPages;
+use crate::{Host, Vm};
+use arch::Ipa;
+use lock::Order;
+use stage2::{Entry, Note};
+
+impl<H: Host> Vm<H> {
+    /// The region of direct pages that holds `ipa`.
+    #[inline]
+    pub(crate) fn direct_region(&self, ipa: Ipa) -> Option<&DirectPages> {
+        self.direct.iter().find(|region| region.range().contains(ipa))
+    }
+
+    /// Where the next region of direct pages, or bank of flash, behind `ipa` begins; the top of all addresses if there is none.
+    pub(crate) fn next_direct(&self, ipa: Ipa) -> Ipa {
+        self.direct
+            .iter()
+            .map(|region| region.range().start())
+            .chain(self.flash.iter().map(|bank| bank.range().start()))
+            .filter(|start| *start > ipa)
+            .min()
+            .unwrap_or(Ipa::new(u64::MAX))
+    }
+
+    /// Whether the page at `ipa` is declared, by a note or, where it is reached without a trap, by its bit.
+    pub(crate) fn is_declared(&self, ipa: Ipa) -> bool {
+        match self.direct_region(ipa) {
+            Some(region) => region.is_declared(ipa),
+            None => {
+                let entry = self.stage2.lookup(ipa).map(|found| found.entry);
+                matches!(entry, Some(Entry::Guard(_)))
+                    || self.flash_at(ipa).is_some_and(|(_, bank)| bank.is_declared())
+            }
+        }
+    }
+
+    /// End of the pages that hold `ipa` and are reached without a trap at times: a device's, a bank of flash.
+    pub(crate) fn untrapped_end(&self, ipa: Ipa) -> Option<Ipa> {
+        let bank = || self.flash_at(ipa).map(|(_, bank)| bank.range().end());
+        self.direct_region(ipa).map(|region| region.range().end()).or_else(bank)
+    }
+
+    /// Declares a page that is reached without a trap: its leaf stands from here on.
+    pub(crate) fn declare_direct(&self, ipa: Ipa, note: Note, order: &Order) -> bool {
+        if let Some((_, bank)) = self.flash_at(ipa) {
+            return self.declare_flash(bank, ipa, note, order);
+        }
+        let Some(region) = self.direct_region(ipa) else { return false };
+        let _changes = self.direct_changes.lock(order);
+        let done = self.stage2.install_device(order, ipa, region.pa(ipa)).is_ok();
+        if done {
+            region.set_declared(ipa, true);
+        }
+        done
+    }
+
+    /// Undeclares such a page: its leaf goes, unless the guard is not active. Whether it was declared;
+    /// `None` where that failed, and nothing changed.
+    pub(crate) fn undeclare_direct(&self, ipa: Ipa, order: &Order) -> Option<bool> {
+        if let Some((_, bank)) = self.flash_at(ipa) {
+            return self.undeclare_flash(bank, ipa, order);
+        }
+        let region = self.direct_region(ipa)?;
+        let _changes = self.direct_changes.lock(order);
+        let declared = region.is_declared(ipa);
+        if self.guard.active() {
+            self.stage2.remove_device(order, ipa).ok()?;
+        }
+        region.set_declared(ipa, false);
+        Some(declared)
+    }
+
+    /// Activates the guard, and takes away what was reached without a trap and is not declared.
+    #[cold]
+    pub(crate) fn activate_guard(&self, order: &Order) {
+        let _changes = self.direct_changes.lock(order);
+        self.guard.activate();
+        for region in &self.direct {
+            for ipa in region.pages() {
+                if !region.is_declared(ipa) {
+                    // Fails only for an address that Setup would have refused.
+                    let _ = self.stage2.remove_device(order, ipa);
+                }
+            }
+        }
+        for bank in self.flash {
+            // Nothing is split: all of a bank goes.
+            let _ = self.place_flash(order, bank);
+        }
+    }
+}

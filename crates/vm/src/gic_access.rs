@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Accesses to the interrupt controller, and how a change of it reaches the vCPUs.
+
+use crate::{Host, Vcpu, Vm};
+use arch::guest_map::GICR_FRAME_SHIFT;
+use arch::{VcpuSet, Width};
+use lock::{Guard, Order};
+use vgic::Frame;
+
+/// The redistributor frame at `offset`, and the offset in it.
+#[inline(always)]
+pub(crate) const fn redistributor(offset: u64) -> (Frame, u64) {
+    let frame = offset >> GICR_FRAME_SHIFT;
+    (Frame::Redist(frame as usize), offset & ((1 << GICR_FRAME_SHIFT) - 1))
+}
+
+#[inline(always)]
+pub(crate) fn gic_read<H: Host>(
+    frame: Frame,
+    offset: u64,
+    width: Width,
+    vcpu: &Vcpu,
+    vm: &Vm<H>,
+) -> u64 {
+    match vm.gic.constant(frame, offset, width) {
+        Some(value) => value,
+        None => gic_read_state(frame, offset, width, vcpu, vm),
+    }
+}
+
+#[inline(never)]
+fn gic_read_state<H: Host>(
+    frame: Frame,
+    offset: u64,
+    width: Width,
+    vcpu: &Vcpu,
+    vm: &Vm<H>,
+) -> u64 {
+    let me = vcpu.index;
+    let mut vgic = vm.vgic.lock(&vcpu.order);
+    // Other vCPUs' list registers are answered as last folded: nobody waits for them.
+    let stale = vgic.stale(me, frame, offset, width).contains(me);
+    if stale {
+        vm.host().fold_interrupts(me, &mut vgic);
+    }
+    // A line may have fallen since its interrupt became pending.
+    let mut touched = vm.host().sample_lines(me, &mut vgic);
+    let value = vgic.read(me, frame, offset, width);
+    if stale {
+        touched.insert(me);
+    }
+    if !touched.is_empty() {
+        vm.settle(vgic, Some(me), touched);
+    }
+    value
+}
+
+#[inline(never)]
+pub(crate) fn gic_write<H: Host>(
+    frame: Frame,
+    offset: u64,
+    width: Width,
+    value: u64,
+    vcpu: &Vcpu,
+    vm: &Vm<H>,
+) {
+    gic_write_here(frame, offset, width, value, vcpu, vm);
+}
+
+/// [`gic_write`] for who has a frame of its own.
+#[inline(always)]
+pub(crate) fn gic_write_here<H: Host>(
+    frame: Frame,
+    offset: u64,
+    width: Width,
+    value: u64,
+    vcpu: &Vcpu,
+    vm: &Vm<H>,
+) {
+    let mut vgic = vm.vgic.lock(&vcpu.order);
+    let touched = vgic.write(vcpu.index, frame, offset, width, value);
+    if !touched.is_empty() {
+        vm.settle(vgic, Some(vcpu.index), touched);
+    }
+}
+
+/// A write of ICC_SGI1R_EL1 from general register `reg`.
+#[inline(always)]
+pub(crate) fn send_sgi<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) {
+    let value = vcpu.regs.get(reg);
+    vm.interrupts(&vcpu.order, Some(vcpu.index), |vgic| vgic.sgi1r(vcpu.index, value));
+}
+
+/// [`send_sgi`] where that is quickly done; else `false`, and nothing has changed.
+#[inline(always)]
+pub(crate) fn send_sgi_now<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) -> bool {
+    match vm.vgic.lock_now(&vcpu.order) {
+        Some(vgic) => vm.host().send_sgi(vcpu.index, vcpu.regs.get(reg), vgic),
+        None => false,
+    }
+}
+
+impl<H: Host> Vm<H> {
+    /// Changes the interrupt controller, and sees to it that what follows reaches the vCPUs: `me`, whose
+    /// CPU this is, here and now; others by a kick.
+    pub fn interrupts(
+        &self,
+        order: &Order,
+        me: Option<usize>,
+        change: impl FnOnce(&mut vgic::Vgic) -> VcpuSet,
+    ) {
+        let mut vgic = self.vgic.lock(order);
+        let touched = change(&mut vgic);
+        if !touched.is_empty() {
+            self.settle(vgic, me, touched);
+        }
+    }
+
+    /// What [`Vm::interrupts`] does after a change that touched somebody.
+    #[inline(never)]
+    pub(crate) fn settle(
+        &self,
+        mut vgic: Guard<'_, vgic::Vgic>,
+        me: Option<usize>,
+        mut touched: VcpuSet,
+    ) {
+        if let Some(me) = me
+            && touched.contains(me)
+        {
+            self.host().plan_interrupts(me, &mut vgic);
+            touched.remove(me);
+        }
+        drop(vgic);
+        if !touched.is_empty() {
+            self.host().kick(touched);
+        }
+    }
+
+    /// [`Vm::interrupts`] where the change must see what the list registers of `me`, whose CPU this is, say.
+    pub(crate) fn folded_interrupts(
+        &self,
+        order: &Order,
+        me: usize,
+        change: impl FnOnce(&mut vgic::Vgic) -> VcpuSet,
+    ) {
+        self.interrupts(order, Some(me), |vgic| {
+            self.host().fold_interrupts(me, vgic);
+            change(vgic).union(VcpuSet::single(me))
+        });
+    }
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A VM's start and stop, and the start of its vCPUs.
+
+use crate::lifecycle::Stop;
+use crate::{Host, Parked, Refusal, StopReason, Vcpu, Vm};
+use arch::Ipa;
+use lock::Order;
+
+impl<H: Host> Vm<H> {
+    /// Begins a life, after [`Vm::reset`]: vCPU 0 starts at `entry` with `context` in x0. Wakes its CPU.
+    pub fn start(&self, order: &Order, entry: Ipa, context: u64) -> bool {
+        self.lifecycle.start(order, entry.raw(), context)
+    }
+
+    /// Whether `vcpu` was turned on. Its general registers are those of a vCPU out of reset then: x0 the
+    /// caller's context, the others 0, EL1h with everything masked; EL2 resets all else.
+    pub fn take_start(&self, vcpu: &mut Vcpu) -> bool {
+        let Some((entry, context)) = self.lifecycle.take_start(&vcpu.order, vcpu.index) else {
+            return false;
+        };
+        vcpu.regs = arch::GuestRegs::default();
+        vcpu.regs.set(0, context);
+        vcpu.regs.elr = entry;
+        vcpu.regs.spsr = arch::pstate::EL1H
+            | arch::pstate::D
+            | arch::pstate::A
+            | arch::pstate::I
+            | arch::pstate::F;
+        vcpu.refusal = Refusal::default();
+        self.reset_physical_timer(vcpu);
+        true
+    }
+
+    /// Asks the VM to stop, from anywhere, and kicks its vCPUs. `None` if it does not run. A calling
+    /// vCPU is kicked too unless it is `except`.
+    pub fn stop(&self, order: &Order, reason: StopReason, except: Option<&Vcpu>) -> Option<Stop> {
+        let mut stop = self.lifecycle.stop(order, reason)?;
+        if let Some(vcpu) = except {
+            stop.kick.remove(vcpu.index);
+        }
+        if !stop.kick.is_empty() {
+            self.host().power_changed(stop.kick);
+        }
+        Some(stop)
+    }
+
+    /// `vcpu` has left the guest of a VM that is stopping, and does not enter it again.
+    pub fn park(&self, vcpu: &Vcpu) -> Parked {
+        self.lifecycle.park(&vcpu.order, vcpu.index)
+    }
+}
