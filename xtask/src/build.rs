@@ -122,8 +122,13 @@ pub fn build(options: &Options) -> Result<Artifacts> {
     result
 }
 
-fn compile(toolchain: &Toolchain, package: &str, options: &Options) -> Result<PathBuf> {
+/// The command that compiles `package`, with colours for a terminal. What is behind its `--` goes to rustc, so that an
+/// option of cargo's appended here would reach the wrong program: colours are in the environment.
+fn command(toolchain: &Toolchain, package: &str, options: &Options, terminal: bool) -> Command {
     let mut command = toolchain.cargo_build();
+    if terminal {
+        command.env("CARGO_TERM_COLOR", "always");
+    }
     command.args(["--release", "--package", package]);
     if let Some(features) = options.features.as_ref().filter(|_| package == "hyp") {
         command.args(["--features", features]);
@@ -131,6 +136,12 @@ fn compile(toolchain: &Toolchain, package: &str, options: &Options) -> Result<Pa
     if package == "hyp" {
         command.arg("--").args(HYP_FLAGS);
     }
+    command
+}
+
+fn compile(toolchain: &Toolchain, package: &str, options: &Options) -> Result<PathBuf> {
+    let terminal = !options.verbose && std::io::stderr().is_terminal();
+    let mut command = command(toolchain, package, options, terminal);
     let status = if options.verbose {
         command.status().context("cannot run cargo")?
     } else {
@@ -144,9 +155,6 @@ fn compile(toolchain: &Toolchain, package: &str, options: &Options) -> Result<Pa
 
 /// Runs cargo, whose diagnostics are shown, and whose steps are shown as progress.
 fn quietly(mut cargo: Command, what: &str) -> Result<ExitStatus> {
-    if std::io::stderr().is_terminal() {
-        cargo.arg("--color=always");
-    }
     let mut done = 0;
     progress::run(&mut cargo, &mut Progress::start(what), |progress, line| {
         let plain = console::strip_ansi_codes(line);
@@ -193,6 +201,18 @@ pub(crate) fn replace(file: &Path, bytes: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn on_a_terminal_rustc_gets_its_own_flags_only() {
+        for terminal in [false, true] {
+            let command = command(&Toolchain::Rustup, "hyp", &Options::default(), terminal);
+            let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
+            let own = args.split(|arg| arg == "--").nth(1).unwrap();
+            assert_eq!(own, HYP_FLAGS);
+            let colour = command.get_envs().any(|(name, _)| name == "CARGO_TERM_COLOR");
+            assert_eq!(colour, terminal);
+        }
+    }
 
     #[test]
     fn what_cargo_does_is_told_from_what_the_compiler_complains_of() {
