@@ -14,6 +14,7 @@ const GUARDED: &[Guest] = &[Guest::LinuxGuarded, Guest::Initramfs];
 const ALL: &[Guest] = &[Guest::Linux, Guest::LinuxGuarded, Guest::Initramfs];
 const UBOOT: &[Guest] = &[Guest::UBoot];
 const EDK2: &[Guest] = &[Guest::Edk2];
+const EDK2_UNSTABLE: &[Guest] = &[Guest::Edk2Unstable];
 
 cases_with![
     linux: LINUX, true;
@@ -42,6 +43,7 @@ cases_with![
     edk2: EDK2, true;
     edk2_gicv2: EDK2, true;
     edk2_unguarded: EDK2, true;
+    edk2_unstable: EDK2_UNSTABLE, true;
 ];
 
 fn gicv2() -> Machine {
@@ -320,11 +322,26 @@ fn u_boot_gicv2(lab: &Lab) -> Checked {
     u_boot_on(lab, Machine { cpus: 1, gic: Gic::V2, ..Machine::default() })
 }
 
+/// Up to the UEFI shell. Newer firmware does not start it by itself: it is the second choice of the boot menu.
+fn uefi_shell(console: &mut Console, name: &str) -> Checked {
+    if name == "edk2-unstable" {
+        console.wait_for("Press any key to enter the Boot Manager Menu")?;
+        console.send("\r")?;
+        for (chosen, key) in [("EFI Firmware Setup", "\x1b[B"), ("EFI Internal Shell", "\r")] {
+            // The menu paints what is chosen last.
+            let painted = format!("{chosen}\x1b[0m\x1b[37m\x1b[40m");
+            console.session.wait_for_prompt(&painted).map_err(|error| format!("{error:#}"))?;
+            console.send(key)?;
+        }
+    }
+    console.wait_for("UEFI Interactive Shell").map(drop)
+}
+
 /// To the UEFI shell; the clock; a variable that is written to flash and is there after a reset; off.
-fn edk2_on(lab: &Lab, machine: Machine, words: &str) -> Checked {
+fn edk2_on(lab: &Lab, machine: Machine, name: &str, words: &str) -> Checked {
     const VARIABLE: &str = "setvar probe -guid 12345678-1234-1234-1234-123456789abc";
-    let mut console = Console::boot(lab, machine, "edk2", words)?;
-    console.wait_for("UEFI Interactive Shell")?;
+    let mut console = Console::boot(lab, machine, name, words)?;
+    uefi_shell(&mut console, name)?;
     console.uefi("date")?;
     console.wait_for("/20")?;
     console.uefi(VARIABLE)?;
@@ -334,25 +351,29 @@ fn edk2_on(lab: &Lab, machine: Machine, words: &str) -> Checked {
     console.wait_for("- probe - 0002 Bytes")?;
     console.wait_for("CA FE")?;
     console.uefi("reset")?;
-    console.wait_for("edk2: life 2 begins: ")?;
-    console.wait_for("UEFI Interactive Shell")?;
+    console.wait_for(&format!("{name}: life 2 begins: "))?;
+    uefi_shell(&mut console, name)?;
     console.uefi(VARIABLE)?;
     console.wait_for("- probe - 0002 Bytes")?;
     console.wait_for("CA FE")?;
     console.session.wait_for_prompt("\x1b[40m").map_err(|error| error.to_string())?;
     let run = console.power_off("reset -s\r")?;
-    one(&run, "edk2: stopped (reset): ")?;
+    one(&run, &format!("{name}: stopped (reset): "))?;
     ensure(run.with(", 0 refused").count() == 2, "something was refused", &run)
 }
 
 fn edk2(lab: &Lab) -> Checked {
-    edk2_on(lab, Machine { cpus: 1, ..Machine::default() }, "")
+    edk2_on(lab, Machine { cpus: 1, ..Machine::default() }, "edk2", "")
 }
 
 fn edk2_gicv2(lab: &Lab) -> Checked {
-    edk2_on(lab, Machine { cpus: 1, ..gicv2() }, "")
+    edk2_on(lab, Machine { cpus: 1, ..gicv2() }, "edk2", "")
 }
 
 fn edk2_unguarded(lab: &Lab) -> Checked {
-    edk2_on(lab, Machine { cpus: 1, ..Machine::default() }, "vm.guard=off")
+    edk2_on(lab, Machine { cpus: 1, ..Machine::default() }, "edk2", "vm.guard=off")
+}
+
+fn edk2_unstable(lab: &Lab) -> Checked {
+    edk2_on(lab, Machine { cpus: 1, ..Machine::default() }, "edk2-unstable", "")
 }

@@ -34,19 +34,37 @@ impl Apt {
         Self { folder: folder.into(), options: options.map(str::to_owned).into() }
     }
 
-    /// Packages for `architecture`, or for this machine itself, from the backports suite beside the suite of its own
-    /// sources.
+    /// Packages for `architecture`, or for this machine itself, from the backports of this machine's suite.
     ///
     /// # Errors
     ///
-    /// Its sources cannot be read, or are none of Debian's.
+    /// This machine has no apt sources of Debian for its own suite.
     pub fn backports(folder: &Path, architecture: Option<&str>) -> Result<Self> {
+        Self::other_suite(folder, architecture, |codename| format!("{codename}-backports"))
+    }
+
+    /// arm64 packages from Debian's unstable suite.
+    ///
+    /// # Errors
+    ///
+    /// This machine has no apt sources of Debian for its own suite.
+    pub fn unstable(folder: &Path) -> Result<Self> {
+        Self::other_suite(folder, Some("arm64"), |_| "sid".to_owned())
+    }
+
+    /// Packages from the place of this machine's own sources, of the suite that `suite` makes of their suite.
+    fn other_suite(
+        folder: &Path,
+        architecture: Option<&str>,
+        suite: impl FnOnce(&str) -> String,
+    ) -> Result<Self> {
         let parts = folder.join("parts");
         fs::create_dir_all(&parts).with_context(|| parts.display().to_string())?;
         let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
         let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
         let codename =
             codename.context("/etc/os-release has no VERSION_CODENAME: is this Debian?")?;
+        let suite = suite(codename);
         let mut own = vec![PathBuf::from("/etc/apt/sources.list")];
         own.extend(
             fs::read_dir("/etc/apt/sources.list.d")
@@ -59,9 +77,9 @@ impl Apt {
         for file in own {
             let text = fs::read_to_string(&file).unwrap_or_default();
             let (source, name) = if file.extension().is_some_and(|it| it == "sources") {
-                (stanza_of_backports(&text, codename), "backports.sources")
+                (stanza_of_suite(&text, codename, &suite), "suite.sources")
             } else {
-                (line_of_backports(&text, codename), "backports.list")
+                (line_of_suite(&text, codename, &suite), "suite.list")
             };
             if let Some(source) = source {
                 let part = parts.join(name);
@@ -78,7 +96,7 @@ impl Apt {
             }
         }
         Err(anyhow!(
-            "apt's sources on this machine have no suite {codename}: there is no backports suite beside it"
+            "apt's sources on this machine have no suite {codename}, so that {suite} cannot be found beside it"
         ))
     }
 
@@ -193,30 +211,30 @@ impl Apt {
     }
 }
 
-/// Of a file of apt's in the newer format, the first stanza with the suite `codename`, for its backports.
-fn stanza_of_backports(text: &str, codename: &str) -> Option<String> {
+/// Of a file of apt's in the newer format, the first stanza with the suite `codename`, with `suite` instead.
+fn stanza_of_suite(text: &str, codename: &str, suite: &str) -> Option<String> {
     let stanza = text.split("\n\n").find(|stanza| {
         let suites = stanza.lines().find_map(|line| line.strip_prefix("Suites:"));
         let source = stanza.lines().any(|line| line.starts_with("Types:") && line.contains("deb"));
         source && suites.is_some_and(|all| all.split_whitespace().any(|one| one == codename))
     })?;
     let line = |line: &str| match line.split_once(':') {
-        Some(("Suites", _)) => format!("Suites: {codename}-backports\n"),
+        Some(("Suites", _)) => format!("Suites: {suite}\n"),
         _ => format!("{line}\n"),
     };
     Some(stanza.lines().map(line).collect())
 }
 
 /// The same of a file in the older format, a source a line.
-fn line_of_backports(text: &str, codename: &str) -> Option<String> {
+fn line_of_suite(text: &str, codename: &str, suite: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let suite = words.iter().position(|word| *word == codename)?;
+        let place = words.iter().position(|word| *word == codename)?;
         if words.first() != Some(&"deb") {
             return None;
         }
         let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
-        words.get_mut(suite)?.push_str("-backports");
+        suite.clone_into(words.get_mut(place)?);
         Some(words.join(" ") + "\n")
     })
 }
@@ -343,12 +361,18 @@ mod tests {
         let newer = "Types: deb\nURIs: http://x/debian\nSuites: bookworm bookworm-updates\nComponents: main\nSigned-By: K\n\n\
                      Types: deb\nURIs: http://x/security\nSuites: bookworm-security\nComponents: main\n";
         let expected = "Types: deb\nURIs: http://x/debian\nSuites: bookworm-backports\nComponents: main\nSigned-By: K\n";
-        assert_eq!(stanza_of_backports(newer, "bookworm").as_deref(), Some(expected));
-        assert_eq!(stanza_of_backports(newer, "trixie"), None);
+        assert_eq!(
+            stanza_of_suite(newer, "bookworm", "bookworm-backports").as_deref(),
+            Some(expected)
+        );
+        assert_eq!(stanza_of_suite(newer, "trixie", "sid"), None);
         let older = "# deb http://x bookworm main\ndeb-src http://x bookworm main\ndeb [signed-by=K] http://x bookworm main contrib\n";
         let expected = "deb [signed-by=K] http://x bookworm-backports main contrib\n";
-        assert_eq!(line_of_backports(older, "bookworm").as_deref(), Some(expected));
-        assert_eq!(line_of_backports(older, "book"), None);
+        assert_eq!(
+            line_of_suite(older, "bookworm", "bookworm-backports").as_deref(),
+            Some(expected)
+        );
+        assert_eq!(line_of_suite(older, "book", "sid"), None);
     }
 
     #[test]

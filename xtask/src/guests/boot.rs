@@ -26,8 +26,14 @@ pub struct Boot {
 const ENROLLED: &str =
     "vm.cpus=2 vm.guard=enrol vm.dialect=pkvm console=ttyAMA0 earlycon ioremap_guard panic=-1";
 
+/// Its code is in the first bank of flash, its variables in the second; it wants a clock. It declares nothing: what
+/// it uses is declared for it.
+const EDK2: &str = "vm.flash=0x0+4M:0x4000000+1M vm.load=0x0 vm.dev=/pl031@9010000 vm.guard=enforce \
+                vm.preset=0x0+4M:0x4000000+1M:0x8000000+64K:0x8010000+64K:0x80a0000+128K:\
+                0x9000000+4K:0x9010000+4K:0x9020000+4K";
+
 /// Those that boot to a prompt.
-pub const BOOTS: [Boot; 7] = [
+pub const BOOTS: [Boot; 8] = [
     Boot {
         name: "linux",
         image: Guest::Linux,
@@ -78,16 +84,20 @@ pub const BOOTS: [Boot; 7] = [
         words: "vm.guard=enforce vm.preset=0x9000000+4K vm.rom=0x4000000+256K",
         cpu: None,
     },
-    // Its code is in the first bank of flash, its variables in the second; it wants a clock. It declares nothing: what
-    // it uses is declared for it.
     Boot {
         name: "edk2",
         image: Guest::Edk2,
         ramdisk: None,
         memory_mib: 256,
-        words: "vm.flash=0x0+4M:0x4000000+1M vm.load=0x0 vm.dev=/pl031@9010000 vm.guard=enforce \
-                vm.preset=0x0+4M:0x4000000+1M:0x8000000+64K:0x8010000+64K:0x80a0000+128K:\
-                0x9000000+4K:0x9010000+4K:0x9020000+4K",
+        words: EDK2,
+        cpu: None,
+    },
+    Boot {
+        name: "edk2-unstable",
+        image: Guest::Edk2Unstable,
+        ramdisk: None,
+        memory_mib: 256,
+        words: EDK2,
         cpu: None,
     },
 ];

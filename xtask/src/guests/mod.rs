@@ -50,6 +50,8 @@ pub enum Guest {
     UBoot,
     /// Debian's UEFI firmware for QEMU's virt machine.
     Edk2,
+    /// The same from Debian's unstable suite: the newest EDK2 that is packaged.
+    Edk2Unstable,
     /// Debian's TF-A for the Raspberry Pi 4: no guest, but the firmware at EL3 below all of them.
     TfARpi4,
 }
@@ -60,11 +62,12 @@ const SOURCE: &str = "linux-source-6.12";
 impl Guest {
     /// All of them, in the order in which they are made: those that take longest last, and the series behind the
     /// kernel that it would change.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Initramfs,
         Self::Linux,
         Self::UBoot,
         Self::Edk2,
+        Self::Edk2Unstable,
         Self::TfARpi4,
         Self::LinuxGuarded,
         Self::LinuxEnrolled,
@@ -72,11 +75,11 @@ impl Guest {
         Self::LinuxEnrolled64K,
     ];
 
-    /// Whether it is made, and wanted by tests, only where somebody has asked for it by its name: what it shows
-    /// takes longer than every run of the tests may.
+    /// Whether it is made, and wanted by tests, only on request, by its name: its tests take longer than a run of all
+    /// tests may, or its package changes from one day to the next.
     #[must_use]
     pub const fn on_request(self) -> bool {
-        matches!(self, Self::LinuxEnrolled16K | Self::LinuxEnrolled64K)
+        matches!(self, Self::Edk2Unstable | Self::LinuxEnrolled16K | Self::LinuxEnrolled64K)
     }
 
     /// The word for it at a shell.
@@ -91,6 +94,7 @@ impl Guest {
             Self::LinuxEnrolled64K => "linux-enrolled-64k",
             Self::UBoot => "u-boot",
             Self::Edk2 => "edk2",
+            Self::Edk2Unstable => "edk2-unstable",
             Self::TfARpi4 => "tf-a-rpi4",
         }
     }
@@ -113,6 +117,7 @@ impl Guest {
             Self::LinuxEnrolled64K => "linux-enrolled-64k.img",
             Self::UBoot => "u-boot.bin",
             Self::Edk2 => "edk2.fd",
+            Self::Edk2Unstable => "edk2-unstable.fd",
             Self::TfARpi4 => "tf-a-rpi4.bin",
         })
     }
@@ -151,7 +156,12 @@ impl Guest {
             Self::LinuxEnrolled => Some(kernel::ENROLLED),
             Self::LinuxEnrolled16K => Some(kernel::ENROLLED_16K),
             Self::LinuxEnrolled64K => Some(kernel::ENROLLED_64K),
-            Self::Linux | Self::Initramfs | Self::UBoot | Self::Edk2 | Self::TfARpi4 => None,
+            Self::Linux
+            | Self::Initramfs
+            | Self::UBoot
+            | Self::Edk2
+            | Self::Edk2Unstable
+            | Self::TfARpi4 => None,
         }
     }
 
@@ -203,8 +213,11 @@ impl Guest {
                 let bytes = package.read("./usr/lib/u-boot/qemu_arm64/u-boot.bin")?;
                 (package, bytes)
             }
-            Self::Edk2 => {
-                let package = apt.package("qemu-efi-aarch64")?;
+            Self::Edk2 | Self::Edk2Unstable => {
+                let unstable = (self == Self::Edk2Unstable)
+                    .then(|| Apt::unstable(&folder().join("unstable")))
+                    .transpose()?;
+                let package = unstable.as_ref().unwrap_or(apt).package("qemu-efi-aarch64")?;
                 let bytes = package.read("./usr/share/qemu-efi-aarch64/QEMU_EFI.fd")?;
                 (package, bytes)
             }
