@@ -26,7 +26,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME")]
     cpu: Option<String>,
     /// Number of CPUs
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     smp: u32,
     /// RAM, in MiB or with M or G [default: 1G, or what the guests need]
     #[arg(long, value_name = "SIZE", value_parser = mebibytes)]
@@ -60,8 +60,8 @@ fn mebibytes(text: &str) -> Result<u64> {
         None => (text.trim_end_matches(['M', 'm']), 1),
     };
     match digits.parse::<u64>().ok().and_then(|count| count.checked_mul(unit)) {
-        Some(count) => Ok(count),
-        None => bail!("a number of MiB, or one with M or G behind it"),
+        Some(count) if count > 0 => Ok(count),
+        _ => bail!("a number of MiB above 0, or one with M or G behind it"),
     }
 }
 

@@ -68,3 +68,16 @@ fn every_shell_has_completions_for_every_script() {
         assert!(SCRIPTS.iter().all(|name| text.contains(&format!("scripts/{name}"))), "{shell}");
     }
 }
+
+#[test]
+fn a_machine_without_cpus_or_memory_and_a_folder_as_a_guest_are_refused() {
+    for (arguments, why) in [
+        (["run", "--smp", "0"].as_slice(), "0 is not in 1.."),
+        (&["run", "--mem", "0"], "a number of MiB above 0"),
+        (&["run", "--mem", "18446744073709551615G"], "a number of MiB above 0"),
+        (&["run", "src"], "'src' is a folder"),
+    ] {
+        let error = refusal(arguments).to_string();
+        assert!(error.contains(why), "{arguments:?}: {error}");
+    }
+}

@@ -54,6 +54,10 @@ impl TypedValueParser for ImageParser {
         if Path::new(word).is_file() {
             return Ok(Image::File(word.into()));
         }
+        if Path::new(word).is_dir() {
+            let why = format!("'{name}' is a folder: name an image, a bundle or a .dts in it");
+            return Err(command.clone().error(ErrorKind::InvalidValue, why));
+        }
         let why = format!(
             "there is no file '{name}', and no guest of that name; guests: demo, {}",
             boot::names()
