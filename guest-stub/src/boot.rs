@@ -5,19 +5,9 @@
 use core::arch::global_asm;
 use core::mem::offset_of;
 
-use crate::cpu::{CPUS, Cpu, MAX_VCPUS};
+use crate::cpu::{CPUS, Cpu, STACK_SIZE, STACKS};
 use crate::exception::vectors;
 use crate::scratch::Shared;
-
-/// Bytes of stack of one vCPU.
-pub const STACK_SIZE: usize = 32 << 10;
-
-/// Stacks, below which the next vCPU's lies.
-#[repr(C, align(4096))]
-pub struct Stacks {
-    _bytes: [[u8; STACK_SIZE]; MAX_VCPUS],
-}
-static STACKS: Shared<Stacks> = Shared::new(Stacks { _bytes: [[0; STACK_SIZE]; MAX_VCPUS] });
 
 /// What the first vCPU had in its registers at its first instruction, for the test that checks it.
 #[repr(C)]
@@ -79,15 +69,6 @@ pub fn entry() -> &'static Entry {
 unsafe extern "C" {
     /// Where a vCPU that PSCI starts begins; x0 is its [`Cpu`].
     pub fn secondary_entry();
-    /// Where the image ends, stacks and tables included.
-    static __footprint_end: u8;
-    /// Where the image begins.
-    static __image_start: u8;
-}
-
-/// The addresses that the image and its data occupy.
-pub fn footprint() -> core::ops::Range<u64> {
-    (&raw const __image_start) as u64..(&raw const __footprint_end) as u64
 }
 
 global_asm!(
@@ -224,8 +205,3 @@ secondary_entry:
     vectors = sym vectors,
     stack = const offset_of!(Cpu, stack),
 );
-
-/// The top of a vCPU's stack.
-pub fn stack_top(index: usize) -> u64 {
-    STACKS.address() + (STACK_SIZE * (index + 1)) as u64
-}

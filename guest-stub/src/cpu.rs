@@ -3,12 +3,23 @@
 
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
-use crate::exception::CHUNK;
-use crate::machine::Run;
+use crate::frame::CHUNK;
+use crate::registers::Run;
 use crate::scratch::Shared;
 
 /// The most vCPUs that a VM can have.
 pub const MAX_VCPUS: usize = 8;
+
+/// Bytes of stack of one vCPU.
+pub const STACK_SIZE: usize = 32 << 10;
+
+/// Stacks, below which the next vCPU's lies.
+#[repr(C, align(4096))]
+pub struct Stacks {
+    _bytes: [[u8; STACK_SIZE]; MAX_VCPUS],
+}
+/// All stacks.
+pub static STACKS: Shared<Stacks> = Shared::new(Stacks { _bytes: [[0; STACK_SIZE]; MAX_VCPUS] });
 
 /// One virtual CPU. Only its own vCPU writes the plain fields; the atomic ones are for all.
 #[repr(C)]
@@ -105,7 +116,7 @@ pub fn init() {
         // SAFETY: the first vCPU is alone, and the index is in bounds.
         let cpu = unsafe { &mut *CPUS.get().cast::<Cpu>().add(index) };
         cpu.index = index;
-        cpu.stack = crate::boot::stack_top(index);
+        cpu.stack = stack_top(index);
         cpu.frame_top = frame_base(index);
     }
 }
@@ -116,12 +127,7 @@ pub fn set_mpidr(index: usize, mpidr: u64) {
     unsafe { (*CPUS.get().cast::<Cpu>().add(index % MAX_VCPUS)).mpidr = mpidr }
 }
 
-/// Puts the registers back that tests change, after each of them.
-pub fn restore() {
-    plain!("msr daifset, #15");
-    msr!("vbar_el1", crate::exception::vectors as *const () as usize as u64);
-    msr!("cpacr_el1", 3 << 20);
-    msr!("cntv_ctl_el0", 0);
-    msr!("mdscr_el1", 0);
-    plain!("isb");
+/// The top of a vCPU's stack.
+fn stack_top(index: usize) -> u64 {
+    STACKS.address() + (STACK_SIZE * (index + 1)) as u64
 }

@@ -10,10 +10,10 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use mmio_guard::client::{AttrIndex, DetectError, Guard, Ioremap, Region};
 use mmio_guard::{Call, Dialect, abi};
 
-use crate::harness::{Verdict, Why, failed};
 use crate::hvc::{Hvc, hvc};
 use crate::scratch::Shared;
 use crate::tree::{self, Gic};
+use crate::verdict::{Verdict, Why, failed};
 
 /// Accesses that find nothing: below RAM and above the devices of the `virt` machine.
 pub const HOLE: u64 = 0x1000_0000;

@@ -1,90 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The table of tests, choosing among them, running them.
 
-use core::fmt::{self, Write};
-
-use core::sync::atomic::{AtomicUsize, Ordering};
-
-use arrayvec::ArrayString;
-
 use crate::machine::{self, Machine, pstate};
 use crate::scratch::Shared;
-use crate::{cpu, guard, modes, tree};
-
-/// Why a test did not pass.
-pub enum Why {
-    /// What was seen instead.
-    Failed(&'static str),
-    /// What it needs and did not find.
-    Skipped(&'static str),
-}
-
-/// What a test returns.
-pub type Verdict = Result<(), Why>;
-
-/// Reasons, each for as long as it takes to tell it: there is no heap to put them on.
-static REASONS: [Shared<ArrayString<240>>; 8] =
-    [const { Shared::new(ArrayString::new_const()) }; 8];
-static NEXT_REASON: AtomicUsize = AtomicUsize::new(0);
-
-/// A failure in these words.
-pub fn failed(arguments: fmt::Arguments<'_>) -> Why {
-    let slot = NEXT_REASON.fetch_add(1, Ordering::Relaxed) % REASONS.len();
-    let Some(reason) = REASONS.get(slot) else { return Why::Failed("") };
-    // SAFETY: a reason is told, or becomes part of another, long before its slot comes again.
-    let text = unsafe { &mut *reason.get() };
-    text.clear();
-    // A reason that is too long is cut.
-    let _ = Cut(text).write_fmt(arguments);
-    Why::Failed(text)
-}
-
-struct Cut<'a>(&'a mut ArrayString<240>);
-
-impl Write for Cut<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for letter in text.chars() {
-            if self.0.try_push(letter).is_err() {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Fails the test unless the condition holds.
-macro_rules! check {
-    ($condition:expr, $($arguments:tt)+) => {
-        if !$condition {
-            return Err($crate::harness::failed(format_args!($($arguments)+)));
-        }
-    };
-}
-
-/// Fails the test unless the two are equal. Numbers are hexadecimal.
-macro_rules! equal {
-    ($left:expr, $right:expr, $($arguments:tt)+) => {
-        match (&$left, &$right) {
-            (left, right) => {
-                if *left != *right {
-                    return Err($crate::harness::failed(format_args!(
-                        "{}: {:x?}, expected {:x?}",
-                        format_args!($($arguments)+), left, right
-                    )));
-                }
-            }
-        }
-    };
-}
-
-/// Skips the test unless the condition holds.
-macro_rules! need {
-    ($condition:expr, $what:literal) => {
-        if !$condition {
-            return Err($crate::harness::Why::Skipped($what));
-        }
-    };
-}
+use crate::verdict::{Verdict, Why, failed};
+use crate::{exception, guard, modes};
 
 /// One test.
 #[repr(C)]
@@ -250,7 +170,7 @@ fn guarded(function: fn() -> Verdict) -> Verdict {
         .at(pstate::EL1H);
     machine.sp = STACK.address() + size_of::<Stack>() as u64;
     let exit = machine::run(&mut machine);
-    cpu::restore();
+    exception::restore();
     if exit.done() {
         verdict
     } else if exit.esr == crate::panic::PANICKED {
@@ -261,10 +181,4 @@ fn guarded(function: fn() -> Verdict) -> Verdict {
             exit.vector, exit.esr, exit.far, exit.elr, exit.spsr, machine.x[30]
         )))
     }
-}
-
-/// Skips the test unless the VM has so many vCPUs.
-pub fn need_vcpus(count: usize) -> Verdict {
-    need!(tree::get().vcpus >= count, "needs more vCPUs");
-    Ok(())
 }

@@ -30,7 +30,9 @@ mod sysreg;
 #[macro_use]
 mod console;
 #[macro_use]
-mod machine;
+mod registers;
+#[macro_use]
+mod verdict;
 #[macro_use]
 mod harness;
 
@@ -41,9 +43,12 @@ mod demo;
 mod encoding;
 mod exception;
 mod features;
+mod frame;
 mod gic;
 mod guard;
 mod hvc;
+mod image_layout;
+mod machine;
 mod mmio;
 mod mmu;
 mod modes;

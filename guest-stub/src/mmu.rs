@@ -246,7 +246,7 @@ pub fn enabled() -> bool {
 /// here on, and invalidates it, so that nothing old comes back.
 pub fn clean_image() {
     let line = 4_u64 << (mrs!("ctr_el0") >> 16 & 0xf);
-    let footprint = crate::boot::footprint();
+    let footprint = crate::image_layout::footprint();
     let mut at = footprint.start;
     while at < footprint.end {
         // SAFETY: writes back what is in the caches; changes nothing that a program sees.

@@ -3,7 +3,7 @@
 
 use core::panic::PanicInfo;
 
-use crate::exception::Frame;
+use crate::frame::Frame;
 use crate::{cpu, psci};
 
 /// ESR of the `svc` that a panic ends a run with.

@@ -3,8 +3,8 @@
 //! say about it.
 
 use crate::features;
-use crate::harness::Verdict;
 use crate::machine::{self, Code, Exit, Machine, pstate};
+use crate::verdict::Verdict;
 
 /// x0 and x1 of the access snippets: the data, the address.
 pub const DATA: usize = 0;
@@ -113,7 +113,7 @@ impl Access {
     }
 
     /// x0 after a load that completed.
-    pub fn loaded(&self) -> Result<u64, crate::harness::Why> {
+    pub fn loaded(&self) -> Result<u64, crate::verdict::Why> {
         self.completed(&[DATA])?;
         Ok(self.after.x[DATA])
     }

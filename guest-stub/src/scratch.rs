@@ -3,7 +3,7 @@
 
 use core::cell::UnsafeCell;
 
-use crate::machine::Code;
+use crate::registers::Code;
 
 /// A static that hardware, snippets and other vCPUs write as well.
 #[repr(transparent)]

@@ -2,9 +2,9 @@
 //! The situations in which the tests of trap decoding run: each exception level and stack, with the MMU
 //! on and off.
 
-use crate::harness::Verdict;
 use crate::machine::pstate;
 use crate::mmu::{self, View};
+use crate::verdict::Verdict;
 
 /// Where a snippet runs and how it reaches a device.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +44,8 @@ impl Situation {
 pub fn everywhere(body: impl Fn(&Situation) -> Verdict) -> Verdict {
     let named = |situation: &Situation| {
         body(situation).map_err(|why| match why {
-            crate::harness::Why::Failed(text) => {
-                crate::harness::failed(format_args!("{}: {text}", situation.name))
+            crate::verdict::Why::Failed(text) => {
+                crate::verdict::failed(format_args!("{}: {text}", situation.name))
             }
             skipped => skipped,
         })

@@ -4,9 +4,9 @@
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::cpu::{self, Cpu};
-use crate::harness::{Verdict, failed};
 use crate::machine::{self, Machine, pstate};
-use crate::{boot, psci, time};
+use crate::verdict::{Verdict, failed};
+use crate::{boot, exception, psci, time, tree};
 
 /// [`Cpu::state`]: not started, or off again.
 const OFF: u32 = 0;
@@ -19,6 +19,12 @@ const LEAVE: u32 = 3;
 
 /// Work for another vCPU.
 pub type Job = fn(u64) -> u64;
+
+/// Skips the test unless the VM has so many vCPUs.
+pub fn need_vcpus(count: usize) -> Verdict {
+    need!(tree::get().vcpus >= count, "needs more vCPUs");
+    Ok(())
+}
 
 /// Starts vCPU `index` and waits until it is there.
 pub fn start(index: usize) -> Verdict {
@@ -58,7 +64,7 @@ pub fn give(index: usize, job: Job, argument: u64) -> Verdict {
 }
 
 /// Waits until vCPU `index` has finished; its result.
-pub fn finish(index: usize, milliseconds: u64) -> Result<u64, crate::harness::Why> {
+pub fn finish(index: usize, milliseconds: u64) -> Result<u64, crate::verdict::Why> {
     let cpu = cpu::of(index);
     check!(
         time::wait_until(milliseconds, || cpu.state.load(Acquire) != BUSY),
@@ -112,7 +118,7 @@ extern "C" fn secondary_main(cpu: &'static Cpu) -> ! {
         match cpu.state.load(Acquire) {
             BUSY => {
                 let result = work(cpu);
-                cpu::restore();
+                exception::restore();
                 cpu.result.store(result, Relaxed);
                 cpu.state.store(IDLE, Release);
             }
@@ -146,7 +152,7 @@ fn work(cpu: &'static Cpu) -> u64 {
         .with(2, call as *const () as usize as u64)
         .at(pstate::EL1H);
     // The upper part of the stack holds this function's frame and its callers'.
-    machine.sp = cpu.stack - (boot::STACK_SIZE / 2) as u64;
+    machine.sp = cpu.stack - (cpu::STACK_SIZE / 2) as u64;
     let exit = machine::run(&mut machine);
     if exit.done() {
         return result;

@@ -2,7 +2,7 @@
 //! The test device of Portcullis (`vm.testdev=IPA`): counts what reaches it, and answers with errors
 //! where it is asked to. docs/vm.md describes it.
 
-use crate::harness::{Verdict, Why};
+use crate::verdict::{Verdict, Why};
 use crate::{guard, mmio, probe, tree};
 
 /// The window: loads and stores are counted. 2 KiB up to the end of the page.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From ticks of CNTVCT_EL0 to instructions.
 
-use super::Figure;
+use super::results::Figure;
 
 /// Batches of a figure.
 pub const BATCHES: usize = 32;

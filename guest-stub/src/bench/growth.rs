@@ -5,7 +5,8 @@ use mmio_guard::Call;
 
 use super::clock::{LENGTH, LOOP, batches};
 use super::operations::{VOID, call_pages, load};
-use super::{Figure, note, vectors};
+use super::results::{Figure, note};
+use super::vectors;
 use crate::tree::Gic;
 use crate::{guard, tree};
 

@@ -4,7 +4,8 @@
 use mmio_guard::{Call, abi};
 
 use super::clock::{BATCHES, LENGTH, LOOP, batches, each, figure};
-use super::{note, vectors};
+use super::results::note;
+use super::vectors;
 use crate::tree::Gic;
 use crate::{gic, guard, psci, tree};
 

@@ -2,7 +2,8 @@
 //! Several vCPUs, or several VMs.
 
 use super::clock::{BATCHES, LENGTH, LOOP, batches, each, figure};
-use super::{note, vectors};
+use super::results::note;
+use super::vectors;
 use crate::tree::Gic;
 use crate::{cpu, gic, guard, psci, smp, tree};
 

@@ -69,7 +69,7 @@ pub fn idle(seconds: u64) {
 }
 
 /// One round: what a busy guest asks of a hypervisor, each with its answer checked.
-fn round(n: u64) -> crate::harness::Verdict {
+fn round(n: u64) -> crate::verdict::Verdict {
     let page = hole(300 + n % 64);
     equal!(guard::map(page), guard::done(), "MAP");
     equal!(guard::unmap(page), guard::done(), "UNMAP");
@@ -91,7 +91,7 @@ pub fn hammer(rounds: Option<u64>) {
     let mut next = time::Deadline::after(1000);
     let mut n = 0;
     while rounds.is_none_or(|rounds| n < rounds) {
-        if let Err(crate::harness::Why::Failed(reason)) = round(n) {
+        if let Err(crate::verdict::Why::Failed(reason)) = round(n) {
             say!("FAIL hammer: round {n}: {reason}");
             return;
         }
@@ -183,7 +183,7 @@ fn all_pages(word: u64) -> Result<u64, (u64, u64)> {
 /// RAM behind the image and what stands with it.
 fn free_pages() -> impl Iterator<Item = u64> {
     let (base, size) = tree::get().ram;
-    let first = (crate::boot::footprint().end + 0xfff) & !0xfff;
+    let first = (crate::image_layout::footprint().end + 0xfff) & !0xfff;
     (first..base + size).step_by(4096)
 }
 

@@ -7,7 +7,7 @@ use crate::hvc::{hvc, smc};
 use crate::machine::{Machine, pstate};
 use crate::mmu::{self, View};
 use crate::noise::Noise;
-use crate::{cpu, guard, probe, psci, scratch, smp, tree};
+use crate::{cpu, exception, guard, probe, psci, scratch, smp, tree};
 
 /// Does `rounds` of this kind on every vCPU.
 pub fn run(kind: &'static str, rounds: u64) {
@@ -109,7 +109,7 @@ fn calls(rounds: u64) -> u64 {
 fn ends_it(id: u64, [x1, ..]: [u64; 3]) -> bool {
     let id = id & 0xffff_ffff;
     let both = |function| id == function || id == function | 1 << 30;
-    let own = crate::boot::footprint();
+    let own = crate::image_layout::footprint();
     both(psci::id::SYSTEM_OFF)
         || both(psci::id::SYSTEM_RESET)
         || both(psci::id::SYSTEM_RESET2 & !(1 << 30))
@@ -146,7 +146,7 @@ fn registers(rounds: u64) -> u64 {
         let state = noise.choose(&[pstate::EL1H, pstate::EL0], pstate::EL1H);
         probe::run(Machine::new(code).with(0, noise.next()).at(state));
     }
-    cpu::restore();
+    exception::restore();
     mmu::enable();
     0
 }

@@ -5,10 +5,10 @@
 use mmio_guard::{Call, abi};
 
 use crate::guard::{self, State, UNKNOWN, hole};
-use crate::harness::Verdict;
 use crate::hvc::{hvc, smc};
 use crate::machine::{self, Machine, canary, pstate};
-use crate::{boot, features, probe, psci, time, tree};
+use crate::verdict::Verdict;
+use crate::{features, image_layout, probe, psci, time, tree};
 
 tests! {
     a00_services: "A9", "", "" => services;
@@ -591,7 +591,7 @@ fn info_series() -> Verdict {
 fn map_ram() -> Verdict {
     guard::activate()?;
     let (base, size) = tree::get().ram;
-    let own = boot::footprint();
+    let own = image_layout::footprint();
     static WORD: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(7);
     WORD.store(0x1234_5678_9abc_def0, core::sync::atomic::Ordering::Relaxed);
     let word = &raw const WORD as u64;

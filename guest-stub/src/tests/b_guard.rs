@@ -4,10 +4,11 @@
 use mmio_guard::{Call, abi};
 
 use crate::guard::{self, State, hole};
-use crate::harness::{Verdict, need_vcpus};
 use crate::hvc::hvc;
 use crate::machine::canary;
-use crate::{harness, mmio, mmu, probe, psci, smp, testdev, time, tree};
+use crate::smp::need_vcpus;
+use crate::verdict::Verdict;
+use crate::{mmio, mmu, probe, psci, smp, testdev, time, tree, verdict};
 
 tests! {
     b01_before_enrol: "B1", "vm.testdev=0x0b000000", "alone" => before_enrol;
@@ -386,7 +387,7 @@ fn enrol_against_access() -> Verdict {
 fn reset() -> Verdict {
     need!(guard::dialect().is_some(), "no MMIO guard");
     if testdev::need().is_err() {
-        return Err(harness::failed(format_args!("the device does not answer: still enrolled?")));
+        return Err(verdict::failed(format_args!("the device does not answer: still enrolled?")));
     }
     testdev::need_keeping()?;
     match testdev::kept() {

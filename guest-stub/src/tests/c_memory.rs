@@ -2,10 +2,10 @@
 //! C: the guest-physical space as a whole, fetches and walks that leave RAM.
 
 use crate::guard::{self, State, hole};
-use crate::harness::{Verdict, Why};
 use crate::machine::{Machine, pstate};
 use crate::mmu::{self, Table, View, attribute};
 use crate::probe::{self, Abort};
+use crate::verdict::{Verdict, Why};
 use crate::{features, testdev, tree};
 
 tests! {
@@ -45,7 +45,7 @@ fn look(ipa: u64) -> Verdict {
         State::Undeclared => probe::load(va).refused(va),
         // Of the stub's own devices.
         State::Declared | State::Direct => Ok(()),
-        other => Err(crate::harness::failed(format_args!("query of {ipa:#x}: {other:x?}"))),
+        other => Err(crate::verdict::failed(format_args!("query of {ipa:#x}: {other:x?}"))),
     }
 }
 
@@ -328,7 +328,7 @@ fn address_translation() -> Verdict {
 /// All RAM that the stub has not used itself is zero at boot.
 fn ram_is_zeroed() -> Verdict {
     let (base, size) = tree::get().ram;
-    let own = crate::boot::footprint();
+    let own = crate::image_layout::footprint();
     let tree = tree::get().address..tree::get().address + tree::get().size;
     need!(guard::dialect().is_some(), "no hypervisor");
     let mut at = base;

@@ -2,10 +2,10 @@
 //! D16: AArch32 programs at EL0, in instruction words: r1 is the address, r0 the data.
 
 use crate::guard::{self, hole};
-use crate::harness::{Verdict, Why, failed};
 use crate::machine::{self, Exit, Machine, canary, pstate};
 use crate::probe::handler_pstate;
 use crate::scratch::Shared;
+use crate::verdict::{Verdict, Why, failed};
 use crate::{features, mmu, testdev};
 
 tests! {

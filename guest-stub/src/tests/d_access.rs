@@ -2,12 +2,12 @@
 //! D: accesses that are emulated: every form whose syndrome tells all about it.
 
 use crate::guard::{self, hole};
-use crate::harness::{Verdict, Why, failed};
 use crate::machine::{Code, Machine, canary, pstate};
 use crate::mmu::View;
 use crate::probe::{self, mask};
 use crate::scratch::{Page, Shared};
 use crate::situation::{Situation, everywhere};
+use crate::verdict::{Verdict, Why, failed};
 use crate::{features, mmio, mmu, testdev, tree};
 
 tests! {

@@ -3,12 +3,12 @@
 //! declared page as on an undeclared one, with no register changed and nothing seen by the device.
 
 use crate::guard::{self, hole};
-use crate::harness::{Verdict, Why, failed};
 use crate::machine::{Code, Machine, pstate};
 use crate::mmu::View;
 use crate::probe;
 use crate::scratch::Shared;
 use crate::situation::everywhere;
+use crate::verdict::{Verdict, Why, failed};
 use crate::{features, testdev};
 
 tests! {
@@ -251,7 +251,7 @@ fn recursion() -> Verdict {
 
 /// One vCPU sends itself into the void for ever; the other goes on and ends the VM.
 fn vectors_in_the_void() -> Verdict {
-    crate::harness::need_vcpus(2)?;
+    crate::smp::need_vcpus(2)?;
     guard::activate()?;
     static HERE: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(0);
     fn jump(address: u64) -> u64 {

@@ -3,9 +3,9 @@
 //! registers.
 
 use crate::guard::{self, hole};
-use crate::harness::Verdict;
 use crate::machine::{Machine, pstate};
 use crate::probe::{self, Abort, Access};
+use crate::verdict::Verdict;
 use crate::{features, scratch, testdev, tree};
 
 tests! {

@@ -2,8 +2,8 @@
 //! Devices of the machine that the VM has for itself, and flash. QEMU's PL031 and PL061 are there to be given away.
 
 use crate::guard::{self, State};
-use crate::harness::Verdict;
 use crate::tree::Gic;
+use crate::verdict::Verdict;
 use crate::{gic, mmio, probe, psci, testdev, time, tree};
 
 tests! {
@@ -230,7 +230,7 @@ fn uart_line_falls() -> Verdict {
 
 /// The guest routes it to its second vCPU, which another CPU of the machine may run.
 fn clock_alarms_elsewhere() -> Verdict {
-    crate::harness::need_vcpus(2)?;
+    crate::smp::need_vcpus(2)?;
     // That model keeps one active state for each CPU where hardware has one for all.
     need!(!matches!(tree::get().gic, Gic::V2(..)), "QEMU's GICv2 deactivates for one CPU");
     guard::activate_if_there()?;

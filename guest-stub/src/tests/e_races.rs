@@ -4,7 +4,8 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
 use crate::guard::{self, State, hole};
-use crate::harness::{Verdict, need_vcpus};
+use crate::smp::need_vcpus;
+use crate::verdict::Verdict;
 use crate::{cpu, gic, probe, psci, smp, testdev, time, tree};
 
 tests! {

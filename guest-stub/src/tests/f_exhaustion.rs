@@ -2,7 +2,7 @@
 //! F: what happens when something is used up.
 
 use crate::guard::{self, State, hole};
-use crate::harness::Verdict;
+use crate::verdict::Verdict;
 use crate::{mmio, probe, time, tree};
 
 tests! {

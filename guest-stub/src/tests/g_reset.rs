@@ -4,10 +4,11 @@
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::guard::{self, State, hole};
-use crate::harness::{Verdict, need_vcpus};
 use crate::hvc::hvc;
+use crate::smp::need_vcpus;
 use crate::tests::psci::dirty_registers;
-use crate::{boot, gic, mmu, probe, psci, smp, testdev, time, tree};
+use crate::verdict::Verdict;
+use crate::{boot, gic, image_layout, mmu, probe, psci, smp, testdev, time, tree};
 
 tests! {
     g01_reboots: "G1", "vm.testdev=0x0b000000 vm.pool=12", "alone" => reboots;
@@ -72,7 +73,7 @@ fn thousand_reboots() -> Verdict {
 }
 
 /// Whether this is the first life; if so it is the last time that this is said.
-fn first_life() -> Result<bool, crate::harness::Why> {
+fn first_life() -> Result<bool, crate::verdict::Why> {
     need!(guard::dialect().is_some(), "no MMIO guard");
     testdev::need_keeping()?;
     let first = testdev::kept() == 0;
@@ -131,7 +132,7 @@ fn counter_begins_anew() -> Verdict {
 fn clean_memory() -> Verdict {
     let (base, size) = tree::get().ram;
     // Behind the image, at the end of RAM, and over the device tree's place and the image's data.
-    let places = [boot::footprint().end + 0x10_0000, base + size / 2, base + size - 8];
+    let places = [image_layout::footprint().end + 0x10_0000, base + size / 2, base + size - 8];
     static mut DATA: u64 = 0x1234;
     let data = &raw mut DATA;
     if first_life()? {
@@ -225,7 +226,7 @@ fn reset2() -> Verdict {
         guard::map(testdev::base());
         guard::map(hole(0));
         psci::call(psci::id::SYSTEM_RESET2, [0, 0x1234, 0]);
-        return Err(crate::harness::failed(format_args!("SYSTEM_RESET2 came back")));
+        return Err(crate::verdict::failed(format_args!("SYSTEM_RESET2 came back")));
     }
     equal!(guard::query(hole(0)), State::Undeclared, "the page");
     Ok(())

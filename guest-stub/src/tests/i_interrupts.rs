@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! I: interrupt controller, timer, waiting.
 
-use crate::harness::{Verdict, need_vcpus};
 use crate::machine::Machine;
 use crate::noise::Noise;
 use crate::probe;
+use crate::smp::need_vcpus;
 use crate::tree::Gic;
+use crate::verdict::Verdict;
 use crate::{cpu, gic, guard, mmio, smp, time, tree};
 
 tests! {
@@ -96,7 +97,7 @@ fn distributor_sweep() -> Verdict {
 fn redistributor_sweep() -> Verdict {
     ready()?;
     let Gic::V3(_, base, size) = tree::get().gic else {
-        return Err(crate::harness::Why::Skipped("GICv2 has no redistributors"));
+        return Err(crate::verdict::Why::Skipped("GICv2 has no redistributors"));
     };
     sweep(base, size.min(0x2_0000), &mut Noise::new(0xfeed_beef_0bad_cafe))?;
     // Beyond the last frame there is nothing.

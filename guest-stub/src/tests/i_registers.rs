@@ -3,10 +3,11 @@
 
 use crate::encoding::Encoding;
 use crate::guard::{self, hole};
-use crate::harness::{Verdict, need_vcpus};
 use crate::machine::{Exit, Machine, pstate};
 use crate::probe;
-use crate::{cpu, mmu, scratch, smp, time};
+use crate::smp::need_vcpus;
+use crate::verdict::Verdict;
+use crate::{exception, mmu, scratch, smp, time};
 
 tests! {
     i09_reads_at_el1: "I9,D22", "", "" => reads_at_el1;
@@ -80,7 +81,7 @@ fn writes_at_el0() -> Verdict {
         let encoding = Encoding::register(n);
         one(encoding, encoding.write(0), 0, pstate::EL0)?;
     }
-    cpu::restore();
+    exception::restore();
     Ok(())
 }
 
@@ -113,7 +114,7 @@ fn writes_at_el1() -> Verdict {
             one(encoding, encoding.write(0), 0, pstate::EL1H)?;
         }
     }
-    cpu::restore();
+    exception::restore();
     mmu::enable();
     // The guard is as it was.
     probe::load(hole(100)).refused(hole(100))

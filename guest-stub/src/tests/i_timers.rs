@@ -2,8 +2,8 @@
 //! I6, I7: what any guest asks of its two timers. The demands are those of the timer suites that
 //! hypervisors are tested with; each passes without a hypervisor too (`natively` in `tests/cases`).
 
-use crate::harness::Verdict;
 use crate::tree::Gic;
+use crate::verdict::Verdict;
 use crate::{gic, guard, time, tree};
 
 tests! {
@@ -179,7 +179,7 @@ fn none_comes(timer: Timer, when: &str) -> Verdict {
 }
 
 /// The next interrupt, polled.
-fn next(timer: Timer) -> Result<u32, crate::harness::Why> {
+fn next(timer: Timer) -> Result<u32, crate::verdict::Why> {
     let mut value = 1023;
     time::wait_until(PATIENCE, || {
         value = gic::acknowledge();

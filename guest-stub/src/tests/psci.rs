@@ -3,10 +3,11 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::*};
 
-use crate::harness::{Verdict, need_vcpus};
 use crate::hvc::hvc;
 use crate::psci::{call, id, result};
 use crate::scratch::Shared;
+use crate::smp::need_vcpus;
+use crate::verdict::Verdict;
 use crate::{boot, cpu, gic, guard, smp, time, tree};
 
 tests! {

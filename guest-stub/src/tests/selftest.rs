@@ -2,8 +2,8 @@
 //! The stub's own tools, and what it was started with.
 
 use crate::boot;
-use crate::harness::Verdict;
 use crate::machine::{self, Machine, canary, pstate};
+use crate::verdict::Verdict;
 
 tests! {
     // bug: 82
