@@ -5,10 +5,10 @@ use crate::guard::{self, hole};
 use crate::machine::{Code, Machine, canary, pstate};
 use crate::mmu::View;
 use crate::probe::{self, mask};
-use crate::scratch::{Page, Shared};
+use crate::scratch::Shared;
 use crate::situation::{Situation, everywhere};
 use crate::verdict::{Verdict, Why, failed};
-use crate::{features, mmio, mmu, testdev, tree};
+use crate::{features, mmio, testdev, tree};
 
 tests! {
     // bug: 40
@@ -17,8 +17,6 @@ tests! {
     d01_every_form_refused: "D1,B2", "vm.testdev=0x0b000000", "" => every_form_refused;
     d01_registers: "D1", "vm.testdev=0x0b000000", "" => every_register;
     d01_offsets: "D1", "vm.testdev=0x0b000000", "" => offsets;
-    d01_big_endian_el0: "D1", "vm.testdev=0x0b000000", "" => big_endian_el0;
-    d01_big_endian_el1: "D1", "vm.testdev=0x0b000000", "" => big_endian_el1;
     d01_interrupt_controller: "D1,D2", "", "" => interrupt_controller;
     d01_console_flags: "D1,D2", "", "" => console_flags;
     // bug: 39
@@ -27,14 +25,6 @@ tests! {
     d08_acquire_release: "D8", "vm.testdev=0x0b000000", "" => acquire_release;
     d08_unprivileged: "D8", "vm.testdev=0x0b000000", "" => unprivileged;
     d11_prefetch: "D11", "vm.testdev=0x0b000000", "" => prefetch;
-    // bug: 32
-    d12_crossing_into_undeclared: "D12", "vm.testdev=0x0b000000", "" => crossing_into_undeclared;
-    d12_crossing_from_undeclared: "D12", "vm.testdev=0x0b000000", "" => crossing_from_undeclared;
-    d12_crossing_declared: "D12", "vm.testdev=0x0b000000", "" => crossing_declared;
-    d12_crossing_from_ram: "D12", "", "" => crossing_from_ram;
-    d13_misaligned: "D13", "vm.testdev=0x0b000000", "" => misaligned;
-    d14_last_bytes: "D14", "vm.testdev=0x0b000000", "" => last_bytes;
-    d15_tagged_pointer: "D15", "vm.testdev=0x0b000000", "" => tagged_pointer;
     // bug: 41
     d21_device_error: "D21", "vm.testdev=0x0b000000", "" => device_error;
 }
@@ -315,81 +305,6 @@ fn console_flags() -> Verdict {
     })
 }
 
-fn swapped(value: u64, width: u64) -> u64 {
-    (value & mask(width)).swap_bytes() >> (64 - 8 * width)
-}
-
-/// A program at EL0 with big-endian data: what is loaded and stored is turned around on the way to a
-/// little-endian device.
-fn big_endian_el0() -> Verdict {
-    need!(
-        mrs!("id_aa64mmfr0_el1") >> 8 & 0xf != 0 || mrs!("id_aa64mmfr0_el1") >> 16 & 0xf != 0,
-        "no big-endian data at EL0"
-    );
-    testdev::ready()?;
-    let value = 0x0123_4567_89ab_cdef_u64;
-    let sctlr = mrs!("sctlr_el1");
-    msr!("sctlr_el1", sctlr | 1 << 24);
-    plain!("isb");
-    let body = || -> Verdict {
-        let va = View::UserDevice.of(testdev::window());
-        for (width, code) in probe::LOADS {
-            testdev::set_value(value);
-            let result = probe::access_at(code, va, pstate::EL0);
-            equal!(result.loaded()?, swapped(value, width), "load of {width} bytes");
-        }
-        for (width, code) in probe::STORES {
-            probe::run(Machine::new(code).with(0, value).with(1, va).at(pstate::EL0))
-                .completed(&[])?;
-            equal!(testdev::stored(), swapped(value, width), "store of {width} bytes");
-        }
-        // The sign is that of the value as the program sees it.
-        snippet!(ldrsh, "ldrsh x0, [x1]");
-        testdev::set_value(0x0080);
-        let result = probe::access_at(ldrsh, va, pstate::EL0);
-        equal!(result.loaded()?, 0xffff_ffff_ffff_8000, "ldrsh of 80 00");
-        // RAM, for comparison: the hardware's own answer.
-        static WORD: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
-        WORD.store(value, core::sync::atomic::Ordering::Relaxed);
-        let result = probe::access_at(probe::ldr_x, mmu::user(&raw const WORD as u64), pstate::EL0);
-        equal!(result.loaded()?, value.swap_bytes(), "ldr of RAM");
-        Ok(())
-    };
-    let result = body();
-    msr!("sctlr_el1", sctlr);
-    plain!("isb");
-    result
-}
-
-snippet!(
-    el1_big_endian,
-    "mrs x4, sctlr_el1",
-    "orr x5, x4, #(1 << 25)",
-    "msr sctlr_el1, x5",
-    "isb",
-    "ldr w0, [x1]",
-    "ldrh w2, [x1]",
-    "str w3, [x1]",
-    "msr sctlr_el1, x4",
-    "isb",
-);
-
-/// The same at EL1, with the MMU off, as SCTLR_EL1.EE turns table walks around as well.
-fn big_endian_el1() -> Verdict {
-    need!(mrs!("id_aa64mmfr0_el1") >> 8 & 0xf != 0, "no big-endian data at EL1");
-    testdev::ready()?;
-    testdev::set_value(0x1122_3344);
-    mmu::disable();
-    let result =
-        probe::run(Machine::new(el1_big_endian).with(1, testdev::window()).with(3, 0xaabb_ccdd));
-    mmu::enable();
-    result.completed(&[0, 2, 4, 5])?;
-    equal!(result.after.x[0], 0x4433_2211, "ldr");
-    equal!(result.after.x[2], 0x4433, "ldrh");
-    equal!(testdev::stored(), 0xddcc_bbaa, "str");
-    Ok(())
-}
-
 /// Register 31 of a load or store is zero, never SP.
 fn zero_register() -> Verdict {
     testdev::ready()?;
@@ -509,188 +424,6 @@ fn unprivileged() -> Verdict {
         probe::access_at(sttr, bad, state).refused(bad)?;
     }
     Ok(())
-}
-
-/// The first byte is in a declared page, the last is not: neither is touched.
-fn crossing_into_undeclared() -> Verdict {
-    testdev::ready()?;
-    let end = testdev::base() + 0x1000;
-    guard::unmap(end);
-    let before = testdev::counts();
-    let refused = guard::counters().refused;
-    let mut tried = 0;
-    for (width, loads, stores) in [
-        (2, probe::ldrh, probe::strh),
-        (4, probe::ldr_w, probe::str_w),
-        (8, probe::ldr_x, probe::str_x),
-    ] {
-        for back in 1..width {
-            for (view, state) in [(View::Normal, pstate::EL1H), (View::UserNormal, pstate::EL0)] {
-                let va = view.of(end - back);
-                probe::access_at(loads, va, state).refused(va)?;
-                probe::access_at(stores, va, state).refused(va)?;
-                tried += 2;
-            }
-        }
-    }
-    equal!(guard::counters().refused, refused + tried, "refusals");
-    equal!(testdev::counts(), before, "what reached the device");
-    Ok(())
-}
-
-/// The other way round.
-fn crossing_from_undeclared() -> Verdict {
-    testdev::ready()?;
-    let start = testdev::base();
-    guard::unmap(start - 0x1000);
-    let before = testdev::counts();
-    let refused = guard::counters().refused;
-    for (width, code) in probe::LOADS.into_iter().chain(probe::STORES) {
-        if width > 1 {
-            let va = View::Normal.of(start - width / 2);
-            probe::access(code, va).refused(va)?;
-        }
-    }
-    equal!(guard::counters().refused, refused + 6, "refusals");
-    equal!(testdev::counts(), before, "what reached the device");
-    Ok(())
-}
-
-/// Both pages are declared: still not served, but not counted as a refusal.
-fn crossing_declared() -> Verdict {
-    testdev::ready()?;
-    let start = testdev::base();
-    equal!(guard::map(start - 0x1000), guard::done(), "MAP of the page before");
-    equal!(guard::map(start + 0x1000), guard::done(), "MAP of the page behind");
-    let before = testdev::counts();
-    let refused = guard::counters().refused;
-    for place in [start - 1, start + 0xfff] {
-        for (width, code) in probe::LOADS.into_iter().chain(probe::STORES) {
-            if width > 1 {
-                let va = View::Normal.of(place);
-                probe::access(code, va).refused(va)?;
-            }
-        }
-    }
-    equal!(guard::counters().refused, refused, "refusals");
-    equal!(testdev::counts(), before, "what reached the device");
-    guard::unmap(start - 0x1000);
-    guard::unmap(start + 0x1000);
-    Ok(())
-}
-
-/// Begins in RAM and ends in an undeclared page: aborts there, and RAM is as it was.
-fn crossing_from_ram() -> Verdict {
-    guard::activate()?;
-    static PAGE: Shared<Page> = Shared::new(Page::new(0x5a));
-    let attributes = mmu::attribute::NORMAL | mmu::attribute::SHARED | mmu::attribute::XN;
-    let first = mmu::window(2, PAGE.address(), attributes);
-    let second = mmu::window(3, hole(71), attributes);
-    for (width, code) in probe::LOADS.into_iter().chain(probe::STORES) {
-        if width > 1 {
-            let va = second - width / 2;
-            let result = probe::access(code, va);
-            equal!(result.exit.esr, 0x9600_0010, "ESR_EL1");
-            equal!(result.exit.elr, result.before.pc, "ELR_EL1");
-            // The CPU may report the first byte of the access or the first of the page that failed.
-            check!(
-                result.exit.far == va || result.exit.far == second,
-                "FAR_EL1 {:#x} for {va:#x}",
-                result.exit.far
-            );
-            result.unchanged(&[])?;
-        }
-    }
-    let last = probe::access(probe::ldr_x, first + 4088).loaded()?;
-    equal!(last, 0x5a5a_5a5a_5a5a_5a5a, "the last word of RAM");
-    Ok(())
-}
-
-/// Not aligned, but within a page: the device sees it as it is, or says no by its nature.
-fn misaligned() -> Verdict {
-    testdev::ready()?;
-    testdev::set_value(0x8899_aabb_ccdd_eeff);
-    for offset in [0x801, 0x803, 0x8f7, 0xff1] {
-        let va = View::Normal.of(testdev::base() + offset);
-        for (width, code) in probe::LOADS {
-            let value = probe::access(code, va).loaded()?;
-            equal!(testdev::last(), (offset, width, false), "load");
-            equal!(value, 0x8899_aabb_ccdd_eeff & mask(width), "value");
-        }
-        for (width, code) in probe::STORES {
-            probe::access(code, va).completed(&[])?;
-            equal!(testdev::last(), (offset, width, true), "store");
-            equal!(testdev::stored(), canary(0) & mask(width), "value");
-        }
-    }
-    // A PL011 sits behind a bus of aligned words.
-    let va = View::Normal.of(tree::get().uart + 0x19);
-    probe::access(probe::ldr_w, va).refused(va)?;
-    // Mapped as Device memory, the CPU itself objects before anybody else is asked; QEMU's TCG does not
-    // know that rule before its version 9.
-    let result = probe::load(testdev::window() + 1);
-    check!(
-        result.exit.done() || result.exit.esr == 0x9600_0021,
-        "ESR_EL1 {:#x} of an unaligned device access",
-        result.exit.esr
-    );
-    Ok(())
-}
-
-/// The last bytes of a declared page, whose neighbour is not declared.
-fn last_bytes() -> Verdict {
-    testdev::ready()?;
-    let end = testdev::base() + 0x1000;
-    guard::unmap(end);
-    testdev::set_value(0x1122_3344_5566_7788);
-    everywhere(|situation| {
-        for (width, code) in probe::LOADS {
-            let va = situation.device(end - width);
-            let value = probe::access_at(code, va, situation.pstate).loaded()?;
-            equal!(value, 0x1122_3344_5566_7788 & mask(width), "load of {width} bytes");
-            equal!(testdev::last(), (0x1000 - width, width, false), "load");
-        }
-        for (width, code) in probe::STORES {
-            let va = situation.device(end - width);
-            probe::access_at(code, va, situation.pstate).completed(&[])?;
-            equal!(testdev::last(), (0x1000 - width, width, true), "store");
-        }
-        let va = situation.device(end);
-        probe::access_at(probe::ldrb, va, situation.pstate).refused(va)
-    })
-}
-
-/// With TBI the top byte of an address is the program's: the access is decoded without it.
-fn tagged_pointer() -> Verdict {
-    testdev::ready()?;
-    testdev::set_value(0x77);
-    msr!("tcr_el1", mmu::tcr() | 1 << 37);
-    plain!("isb");
-    mmu::flush_all();
-    let body = || -> Verdict {
-        for tag in [0x01_u64, 0x7f, 0x80, 0xff] {
-            for (state, base) in [
-                (pstate::EL1H, testdev::window()),
-                (pstate::EL0, View::UserDevice.of(testdev::window())),
-            ] {
-                let value = probe::access_at(probe::ldr_w, base | tag << 56, state).loaded()?;
-                equal!(value, 0x77, "load with tag {tag:#x}");
-                equal!(testdev::last(), (0x800, 4, false), "load with tag {tag:#x}");
-            }
-            let va = hole(72) | tag << 56;
-            let result = probe::load(va);
-            equal!(result.exit.esr, 0x9600_0010, "ESR_EL1");
-            // Whether FAR_EL1 keeps the tag is the CPU's affair.
-            equal!(result.exit.far & 0xff_ffff_ffff_ffff, hole(72), "FAR_EL1");
-            equal!(result.exit.elr, result.before.pc, "ELR_EL1");
-        }
-        Ok(())
-    };
-    let result = body();
-    msr!("tcr_el1", mmu::tcr());
-    plain!("isb");
-    mmu::flush_all();
-    result
 }
 
 /// A device that says no: the abort is at this instruction, not at the next, and nothing is loaded.
