@@ -47,6 +47,7 @@ mod geometry;
 pub mod guest_map;
 mod idregs;
 mod inject;
+mod on_crash;
 pub mod pstate;
 mod regs;
 pub mod serror;
@@ -72,6 +73,7 @@ pub use idregs::{VisibleCpu, common_id_register, visible_id_register};
 pub use inject::{
     AbortKind, El1Entry, El1State, PstateFeatures, PstateRule, external_abort, undefined,
 };
+pub use on_crash::OnCrash;
 pub use regs::GuestRegs;
 pub use stage1::Stage1;
 pub use vcpu_set::{MAX_VCPUS, VcpuSet, VcpuSetIter};

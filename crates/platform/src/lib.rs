@@ -79,6 +79,6 @@ pub use vm::memory_map::{
     GicVersion, IMAGE_OFFSET, MemoryMap, RAM_BASE, Region, RegionKind, TEST_DEVICE_SIZE,
     TREE_SPACE, UART_BASE, UART_SIZE, UART_SPI,
 };
-pub use vm::options::{MAX_NAME, MAX_POOL_PAGES, MAX_RANGES, OnCrash, WORDS};
+pub use vm::options::{MAX_NAME, MAX_POOL_PAGES, MAX_RANGES, WORDS};
 pub use vm::passthrough::{MAX_PASSED, Passed, PassedInterrupt};
 pub use vm::placement::{ImagePart, Placement};

@@ -67,7 +67,7 @@ fn qemus_modules_become_a_vm() {
         },
         warning: None,
         test_device: None,
-        on_crash: platform::OnCrash::Stop,
+        on_crash: arch::OnCrash::Stop,
         gic: GicVersion::V2,
         node: "/chosen/module@0x50000000".into(),
     };

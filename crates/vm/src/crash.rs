@@ -4,19 +4,8 @@
 use crate::StopReason;
 use crate::trace::Event;
 use arch::GuestRegs;
+pub use arch::OnCrash;
 use core::fmt;
-
-/// What follows when a guest has crashed (`vm.oncrash`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnCrash {
-    /// The VM stops.
-    #[default]
-    Stop,
-    /// It gets a new life, after a while ([`Backoff`]).
-    Restart,
-    /// It stands still.
-    Pause,
-}
 
 /// A CPU looks at every so many exceptions that EL2 has injected there.
 pub const EVERY: u64 = 1024;

@@ -6,7 +6,6 @@ use core::fmt;
 
 use aarch64_cpu::registers::{Readable, SPSR_EL1};
 use log::Level;
-use platform::OnCrash;
 use vm::crash::{self, Exits, Registers, Watch};
 use vm::trace::Event;
 use vm::{Holder, StopReason};
@@ -48,11 +47,7 @@ impl Record {
 
 /// What `vm.oncrash` says.
 pub fn policy(guest: &Guest) -> crash::OnCrash {
-    match guest.config.on_crash {
-        OnCrash::Stop => crash::OnCrash::Stop,
-        OnCrash::Restart => crash::OnCrash::Restart,
-        OnCrash::Pause => crash::OnCrash::Pause,
-    }
+    guest.config.on_crash
 }
 
 /// An exception was injected that is no abort: EL2 has made an instruction UNDEFINED.

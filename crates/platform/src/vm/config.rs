@@ -12,14 +12,14 @@ use crate::vm::image_kind::{HEAD_BYTES, ImageKind};
 use crate::vm::memory_map::{
     self, FW_CFG_BASE, FW_CFG_SIZE, GicVersion, MemoryMap, RAM_BASE, RegionKind,
 };
-use crate::vm::options::{OnCrash, RAM_PIECE, Words};
+use crate::vm::options::{RAM_PIECE, Words};
 use crate::vm::passthrough::{self, MAX_PASSED, Passed};
 use crate::vm::placement::{self, Image, Parts, Placement};
 use crate::vm::{bundle, modules};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use arch::{Ipa, PAGE_SIZE, Pa, Range};
+use arch::{Ipa, OnCrash, PAGE_SIZE, Pa, Range};
 use mmio_guard::{Dialect, Policy};
 
 /// Most VMs.

@@ -11,7 +11,7 @@ use crate::vm::passthrough::MAX_PASSED;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arch::guest_map::{MAX_FLASH, MAX_FLASH_BYTES, MIN_FLASH_BYTES};
-use arch::{Ipa, MAX_VCPUS, PAGE_SIZE, Range};
+use arch::{Ipa, MAX_VCPUS, OnCrash, PAGE_SIZE, Range};
 use core::fmt::Display;
 use dtoolkit::FromPropertyValue;
 use mmio_guard::{Dialect, Policy};
@@ -47,29 +47,6 @@ pub const MAX_POOL_PAGES: usize = 65_536;
 pub const MAX_NAME: usize = 31;
 /// RAM comes in pieces of this size.
 pub(crate) const RAM_PIECE: u64 = 2 << 20;
-
-/// What becomes of a VM whose guest has crashed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnCrash {
-    /// It stops.
-    #[default]
-    Stop,
-    /// It begins again, after a while.
-    Restart,
-    /// It stands still.
-    Pause,
-}
-
-impl OnCrash {
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "stop" => Some(Self::Stop),
-            "restart" => Some(Self::Restart),
-            "pause" => Some(Self::Pause),
-            _ => None,
-        }
-    }
-}
 
 /// What the words of one module say; `None` or empty where a word is not there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
