@@ -24,6 +24,7 @@
 //! - No verdict rests on QEMU's exit status: it is 0 whatever happened inside.
 #![forbid(unsafe_code)]
 
+mod apt;
 pub mod assure;
 pub mod bench;
 pub mod boards;
@@ -37,6 +38,7 @@ pub mod esr;
 pub mod flat;
 pub mod guests;
 pub mod image;
+pub mod installed;
 pub mod layout;
 pub mod paths;
 pub mod progress;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How much of the catalogue in docs/assurance.md has a test.
 
-use super::{Figure, Options, Outcome, Step};
+use super::step::{Figure, Options, Outcome, Step};
 use crate::catalogue::{Id, PATH, Registry, page};
 use crate::paths;
 use anyhow::Result;

@@ -2,8 +2,8 @@
 //! Lines of `crates/` that the host tests run, by cargo-llvm-cov.
 
 use super::lines::{Lines, missed, share};
+use super::step::{Figure, Options, Outcome, Step};
 use super::tool::{self, said, tail};
-use super::{Figure, Options, Outcome, Step};
 use crate::paths;
 use anyhow::{Context, Result};
 

@@ -12,8 +12,8 @@ use std::path::Path;
 use addr2line::Loader;
 
 use super::lines::{Lines, missed, share};
+use super::step::{Figure, Options, Outcome, Step};
 use super::tool::{self, said, tail};
-use super::{Figure, Options, Outcome, Step};
 use crate::build::Artifacts;
 use crate::elf;
 use crate::paths;

@@ -10,8 +10,8 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 
+use super::step::{Figure, Options, Outcome, Step};
 use super::tool::{self, number, said, tail};
-use super::{Figure, Options, Outcome, Step};
 use crate::{paths, toolchain};
 use anyhow::{Context, Result, bail};
 
@@ -127,8 +127,8 @@ pub fn until_enough(name: &str, wanted: Option<u64>) -> Result<()> {
         tried += fuzz(target, number("PORTCULLIS_FUZZ_SECONDS", 120))?;
         println!(
             "{name}: {} of {} {}",
-            super::table::grouped(tried),
-            super::table::grouped(wanted),
+            super::step::grouped(tried),
+            super::step::grouped(wanted),
             target.unit
         );
     }

@@ -6,8 +6,8 @@
 
 use std::process::Command;
 
+use super::step::{Figure, Options, Outcome, Step};
 use super::tool::{self, said, tail};
-use super::{Figure, Options, Outcome, Step};
 use crate::paths;
 use anyhow::Result;
 

@@ -2,8 +2,8 @@
 //! Exits by chance, on this machine: `vm` and `stage2` against the specification, under the architecture monitor
 //! (crates/vm/tests/oracle).
 
+use super::step::{Figure, Options, Outcome, Step};
 use super::tool::{cargo_at_root, number_between, said, seed, tail};
-use super::{Figure, Options, Outcome, Step};
 use anyhow::{Context, Result, anyhow, bail};
 
 /// The step.

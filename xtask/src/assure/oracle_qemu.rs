@@ -5,8 +5,8 @@
 use std::fs;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::step::{Figure, Options, Outcome, Step};
 use super::tool::{cargo_at_root, number_between, said, seed};
-use super::{Figure, Options, Outcome, Step};
 use crate::build::{self, Artifacts};
 use crate::paths;
 use crate::qemu::{Ended, Gic, Limits, Machine, Module, Run, Session};

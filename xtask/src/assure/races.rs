@@ -2,8 +2,8 @@
 //! The models in `races/`, each under many schedules.
 
 use super::broken;
+use super::step::{Figure, Options, Outcome, Step};
 use super::tool::{self, number, said, seed, tail};
-use super::{Figure, Options, Outcome, Step};
 use crate::paths;
 use anyhow::Result;
 

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::Outcome;
+use super::step::Outcome;
 
 /// A line per figure, then the closing line `assure: N passed, N failed, N not run`.
 pub fn render(rows: &[(&str, Outcome, Duration)]) -> String {
@@ -32,30 +32,10 @@ pub fn render(rows: &[(&str, Outcome, Duration)]) -> String {
     out
 }
 
-/// `1,234,567`.
-pub fn grouped(value: u64) -> String {
-    let digits = value.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::Figure;
+    use super::super::step::Figure;
     use super::*;
-
-    #[test]
-    fn digits_stand_in_groups() {
-        for (value, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (12_345_678, "12,345,678")] {
-            assert_eq!(grouped(value), text);
-        }
-    }
 
     #[test]
     fn what_did_not_run_is_not_counted_as_passed() {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::{Figure, Figures};
+use super::figure::{Figure, Figures};
 use crate::build::Artifacts;
 use crate::qemu::{Limits, Machine, Module, Session};
 use anyhow::{Context, Result, anyhow, bail};

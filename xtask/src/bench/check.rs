@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is wrong with a set of figures, one line each.
 
-use super::{Figures, Operation};
+use super::figure::Figures;
+use super::files::Operation;
 
 /// Most that a figure may grow over the committed one.
 const GROWTH_OVER_REFERENCE: f64 = 1.02;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Figures;
+use super::figure::Figures;
 use crate::paths;
 use anyhow::{Context, Result};
 

@@ -4,7 +4,7 @@
 use std::fs;
 
 use super::boots::{DENSE_POOL, heap_of};
-use super::{Figure, Figures};
+use super::figure::{Figure, Figures};
 use crate::build::Artifacts;
 use crate::elf;
 use anyhow::{Context, Result};

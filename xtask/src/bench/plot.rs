@@ -5,7 +5,7 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-use super::Figures;
+use super::figure::Figures;
 use anyhow::{Result, anyhow};
 
 const SIZE: (u32, u32) = (900, 448);

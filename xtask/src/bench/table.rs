@@ -3,7 +3,8 @@
 
 use std::fmt::Write;
 
-use super::{Figure, Figures, Operation};
+use super::figure::{Figure, Figures};
+use super::files::Operation;
 
 /// Other hypervisors of the table, as `bench/operations.json` calls them.
 const PEERS: [&str; 5] = ["hvisor", "Bao", "Xen 4.20", "KVM nVHE", "KVM protected"];

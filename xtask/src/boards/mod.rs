@@ -15,13 +15,16 @@
 
 pub mod check;
 pub mod model;
+mod place;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::guests::apt::Apt;
-use crate::paths;
+use crate::apt::Apt;
 use anyhow::{Context, Result, anyhow};
+
+use place::folder;
+pub use place::{qemu, trees};
 
 /// What `scripts/boards` fetches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,22 +122,6 @@ fn unpacked(to: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     fs::create_dir_all(&new).with_context(|| new.display().to_string())?;
     fill(&new)?;
     fs::rename(&new, to).with_context(|| to.display().to_string())
-}
-
-fn folder() -> PathBuf {
-    paths::target().join("boards")
-}
-
-/// Where the trees are once fetched: `VENDOR/BOARD.dtb`.
-#[must_use]
-pub fn trees() -> PathBuf {
-    folder().join("trees")
-}
-
-/// Where the newer QEMU is once fetched: its `/usr`.
-#[must_use]
-pub fn qemu() -> PathBuf {
-    folder().join("qemu")
 }
 
 /// Every tree, sorted by its path.

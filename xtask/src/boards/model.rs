@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use crate::paths;
+use crate::{installed, paths};
 use anyhow::{Context, Result, anyhow, bail};
 use duct::cmd;
 
@@ -100,7 +100,7 @@ impl Board {
     }
 
     fn source(&self) -> PathBuf {
-        super::trees().join(self.tree)
+        super::place::trees().join(self.tree)
     }
 
     /// The QEMU that models it, if not the usual one.
@@ -185,7 +185,7 @@ fn dtc([from, to]: [&str; 2], input: &[u8]) -> Result<Vec<u8>> {
 /// The QEMU that `scripts/boards` unpacked.
 #[must_use]
 pub fn newer() -> Option<PathBuf> {
-    Some(super::qemu().join("bin/qemu-system-aarch64")).filter(|file| file.is_file())
+    Some(super::place::qemu().join("bin/qemu-system-aarch64")).filter(|file| file.is_file())
 }
 
 /// Where that QEMU, if `program` is it, finds its data and its modules.
@@ -194,9 +194,12 @@ pub fn surroundings(program: &Path) -> Option<(PathBuf, PathBuf)> {
     if newer()? != program {
         return None;
     }
-    let libraries = fs::read_dir(super::qemu().join("lib")).ok()?;
+    let libraries = fs::read_dir(super::place::qemu().join("lib")).ok()?;
     let modules = libraries.flatten().map(|entry| entry.path().join("qemu"));
-    Some((super::qemu().join("share/qemu"), modules.into_iter().find(|folder| folder.is_dir())?))
+    Some((
+        super::place::qemu().join("share/qemu"),
+        modules.into_iter().find(|folder| folder.is_dir())?,
+    ))
 }
 
 /// Whether the installed QEMU models all the boards.
@@ -204,7 +207,7 @@ pub fn surroundings(program: &Path) -> Option<(PathBuf, PathBuf)> {
 pub fn installed_knows_all() -> bool {
     static KNOWS: OnceLock<bool> = OnceLock::new();
     *KNOWS.get_or_init(|| {
-        let Ok(program) = crate::qemu::program() else { return false };
+        let Ok(program) = installed::qemu() else { return false };
         let help = Command::new(program).args(["-machine", "help"]).stdin(Stdio::null()).output();
         let help =
             help.map(|it| String::from_utf8_lossy(&it.stdout).into_owned()).unwrap_or_default();

@@ -42,7 +42,7 @@ pub fn archive(busybox: &[u8]) -> Result<Vec<u8>> {
         ("etc/inittab", "inittab", 0o644),
         ("etc/profile", "profile", 0o644),
     ] {
-        let file = super::sources().join(name);
+        let file = super::folders::sources().join(name);
         let content = fs::read(&file).with_context(|| file.display().to_string())?;
         add(path, ModeFileType::Regular, permissions, (0, 0), &content)?;
     }

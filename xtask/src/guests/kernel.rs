@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use super::apt::Package;
+use crate::apt::Package;
 use crate::paths;
 use crate::progress::{self, Progress};
 use anyhow::{Context, Result, anyhow, bail};
@@ -146,7 +146,7 @@ impl Tree {
         let config = output.join(".config");
         let mut merge = Command::new("./scripts/kconfig/merge_config.sh");
         merge.args(["-m".as_ref(), "-O".as_ref(), output.as_os_str(), config.as_os_str()]);
-        merge.args(kernel.fragments.iter().map(|name| super::sources().join(name)));
+        merge.args(kernel.fragments.iter().map(|name| super::folders::sources().join(name)));
         self.step(merge.current_dir(&self.source), "configuring Linux")?;
         self.step(self.make(&output).arg("olddefconfig"), "configuring Linux")?;
         check(kernel, &fs::read_to_string(&config).with_context(|| config.display().to_string())?)?;
@@ -269,8 +269,9 @@ mod tests {
     #[test]
     fn the_fragments_ask_for_what_is_needed() {
         for kernel in [GUARDED, ENROLLED, ENROLLED_16K, ENROLLED_64K] {
-            let read =
-                |name: &&str| fs::read_to_string(super::super::sources().join(name)).unwrap();
+            let read = |name: &&str| {
+                fs::read_to_string(crate::guests::folders::sources().join(name)).unwrap()
+            };
             check(&kernel, &kernel.fragments.iter().map(read).collect::<String>()).unwrap();
         }
     }
@@ -281,7 +282,7 @@ mod tests {
         let tree = folder.path();
         fs::create_dir_all(tree.join("arch/arm64")).unwrap();
         fs::write(tree.join("Makefile"), "VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 99\n").unwrap();
-        for patch in super::super::below(&series().join("patches")).unwrap() {
+        for patch in crate::guests::folders::below(&series().join("patches")).unwrap() {
             let text = fs::read_to_string(&patch).unwrap();
             let mut files: Vec<(&str, String)> = Vec::new();
             let mut hunk = false;
@@ -313,7 +314,7 @@ mod tests {
             let text = fs::read_to_string(&path).unwrap();
             (path, text)
         };
-        super::super::below(tree).unwrap().into_iter().map(read).collect()
+        crate::guests::folders::below(tree).unwrap().into_iter().map(read).collect()
     }
 
     fn apply(tree: &Path) -> (bool, String) {

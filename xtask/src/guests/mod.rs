@@ -15,19 +15,19 @@
 //! - A file appears in one step: nobody finds half of one.
 //! - The same packages give the same bytes.
 
-pub mod apt;
 pub mod boot;
 pub mod file;
+mod folders;
 mod initramfs;
 pub mod kernel;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use self::apt::Apt;
+use self::folders::{below, folder, sources};
 use self::kernel::Tree;
+use crate::apt::{self, Apt};
 use crate::build::replace;
-use crate::paths;
 use anyhow::{Context, Result, anyhow, bail};
 use duct::cmd;
 
@@ -322,31 +322,6 @@ pub fn table() -> String {
         format!("{:<18} {state}\n", guest.name())
     };
     Guest::ALL.into_iter().map(line).collect()
-}
-
-/// `target/guests`.
-fn folder() -> PathBuf {
-    paths::target().join("guests")
-}
-
-/// What the project itself has of its guests.
-fn sources() -> PathBuf {
-    paths::root().join("guests")
-}
-
-/// The files in `path` and below, or `path` itself, always in the same order.
-fn below(path: &Path) -> Result<Vec<PathBuf>> {
-    if path.is_file() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let entries = fs::read_dir(path).with_context(|| path.display().to_string())?;
-    let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    inside.sort();
-    let mut files = Vec::new();
-    for path in inside {
-        files.extend(below(&path)?);
-    }
-    Ok(files)
 }
 
 /// `bytes` compressed, without a time in them.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::boards::model::{Board, Loaded, newer, surroundings};
+use crate::installed;
 use anyhow::{Context, Result};
 
 /// Where the first guest module stands, if RAM reaches beyond it.
@@ -238,7 +239,7 @@ impl Machine {
     /// There is none.
     pub fn program(&self) -> Result<PathBuf> {
         let newer = || newer().filter(|_| self.newer);
-        self.board.and_then(Board::program).or_else(newer).map_or_else(super::program, Ok)
+        self.board.and_then(Board::program).or_else(newer).map_or_else(installed::qemu, Ok)
     }
 
     /// The device tree that QEMU makes for this machine, with its modules in /chosen. `file` is where QEMU

@@ -16,29 +16,7 @@ mod machine;
 mod monitor;
 mod session;
 
+pub use crate::installed::qemu as program;
 pub use machine::{Blob, Gic, MODULES, Machine, Module, Start};
 pub use monitor::Monitor;
 pub use session::{Ended, IN_ASM, Limits, Run, Session};
-
-use std::env;
-use std::path::PathBuf;
-
-use anyhow::{Context, Result};
-
-/// The QEMU to run: `$PORTCULLIS_QEMU`, else `qemu-system-aarch64` from the path.
-///
-/// # Errors
-///
-/// There is none.
-pub fn program() -> Result<PathBuf> {
-    if let Some(given) = env::var_os("PORTCULLIS_QEMU").filter(|value| !value.is_empty()) {
-        return Ok(given.into());
-    }
-    find("qemu-system-aarch64").context("qemu-system-aarch64 is not installed: run ./scripts/setup")
-}
-
-/// The first file called `name` in the path's folders.
-fn find(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
-}

@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Machine, find};
+use super::Machine;
 use crate::boards::model::surroundings;
+use crate::installed::find;
 use crate::paths;
 use anyhow::{Context, Result, bail};
 

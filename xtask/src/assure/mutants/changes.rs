@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::folder;
+use super::folder::folder;
 use crate::assure::tool::said;
 use crate::paths;
 use anyhow::{Context, Result};

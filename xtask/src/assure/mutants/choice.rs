@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use super::folder;
+use super::folder::folder;
 use anyhow::{Context, Result, anyhow};
 
 /// At most `most` of `names`, evenly far apart, so that every file has its share. The seed says which is first.

@@ -7,15 +7,16 @@
 
 mod changes;
 mod choice;
+mod folder;
 mod known;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use self::folder::folder;
+use super::step::{Figure, Options, Outcome, Step};
 use super::tool::{self, said, tail};
-use super::{Figure, Options, Outcome, Step};
 use crate::paths;
 use anyhow::{Context, Result, bail};
 use changes::Changes;
@@ -311,12 +312,6 @@ fn attempt(name: &str, words: &[String], deadline: Instant) -> Result<Tried> {
         bail!("cargo mutants tried none for {name}\n{}", tail(&text, 20));
     }
     Ok(tried)
-}
-
-fn folder() -> Result<PathBuf> {
-    let folder = paths::target().join("mutants");
-    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    Ok(folder)
 }
 
 #[cfg(test)]
