@@ -167,6 +167,8 @@ pub fn give_spi(id: u32, target: usize) {
             distributor
         }
         Gic::V3(distributor, ..) => {
+            let group = distributor + reg::IGROUPR + n / 32 * 4;
+            mmio::write32(group, mmio::read32(group) | bit);
             mmio::write64(
                 distributor + reg::IROUTER + 8 * n,
                 cpu::of(target).mpidr & 0xff_00ff_ffff,

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use xtask::qemu::{Gic, Machine};
+use xtask::qemu::{Gic, Machine, Run};
 
 use crate::lab::{Checked, Lab, ensure, one};
 
@@ -14,6 +14,7 @@ cases![
     beside_one_that_naps_while_it_goes_first,
     beside_one_that_resets,
     beside_a_flood_of_lines,
+    beside_a_device_that_is_never_silenced,
     beside_interrupts_for_a_vcpu_that_is_off,
     beside_interrupts_for_a_vcpu_that_is_ready,
     beside_interrupts_for_a_vcpu_that_waits,
@@ -29,6 +30,16 @@ fn measure(lab: &Lab, cpus: u32, other: &str, mine: &str) -> Result<(u64, u64), 
 
 /// [`measure`] on this machine.
 fn measure_on(lab: &Lab, machine: &Machine, other: &str, mine: &str) -> Result<(u64, u64), String> {
+    run_on(lab, machine, other, mine).map(|(_, figures)| figures)
+}
+
+/// [`measure_on`], with all that was written.
+fn run_on(
+    lab: &Lab,
+    machine: &Machine,
+    other: &str,
+    mine: &str,
+) -> Result<(Run, (u64, u64)), String> {
     let mine = format!("victim=1 vm.name=victim vm.mem=4M {mine}");
     let modules = vec![lab.guest(&format!("{other} vm.name=bad vm.mem=4M")), lab.guest(&mine)];
     let extra = vec!["-icount".into(), "shift=3,sleep=off".into()];
@@ -38,10 +49,10 @@ fn measure_on(lab: &Lab, machine: &Machine, other: &str, mine: &str) -> Result<(
     let run = session.stop_after(Duration::ZERO);
     ensure(run.with("FAIL ").count() == 0, "something failed", &run)?;
     ensure(run.with("[hyp] panic").count() == 0, "EL2 panicked", &run)?;
-    let line = one(&run, "[victim] victim: ")?;
+    let line = one(&run, "[victim] victim: ")?.to_owned();
     let number = |at: usize| line.split(' ').nth(at).and_then(|word| word.parse().ok());
     match (number(2), number(7)) {
-        (Some(share), Some(gap)) => Ok((share, gap)),
+        (Some(share), Some(gap)) => Ok((run, (share, gap))),
         _ => Err(format!("`{line}`: no figures")),
     }
 }
@@ -88,6 +99,13 @@ fn beside_one_that_resets(lab: &Lab) -> Checked {
 
 fn beside_a_flood_of_lines(lab: &Lab) -> Checked {
     holds(lab, "attack=flood")
+}
+
+fn beside_a_device_that_is_never_silenced(lab: &Lab) -> Checked {
+    let machine = Machine { cpus: 1, ..lab.machine() };
+    let (run, (share, gap)) = run_on(lab, &machine, "attack=device vm.dev=/pl031@9010000", "")?;
+    one(&run, "[bad] device: 1000 interrupts")?;
+    ensure(share >= 480 && gap <= 8_000, &format!("{share} of 1000, longest gap {gap} us"), &run)
 }
 
 fn beside_interrupts_for_a_vcpu_that_is_off(lab: &Lab) -> Checked {

@@ -2,7 +2,7 @@
 //! A VM that measures its share of the CPU, and VMs that try to take more than theirs.
 
 use crate::tree::{self, Gic};
-use crate::{gic, guard, psci, smp, time};
+use crate::{gic, guard, mmio, psci, smp, time};
 
 /// Rounds of a batch.
 const ROUNDS: u64 = 100;
@@ -51,6 +51,7 @@ pub fn attack(kind: &str) {
                 say!("flood: a line of some length that nobody has asked for");
             }
         }
+        "device" => device(),
         // vCPU 1 has a CPU of its own, vCPU 0 shares the victim's.
         "waiting" => from_another(|| {
             loop {
@@ -86,6 +87,36 @@ fn prepare() -> bool {
     gic::init();
     gic::init_cpu();
     true
+}
+
+/// Lets the PL031 it has been given alarm, and never silences it: its interrupt comes again with each end.
+fn device() {
+    const CLOCK: u64 = 0x0901_0000;
+    /// Registers of the PL031 (DDI 0224): data, match, interrupt mask.
+    const DR: u64 = CLOCK;
+    const MR: u64 = CLOCK + 0x4;
+    const IMSC: u64 = CLOCK + 0x10;
+    /// The first interrupt of the devices of a VM.
+    const INTERRUPT: u32 = 34;
+    const MANY: u32 = 1000;
+    if !prepare() {
+        return;
+    }
+    gic::give_spi(INTERRUPT, 0);
+    mmio::write32(IMSC, 1);
+    mmio::write32(MR, mmio::read32(DR));
+    // Taken as exceptions they would come back to back, and nothing else would run.
+    let mut count = 0_u32;
+    loop {
+        let value = gic::acknowledge();
+        if value & 0x3ff == INTERRUPT {
+            gic::end(value);
+            count = count.wrapping_add(1);
+            if count == MANY {
+                say!("device: {MANY} interrupts");
+            }
+        }
+    }
 }
 
 /// Runs and sleeps by turns, in microseconds.
