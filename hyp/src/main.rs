@@ -8,11 +8,9 @@
 
 extern crate alloc;
 
-#[macro_use]
-mod cpu;
-
 mod boot;
 mod console;
+mod cpu;
 mod entry;
 mod exception;
 mod firmware;

@@ -51,6 +51,18 @@ pub struct Register {
 }
 
 impl Register {
+    /// Whether `name` is its name: for a check by the compiler that its value goes to the register it is for.
+    pub const fn is(&self, name: &str) -> bool {
+        let (mut own, mut other) = (self.name.as_bytes(), name.as_bytes());
+        while let ([a, own_rest @ ..], [b, other_rest @ ..]) = (own, other) {
+            if *a != *b {
+                return false;
+            }
+            (own, other) = (own_rest, other_rest);
+        }
+        own.is_empty() && other.is_empty()
+    }
+
     /// The value that EL2 writes.
     pub const fn value(&self) -> u64 {
         let mut value = 0;

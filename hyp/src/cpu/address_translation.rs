@@ -32,6 +32,9 @@ unsafe extern "C" {
     fn at_s1e0r(va: u64) -> u64;
 }
 
+/// PAR_EL1.PA, where it stands in the register.
+const PA: u64 = PAR_EL1::PA.mask << PAR_EL1::PA.shift;
+
 /// Whether an exception of EL2 at `elr` was one of the AT instructions: then it is survived.
 pub fn is_probe(elr: u64) -> bool {
     elr == at_s1e1r as *const () as u64 || elr == at_s1e0r as *const () as u64
@@ -46,8 +49,8 @@ pub fn stage1(va: Va, from_el0: bool) -> Option<Ipa> {
     // SAFETY: AT only changes PAR_EL1, which is restored below; a fault of it is survived (`is_probe`).
     let par = unsafe { if from_el0 { at_s1e0r(va.raw()) } else { at_s1e1r(va.raw()) } };
     PAR_EL1.set(kept);
-    if cpu.fault_seen.replace(false) || par & 1 != 0 {
+    if cpu.fault_seen.replace(false) || PAR_EL1::F.is_set(par) {
         return None;
     }
-    Some(Ipa::new(par & 0xf_ffff_ffff_f000 | va.page_offset()))
+    Some(Ipa::new(par & PA | va.page_offset()))
 }

@@ -3,21 +3,21 @@
 
 use core::arch::asm;
 
+use aarch64_cpu::registers::Readable;
+
+use crate::cpu::sysreg::CTR_EL0;
 use crate::layout::Span;
 
 /// Smallest data cache line, in bytes (CTR_EL0.DminLine).
 fn line() -> usize {
-    let ctr: usize;
-    // SAFETY: reads an identification register.
-    unsafe { asm!("mrs {}, ctr_el0", out(reg) ctr, options(nomem, nostack, preserves_flags)) };
-    4 << ((ctr >> 16) & 0xf)
+    4 << (CTR_EL0.get() >> 16 & 0xf)
 }
 
 macro_rules! by_line {
     ($span:expr, $op:literal) => {{
         let span: Span = $span;
         let line = line();
-        let mut address = span.start & !(line - 1);
+        let mut address = span.start & line.wrapping_neg();
         while address < span.end {
             // SAFETY: the callers pass memory that is mapped or, with the MMU off, exists; cleaning changes no value,
             // and invalidation is only used where `invalidate_before_mmu` says.

@@ -94,7 +94,7 @@ impl CpuArea {
 
     /// All of it.
     pub fn span(&self) -> crate::layout::Span {
-        self.guard_page()..self.guard_page() + CPU_STRIDE
+        self.guard_page()..self.guard_page().wrapping_add(CPU_STRIDE)
     }
 
     /// Address of the guard page below the stack.

@@ -26,10 +26,6 @@ const VIRT: &str = "linux,dummy-virt";
 /// How often both questions are asked, with twice the patience each time.
 const ROUNDS: u32 = 8;
 
-/// CNTV_CTL_EL0: ENABLE and IMASK.
-const ON_MASKED: u64 = 0b11;
-const ISTATUS: u64 = 1 << 2;
-
 /// This QEMU's timers wrap.
 static WRAPS: AtomicBool = AtomicBool::new(false);
 
@@ -80,20 +76,23 @@ pub fn probe(model: &str) {
 fn changes(round: u32, expires: bool) -> bool {
     let distance = 128_u64 << round;
     let now = timer::now();
-    let (count, compare) =
-        if expires { (AHEAD, AHEAD + distance) } else { (distance.wrapping_neg(), 1 << 62) };
+    let (count, compare) = if expires {
+        (AHEAD, AHEAD.wrapping_add(distance))
+    } else {
+        (distance.wrapping_neg(), 1 << 62)
+    };
     CNTV_CTL_EL0.set(0);
     CNTVOFF_EL2.set(CounterOffset::with_count(count, now).raw());
     CNTV_CVAL_EL0.set(compare);
-    CNTV_CTL_EL0.set(ON_MASKED);
+    CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET + CNTV_CTL_EL0::IMASK::SET);
     barrier::isb();
-    let first = CNTV_CTL_EL0.get() & ISTATUS;
+    let first = CNTV_CTL_EL0.is_set(CNTV_CTL_EL0::ISTATUS);
     // If not, the time had come before the timer was on.
-    let in_time = (first == 0) == expires;
+    let in_time = first != expires;
     let end = now.saturating_add((timer::frequency() / 1000) << round);
     let mut changed = false;
     while in_time && !changed && timer::now() < end {
-        changed = CNTV_CTL_EL0.get() & ISTATUS != first;
+        changed = CNTV_CTL_EL0.is_set(CNTV_CTL_EL0::ISTATUS) != first;
     }
     CNTV_CTL_EL0.set(0);
     barrier::isb();

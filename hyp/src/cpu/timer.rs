@@ -4,10 +4,10 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use aarch64_cpu::registers::{
-    CNTFRQ_EL0, CNTPCT_EL0, CNTV_CTL_EL0, CNTVOFF_EL2, Readable, Writeable,
+    CNTFRQ_EL0, CNTHP_CTL_EL2, CNTPCT_EL0, CNTV_CTL_EL0, CNTVOFF_EL2, Readable, Writeable,
 };
 
-use crate::cpu::sysreg::{cnthp_ctl_el2, cnthp_cval_el2};
+use crate::cpu::sysreg::CNTHP_CVAL_EL2;
 
 /// The virtual timer's interrupt as guests know it, whatever the machine's.
 pub const GUEST_VIRTUAL: u32 = 27;
@@ -31,7 +31,7 @@ pub fn init(timer: &platform::Timer) {
 /// Sets this CPU's timers up: EL2's is off. What EL1 reads of them is in `arch::trap_controls`.
 pub fn init_cpu(cpu: usize) {
     CNTVOFF_EL2.set(0);
-    cnthp_ctl_el2::write(0);
+    CNTHP_CTL_EL2.set(0);
     if let Some(gic) = crate::gic::get() {
         gic.set_ppi_active(cpu, virtual_timer(), false);
         gic.enable_ppi(cpu, virtual_timer());
@@ -47,7 +47,9 @@ pub fn virtual_timer() -> u32 {
 
 /// Whether the line of the loaded vCPU's virtual timer is high: CNTV_CTL_EL0 has ENABLE and ISTATUS set, and IMASK clear.
 pub fn virtual_line() -> bool {
-    CNTV_CTL_EL0.get() & 0b111 == 0b101
+    CNTV_CTL_EL0.matches_all(
+        CNTV_CTL_EL0::ENABLE::SET + CNTV_CTL_EL0::IMASK::CLEAR + CNTV_CTL_EL0::ISTATUS::SET,
+    )
 }
 
 /// EL2's timer's interrupt id.
@@ -85,15 +87,15 @@ pub fn wake_at(at: u64) {
     if at == u64::MAX {
         disarm();
     } else {
-        cnthp_cval_el2::write(at);
-        cnthp_ctl_el2::write(1);
+        CNTHP_CVAL_EL2.set(at);
+        CNTHP_CTL_EL2.write(CNTHP_CTL_EL2::ENABLE::SET);
     }
 }
 
 /// Interrupts this CPU in a millisecond, or earlier where that was asked for before.
 pub fn wake_soon() {
     let soon = now().saturating_add(frequency() / 1000);
-    if cnthp_ctl_el2::read() & 1 == 0 || cnthp_cval_el2::read() > soon {
+    if !CNTHP_CTL_EL2.is_set(CNTHP_CTL_EL2::ENABLE) || CNTHP_CVAL_EL2.get() > soon {
         wake_at(soon);
     }
 }
@@ -101,5 +103,5 @@ pub fn wake_soon() {
 /// Turns EL2's timer off.
 #[inline(always)]
 pub fn disarm() {
-    cnthp_ctl_el2::write(0);
+    CNTHP_CTL_EL2.set(0);
 }

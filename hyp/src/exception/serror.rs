@@ -3,9 +3,10 @@
 
 use core::arch::{asm, global_asm};
 
+use aarch64_cpu::registers::{Readable, Writeable};
 use arch::serror::ErrorRegisters;
 
-use crate::cpu::sysreg::disr_el1;
+use crate::cpu::sysreg::DISR_EL1;
 
 global_asm!(
     r#"
@@ -46,10 +47,10 @@ impl ErrorRegisters for Errors {
     }
     #[inline(always)]
     fn disr(&self) -> u64 {
-        disr_el1::read()
+        DISR_EL1.get()
     }
     fn clear_disr(&self) {
-        disr_el1::write(0);
+        DISR_EL1.set(0);
     }
     #[inline(always)]
     fn dsb_isb(&self) {

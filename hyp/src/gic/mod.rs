@@ -4,8 +4,7 @@
 //! Acknowledging drops the priority only (EOImode 1): an interrupt that is handed to a guest stays active until the
 //! guest deactivates it through its list register (IHI 0069 4.1.1).
 
-#![allow(clippy::arithmetic_side_effects)]
-
+mod registers;
 mod v2;
 mod v3;
 
@@ -13,6 +12,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use platform::Gic as Described;
 use spin::Once;
+use tock_registers::interfaces::{Readable, Writeable};
 pub use v3::{SystemRegisters, sgi1r};
 use vgic::{Interface, ListRegister, State};
 
@@ -56,12 +56,13 @@ pub enum Gic {
     V3(v3::GicV3),
 }
 
-// Registers that GICv2 and GICv3 have alike (IHI 0048 4.3, IHI 0069 12.9).
-const GICD_ISENABLER: u64 = 0x100;
-const GICD_ICENABLER: u64 = 0x180;
-const GICD_ISPENDR: u64 = 0x200;
-const GICD_ICPENDR: u64 = 0x280;
-const GICD_ICACTIVER: u64 = 0x380;
+/// Priority of every interrupt: EL2 ranks none of them.
+const PRIORITY: u8 = 0x80;
+
+/// The bit of an interrupt in its word of 32.
+const fn bit(intid: u32) -> u32 {
+    1_u32.wrapping_shl(intid & 31)
+}
 
 static GIC: Once<Gic> = Once::new();
 /// [`GIC`] is a GICv3: quicker to find out than by looking at it.
@@ -121,26 +122,24 @@ impl Gic {
     }
     /// Masks a shared peripheral interrupt and makes it neither pending nor active, or lets it arrive again.
     pub fn mask_spi(&self, intid: u32, masked: bool) {
-        let gicd = both!(self, g => g.gicd);
-        let registers: &[u64] = if masked {
-            &[GICD_ICENABLER, GICD_ICPENDR, GICD_ICACTIVER]
+        let gicd = both!(self, g => &g.gicd);
+        let registers: &[_] = if masked {
+            &[&gicd.icenabler, &gicd.icpendr, &gicd.icactiver]
         } else {
-            &[GICD_ISENABLER]
+            &[&gicd.isenabler]
         };
         for register in registers {
-            let word = gicd + register + u64::from(intid / 32) * 4;
-            // SAFETY: a register of the distributor that the tree describes, mapped as a device; a bit that is written
-            // as 1 changes one interrupt, the others stay.
-            unsafe { (word as *mut u32).write_volatile(1 << (intid & 31)) };
+            if let Some(word) = register.get(intid as usize / 32) {
+                // Bits that are written as 0 change nothing.
+                word.set(bit(intid));
+            }
         }
     }
     /// Whether the line of a level-sensitive SPI is high, while the interrupt is active: it is pending once more then
     /// (IHI 0069 12.9.15, GICD_ISPENDR).
     pub fn spi_line(&self, intid: u32) -> bool {
-        let gicd = both!(self, g => g.gicd);
-        let word = gicd + GICD_ISPENDR + u64::from(intid / 32) * 4;
-        // SAFETY: a register of the distributor that the tree describes, mapped as a device; a read changes nothing.
-        unsafe { (word as *const u32).read_volatile() >> (intid & 31) & 1 != 0 }
+        let gicd = both!(self, g => &g.gicd);
+        gicd.ispendr.get(intid as usize / 32).is_some_and(|word| word.get() & bit(intid) != 0)
     }
     /// Takes the most urgent interrupt; `SPECIAL` and up is none.
     #[inline(always)]

@@ -5,30 +5,24 @@ use alloc::vec::Vec;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use aarch64_cpu::registers::*;
 use arch::{Mpidr, Pa, Range};
-use arm_gic::IntId;
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
-use arm_gic::gicv3::{GicDistributor, GicRedistributor};
+use arm_gic::gicv3::{GicDistributor, GicRedistributor, Group};
+use arm_gic::{IntId, Trigger};
+use arm_sysregs::el1::accessors::*;
+use arm_sysregs::el1::registers::{IccBpr1El1, IccCtlrEl1, IccIgrpen1El1, IccPmrEl1, IccSreEl1};
 use safe_mmio::UniqueMmioPointer;
 use vgic::{Interface, ListRegister, State};
 
 use super::VirtualInterface;
-
+use super::registers::{Distributor, Frame, GICR_TYPER, Redistributor};
 use crate::cpu::barrier::isb;
 use crate::cpu::sysreg::*;
 use crate::cpu::{self, MAX_CPUS};
 
-const GICD_IGROUPR: u64 = 0x80;
-const GICD_ISENABLER: u64 = 0x100;
-const GICD_IPRIORITYR: u64 = 0x400;
-const GICD_ICFGR: u64 = 0xc00;
-const GICD_IROUTER: u64 = 0x6000;
-const RD_FRAMES: u64 = 0x2_0000;
-const GICR_TYPER: u64 = 0x8;
-const GICR_ISACTIVER0: u64 = 0x1_0300;
-const GICR_ICACTIVER0: u64 = 0x1_0380;
-const TYPER_LAST: u64 = 1 << 4;
-const TYPER_VLPIS: u64 = 1 << 1;
+/// Bytes of a redistributor without virtual LPIs.
+const REDISTRIBUTOR: u64 = size_of::<Redistributor>() as u64;
 
 /// The CPU's and the hypervisor's interface of a GICv3: system registers, the same everywhere. There is one only where the
 /// machine has such a controller.
@@ -37,7 +31,7 @@ pub struct SystemRegisters(());
 
 /// A GICv3 or GICv4.
 pub struct GicV3 {
-    pub(super) gicd: u64,
+    pub(super) gicd: Frame<Distributor>,
     list_registers: usize,
     /// How many registers of active priorities each group has: follows from the preemption bits (IHI 0069 12.4.4).
     active_priorities: u8,
@@ -51,55 +45,79 @@ fn ppi(intid: u32) -> IntId {
     IntId::ppi(intid.wrapping_sub(16) & 15)
 }
 
+/// Turns the system registers on, for EL2 and for EL1.
+fn enable_system_registers() {
+    ICC_SRE_EL2.write(
+        ICC_SRE_EL2::ENABLE::SET
+            + ICC_SRE_EL2::DIB::SET
+            + ICC_SRE_EL2::DFB::SET
+            + ICC_SRE_EL2::SRE::SET,
+    );
+    isb();
+}
+
+/// EL1 has the system registers too: there is no other interface for it.
+#[inline(always)]
+fn enable_system_registers_of_el1() {
+    // SAFETY: SRE is 1 for as long as the image runs.
+    unsafe { write_icc_sre_el1(IccSreEl1::all()) };
+}
+
 impl GicV3 {
     /// Sets up the distributor at `gicd`.
     pub fn new(gicd: Pa, regions: &[Range<Pa>], stride: Option<u64>) -> Result<Self, &'static str> {
-        icc_sre_el2::write(0xf);
-        isb();
-        if icc_sre_el2::read() & 1 == 0 {
+        enable_system_registers();
+        if !ICC_SRE_EL2.is_set(ICC_SRE_EL2::SRE) {
             return Err("the GIC's system registers cannot be enabled at EL2");
         }
-        let base = NonNull::new(gicd.raw() as *mut Gicd).ok_or("the distributor stands at 0")?;
-        // SAFETY: the tree says that a distributor stands there, EL2's tables map it as a device, and nobody else in
-        // the image holds a pointer to it.
-        let mut distributor = GicDistributor::new(unsafe { UniqueMmioPointer::new(base) });
-        distributor.configure_default_settings();
-        let vtr = ich_vtr_el2::read();
-        Ok(Self {
-            gicd: gicd.raw(),
-            list_registers: (vtr & 0x1f) as usize + 1,
-            active_priorities: match (vtr >> 26 & 7) + 1 {
-                7.. => 4,
-                6 => 2,
+        // SAFETY: the tree says that a distributor is there, and EL2's tables map it as a device.
+        let frame = unsafe { Frame::new(gicd.raw()) };
+        let gic = Self {
+            gicd: frame.ok_or("the distributor stands at 0")?,
+            list_registers: (ICH_VTR_EL2.read(ICH_VTR_EL2::ListRegs) as usize).wrapping_add(1),
+            // One less than the number of bits.
+            active_priorities: match ICH_VTR_EL2.read(ICH_VTR_EL2::PREbits) {
+                6.. => 4,
+                5 => 2,
                 _ => 1,
             },
             redistributors: [const { AtomicUsize::new(0) }; MAX_CPUS],
             regions: regions.to_vec(),
             stride: stride.unwrap_or(0),
-        })
+        };
+        gic.distributor().configure_default_settings();
+        Ok(gic)
+    }
+
+    /// The driver of the distributor. Boot CPU, one at a time.
+    fn distributor(&self) -> GicDistributor<'_> {
+        let base = NonNull::from(&*self.gicd).cast::<Gicd>();
+        // SAFETY: these are the distributor's registers; on the boot CPU nothing else writes them meanwhile.
+        GicDistributor::new(unsafe { UniqueMmioPointer::new(base) })
     }
 
     /// Finds the redistributor whose GICR_TYPER carries this CPU's affinity: regions need not be contiguous, and
-    /// their order need not be the CPUs'.
+    /// their order need not be the CPUs'. (arm-gic's iterator knows neither a region's end nor the tree's stride.)
     fn find_redistributor(&self, mpidr: Mpidr) -> Option<u64> {
         let m = mpidr.raw();
         let affinity = (m >> 32 & 0xff) << 24 | m & 0xff_ffff;
         for region in &self.regions {
-            let mut frame = region.start().raw();
-            while frame.saturating_add(RD_FRAMES) <= region.end().raw() {
+            let mut base = region.start().raw();
+            while base.saturating_add(REDISTRIBUTOR) <= region.end().raw() {
                 // SAFETY: the tree says that redistributors fill this region, and it is mapped as a device.
-                let typer = unsafe { ((frame + GICR_TYPER) as *const u64).read_volatile() };
-                if typer >> 32 == affinity {
-                    return Some(frame);
+                let frame = unsafe { Frame::<Redistributor>::new(base) }?;
+                let typer = frame.typer.extract();
+                if typer.read(GICR_TYPER::Affinity) == affinity {
+                    return Some(base);
                 }
-                if typer & TYPER_LAST != 0 {
+                if typer.is_set(GICR_TYPER::Last) {
                     break;
                 }
-                frame += match self.stride {
-                    0 if typer & TYPER_VLPIS != 0 => 2 * RD_FRAMES,
-                    0 => RD_FRAMES,
+                base = base.saturating_add(match self.stride {
+                    0 if typer.is_set(GICR_TYPER::VLPIS) => 2 * REDISTRIBUTOR,
+                    0 => REDISTRIBUTOR,
                     stride => stride,
-                };
+                });
             }
         }
         None
@@ -113,9 +131,8 @@ impl GicV3 {
     }
 
     pub fn init_cpu(&self, cpu: usize) -> Result<(), &'static str> {
-        icc_sre_el2::write(0xf);
-        isb();
-        icc_sre_el1::write(7);
+        enable_system_registers();
+        enable_system_registers_of_el1();
         let mpidr = Mpidr::new(cpu::current().mpidr.load(Ordering::Relaxed));
         let base = self.find_redistributor(mpidr).ok_or("no redistributor for this CPU")?;
         self.redistributors
@@ -129,10 +146,10 @@ impl GicV3 {
         for sgi in [super::SGI_KICK, super::SGI_PANIC] {
             let _ = redistributor.enable_interrupt(IntId::sgi(sgi), true);
         }
-        icc_pmr_el1::write(0xff);
-        icc_bpr1_el1::write(0);
-        icc_ctlr_el1::write(2); // EOImode
-        icc_igrpen1_el1::write(1);
+        write_icc_pmr_el1(IccPmrEl1::from_bits_retain(0xff));
+        write_icc_bpr1_el1(IccBpr1El1::empty());
+        write_icc_ctlr_el1(IccCtlrEl1::EOIMODE);
+        write_icc_igrpen1_el1(IccIgrpen1El1::ENABLE);
         // UNKNOWN at reset: a vCPU finds them free.
         for n in 0..self.list_registers {
             self.interrupts().write_list_register(n, ListRegister::FREE);
@@ -149,34 +166,26 @@ impl GicV3 {
 
     pub fn enable_spi(&self, cpu: usize, intid: u32, edge: bool) {
         let Some(area) = cpu::CPUS.get(cpu) else { return };
-        let (n, bit) = (u64::from(intid), 1_u32 << (intid & 31));
-        let word = |register: u64| (self.gicd + register) as *mut u32;
-        // SAFETY: registers of the distributor that the tree describes, mapped as a device; only this interrupt's bits
-        // change, and only the boot CPU does this.
-        unsafe {
-            let group = word(GICD_IGROUPR + n / 32 * 4);
-            group.write_volatile(group.read_volatile() | bit);
-            let config = word(GICD_ICFGR + n / 16 * 4);
-            let shift = 2 * (intid & 15);
-            let old = config.read_volatile() & !(2 << shift);
-            config.write_volatile(old | u32::from(edge) << (shift + 1));
-            ((self.gicd + GICD_IPRIORITYR + n) as *mut u8).write_volatile(0x80);
-            let affinity = area.cpu.mpidr.load(Ordering::Relaxed) & 0xff_00ff_ffff;
-            ((self.gicd + GICD_IROUTER + 8 * n) as *mut u64).write_volatile(affinity);
-            word(GICD_ISENABLER + n / 32 * 4).write_volatile(bit);
+        if !(32..super::SPECIAL).contains(&intid) {
+            return;
         }
+        let intid = IntId::spi(intid.wrapping_sub(32));
+        let mut gicd = self.distributor();
+        let trigger = if edge { Trigger::Edge } else { Trigger::Level };
+        // An error says that `intid` is no SPI.
+        let _ = gicd.set_group(intid, Group::Group1NS);
+        let _ = gicd.set_trigger(intid, trigger);
+        let _ = gicd.set_interrupt_priority(intid, super::PRIORITY);
+        let _ = gicd.set_routing(intid, Some(area.cpu.mpidr.load(Ordering::Relaxed)));
+        let _ = gicd.enable_interrupt(intid, true);
     }
 
     #[inline(never)]
     pub fn set_ppi_active(&self, cpu: usize, intid: u32, active: bool) {
-        let Some(base) = self.redistributors.get(cpu).map(|b| b.load(Ordering::Acquire) as u64)
-        else {
-            return;
-        };
-        if base != 0 {
-            let register = if active { GICR_ISACTIVER0 } else { GICR_ICACTIVER0 };
-            // SAFETY: a register of this CPU's redistributor; writing 1 to a bit sets or clears one interrupt's state.
-            unsafe { ((base + register) as *mut u32).write_volatile(1 << (intid & 31)) };
+        let base = self.redistributors.get(cpu).map_or(0, |base| base.load(Ordering::Acquire));
+        // SAFETY: `find_redistributor` found it; writing 1 to a bit sets or clears one interrupt's state.
+        if let Some(frame) = unsafe { Frame::<Redistributor>::new(base as u64) } {
+            if active { &frame.isactiver0 } else { &frame.icactiver0 }.set(super::bit(intid));
         }
     }
 
@@ -196,63 +205,63 @@ impl GicV3 {
 
     #[inline(always)]
     pub fn interface(&self) -> Interface {
-        Interface::new(ich_hcr_el2::read() as u32, ich_vmcr_el2::read() as u32)
+        Interface::new(ICH_HCR_EL2.get() as u32, ICH_VMCR_EL2.get() as u32)
     }
 
     pub fn clear_eoi_count(&self) {
-        ich_hcr_el2::write(ich_hcr_el2::read() & 0x7ff_ffff);
+        ICH_HCR_EL2.modify(ICH_HCR_EL2::EOIcount.val(0));
     }
 
     #[inline(always)]
     pub fn write_hcr(&self, hcr: u32) {
-        ich_hcr_el2::write(u64::from(hcr));
+        ICH_HCR_EL2.set(u64::from(hcr));
     }
 
     #[inline(always)]
     pub fn save_virtual(&self, kept: &mut VirtualInterface) {
-        kept.vmcr = ich_vmcr_el2::read();
-        kept.ap0[0] = ich_ap0r0_el2::read();
-        kept.ap1[0] = ich_ap1r0_el2::read();
+        kept.vmcr = ICH_VMCR_EL2.get();
+        kept.ap0[0] = ICH_AP0R0_EL2.get();
+        kept.ap1[0] = ICH_AP1R0_EL2.get();
         if self.active_priorities > 1 {
             self.save_priorities(kept);
         }
-        ich_hcr_el2::write(0);
+        ICH_HCR_EL2.set(0);
     }
 
     #[cold]
     #[inline(never)]
     fn save_priorities(&self, kept: &mut VirtualInterface) {
-        kept.ap0[1] = ich_ap0r1_el2::read();
-        kept.ap1[1] = ich_ap1r1_el2::read();
+        kept.ap0[1] = ICH_AP0R1_EL2.get();
+        kept.ap1[1] = ICH_AP1R1_EL2.get();
         if self.active_priorities > 2 {
-            kept.ap0[2] = ich_ap0r2_el2::read();
-            kept.ap1[2] = ich_ap1r2_el2::read();
-            kept.ap0[3] = ich_ap0r3_el2::read();
-            kept.ap1[3] = ich_ap1r3_el2::read();
+            kept.ap0[2] = ICH_AP0R2_EL2.get();
+            kept.ap1[2] = ICH_AP1R2_EL2.get();
+            kept.ap0[3] = ICH_AP0R3_EL2.get();
+            kept.ap1[3] = ICH_AP1R3_EL2.get();
         }
     }
 
     #[inline(always)]
     pub fn restore_virtual(&self, kept: &VirtualInterface) {
-        ich_ap0r0_el2::write(kept.ap0[0]);
-        ich_ap1r0_el2::write(kept.ap1[0]);
+        ICH_AP0R0_EL2.set(kept.ap0[0]);
+        ICH_AP1R0_EL2.set(kept.ap1[0]);
         if self.active_priorities > 1 {
             self.restore_priorities(kept);
         }
-        ich_vmcr_el2::write(kept.vmcr);
-        icc_sre_el1::write(7);
+        ICH_VMCR_EL2.set(kept.vmcr);
+        enable_system_registers_of_el1();
     }
 
     #[cold]
     #[inline(never)]
     fn restore_priorities(&self, kept: &VirtualInterface) {
-        ich_ap0r1_el2::write(kept.ap0[1]);
-        ich_ap1r1_el2::write(kept.ap1[1]);
+        ICH_AP0R1_EL2.set(kept.ap0[1]);
+        ICH_AP1R1_EL2.set(kept.ap1[1]);
         if self.active_priorities > 2 {
-            ich_ap0r2_el2::write(kept.ap0[2]);
-            ich_ap1r2_el2::write(kept.ap1[2]);
-            ich_ap0r3_el2::write(kept.ap0[3]);
-            ich_ap1r3_el2::write(kept.ap1[3]);
+            ICH_AP0R2_EL2.set(kept.ap0[2]);
+            ICH_AP1R2_EL2.set(kept.ap1[2]);
+            ICH_AP0R3_EL2.set(kept.ap0[3]);
+            ICH_AP1R3_EL2.set(kept.ap1[3]);
         }
     }
 }
@@ -266,49 +275,49 @@ impl SystemRegisters {
 
     #[inline(always)]
     pub fn acknowledge(self) -> u32 {
-        let iar = icc_iar1_el1::read() as u32;
+        let iar = ICC_IAR1_EL1.get() as u32;
         crate::cpu::barrier::dsb_sy();
         iar
     }
 
     #[inline(always)]
     pub fn drop_priority(self, iar: u32) {
-        icc_eoir1_el1::write(u64::from(iar));
+        ICC_EOIR1_EL1.set(u64::from(iar));
     }
 
     #[inline(always)]
     pub fn deactivate(self, iar: u32) {
-        icc_dir_el1::write(u64::from(iar));
+        ICC_DIR_EL1.set(u64::from(iar));
     }
 
     /// Writes ICC_SGI1R_EL1 ([`sgi1r`]), after what has been written to memory before.
     #[inline(always)]
     pub fn send_sgi(self, value: u64) {
         crate::cpu::barrier::dsb_ish();
-        icc_sgi1r_el1::write(value);
+        ICC_SGI1R_EL1.set(value);
         isb();
     }
 
     #[inline(always)]
     pub fn empty_list_registers(self) -> u16 {
-        ich_elrsr_el2::read() as u16
+        ICH_ELRSR_EL2.get() as u16
     }
 
     #[inline(always)]
     pub fn list_register_state(self, n: usize) -> State {
         // Mostly it is the first.
-        State::from_bits(if n == 0 { ich_lr0_el2::read() } else { read_lr(n) } >> 62)
+        State::from_bits(if n == 0 { ICH_LR0_EL2.get() } else { read_lr(n) } >> 62)
     }
 
     #[inline(always)]
     pub fn first(self) -> (u64, State) {
-        let raw = ich_lr0_el2::read();
+        let raw = ICH_LR0_EL2.get();
         (raw, State::from_bits(raw >> 62))
     }
 
     #[inline(always)]
     pub fn put_first(self, raw: u64) {
-        ich_lr0_el2::write(raw);
+        ICH_LR0_EL2.set(raw);
     }
 
     /// The state of a list register, which is free then.
@@ -335,14 +344,15 @@ impl SystemRegisters {
         let value = lr.to_v3();
         // Mostly it is the first.
         if n == 0 {
-            ich_lr0_el2::write(value);
+            ICH_LR0_EL2.set(value);
         } else {
             write_lr_here(n, value);
         }
     }
 }
 
-/// The value of ICC_SGI1R_EL1 that sends this SGI to a CPU (IHI 0069 12.2.25); 0, which reaches nobody, for one that there is not.
+/// The value of ICC_SGI1R_EL1 that sends this SGI to `cpu` (IHI 0069 12.2.25). Returns 0 (no target) if `cpu` does not
+/// exist.
 pub fn sgi1r(cpu: usize, sgi: u32) -> u64 {
     let Some(area) = cpu::CPUS.get(cpu) else { return 0 };
     let m = area.cpu.mpidr.load(Ordering::Relaxed);
@@ -390,13 +400,13 @@ macro_rules! lr_table {
         #[inline(never)]
         fn read_lr(n: usize) -> u64 {
             match n {
-                $($n => $reg::read(),)*
+                $($n => $reg.get(),)*
                 _ => 0,
             }
         }
     };
 }
-lr_table!(0 => ich_lr0_el2, 1 => ich_lr1_el2, 2 => ich_lr2_el2, 3 => ich_lr3_el2, 4 => ich_lr4_el2,
-    5 => ich_lr5_el2, 6 => ich_lr6_el2, 7 => ich_lr7_el2, 8 => ich_lr8_el2, 9 => ich_lr9_el2,
-    10 => ich_lr10_el2, 11 => ich_lr11_el2, 12 => ich_lr12_el2, 13 => ich_lr13_el2,
-    14 => ich_lr14_el2, 15 => ich_lr15_el2);
+lr_table!(0 => ICH_LR0_EL2, 1 => ICH_LR1_EL2, 2 => ICH_LR2_EL2, 3 => ICH_LR3_EL2, 4 => ICH_LR4_EL2,
+    5 => ICH_LR5_EL2, 6 => ICH_LR6_EL2, 7 => ICH_LR7_EL2, 8 => ICH_LR8_EL2, 9 => ICH_LR9_EL2,
+    10 => ICH_LR10_EL2, 11 => ICH_LR11_EL2, 12 => ICH_LR12_EL2, 13 => ICH_LR13_EL2,
+    14 => ICH_LR14_EL2, 15 => ICH_LR15_EL2);

@@ -11,7 +11,9 @@
 use core::arch::asm;
 use core::mem::offset_of;
 
-use crate::cpu::sysreg::{tpidr2_el0, vdisr_el2};
+use aarch64_cpu::registers::{Readable, Writeable};
+
+use crate::cpu::sysreg::{TPIDR2_EL0, VDISR_EL2};
 use crate::cpu::{feature_probe, trap_controls};
 use crate::gic::{Gic, VirtualInterface};
 
@@ -217,10 +219,10 @@ impl Context {
             self.keys.save();
         }
         if features.ras {
-            self.deferred = vdisr_el2::read();
+            self.deferred = VDISR_EL2.get();
         }
         if features.sme {
-            self.tpidr2 = tpidr2_el0::read();
+            self.tpidr2 = TPIDR2_EL0.get();
         }
     }
 
@@ -230,10 +232,10 @@ impl Context {
             self.keys.restore();
         }
         if features.ras {
-            vdisr_el2::write(self.deferred);
+            VDISR_EL2.set(self.deferred);
         }
         if features.sme {
-            tpidr2_el0::write(self.tpidr2);
+            TPIDR2_EL0.set(self.tpidr2);
         }
     }
 
