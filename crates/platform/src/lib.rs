@@ -56,6 +56,7 @@ mod vm;
 
 pub use board::early_console::early_pl011;
 pub use board::efi_memory_map::EfiMap;
+pub use board::el2_map::{El2Image, El2Memory, el2_map};
 pub use board::survey::{Survey, SurveyedRam};
 pub use board::uart_driver::{PL011, UartDriver};
 pub use board::{

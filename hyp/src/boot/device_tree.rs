@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use aarch64_paging::MapError;
 use arch::{Pa, Range};
-use platform::{Board, Error, Gic, Machine, Occupied, StartMethod, Uart, VmConfig};
+use platform::{Board, El2Image, Error, Machine, Occupied, Uart, VmConfig};
 
 use crate::layout::{self, Span};
 use crate::memory::mmu::Builder;
@@ -30,15 +30,18 @@ pub fn own(tree: &[u8]) -> [Occupied<'static>; 2] {
     let start = tree.as_ptr() as usize;
     [
         Occupied { name: "Portcullis's image", range: range(&image) },
-        Occupied { name: "the device tree", range: range(&(start..start + tree.len())) },
+        Occupied {
+            name: "the device tree",
+            range: range(&(start..start.saturating_add(tree.len()))),
+        },
     ]
 }
 
 fn range(span: &Span) -> Range<Pa> {
     // It does not wrap: what is appended ends where its size saturates at the latest, the rest is mapped memory.
-    Range::<Pa>::new(Pa::new(span.start as u64), (span.end - span.start) as u64).unwrap_or_else(
-        || crate::boot::boot_error::with(format_args!("memory at {:#x} wraps", span.start)),
-    )
+    Range::<Pa>::new(Pa::new(span.start as u64), span.len() as u64).unwrap_or_else(|| {
+        crate::boot::boot_error::with(format_args!("memory at {:#x} wraps", span.start))
+    })
 }
 
 /// The VMs that the tree's modules describe, or a bundle.
@@ -73,65 +76,17 @@ pub fn map(tree: &[u8], uart: Option<&Uart>, board: Option<&Board>) {
 
 #[inline(never)]
 fn build(tree: &[u8], uart: Option<&Uart>, board: Option<&Board>) -> Result<(), MapError> {
-    let mut tables = Builder::new()?;
-    let page = |address: u64| address & !0xfff;
-    let device = |tables: &mut Builder, range: &Range<Pa>| {
-        let start = page(range.start().raw());
-        let end = range.end().raw().saturating_add(0xfff) & !0xfff;
-        tables.device(Pa::new(start), end.saturating_sub(start))
+    let mut tables = Builder::new();
+    let guards = crate::cpu::CPUS.each_ref().map(|area| range(&area.guard_page()));
+    let image = El2Image {
+        all: range(&layout::image()),
+        code: range(&layout::text()),
+        constants: range(&layout::rodata()),
+        data: range(&layout::data()),
+        guards: &guards,
     };
-    if let Some(uart) = uart {
-        device(&mut tables, &uart.registers)?;
-    }
-    if let Some(board) = board {
-        match &board.gic {
-            Gic::V2 { gicd, gicc, gich, .. } => {
-                for range in [gicd, gicc, gich] {
-                    device(&mut tables, range)?;
-                }
-            }
-            Gic::V3 { gicd, redistributors, .. } => {
-                device(&mut tables, gicd)?;
-                for range in redistributors {
-                    device(&mut tables, range)?;
-                }
-            }
-        }
-        for bank in &board.ram {
-            tables.memory(bank.start().raw() as usize..bank.end().raw() as usize)?;
-        }
-        for reserved in &board.reserved {
-            tables.unmap(
-                reserved.range.start().raw() as usize..reserved.range.end().raw() as usize,
-            )?;
-        }
-        for cpu in &board.cpus {
-            // Written by us, for all that it is mostly in what firmware has reserved.
-            if let StartMethod::SpinTable(release) = cpu.start {
-                let release = page(release.raw()) as usize;
-                tables.memory(release..release + 4096)?;
-            }
-        }
-        // Boot loaders enter the initrd among the reservations.
-        let initrd = board.initrd.filter(|it| board.ram.iter().any(|bank| bank.encloses(it)));
-        if let Some(initrd) = initrd {
-            tables.memory(initrd.start().raw() as usize..initrd.end().raw() as usize)?;
-        }
-    }
-    // What lies in RAM that nobody has reserved is mapped already, in large blocks.
-    let known = |span: &Span| {
-        let range = range(span);
-        board.is_some_and(|board| {
-            board.ram.iter().any(|bank| bank.encloses(&range))
-                && !board.reserved.iter().any(|reserved| reserved.range.overlaps(&range))
-        })
-    };
-    let start = tree.as_ptr() as usize & !0xfff;
-    let end = (tree.as_ptr() as usize + tree.len() + 0xfff) & !0xfff;
-    if start < end && !known(&(start..end)) {
-        tables.memory(start..end)?;
-    }
-    tables.image(known(&layout::image()))?;
+    let [_, tree] = own(tree).map(|own| own.range);
+    platform::el2_map(&image, tree, uart, board, |range, memory| tables.add(range, memory))?;
     tables.activate();
     Ok(())
 }

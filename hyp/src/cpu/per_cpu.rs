@@ -94,12 +94,14 @@ impl CpuArea {
 
     /// All of it.
     pub fn span(&self) -> crate::layout::Span {
-        self.guard_page()..self.guard_page().wrapping_add(CPU_STRIDE)
+        let start = self.guard.get() as usize;
+        start..start.saturating_add(CPU_STRIDE)
     }
 
-    /// Address of the guard page below the stack.
-    pub fn guard_page(&self) -> usize {
-        self.guard.get() as usize
+    /// The guard page below the stack.
+    pub fn guard_page(&self) -> crate::layout::Span {
+        let start = self.guard.get() as usize;
+        start..start.saturating_add(GUARD)
     }
 }
 

@@ -59,9 +59,7 @@ fn report(frame: &FaultFrame, esr: u64, far: u64, elr: u64) -> ! {
         cpu.index.get(),
         class(esr),
     );
-    let guard = cpu::CPUS
-        .iter()
-        .position(|a| (a.guard_page()..a.guard_page() + 4096).contains(&(far as usize)));
+    let guard = cpu::CPUS.iter().position(|a| a.guard_page().contains(&(far as usize)));
     if let Some(n) = guard {
         let _ = writeln!(out, "[hyp]   the stack of CPU {n} overflowed into its guard page");
     }

@@ -4,23 +4,35 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use aarch64_cpu::registers::{ReadWriteable, SCTLR_EL2};
+use aarch64_cpu::registers::{MAIR_EL2, ReadWriteable, SCTLR_EL2, TCR_EL2};
 use aarch64_paging::MapError;
 use aarch64_paging::descriptor::El23Attributes;
 use aarch64_paging::idmap::IdMap;
 use aarch64_paging::paging::{El2, MemoryRegion};
-use arch::Pa;
+use arch::{EarlyMap, Pa, Range};
+use platform::El2Memory;
 
-use crate::layout::{self, Span};
+use crate::layout;
 
 /// MAIR_EL2: 0 is Device-nGnRE, 1 is Normal Write-Back.
-pub const MAIR: u64 = 0xff04;
+pub const MAIR: u64 = MAIR_EL2::Attr0_Device::nonGathering_nonReordering_EarlyWriteAck.value
+    | MAIR_EL2::Attr1_Normal_Outer::WriteBack_NonTransient_ReadWriteAlloc.value
+    | MAIR_EL2::Attr1_Normal_Inner::WriteBack_NonTransient_ReadWriteAlloc.value;
 /// TCR_EL2: 48 bits, 4 KiB, inner-shareable write-back walks, RES1 bits 31 and 23; PS is added at run time.
-pub const TCR: u64 = 1 << 31 | 1 << 23 | 3 << 12 | 1 << 10 | 1 << 8 | 16;
+pub const TCR: u64 = 1 << 31
+    | 1 << 23
+    | TCR_EL2::TG0::KiB_4.value
+    | TCR_EL2::SH0::Inner.value
+    | TCR_EL2::ORGN0::WriteBack_ReadAlloc_WriteAlloc_Cacheable.value
+    | TCR_EL2::IRGN0::WriteBack_ReadAlloc_WriteAlloc_Cacheable.value
+    | TCR_EL2::T0SZ.val(16).value;
 /// SCTLR_EL2: RES1 bits, I, SA, C, M. WXN follows when the final tables are in use.
-pub const SCTLR: u64 = 0x30c5_0830 | 1 << 12 | 1 << 3 | 1 << 2 | 1;
+pub const SCTLR: u64 = 0x30c5_0830
+    | SCTLR_EL2::I::Cacheable.value
+    | SCTLR_EL2::SA::Enable.value
+    | SCTLR_EL2::C::Cacheable.value
+    | SCTLR_EL2::M::Enable.value;
 
-const BLOCK: usize = 2 << 20;
 const DEVICE: El23Attributes = El23Attributes::VALID
     .union(El23Attributes::ATTRIBUTE_INDEX_0)
     .union(El23Attributes::ACCESSED)
@@ -49,39 +61,18 @@ static EARLY: Early = Early(UnsafeCell::new([[0; 512]; EARLY_TABLES]));
 ///
 /// With the MMU off all of memory is Device: no atomics here, and no lock. Everything else runs with the MMU on.
 pub extern "C" fn map_early(tree: usize) -> usize {
-    let tables = EARLY.0.get();
-    let mut used = 1;
-    let mut map = |span: Span| {
-        let mut address = span.start & !(BLOCK - 1);
-        while address < span.end {
-            let mut table = 0;
-            for shift in [39, 30] {
-                let slot = (address >> shift) & 511;
-                // SAFETY: `table` < EARLY_TABLES and `slot` < 512; see the Sync impl for exclusivity.
-                let entry = unsafe { &mut (*tables)[table][slot] };
-                if *entry == 0 {
-                    if used == EARLY_TABLES {
-                        return;
-                    }
-                    // SAFETY: as above.
-                    *entry = unsafe { (&raw const (*tables)[used]) as u64 } | 3;
-                    used += 1;
-                }
-                table = (*entry as usize & !0xfff).wrapping_sub(tables as usize) / 4096;
-            }
-            // SAFETY: as above. Valid block, AttrIndx 1, inner shareable, AF.
-            unsafe { (*tables)[table][(address >> 21) & 511] = address as u64 | 0x705 };
-            address += BLOCK;
-        }
-    };
-    map(layout::image());
+    let base = EARLY.0.get();
+    // SAFETY: see the Sync impl for exclusivity.
+    let mut map = EarlyMap::new(unsafe { &mut *base }, base as u64);
+    map.add(layout::image());
     // The boot protocol bounds a device tree to 2 MiB.
-    map(tree..tree + BLOCK);
+    map.add(tree..tree.saturating_add(2 << 20));
     // What was written with the MMU off may have stale copies in a cache.
-    for span in [layout::constants_and_data(), layout::bss(), crate::cpu::CPUS[0].span()] {
+    let [boot_cpu, ..] = &crate::cpu::CPUS;
+    for span in [layout::constants_and_data(), layout::bss(), boot_cpu.span()] {
         crate::cpu::cache::invalidate_before_mmu(span);
     }
-    tables as usize
+    base as usize
 }
 
 /// The final tables, while they are being made.
@@ -90,41 +81,22 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Maps the image, W^X, with nothing under the stacks.
-    pub fn new() -> Result<Self, MapError> {
-        Ok(Self { map: IdMap::new(0, El2) })
+    /// Nothing is mapped.
+    pub fn new() -> Self {
+        Self { map: IdMap::new(0, El2) }
     }
 
-    /// Maps memory (read, write, never executable). The image goes on top: call [`Builder::image`] last.
-    pub fn memory(&mut self, span: Span) -> Result<(), MapError> {
-        self.map.map_range(&MemoryRegion::new(span.start, span.end), DATA)
-    }
-
-    /// Takes memory out again: what firmware keeps for itself is not EL2's to map, let alone to speculate into.
-    pub fn unmap(&mut self, span: Span) -> Result<(), MapError> {
-        let region = MemoryRegion::new(span.start, span.end);
-        self.map.map_range(&region, El23Attributes::empty())
-    }
-
-    /// Maps device registers.
-    pub fn device(&mut self, start: Pa, size: u64) -> Result<(), MapError> {
-        let start = start.raw() as usize;
-        self.map.map_range(&MemoryRegion::new(start, start + size as usize), DEVICE)
-    }
-
-    /// Maps the image over the memory it lies in; `known`: which [`Builder::memory`] has mapped.
-    pub fn image(&mut self, known: bool) -> Result<(), MapError> {
-        let region = |s: Span| MemoryRegion::new(s.start, s.end);
-        self.map.map_range(&region(layout::text()), TEXT)?;
-        self.map.map_range(&region(layout::rodata()), RODATA)?;
-        if !known {
-            self.map.map_range(&region(layout::data()), DATA)?;
-        }
-        for area in &crate::cpu::CPUS {
-            let guard = area.guard_page();
-            self.map.map_range(&region(guard..guard + 4096), El23Attributes::empty())?;
-        }
-        Ok(())
+    /// Maps a range one to one, over what was there.
+    pub fn add(&mut self, range: Range<Pa>, memory: El2Memory) -> Result<(), MapError> {
+        let attributes = match memory {
+            El2Memory::None => El23Attributes::empty(),
+            El2Memory::Device => DEVICE,
+            El2Memory::Data => DATA,
+            El2Memory::Constants => RODATA,
+            El2Memory::Code => TEXT,
+        };
+        let region = MemoryRegion::new(range.start().raw() as usize, range.end().raw() as usize);
+        self.map.map_range(&region, attributes)
     }
 
     /// Switches this CPU to the tables, and keeps them for the others.

@@ -6,6 +6,7 @@ pub mod cpus;
 mod description;
 pub mod early_console;
 pub mod efi_memory_map;
+pub mod el2_map;
 pub mod gic;
 pub mod interrupt;
 pub mod memory;
