@@ -5,8 +5,7 @@
 pub fn apply(bootargs: &str) {
     for word in bootargs.split_ascii_whitespace() {
         match word {
-            // For tests of the panic path.
-            "hyp.panic" => panic!("asked for by hyp.panic"),
+            "hyp.panic" => panic_as_asked(),
             "hyp.overflow" => {
                 overflow(0);
             }
@@ -39,10 +38,20 @@ pub fn debug(board: &platform::Board) {
     }
 }
 
+/// For tests of the panic path.
+#[expect(clippy::panic, reason = "a test asks for it")]
+fn panic_as_asked() -> ! {
+    panic!("asked for by hyp.panic")
+}
+
 /// Runs into the guard page below the stack.
 #[inline(never)]
 fn overflow(depth: u64) -> u64 {
     let mut frame = [depth; 64];
     core::hint::black_box(&mut frame);
-    if depth == u64::MAX { 0 } else { overflow(depth + 1) + frame[3] }
+    let [first, ..] = frame;
+    match depth.checked_add(1) {
+        Some(deeper) => overflow(deeper).wrapping_add(first),
+        None => 0,
+    }
 }

@@ -26,6 +26,11 @@ static KEPT: [[AtomicU64; 2]; RANGES] = [const { [const { AtomicU64::new(0) }; 2
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// UTF-16 of a text, and a NUL.
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "evaluated by the compiler"
+)]
 const fn wide<const N: usize>(text: &[u8]) -> [u16; N] {
     let mut wide = [0; N];
     let mut n = 0;
@@ -123,7 +128,7 @@ fn keep(map: EfiMap<'_>) -> bool {
         let Some([kept_start, kept_size]) = KEPT.get(count) else { return false };
         kept_start.store(start, Ordering::Relaxed);
         kept_size.store(size, Ordering::Relaxed);
-        count += 1;
+        count = count.saturating_add(1);
     }
     COUNT.store(count, Ordering::Relaxed);
     true

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What happens once: the EFI stub, the device tree, EL2's command line, the other CPUs.
 
-#![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::panic)]
-
 pub mod boot_error;
 pub mod command_line;
 pub mod device_tree;

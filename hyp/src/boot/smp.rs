@@ -54,7 +54,7 @@ pub fn start_all(board: &Board) -> usize {
         match started {
             Ok(()) => {
                 if wait_until_online(cpu) {
-                    next += 1;
+                    next = next.saturating_add(1);
                 } else {
                     log::warn!("CPU {mpidr:#x} does not answer");
                 }

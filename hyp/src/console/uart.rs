@@ -32,7 +32,7 @@ impl Uart {
     }
 
     fn read(&self, register: u16) -> u32 {
-        let address = self.base + u64::from(register);
+        let address = self.base.wrapping_add(u64::from(register));
         // SAFETY: registers of the UART that the tree describes, mapped as a device (or, before the MMU is on,
         // physical), in the width that it wants.
         unsafe {
@@ -45,7 +45,7 @@ impl Uart {
     }
 
     fn write(&self, register: u16, value: u32) {
-        let address = self.base + u64::from(register);
+        let address = self.base.wrapping_add(u64::from(register));
         // SAFETY: as for `read`.
         unsafe {
             match self.driver.width {

@@ -72,7 +72,7 @@ pub fn add(range: Range<Pa>) {
     let end = range.end().raw() / PAGE;
     if start < end {
         with_frames(|frames| frames.add_frame(start as usize, end as usize));
-        FREE.fetch_add((end - start) * PAGE, Ordering::Relaxed);
+        FREE.fetch_add(end.saturating_sub(start).saturating_mul(PAGE), Ordering::Relaxed);
     }
 }
 
@@ -91,8 +91,8 @@ pub fn take(bytes: u64, align: u64) -> Option<Pa> {
     let frame = with_frames(|frames| frames.alloc_aligned(layout))?;
     // The allocator rounds as a buddy system does.
     let taken = layout.size().next_power_of_two().max(layout.align()) as u64;
-    FREE.fetch_sub(taken * PAGE, Ordering::Relaxed);
-    Some(Pa::new(frame as u64 * PAGE))
+    FREE.fetch_sub(taken.saturating_mul(PAGE), Ordering::Relaxed);
+    Some(Pa::new((frame as u64).saturating_mul(PAGE)))
 }
 
 /// Bytes that nothing uses.

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! EL2's own translation tables, its heap, and the owners of frames.
 
-#![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
-
 mod allocator;
 pub mod frame_owners;
 pub mod mmu;
