@@ -35,9 +35,10 @@ fn panic_says_why_once(lab: &Lab) -> Checked {
     let run = boot(lab, "hyp.panic", 2)?;
     ensure(one(&run, "[hyp] panic")?.contains("hyp.panic"), "it does not say why", &run)?;
     let trace = backtrace(lab, &run)?;
-    for function in
-        ["hyp::options::apply (hyp/src/boot/command_line.rs:", "hyp::main (hyp/src/main.rs:"]
-    {
+    for function in [
+        "hyp::boot::command_line::apply (hyp/src/boot/command_line.rs:",
+        "hyp::main (hyp/src/main.rs:",
+    ] {
         ensure(trace.contains(function), &format!("no `{function}` in\n{trace}\n"), &run)?;
     }
     ensure(!run.lines.iter().any(|line| line.contains("demo")), "a guest ran", &run)
@@ -54,5 +55,9 @@ fn stack_overflow_hits_the_guard_page(lab: &Lab) -> Checked {
     let run = boot(lab, "hyp.overflow", 2)?;
     one(&run, "the stack of CPU 0 overflowed into its guard page")?;
     let trace = backtrace(lab, &run)?;
-    ensure(trace.contains("hyp::options::overflow"), &format!("not in the trace:\n{trace}\n"), &run)
+    ensure(
+        trace.contains("hyp::boot::command_line::overflow"),
+        &format!("not in the trace:\n{trace}\n"),
+        &run,
+    )
 }
