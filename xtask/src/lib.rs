@@ -31,6 +31,7 @@ pub mod boards;
 pub mod build;
 pub mod bundle;
 pub mod catalogue;
+pub mod commits;
 pub mod demo;
 pub mod doc;
 pub mod elf;

@@ -29,7 +29,7 @@ use xtask::build::{self, Artifacts};
 use xtask::catalogue::{self, Registry};
 use xtask::guests::{self, Guest};
 use xtask::symbolize::Symbolizer;
-use xtask::{assure, bench, bundle, doc, esr, layout, paths, stub, testing};
+use xtask::{assure, bench, bundle, commits, doc, esr, layout, paths, stub, testing};
 
 /// Builds Portcullis's images and drives them in QEMU
 #[derive(Debug, Parser)]
@@ -93,6 +93,8 @@ enum Command {
     },
     /// Write docs/assurance.md: which bugs and scenarios have a test, and which tests those are
     Catalogue,
+    /// Check the messages of the commits after the one in .ci/checked-since
+    Commits,
     /// Build the documentation of all crates, the images' with their private items
     Doc,
     /// Check the structure of the code: import cycles, the order of folders and crates, files that are too long
@@ -275,6 +277,7 @@ impl Cli {
             Command::Fuzz { target, number } => assure::fuzz::until_enough(&target, number),
             Command::Catalogue => write_catalogue(),
             Command::Layout => layout::run(&paths::root()),
+            Command::Commits => commits::run(),
             Command::Doc => {
                 for page in doc::build()? {
                     println!("{}", page.display());
