@@ -24,7 +24,7 @@ pub fn present() -> bool {
 
 /// Turns the machine off; returns where there is no firmware to do it.
 pub fn power_off() {
-    crate::console::flush();
+    crate::console::ring::flush();
     if present() {
         let _ = psci::system_off::<Smc>();
     }

@@ -32,7 +32,7 @@ extern "C" fn main(tree: usize) -> ! {
     }
     boot::device_tree::map(tree, console.as_ref(), board.as_ref().ok());
     boot::boot_error::keep_console(console.as_ref());
-    console::init(console.as_ref().and_then(console::uart::Uart::new));
+    console::ring::init(console.as_ref().and_then(console::uart::Uart::new));
     let board = board.unwrap_or_else(|e| boot::boot_error::with(format_args!("{e}")));
     log::info!("Portcullis {} at EL2: {}", env!("CARGO_PKG_VERSION"), board.model);
     boot::command_line::debug(&board);
@@ -70,12 +70,12 @@ extern "C" fn main(tree: usize) -> ! {
     );
     // 6. The VMs.
     console::guest_output::init(&configs);
-    guest::make_all(&board, configs, cpus)
+    guest::instance::make_all(&board, configs, cpus)
         .unwrap_or_else(|e| boot::boot_error::with(format_args!("{e}")));
     boot::command_line::apply(&board.bootargs);
     // 7. Guests run.
     console::guest_input::init(console.as_ref());
-    console::stop_waiting();
+    console::ring::stop_waiting();
     vcpu::scheduler::release_all();
     vcpu::scheduler::first_entry()
 }

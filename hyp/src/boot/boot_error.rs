@@ -83,7 +83,7 @@ pub extern "C" fn check_entry(tree: usize, current_el: u64, hcr: u64) {
 pub fn with(reason: core::fmt::Arguments<'_>) -> ! {
     let _ = Kept::new(&boot_refusal).write_fmt(reason);
     log::error!("{reason}");
-    crate::console::flush();
+    crate::console::ring::flush();
     crate::firmware::power_off();
     stop()
 }

@@ -13,13 +13,14 @@ use log::Level;
 use platform::MAX_VMS;
 use vm::{Holders, Phase};
 
-use crate::console::{ring, vm_lines};
+use crate::console::ring;
 use crate::cpu;
 use crate::cpu::timer;
 use crate::gic;
+use crate::guest::instance::{self, Guest};
 use crate::guest::operator;
-use crate::guest::{self, Guest};
-use crate::vcpu::VcpuContext;
+use crate::guest::vm_log;
+use crate::vcpu::context::VcpuContext;
 
 /// Bytes that wait for a VM at most.
 const ROOM: usize = 256;
@@ -69,12 +70,12 @@ pub fn next_look() -> Option<u64> {
 
 /// Takes what has been typed. `loaded` is the vCPU whose registers are in this CPU, if any.
 pub fn collect(loaded: Option<&VcpuContext>) {
-    let vms = guest::all().len();
+    let vms = instance::all().len();
     let mut touched = false;
     loop {
         // One VM that runs: all keys are its own, and what it has no room for stays in the UART. Else the keys that leave one
         // that takes nothing, or let it go on, must come through, and what it has no room for is lost.
-        let alone = vms == 1 && guest::all().iter().all(|guest| runs(guest));
+        let alone = vms == 1 && instance::all().iter().all(|guest| runs(guest));
         if alone && count(0).load(Ordering::Relaxed) >= ROOM {
             ring::interrupt_for_input(false);
             HELD_BACK.store(true, Ordering::SeqCst);
@@ -97,14 +98,14 @@ pub fn collect(loaded: Option<&VcpuContext>) {
             act(key);
         }
     }
-    if touched && let Some(guest) = guest::all().get(FOCUS.load(Ordering::Relaxed)) {
+    if touched && let Some(guest) = instance::all().get(FOCUS.load(Ordering::Relaxed)) {
         tell(guest, loaded);
     }
 }
 
 /// Does what a key asks for.
 fn act(key: Key) {
-    let guest = |index: usize| guest::all().get(index).copied();
+    let guest = |index: usize| instance::all().get(index).copied();
     match key {
         Key::Pending => {}
         Key::Byte(byte) => give(&[byte]),
@@ -212,7 +213,7 @@ fn select(guest: &Guest, stopped: Option<&Guest>) {
     FOCUS.store(guest.index, Ordering::Relaxed);
     let text = format_args!("the keyboard goes to {}", guest.config.name);
     match stopped {
-        Some(stopped) => vm_lines::always(stopped, Level::Info, text),
+        Some(stopped) => vm_log::always(stopped, Level::Info, text),
         None => log::info!("{text}"),
     }
     crate::console::guest_output::show(guest.index);
@@ -220,7 +221,7 @@ fn select(guest: &Guest, stopped: Option<&Guest>) {
 
 /// Gives the keyboard to the next VM that has not stopped, if there is one.
 fn next(stopped: Option<&Guest>) {
-    let all = guest::all();
+    let all = instance::all();
     let now = FOCUS.load(Ordering::Relaxed);
     let others = (1..all.len()).map(|n| (now + n) % all.len());
     for guest in others.filter_map(|index| all.get(index)) {
@@ -232,7 +233,7 @@ fn next(stopped: Option<&Guest>) {
 
 /// Says which VMs there are, and what the keys do.
 fn who() {
-    for guest in guest::all() {
+    for guest in instance::all() {
         let keyboard = if has_keyboard(guest.index) { " (keyboard)" } else { "" };
         log::info!("{} {}{keyboard}: {}", guest.index, guest.vm.name(), operator::Status(guest));
     }

@@ -5,8 +5,5 @@
 
 pub mod guest_input;
 pub mod guest_output;
-mod ring;
+pub mod ring;
 pub mod uart;
-pub mod vm_lines;
-
-pub use ring::*;

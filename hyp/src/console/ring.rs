@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The console: everything goes through a ring, which is drained as fast as the UART takes it and never waited for
 //! while a guest could run. Boot, the last stop and a panic wait. What each VM may put into it is bounded
-//! (`console::ring`), and so is what EL2 says about each ([`crate::console::vm_lines`]).
+//! (`console::ring`), and so is what EL2 says about each ([`crate::guest::vm_log`]).
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -72,7 +72,7 @@ const fn kind(level: Level) -> &'static str {
     }
 }
 
-/// A line about VM `index`, which [`crate::console::vm_lines`] has admitted; `left_out` lines before it were not.
+/// A line about VM `index`, which [`crate::guest::vm_log`] has admitted; `left_out` lines before it were not.
 pub fn about(index: usize, level: Level, left_out: u64, text: fmt::Arguments<'_>) {
     let mut console = RING_LOCK.lock(&crate::cpu::current().order);
     console.about(index, left_out, format_args!("[hyp] {}{text}", kind(level)));
@@ -139,7 +139,7 @@ pub fn pump() {
     }
     let untold = UNTOLD.load(Ordering::Relaxed);
     if untold != 0 {
-        crate::console::vm_lines::losses(untold);
+        crate::guest::vm_log::losses(untold);
     }
     let waiting = WAITING.load(Ordering::Relaxed);
     if waiting != 0 {
@@ -152,7 +152,7 @@ pub fn pump() {
 #[inline(never)]
 fn tell(vms: u32) {
     WAITING.fetch_and(!vms, Ordering::Relaxed);
-    for guest in crate::guest::all() {
+    for guest in crate::guest::instance::all() {
         if vms >> (guest.index & 31) & 1 != 0 {
             guest.vm.poll_console(&lock::Order::new(), None);
         }

@@ -8,6 +8,7 @@ pub mod feature_probe;
 pub mod id_registers;
 mod per_cpu;
 pub mod qemu_timer;
+pub mod run_queue;
 pub mod sysreg;
 pub mod timer;
 pub mod trap_controls;

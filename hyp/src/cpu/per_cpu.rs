@@ -9,8 +9,8 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use lock::Order;
 use vm::trace::Ring;
 
-use crate::vcpu::VcpuContext;
-use crate::vcpu::run_queue::Queue;
+use crate::cpu::run_queue::Queue;
+use crate::vcpu::context::VcpuContext;
 
 /// Physical CPUs that the image can use.
 pub const MAX_CPUS: usize = 8;

@@ -11,13 +11,13 @@ use arch::{AbortKind, El1Entry, Exit, ExitInfo, Stage1, Va};
 use vgic::ListRegister;
 use vm::{Abort, Deferred, FastPath, GicAccess, GicdStore, Outcome};
 
-use crate::console::vm_lines;
 use crate::cpu::{self, address_translation, barrier, timer};
-use crate::exception::inject;
 use crate::gic;
 use crate::gic::SystemRegisters;
+use crate::guest::vm_log;
 use crate::oracle::checked;
-use crate::vcpu::VcpuContext;
+use crate::vcpu::context::VcpuContext;
+use crate::vcpu::inject;
 use crate::vcpu::{crash, interrupts, lifecycle, scheduler};
 
 /// Sets up what this CPU traps. Its errata count from here on.
@@ -364,7 +364,7 @@ fn other_interrupt(ctx: &mut VcpuContext, iar: u32) -> *mut VcpuContext {
 /// FIQs are group 0: none is configured for EL2.
 pub extern "C" fn fiq_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let cpu = cpu::current().index.get();
-    vm_lines::stray(format_args!("a FIQ on CPU {cpu}: none is configured for EL2"));
+    vm_log::stray(format_args!("a FIQ on CPU {cpu}: none is configured for EL2"));
     irq_from_guest(ctx)
 }
 

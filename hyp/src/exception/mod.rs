@@ -4,7 +4,5 @@
 #![allow(clippy::arithmetic_side_effects)]
 
 pub mod guest_exit;
-pub mod inject;
 pub mod panic;
-pub mod serror;
 pub mod vectors;

@@ -8,7 +8,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, Readable, Writeable};
 use arch::esr::{self, ec};
 
-use crate::{console, cpu, gic, layout};
+use crate::console::ring;
+use crate::{cpu, gic, layout};
 
 static PANICKING: AtomicBool = AtomicBool::new(false);
 
@@ -42,7 +43,7 @@ pub extern "C" fn el2_fault(frame: &FaultFrame) {
         ELR_EL2.set(elr.wrapping_add(4));
         return;
     }
-    if frame.kind == 7 && crate::exception::serror::is_taken(elr) {
+    if frame.kind == 7 && crate::vcpu::serror::is_taken(elr) {
         return;
     }
     report(frame, esr, far, elr)
@@ -50,7 +51,7 @@ pub extern "C" fn el2_fault(frame: &FaultFrame) {
 
 fn report(frame: &FaultFrame, esr: u64, far: u64, elr: u64) -> ! {
     begin();
-    let mut out = console::Raw;
+    let mut out = ring::Raw;
     let kind = KINDS.get(frame.kind as usize).copied().unwrap_or("exception");
     let cpu = cpu::current();
     let _ = writeln!(
@@ -78,7 +79,7 @@ fn report(frame: &FaultFrame, esr: u64, far: u64, elr: u64) -> ! {
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo) -> ! {
     begin();
-    let mut out = console::Raw;
+    let mut out = ring::Raw;
     let _ = write!(out, "[hyp] panic on CPU {}: {}", cpu::current().index.get(), info.message());
     if let Some(place) = info.location() {
         let _ = write!(out, " ({}:{})", place.file(), place.line());
@@ -106,11 +107,11 @@ fn begin() {
     for _ in 0..100_000 {
         core::hint::spin_loop();
     }
-    console::take_over();
+    ring::take_over();
 }
 
 fn end() -> ! {
-    let _ = writeln!(console::Raw, "[hyp] stopped: EL2 panicked");
+    let _ = writeln!(ring::Raw, "[hyp] stopped: EL2 panicked");
     crate::firmware::power_off();
     park()
 }

@@ -4,7 +4,7 @@
 //! While a guest runs, SP_EL2 points to its [`VcpuContext`] and TPIDR_EL2 to the CPU's stack top: an exit needs no
 //! register to find either. A handler gets the context in x0 and returns the one to enter, in x0.
 //!
-//! [`VcpuContext`]: crate::vcpu::VcpuContext
+//! [`VcpuContext`]: crate::vcpu::context::VcpuContext
 
 use core::arch::global_asm;
 

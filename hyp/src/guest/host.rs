@@ -301,7 +301,7 @@ impl Host for GuestHost {
 
     #[inline(always)]
     fn console_has_room(&self) -> bool {
-        crate::console::guest_room(self.index)
+        crate::console::ring::guest_room(self.index)
     }
 
     #[inline(always)]

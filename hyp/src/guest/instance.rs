@@ -21,7 +21,7 @@ use crate::cpu::qemu_timer;
 use crate::guest::host::GuestHost;
 use crate::memory::{self, frame_owners};
 use crate::oracle::checked;
-use crate::vcpu::VcpuContext;
+use crate::vcpu::context::VcpuContext;
 
 const PAGE: u64 = arch::PAGE_SIZE;
 /// What is wiped or copied at once at boot.

@@ -4,9 +4,8 @@
 #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
 pub mod host;
-mod instance;
+pub mod instance;
 pub mod operator;
 pub mod passthrough;
+pub mod vm_log;
 pub mod vm_setup;
-
-pub use instance::*;

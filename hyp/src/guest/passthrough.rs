@@ -12,7 +12,7 @@ use vgic::Vgic;
 use crate::cpu::{self, timer};
 use crate::gic::{self, Gic};
 use crate::guest::instance::{self, Guest};
-use crate::vcpu::VcpuContext;
+use crate::vcpu::context::VcpuContext;
 
 /// Whose each interrupt of the machine is: number of the VM plus one in 31:16, INTID there in 15:0; 0 is nobody's.
 static ROUTES: [AtomicU32; gic::SPECIAL as usize] =

@@ -9,16 +9,16 @@ use arch::esr::{self, ec};
 use arch::{Errata, PstateRule, VcpuSet};
 use vm::{Host, StopReason, Vcpu, Vm};
 
-use crate::console::vm_lines;
 use crate::cpu::{CPUS, Cpu};
 use crate::cpu::{barrier, timer, trap_controls};
-use crate::exception::serror::Errors;
 use crate::gic::{self, Gic};
-use crate::guest::Guest;
 use crate::guest::host::GuestHost;
+use crate::guest::instance::Guest;
+use crate::guest::vm_log;
 use crate::oracle::checked;
 use crate::vcpu::crash::Record;
 use crate::vcpu::registers::{Context, Features};
+use crate::vcpu::serror::Errors;
 
 /// What a vCPU is up to while its CPU does not run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,7 +213,7 @@ impl VcpuContext {
     #[cold]
     #[inline(never)]
     pub fn stop_by_serror(&self, esr: u64) {
-        vm_lines::about(
+        vm_log::about(
             self.guest,
             log::Level::Warn,
             format_args!(

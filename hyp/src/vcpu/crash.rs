@@ -10,12 +10,12 @@ use vm::crash::{self, Exits, Registers, Watch};
 use vm::trace::Event;
 use vm::{Holder, StopReason};
 
-use crate::console::vm_lines;
 use crate::cpu;
-use crate::exception::inject;
-use crate::guest::Guest;
+use crate::guest::instance::Guest;
+use crate::guest::vm_log;
 use crate::oracle::checked;
 use crate::vcpu::context::VcpuContext;
+use crate::vcpu::inject;
 
 /// What is kept of a vCPU for the case that its guest crashes.
 pub struct Record {
@@ -93,7 +93,7 @@ pub fn look(ctx: &mut VcpuContext) {
     // are told once in a life, and with `restart` only where its allowance has a line left.
     let whole = policy != crash::OnCrash::Restart
         || guest.vm.log_limit().would_admit(crate::cpu::timer::now());
-    vm_lines::always(guest, Level::Warn, first);
+    vm_log::always(guest, Level::Warn, first);
     if !core::mem::replace(&mut ctx.record.reported, true) && whole {
         dump(ctx);
     }
@@ -104,7 +104,7 @@ fn dump(ctx: &VcpuContext) {
     let (guest, index, regs) = (ctx.guest, ctx.vcpu.index, &ctx.vcpu.regs);
     let say = |text: fmt::Arguments<'_>| {
         let name = guest.vm.name();
-        vm_lines::more(guest, Level::Warn, format_args!("{name}: vCPU {index}: {text}"));
+        vm_log::more(guest, Level::Warn, format_args!("{name}: vCPU {index}: {text}"));
     };
     let inject::Dump { vbar, elr, spsr, esr, far, sctlr, sp_el0, sp_el1 } = inject::dump();
     say(format_args!("VBAR_EL1 {vbar:#x} ELR_EL1 {elr:#x} ESR_EL1 {esr:#x} FAR_EL1 {far:#x}"));

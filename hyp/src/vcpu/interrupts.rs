@@ -4,7 +4,7 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use crate::console::{self, guest_input};
+use crate::console::{guest_input, ring};
 use crate::cpu::{self, timer};
 use crate::gic::{self, Gic, SGI_KICK, SGI_PANIC, SPECIAL};
 use crate::guest::passthrough;
@@ -82,7 +82,7 @@ pub fn handle_one(gic: &Gic, iar: u32, mut loaded: Option<&mut VcpuContext>) -> 
         }
     } else if intid == timer::hypervisor_timer() {
         timer::disarm();
-        console::pump();
+        ring::pump();
         if matches!(cpu::current().restart.get(), at @ 1.. if at <= timer::now()) {
             lifecycle::restart_due();
         }
@@ -100,7 +100,7 @@ pub fn handle_one(gic: &Gic, iar: u32, mut loaded: Option<&mut VcpuContext>) -> 
         // Stays active until the guest deactivates it.
         return true;
     } else {
-        crate::console::vm_lines::stray(format_args!("interrupt {intid} belongs to no VM"));
+        crate::guest::vm_log::stray(format_args!("interrupt {intid} belongs to no VM"));
     }
     gic.deactivate(iar);
     true

@@ -8,9 +8,9 @@ use vm::crash::{EVERY, Next};
 use vm::trace::Event;
 use vm::{Held, Holder, Holders, Parked, Phase, StopReason};
 
-use crate::console::vm_lines;
 use crate::cpu::{self, timer};
-use crate::guest::{self, Guest};
+use crate::guest::instance::{self, Guest};
+use crate::guest::vm_log;
 use crate::oracle::checked;
 use crate::vcpu::context::{State, VcpuContext};
 use crate::vcpu::crash;
@@ -76,10 +76,10 @@ fn park(ctx: &mut VcpuContext) {
 fn said(guest: &Guest, reason: StopReason, next: Next) {
     let line = guest.vm.stop_line(reason);
     match next {
-        Next::End => vm_lines::always(guest, Level::Info, format_args!("{line}")),
-        Next::Life => vm_lines::about(guest, Level::Info, format_args!("{line}")),
+        Next::End => vm_log::always(guest, Level::Info, format_args!("{line}")),
+        Next::Life => vm_log::about(guest, Level::Info, format_args!("{line}")),
         // No more often than it waits.
-        Next::Rest(seconds) => vm_lines::always(
+        Next::Rest(seconds) => vm_log::always(
             guest,
             Level::Info,
             format_args!("{line}; the next life begins in {seconds} s (vm.oncrash=restart)"),
@@ -115,7 +115,7 @@ fn rest(guest: &Guest, seconds: u64) {
 pub fn restart_due() {
     let (cpu, now) = (cpu::current(), timer::now());
     cpu.restart.set(0);
-    for guest in guest::all() {
+    for guest in instance::all() {
         let Some(at) = guest.restart_on(cpu.index.get()) else { continue };
         if at > now {
             cpu.set_restart(at);
@@ -188,7 +188,7 @@ pub fn prepare(ctx: &mut VcpuContext) {
             let (name, life) = (&guest.config.name, guest.life());
             let declared = guest.vm.declared_pages();
             let guard = if guest.vm.guard().active() { "enforced" } else { "not enrolled" };
-            vm_lines::about(
+            vm_log::about(
                 guest,
                 Level::Info,
                 format_args!("{name}: life {life} begins: {declared} declared, {guard}"),
@@ -200,7 +200,7 @@ pub fn prepare(ctx: &mut VcpuContext) {
 }
 
 fn fail(guest: &'static Guest, why: &str) {
-    vm_lines::always(guest, Level::Error, format_args!("{why}"));
+    vm_log::always(guest, Level::Error, format_args!("{why}"));
     finish(guest);
 }
 
@@ -209,7 +209,7 @@ fn fail(guest: &'static Guest, why: &str) {
 fn finish(guest: &'static Guest) {
     let order = Order::new();
     checked::finish_life(&order, &guest.vm);
-    if guest::all().iter().all(|g| g.vm.lifecycle().finished(&order)) {
+    if instance::all().iter().all(|g| g.vm.lifecycle().finished(&order)) {
         checked::closing_line();
         log::info!("all VMs have stopped");
         crate::firmware::power_off();
@@ -254,9 +254,9 @@ fn say(ctx: &mut VcpuContext, left_out: u64, return_address: u64) {
         return vm.log_limit().leave_out(left_out);
     }
     let line = vm.refusal_line(ctx.vcpu.index, ctx.vcpu.refusal);
-    vm_lines::admitted(ctx.guest, Level::Warn, left_out, format_args!("{line}"));
+    vm_log::admitted(ctx.guest, Level::Warn, left_out, format_args!("{line}"));
     // Once for each device of the guest's tree, and for a few pages: never left out, but counted.
     if let Some(advice) = vm.advice(&ctx.vcpu.refusal) {
-        vm_lines::always(ctx.guest, Level::Warn, format_args!("{advice}"));
+        vm_log::always(ctx.guest, Level::Warn, format_args!("{advice}"));
     }
 }

@@ -3,12 +3,11 @@
 
 #![allow(clippy::arithmetic_side_effects)]
 
-mod context;
+pub mod context;
 pub mod crash;
+pub mod inject;
 pub mod interrupts;
 pub mod lifecycle;
 pub mod registers;
-pub mod run_queue;
 pub mod scheduler;
-
-pub use context::*;
+pub mod serror;

@@ -10,12 +10,13 @@ use vm::Host;
 
 use sched::Reason;
 
+use crate::console::ring;
 use crate::cpu::{self, Cpu};
 use crate::cpu::{barrier, timer};
+use crate::gic;
 use crate::guest::passthrough;
 use crate::vcpu::context::{State, VcpuContext};
 use crate::vcpu::{interrupts, lifecycle};
-use crate::{console, gic};
 
 /// Set when all VMs are ready: before that no CPU touches its vCPUs.
 static RELEASED: AtomicBool = AtomicBool::new(false);
@@ -252,8 +253,8 @@ fn next(loaded: Option<(&mut VcpuContext, State)>) -> *mut VcpuContext {
             interrupts::handle(gic, None);
         }
         queue.take_stirred();
-        if console::backlog() {
-            console::pump();
+        if ring::backlog() {
+            ring::pump();
         }
         let now = timer::now();
         queue.account(now);
@@ -326,7 +327,7 @@ fn arm(ctx: &VcpuContext, until: u64) {
 /// Sets EL2's timer to CNTPCT_EL0 `at`, or earlier where the console asks for it.
 #[inline(always)]
 fn wake(mut at: u64) {
-    if console::backlog() {
+    if ring::backlog() {
         at = at.min(timer::now().saturating_add(timer::frequency() / 1000));
     }
     if let Some(look) = crate::console::guest_input::next_look() {

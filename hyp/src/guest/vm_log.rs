@@ -9,7 +9,7 @@ use vm::RateLimit;
 
 use crate::console::{guest_output, ring};
 use crate::cpu::timer;
-use crate::guest::{self, Guest};
+use crate::guest::instance::{self, Guest};
 
 /// Lines that no VM is to blame for, but that may come often: of interrupts that the machine sends unasked.
 static STRAY: RateLimit = RateLimit::new();
@@ -61,7 +61,7 @@ pub fn admitted(guest: &Guest, level: Level, left_out: u64, text: fmt::Arguments
 #[inline(never)]
 pub fn losses(vms: u32) {
     let now = timer::now();
-    for guest in guest::all().iter().filter(|guest| vms >> (guest.index & 31) & 1 != 0) {
+    for guest in instance::all().iter().filter(|guest| vms >> (guest.index & 31) & 1 != 0) {
         // What is not admitted here is no line that was left out: any other line about the VM tells the loss too.
         if guest.vm.log_limit().would_admit(now) {
             let name = guest.vm.name();
