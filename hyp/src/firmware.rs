@@ -22,9 +22,8 @@ pub fn present() -> bool {
     CONDUIT.load(Ordering::Acquire) == 1
 }
 
-/// Turns the machine off; returns where there is no firmware to do it.
+/// Turns the machine off. Returns where no firmware can do it. Callers flush the console before.
 pub fn power_off() {
-    crate::console::ring::flush();
     if present() {
         let _ = psci::system_off::<Smc>();
     }

@@ -47,7 +47,7 @@ extern "C" fn main(tree: usize) -> ! {
         gic::init(&board.gic).unwrap_or_else(|e| boot::boot_error::with(format_args!("GIC: {e}")));
     gic.init_cpu(0).unwrap_or_else(|e| boot::boot_error::with(format_args!("GIC: {e}")));
     cpu::timer::init(&board.timer);
-    cpu::timer::init_cpu(0);
+    cpu::timer::init_cpu();
     cpu::qemu_timer::probe(&board.model);
     vcpu::interrupts::init(&board.gic);
     // 4. Memory that guests may have, and what they are.
@@ -70,7 +70,7 @@ extern "C" fn main(tree: usize) -> ! {
     );
     // 6. The VMs.
     console::guest_output::init(&configs);
-    guest::instance::make_all(&board, configs, cpus)
+    boot::create_vms::create_all(&board, configs, cpus)
         .unwrap_or_else(|e| boot::boot_error::with(format_args!("{e}")));
     boot::command_line::apply(&board.bootargs);
     // 7. Guests run.

@@ -3,6 +3,7 @@
 
 pub mod boot_error;
 pub mod command_line;
+pub mod create_vms;
 pub mod device_tree;
 pub mod efi;
 pub mod smp;

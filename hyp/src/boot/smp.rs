@@ -105,9 +105,9 @@ pub extern "C" fn secondary_main(cpu: &'static Cpu) -> ! {
         && let Err(why) = gic.init_cpu(index)
     {
         log::error!("CPU {index}: {why}; it is not used");
-        crate::exception::panic::park();
+        crate::cpu::barrier::park();
     }
-    crate::cpu::timer::init_cpu(index);
+    crate::cpu::timer::init_cpu();
     crate::vcpu::interrupts::init_cpu(index);
     cpu.online.store(true, Ordering::Release);
     crate::vcpu::scheduler::first_entry()

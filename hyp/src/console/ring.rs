@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The console: everything goes through a ring, which is drained as fast as the UART takes it and never waited for
 //! while a guest could run. Boot, the last stop and a panic wait. What each VM may put into it is bounded
-//! (`console::ring`), and so is what EL2 says about each ([`crate::guest::vm_log`]).
+//! (`console::ring`), and so is what EL2 says about each (`guest::vm_log`).
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -72,7 +72,7 @@ const fn kind(level: Level) -> &'static str {
     }
 }
 
-/// A line about VM `index`, which [`crate::guest::vm_log`] has admitted; `left_out` lines before it were not.
+/// A line about VM `index`, which `guest::vm_log` has admitted; `left_out` lines before it were not.
 pub fn about(index: usize, level: Level, left_out: u64, text: fmt::Arguments<'_>) {
     let mut console = RING_LOCK.lock(&crate::cpu::current().order);
     console.about(index, left_out, format_args!("[hyp] {}{text}", kind(level)));
@@ -132,31 +132,29 @@ pub fn backlog() -> bool {
     USED.load(Ordering::Relaxed) != 0
 }
 
-/// Writes what the UART takes now. Called without any lock held: VMs that have waited for room are told.
+/// Writes what the UART accepts now.
 pub fn pump() {
     if let Some(mut console) = RING_LOCK.try_lock(&crate::cpu::current().order) {
         finish(&mut console);
     }
-    let untold = UNTOLD.load(Ordering::Relaxed);
-    if untold != 0 {
-        crate::guest::vm_log::losses(untold);
-    }
-    let waiting = WAITING.load(Ordering::Relaxed);
-    if waiting != 0 {
-        tell(waiting & !FULL.load(Ordering::Relaxed));
-    }
 }
 
-/// Tells these VMs' UARTs that there is room again: a driver that sends by interrupts goes on.
-#[cold]
-#[inline(never)]
-fn tell(vms: u32) {
-    WAITING.fetch_and(!vms, Ordering::Relaxed);
-    for guest in crate::guest::instance::all() {
-        if vms >> (guest.index & 31) & 1 != 0 {
-            guest.vm.poll_console(&lock::Order::new(), None);
-        }
+/// VMs whose losses have not been logged, one bit each.
+#[inline(always)]
+pub fn losses() -> u32 {
+    UNTOLD.load(Ordering::Relaxed)
+}
+
+/// VMs that found no room and now have some, one bit each. Each is returned once.
+#[inline(always)]
+pub fn take_room_again() -> u32 {
+    let waiting = WAITING.load(Ordering::Relaxed);
+    if waiting == 0 {
+        return 0;
     }
+    let vms = waiting & !FULL.load(Ordering::Relaxed);
+    WAITING.fetch_and(!vms, Ordering::Relaxed);
+    vms
 }
 
 /// Puts bytes of VM `index`; all of them or, where it has no room, none.

@@ -29,3 +29,10 @@ instruction!(/// Waits for an event.
     wfe, "wfe");
 instruction!(/// Wakes CPUs in WFE.
     sev, "sev");
+
+/// Waits for ever.
+pub fn park() -> ! {
+    loop {
+        wfi();
+    }
+}

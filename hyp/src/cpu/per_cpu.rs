@@ -9,8 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use lock::Order;
 use vm::trace::Ring;
 
-use crate::cpu::run_queue::Queue;
-use crate::vcpu::context::VcpuContext;
+use crate::cpu::run_queue::RunQueue;
 
 /// Physical CPUs that the image can use.
 pub const MAX_CPUS: usize = 8;
@@ -27,10 +26,8 @@ pub struct Cpu {
     pub index: Cell<usize>,
     /// Lock ranks held.
     pub order: Order,
-    /// The vCPU that is loaded, or null.
-    pub loaded: Cell<*mut VcpuContext>,
     /// The vCPUs of this CPU.
-    pub queue: Queue,
+    pub queue: RunQueue,
     /// CNTPCT_EL0 at which a VM whose last vCPU parked here begins its next life; 0 for never.
     pub restart: Cell<u64>,
     /// Set by the CPU itself once it is up.
@@ -80,8 +77,7 @@ impl CpuArea {
             cpu: Cpu {
                 index: Cell::new(0),
                 order: Order::new(),
-                loaded: Cell::new(core::ptr::null_mut()),
-                queue: Queue::new(),
+                queue: RunQueue::new(),
                 restart: Cell::new(0),
                 online: AtomicBool::new(false),
                 mpidr: AtomicU64::new(0),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The vCPUs of one CPU and their scheduler. Which vCPU belongs to which CPU is decided once, at boot.
+//! The run queue of one CPU: its vCPUs and their scheduler. Boot decides which vCPU belongs to which CPU, once.
 
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -9,28 +9,30 @@ use sched::{CpuTime, DEFAULT_PRIORITY, Scheduler, Wake};
 use vm::Residents;
 
 use crate::cpu::timer;
-use crate::vcpu::context::VcpuContext;
 
 const _: () = assert!(VCPUS_PER_CPU <= sched::VCPUS && MAX_VMS <= sched::SEATS);
 
-/// The vCPUs of a CPU. Filled by the boot CPU before any CPU looks for work; used by its CPU alone then, but for `wake`.
-pub struct Queue {
-    vcpus: [AtomicPtr<VcpuContext>; VCPUS_PER_CPU],
+/// A vCPU, whose type the folders above know (`crate::vcpu::context::VcpuContext`).
+pub enum OpaqueVcpu {}
+
+/// The vCPUs of a CPU. The boot CPU fills it before any CPU schedules. From then on only its own CPU uses it, but for `wake`.
+pub struct RunQueue {
+    vcpus: [AtomicPtr<OpaqueVcpu>; VCPUS_PER_CPU],
     length: AtomicUsize,
     /// What other CPUs say about vCPUs of this one.
     pub wake: Wake,
     scheduler: UnsafeCell<Scheduler>,
     /// CPU time of the vCPU that time is charged to, if there is one.
     charged: Cell<Option<&'static CpuTime>>,
-    /// An interrupt has said that there may be something new: a kick, a deadline.
-    stirred: Cell<bool>,
+    /// A kick or a deadline asks for [`crate::vcpu::scheduler::reschedule`].
+    need_resched: Cell<bool>,
     /// Interrupts of passed-through devices wait until their VM may interrupt others (`crate::guest::passthrough`).
     pub holding: Cell<bool>,
     /// Whose translations may be here.
     residents: Residents<MAX_VMS>,
 }
 
-impl Queue {
+impl RunQueue {
     /// All zero: the image keeps it in .bss.
     pub const fn new() -> Self {
         Self {
@@ -39,7 +41,7 @@ impl Queue {
             wake: Wake::new(),
             scheduler: UnsafeCell::new(Scheduler::new()),
             charged: Cell::new(None),
-            stirred: Cell::new(false),
+            need_resched: Cell::new(false),
             holding: Cell::new(false),
             residents: Residents::new(),
         }
@@ -47,13 +49,13 @@ impl Queue {
 
     /// Adds a vCPU of VM `vm`, whose vCPUs here share `slice` ticks; returns its number on this CPU, `None` where there is
     /// no room.
-    pub fn add(&self, vcpu: *mut VcpuContext, vm: usize, slice: u64) -> Option<usize> {
+    pub fn add(&self, vcpu: *mut OpaqueVcpu, vm: usize, slice: u64) -> Option<usize> {
         let number = self.with(|scheduler| {
             scheduler.set_turn(timer::turn());
             scheduler.add(vm as u16, DEFAULT_PRIORITY, slice)
         })?;
         self.vcpus.get(number)?.store(vcpu, Ordering::Relaxed);
-        self.length.store(number + 1, Ordering::Release);
+        self.length.store(number.saturating_add(1), Ordering::Release);
         Some(number)
     }
 
@@ -65,9 +67,9 @@ impl Queue {
         f(unsafe { &mut *self.scheduler.get() })
     }
 
-    /// The vCPU with this number.
+    /// The vCPU with this number, as given to [`RunQueue::add`]; null if there is none.
     #[inline(always)]
-    pub fn vcpu(&self, number: usize) -> *mut VcpuContext {
+    pub fn vcpu(&self, number: usize) -> *mut OpaqueVcpu {
         self.vcpus.get(number).map_or(core::ptr::null_mut(), |slot| slot.load(Ordering::Relaxed))
     }
 
@@ -97,34 +99,33 @@ impl Queue {
         }
     }
 
-    /// Charges the time up to `now` to vCPU `number`, which does not run and caused the work that EL2 has done. Until the
-    /// 50 us are over, it or others like it interrupt nothing.
-    pub fn account_to(&self, number: usize, now: u64, quiet: bool) {
+    /// Charges the time up to `now` to vCPU `number`, which does not run and caused EL2's work, and to its CPU time `used`.
+    /// With `quiet`, vCPUs that do not run interrupt nothing for the next 50 us.
+    pub fn account_to(&self, number: usize, used: Option<&CpuTime>, now: u64, quiet: bool) {
         let ticks = self.with(|scheduler| {
             if quiet {
                 scheduler.be_quiet(now);
             }
-            // What is before and behind the readings of the counter: about 500 instructions.
+            // The work before and after the counter is read: about 500 instructions.
             scheduler.account_to(number, now, timer::turn() >> 7)
         });
-        // SAFETY: one of this CPU's own vCPUs; read only, of what never changes.
-        if let Some(vcpu) = unsafe { self.vcpu(number).as_ref() } {
-            vcpu.guest.cpu_time(vcpu.vcpu.index).add(ticks);
+        if let Some(used) = used {
+            used.add(ticks);
         }
         if let Some(time) = self.charged.get() {
             time.charge(0, now);
         }
     }
 
-    /// There may be something new.
-    pub fn stir(&self) {
-        self.stirred.set(true);
+    /// Asks this CPU to schedule again before it enters a guest.
+    pub fn set_need_resched(&self) {
+        self.need_resched.set(true);
     }
 
-    /// Whether there may be something new, once.
+    /// Whether that was asked since the last call.
     #[inline(always)]
-    pub fn take_stirred(&self) -> bool {
-        self.stirred.replace(false)
+    pub fn take_need_resched(&self) -> bool {
+        self.need_resched.replace(false)
     }
 
     /// Says that vCPU `index` of VM `vm` runs here now, with or without a `fresh` life: [`Residents::enter`].

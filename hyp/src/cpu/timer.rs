@@ -29,14 +29,9 @@ pub fn init(timer: &platform::Timer) {
 }
 
 /// Sets this CPU's timers up: EL2's is off. What EL1 reads of them is in `arch::trap_controls`.
-pub fn init_cpu(cpu: usize) {
+pub fn init_cpu() {
     CNTVOFF_EL2.set(0);
     CNTHP_CTL_EL2.set(0);
-    if let Some(gic) = crate::gic::get() {
-        gic.set_ppi_active(cpu, virtual_timer(), false);
-        gic.enable_ppi(cpu, virtual_timer());
-        gic.enable_ppi(cpu, hypervisor_timer());
-    }
 }
 
 /// The virtual timer's interrupt id.

@@ -18,7 +18,7 @@ use crate::guest::vm_log;
 use crate::oracle::checked;
 use crate::vcpu::context::VcpuContext;
 use crate::vcpu::inject;
-use crate::vcpu::{crash, interrupts, lifecycle, scheduler};
+use crate::vcpu::{crash, interrupts, refusal, scheduler};
 
 /// Sets up what this CPU traps. Its errata count from here on.
 pub fn init_cpu() {
@@ -240,7 +240,7 @@ fn enter_sea(ctx: &mut VcpuContext, kind: AbortKind, level: Option<i8>) {
     let return_address = inject::return_address();
     let entry = arch::external_abort(kind, level, va, regs, &inject::entry_state(), &ctx.pstate);
     enter_el1(ctx, &entry);
-    lifecycle::refused(ctx, return_address);
+    refusal::record(ctx, return_address);
 }
 
 /// At which level the guest's stage-1 walk left its memory.
@@ -358,7 +358,7 @@ fn any_interrupt(ctx: &mut VcpuContext) -> *mut VcpuContext {
 fn other_interrupt(ctx: &mut VcpuContext, iar: u32) -> *mut VcpuContext {
     let Some(gic) = gic::get() else { return ctx };
     interrupts::handle_one(gic, iar, Some(ctx));
-    if cpu::current().queue.take_stirred() { scheduler::look_around(ctx) } else { ctx }
+    if cpu::current().queue.take_need_resched() { scheduler::look_around(ctx) } else { ctx }
 }
 
 /// FIQs are group 0: none is configured for EL2.

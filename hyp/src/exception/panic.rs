@@ -9,6 +9,7 @@ use aarch64_cpu::registers::{ELR_EL2, ESR_EL2, FAR_EL2, Readable, Writeable};
 use arch::esr::{self, ec};
 
 use crate::console::ring;
+use crate::cpu::barrier;
 use crate::{cpu, gic, layout};
 
 static PANICKING: AtomicBool = AtomicBool::new(false);
@@ -95,7 +96,7 @@ fn panic(info: &core::panic::PanicInfo) -> ! {
 /// Stops the other CPUs. A second panic, here or elsewhere, says nothing: the first one counts.
 fn begin() {
     if PANICKING.swap(true, Ordering::AcqRel) {
-        park();
+        barrier::park();
     }
     let me = cpu::current().index.get();
     if let Some(gic) = gic::get() {
@@ -113,14 +114,7 @@ fn begin() {
 fn end() -> ! {
     let _ = writeln!(ring::Raw, "[hyp] stopped: EL2 panicked");
     crate::firmware::power_off();
-    park()
-}
-
-/// Waits for ever.
-pub fn park() -> ! {
-    loop {
-        crate::cpu::barrier::wfi();
-    }
+    barrier::park()
 }
 
 /// Walks the frame records (AAPCS64 6.4.6) and prints offsets into the image, for `cargo xtask symbolize`.

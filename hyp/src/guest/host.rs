@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a VM needs of the machine: its table memory, its TLB entries, its neighbours' CPUs, the console.
 
+use alloc::vec::Vec;
 use core::arch::asm;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -8,6 +9,7 @@ use aarch64_cpu::registers::{MAIR_EL1, Readable, SCTLR_EL1, TCR_EL1, VTTBR_EL2, 
 use arch::vmid_scope::{self, TranslationRegime};
 use arch::{Errata, Ipa, MAX_VCPUS, Pa, VcpuSet, Width};
 use lock::Guard;
+use platform::Passed;
 use sched::{Reason, Wake};
 use stage2::{TableMemory, Tlb};
 use vgic::{ListRegister, Quick, Sent, State, Vgic};
@@ -60,21 +62,21 @@ pub struct GuestHost {
     targets: [Target; MAX_VCPUS],
     /// Which VM it is, for the console.
     index: usize,
-    /// It has devices of the machine.
-    passes: bool,
+    /// Its passthrough devices, once they are routed; null if there are none.
+    devices: AtomicPtr<Vec<Passed>>,
     /// How many bytes of input wait for it.
     input: &'static AtomicUsize,
 }
 
 impl GuestHost {
-    /// For the VM with this number and VTTBR_EL2. `passes`: it has devices of the machine.
-    pub fn new(index: usize, vttbr: u64, errata: Errata, passes: bool) -> Self {
+    /// For VM `index` with this VTTBR_EL2.
+    pub fn new(index: usize, vttbr: u64, errata: Errata) -> Self {
         Self {
             vttbr,
             errata,
             targets: [const { Target::nowhere() }; MAX_VCPUS],
             index,
-            passes,
+            devices: AtomicPtr::new(core::ptr::null_mut()),
             input: crate::console::guest_input::count(index),
         }
     }
@@ -88,6 +90,11 @@ impl GuestHost {
             let wake = core::ptr::from_ref(&area.cpu.queue.wake).cast_mut();
             target.wake.store(wake, Ordering::Release);
         }
+    }
+
+    /// Stores the VM's passthrough devices. Boot CPU, before any CPU runs a vCPU.
+    pub fn set_devices(&self, devices: &'static Vec<Passed>) {
+        self.devices.store(core::ptr::from_ref(devices).cast_mut(), Ordering::Relaxed);
     }
 
     /// CPU of the first vCPU, and its number there.
@@ -362,7 +369,9 @@ impl GuestHost {
     /// [`Host::sample_lines`]. `empty` is ICH_ELRSR_EL2.
     #[inline(always)]
     fn sample(&self, gic: &Gic, vcpu: usize, empty: u16, vgic: &mut Vgic) -> VcpuSet {
-        if self.passes || vgic.is_forwarded(vcpu, timer::GUEST_VIRTUAL) {
+        if !self.devices.load(Ordering::Relaxed).is_null()
+            || vgic.is_forwarded(vcpu, timer::GUEST_VIRTUAL)
+        {
             self.sample_forwarded(gic, vcpu, empty, vgic)
         } else {
             VcpuSet::EMPTY
@@ -376,9 +385,16 @@ impl GuestHost {
         if vgic.awaits_level(vcpu, timer::GUEST_VIRTUAL, empty) && !timer::virtual_line() {
             fallen = vgic.set_level(vcpu, timer::GUEST_VIRTUAL, false);
         }
-        if self.passes {
-            fallen =
-                fallen.union(crate::guest::passthrough::sample(gic, self.index, vcpu, empty, vgic));
+        // SAFETY: null, or what `set_devices` was given, which is static and never changes.
+        let devices = unsafe { self.devices.load(Ordering::Relaxed).as_ref() };
+        for interrupt in devices.into_iter().flatten().flat_map(|device| &device.interrupts) {
+            // An edge has no line to look at.
+            if interrupt.flags & 1 == 0
+                && vgic.awaits_level(vcpu, interrupt.intid, empty)
+                && !gic.spi_line(interrupt.physical)
+            {
+                fallen = fallen.union(vgic.set_level(vcpu, interrupt.intid, false));
+            }
         }
         fallen
     }

@@ -9,23 +9,19 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arch::counter::CounterOffset;
 use arch::{Ipa, MAX_VCPUS, Pa, Range, Stage2Geometry, VcpuSet, VisibleCpu};
-use lock::Order;
 use platform::{Board, GICC_BASE, GICC_SIZE, GuestHardware, VmConfig, guest_tree};
 use sched::CpuTime;
 use spin::Once;
 use stage2::{Attr, Pool, Stage2, tables_for};
-use vm::crash::{Backoff, Next};
+use vm::crash::{Backoff, Next, OnCrash};
 use vm::{Host, StopReason};
 
-use crate::cpu::qemu_timer;
+use crate::cpu::{self, qemu_timer};
 use crate::guest::host::GuestHost;
 use crate::memory::{self, frame_owners};
 use crate::oracle::checked;
-use crate::vcpu::context::VcpuContext;
 
 const PAGE: u64 = arch::PAGE_SIZE;
-/// What is wiped or copied at once at boot.
-const STEP: u64 = 256 << 10;
 
 /// A piece of a guest's memory.
 struct Piece {
@@ -74,64 +70,23 @@ pub struct Guest {
 
 static GUESTS: Once<Vec<&'static Guest>> = Once::new();
 
-/// The CPUs of a VM's vCPUs, for people: from `first` on, one after the other, round `cpus`.
-struct Cpus {
-    first: usize,
-    count: usize,
-    cpus: usize,
-}
-
-impl core::fmt::Display for Cpus {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let plural = if self.count == 1 { "" } else { "s" };
-        write!(f, "{} vCPU{plural} on CPU{plural}", self.count)?;
-        for vcpu in 0..self.count {
-            write!(f, " {}", (self.first + vcpu) % self.cpus)?;
-        }
-        Ok(())
-    }
-}
-
 /// All VMs.
 pub fn all() -> &'static [&'static Guest] {
     GUESTS.get().map_or(&[], Vec::as_slice)
 }
 
-/// Makes every VM, loads it and gives its vCPUs their CPUs.
-///
-/// # Errors
-/// What is missing, for one line. Nothing runs then.
-#[inline(never)]
-pub fn make_all(board: &Board, configs: Vec<VmConfig>, cpus: usize) -> Result<(), String> {
-    let mut guests: Vec<&'static Guest> = Vec::new();
-    let mut cpu = 0;
-    for (index, config) in configs.into_iter().enumerate() {
-        let heap = memory::heap_used();
-        let guest = Guest::make(board, index, config)?;
-        guest.clear()?;
-        while !guest.prepare(STEP)? {}
-        crate::guest::passthrough::route(guest, cpu);
-        let first = cpu;
-        for vcpu in 0..guest.config.vcpus {
-            VcpuContext::assign(guest, vcpu, cpu)?;
-            cpu = (cpu + 1) % cpus;
-        }
-        let heap = memory::heap_used().saturating_sub(heap);
-        guest.announce(heap, &Cpus { first, count: guest.config.vcpus, cpus });
-        guests.push(guest);
-    }
-    log::info!("{} MiB of RAM left free", memory::free() >> 20);
-    GUESTS.call_once(|| guests);
-    Ok(())
+/// Makes `all` what [`all`] returns. Boot CPU, once.
+pub fn publish(all: Vec<&'static Guest>) {
+    GUESTS.call_once(|| all);
 }
 
 impl Guest {
     #[inline(never)]
-    fn make(board: &Board, index: usize, config: VmConfig) -> Result<&'static Self, String> {
+    pub fn make(board: &Board, index: usize, config: VmConfig) -> Result<&'static Self, String> {
         let short = |what: &str| {
             format!("VM '{}': not enough memory for its {what}: give it less vm.mem=", config.name)
         };
-        let order = Order::new();
+        let order = &cpu::current().order;
         let pa_range = crate::cpu::id_registers::pa_range();
         let geometry = Stage2Geometry::new(config.ipa_bits, pa_range)
             .map_err(|e| format!("VM '{}': vm.ipa={}: {e}", config.name, config.ipa_bits))?;
@@ -158,13 +113,8 @@ impl Guest {
         }
         let pool_bytes = (tables + config.pool_pages as u64) * PAGE;
         let pool_start = memory::take(pool_bytes, PAGE).ok_or_else(|| short("stage-2 tables"))?;
-        let passes = !config.devices.is_empty();
-        let host = GuestHost::new(
-            index,
-            root.raw() | vmid << 48,
-            crate::cpu::id_registers::errata(),
-            passes,
-        );
+        let host =
+            GuestHost::new(index, root.raw() | vmid << 48, crate::cpu::id_registers::errata());
         let pool_range = Range::<Pa>::new(pool_start, pool_bytes).ok_or_else(|| short("tables"))?;
         let pool = Pool::of(&host, pool_range);
         let stage2 = Stage2::new(host, geometry, root, pool);
@@ -179,7 +129,7 @@ impl Guest {
         {
             frame_owners::claim(piece.pa, piece.size, owner)?;
             stage2
-                .map(&order, piece.ipa, piece.pa, piece.size, attr)
+                .map(order, piece.ipa, piece.pa, piece.size, attr)
                 .map_err(|e| format!("VM '{}': memory at {}: {e}", config.name, piece.ipa))?;
         }
         // What flash holds outlives resets: it is filled here and not for each life.
@@ -236,10 +186,10 @@ impl Guest {
     /// What went wrong, for one line. The VM does not run then.
     #[inline(never)]
     pub fn clear(&self) -> Result<(), String> {
-        let order = Order::new();
-        checked::reset(&order, &self.vm).map_err(|e| format!("VM '{}': {e}", self.config.name))?;
+        let order = &cpu::current().order;
+        checked::reset(order, &self.vm).map_err(|e| format!("VM '{}': {e}", self.config.name))?;
         // Physical interrupts that the former life held: each vCPU's CPU has let go of them when it left.
-        let mut vgic = self.vm.vgic().lock(&order);
+        let mut vgic = self.vm.vgic().lock(order);
         for vcpu in 0..self.config.vcpus {
             while vgic.take_released(vcpu).is_some() {}
         }
@@ -274,7 +224,7 @@ impl Guest {
         crate::cpu::cache::invalidate_instructions();
         self.set_count(qemu_timer::first_count(), crate::cpu::timer::now());
         self.began.store(crate::cpu::timer::now(), Ordering::Relaxed);
-        if !checked::start(&Order::new(), &self.vm, place.entry, place.tree.start().raw()) {
+        if !checked::start(&cpu::current().order, &self.vm, place.entry, place.tree.start().raw()) {
             return Err(format!("VM '{}' is running already", self.config.name));
         }
         // Whoever parked last is here; vCPU 0 may belong to another CPU, which sleeps.
@@ -337,12 +287,12 @@ impl Guest {
     /// What the boot log says of the VM, in the words of its options: its memory, its vCPUs and their `cpus`, its guard,
     /// its tables, and how many bytes of EL2's `heap` it takes.
     #[inline(never)]
-    fn announce(&self, heap: usize, cpus: &Cpus) {
+    pub fn announce(&self, heap: usize, cpus: &impl core::fmt::Display) {
         let c = &self.config;
         if let Some(warning) = &c.warning {
             log::warn!("VM '{}' ({}): {warning}", c.name, c.node);
         }
-        let free = self.vm.stage2().pool_free(&Order::new()) as u64;
+        let free = self.vm.stage2().pool_free(&cpu::current().order) as u64;
         log::info!(
             "{}: {} MiB of RAM in {} pieces, {cpus}, IPA {} bits, entry {}; guard {}, dialect {}, features {:#x}; \
              {} table pages, {free} more free, {heap} bytes of heap; loaded in {} us",
@@ -388,14 +338,19 @@ impl Guest {
         self.set_count(self.paused_count.load(Ordering::Relaxed), now);
     }
 
-    /// What follows its life, which has ended by `reason`.
-    pub fn next(&self, reason: StopReason, now: u64) -> Next {
+    /// What follows a stop for `reason`: the end, a restart, or a restart after a delay.
+    pub fn after_stop(&self, reason: StopReason, now: u64) -> Next {
         let lived =
             now.saturating_sub(self.began.load(Ordering::Relaxed)) / crate::cpu::timer::frequency();
         let mut backoff = Backoff::from_raw(self.backoff.load(Ordering::Relaxed));
-        let next = vm::crash::next(reason, crate::vcpu::crash::policy(self), &mut backoff, lived);
+        let next = vm::crash::next(reason, self.crash_policy(), &mut backoff, lived);
         self.backoff.store(backoff.raw(), Ordering::Relaxed);
         next
+    }
+
+    /// What `vm.oncrash` says.
+    pub fn crash_policy(&self) -> OnCrash {
+        self.config.on_crash
     }
 
     /// A CPU begins its next life at this CNTPCT_EL0, or none does.

@@ -4,12 +4,11 @@
 
 use core::fmt;
 
-use lock::Order;
 use vm::{Holder, Phase, StopReason};
 
-use crate::cpu::timer;
+use crate::cpu::{self, timer};
 use crate::guest::instance::Guest;
-use crate::vcpu::lifecycle;
+use crate::guest::lifecycle;
 
 /// Ends the VM's life, and begins another.
 pub fn restart(guest: &'static Guest) {
@@ -21,7 +20,7 @@ pub fn restart(guest: &'static Guest) {
 
 /// Stops the VM, or starts one that has stopped.
 pub fn stop_or_start(guest: &'static Guest) {
-    if guest.vm.lifecycle().phase(&Order::new()) == Phase::Stopped {
+    if guest.vm.lifecycle().phase(&cpu::current().order) == Phase::Stopped {
         log::info!("{} is to start", guest.vm.name());
         lifecycle::stop(guest, StopReason::Restart);
     } else if is_prepared(guest) {
@@ -32,8 +31,8 @@ pub fn stop_or_start(guest: &'static Guest) {
 
 /// Pauses the VM, or lets it go on.
 pub fn pause_or_resume(guest: &'static Guest) {
-    if guest.vm.lifecycle().phase(&Order::new()) == Phase::Running {
-        lifecycle::pause(guest);
+    if guest.vm.lifecycle().phase(&cpu::current().order) == Phase::Running {
+        lifecycle::pause_or_resume(guest);
     } else {
         log::info!("{} does not run", guest.vm.name());
     }
@@ -41,7 +40,7 @@ pub fn pause_or_resume(guest: &'static Guest) {
 
 /// Whether the VM is not just between two lives; says so.
 fn is_prepared(guest: &Guest) -> bool {
-    let parked = guest.vm.lifecycle().phase(&Order::new()) == Phase::Parked;
+    let parked = guest.vm.lifecycle().phase(&cpu::current().order) == Phase::Parked;
     if parked {
         log::info!("{} is being prepared: try again", guest.vm.name());
     }
@@ -54,10 +53,10 @@ pub struct Status<'a>(pub &'a Guest);
 impl fmt::Display for Status<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(guest) = *self;
-        let (order, lifecycle) = (Order::new(), guest.vm.lifecycle());
+        let (order, lifecycle) = (&cpu::current().order, guest.vm.lifecycle());
         let (now, frequency) = (timer::now(), timer::frequency());
-        let holders = lifecycle.holders(&order);
-        match lifecycle.phase(&order) {
+        let holders = lifecycle.holders(order);
+        match lifecycle.phase(order) {
             Phase::Running if holders.has(Holder::Crash) => f.write_str("paused after a crash")?,
             Phase::Running if holders.count() != 0 => f.write_str("paused")?,
             Phase::Running => f.write_str("running")?,

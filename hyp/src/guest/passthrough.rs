@@ -4,15 +4,12 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use arch::VcpuSet;
-use lock::Order;
 use platform::PassedInterrupt;
-use vgic::Vgic;
 
 use crate::cpu::{self, timer};
-use crate::gic::{self, Gic};
+use crate::gic;
 use crate::guest::instance::{self, Guest};
-use crate::vcpu::context::VcpuContext;
+use crate::guest::loaded::Loaded;
 
 /// Whose each interrupt of the machine is: number of the VM plus one in 31:16, INTID there in 15:0; 0 is nobody's.
 static ROUTES: [AtomicU32; gic::SPECIAL as usize] =
@@ -27,7 +24,10 @@ fn of(guest: &Guest) -> impl Iterator<Item = &PassedInterrupt> {
 }
 
 /// Routes the interrupts of a VM's devices to the CPU of its first vCPU. Boot CPU, once for each VM.
-pub fn route(guest: &Guest, cpu: usize) {
+pub fn route(guest: &'static Guest, cpu: usize) {
+    if !guest.config.devices.is_empty() {
+        guest.vm.host().set_devices(&guest.config.devices);
+    }
     for interrupt in of(guest) {
         let number = interrupt.physical;
         if let (Some(gic), Some(route)) = (gic::get(), ROUTES.get(number as usize)) {
@@ -49,28 +49,13 @@ pub fn mask(guest: &Guest, masked: bool) {
     }
 }
 
-/// Tells `vgic`, of VM `index`, of lines that have fallen since their interrupts became the VM's; as [`vm::Host::sample_lines`].
-/// An edge has no line to look at.
-pub fn sample(gic: &Gic, index: usize, vcpu: usize, empty: u16, vgic: &mut Vgic) -> VcpuSet {
-    let mut fallen = VcpuSet::EMPTY;
-    for interrupt in instance::all().get(index).into_iter().flat_map(|guest| of(guest)) {
-        if interrupt.flags & 1 == 0
-            && vgic.awaits_level(vcpu, interrupt.intid, empty)
-            && !gic.spi_line(interrupt.physical)
-        {
-            fallen = fallen.union(vgic.set_level(vcpu, interrupt.intid, false));
-        }
-    }
-    fallen
-}
-
 /// An acknowledged interrupt, its priority dropped, becomes that of the VM that has the device; `false` where none has it.
 ///
 /// While another VM runs here that is work at its cost. So the owner is charged, and where it may not interrupt others now
 /// (it has used its quantum, or did so less than 50 us ago) the interrupt is held: active, so that it does not come again.
-pub fn forward(physical: u32, loaded: Option<&VcpuContext>) -> bool {
+pub fn forward(physical: u32, loaded: Option<Loaded>) -> bool {
     let Some((guest, intid)) = owner(physical) else { return false };
-    let foreign = loaded.is_some_and(|ctx| !core::ptr::eq(ctx.guest, guest));
+    let foreign = loaded.is_some_and(|it| !core::ptr::eq(it.guest, guest));
     if !foreign {
         deliver(guest, intid, physical, loaded);
         return true;
@@ -81,20 +66,20 @@ pub fn forward(physical: u32, loaded: Option<&VcpuContext>) -> bool {
     if queue.with(|scheduler| scheduler.may_interrupt(number, now)) {
         queue.account(now);
         deliver(guest, intid, physical, loaded);
-        queue.account_to(number, timer::now(), true);
+        queue.account_to(number, Some(guest.cpu_time(0)), timer::now(), true);
     } else if let Some(word) = HELD.get(physical as usize / 32) {
         word.fetch_or(1 << (physical & 31), Ordering::Relaxed);
         queue.holding.set(true);
     }
     // The timer is to stand at when it may.
-    queue.stir();
+    queue.set_need_resched();
     true
 }
 
 /// Delivers interrupts of this CPU that have been held and whose VM may interrupt `loaded`, or no other runs, at `now`.
 #[cold]
 #[inline(never)]
-pub fn release(loaded: Option<&VcpuContext>, now: u64) {
+pub fn release(loaded: Option<Loaded>, now: u64) {
     let here = cpu::current();
     here.queue.holding.set(false);
     for (n, word) in HELD.iter().enumerate() {
@@ -125,12 +110,8 @@ fn owner(physical: u32) -> Option<(&'static Guest, u32)> {
     Some((guest, route & 0xffff))
 }
 
-fn deliver(guest: &Guest, intid: u32, physical: u32, loaded: Option<&VcpuContext>) {
-    let own = Order::new();
-    let (order, me) = match loaded {
-        Some(ctx) if core::ptr::eq(ctx.guest, guest) => (&ctx.vcpu.order, Some(ctx.vcpu.index)),
-        _ => (&own, None),
-    };
+fn deliver(guest: &Guest, intid: u32, physical: u32, loaded: Option<Loaded>) {
     // An SPI goes to whichever vCPU the guest has routed it to.
+    let (order, me) = (&cpu::current().order, Loaded::vcpu_of(loaded, guest));
     guest.vm.interrupts(order, me, |vgic| vgic.forward(0, intid, physical));
 }

@@ -5,10 +5,8 @@
 use arch::{Ipa, Range};
 use lock::Order;
 use platform::{Board, VmConfig};
-use vm::{Holder, Holders, Parked, ResetError, Stop, StopReason, Vcpu, Vm};
+use vm::{Holder, Holders, Host, Parked, ResetError, Stop, StopReason, Vcpu, Vm};
 pub use vm::{on_exit, run_deferred, try_fast_path};
-
-use crate::guest::host::GuestHost;
 
 /// The exit is none: the guest tries its instruction again, natively.
 #[inline(always)]
@@ -16,57 +14,57 @@ pub fn drop_exit() {}
 
 /// [`Vm::take_start`].
 #[inline(always)]
-pub fn take_start(vcpu: &mut Vcpu, vm: &Vm<GuestHost>) -> bool {
+pub fn take_start<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> bool {
     vm.take_start(vcpu)
 }
 
 /// [`Vm::park`].
 #[inline(always)]
-pub fn park(vcpu: &Vcpu, vm: &Vm<GuestHost>) -> Parked {
+pub fn park<H: Host>(vcpu: &Vcpu, vm: &Vm<H>) -> Parked {
     vm.park(vcpu)
 }
 
 /// [`Vm::stop`].
 #[inline(always)]
-pub fn stop(order: &Order, vm: &Vm<GuestHost>, reason: StopReason) -> Option<Stop> {
+pub fn stop<H: Host>(order: &Order, vm: &Vm<H>, reason: StopReason) -> Option<Stop> {
     vm.stop(order, reason, None)
 }
 
 /// [`Vm::pause`].
-pub fn pause(order: &Order, vm: &Vm<GuestHost>, holder: Holder) -> bool {
+pub fn pause<H: Host>(order: &Order, vm: &Vm<H>, holder: Holder) -> bool {
     vm.pause(order, holder, None)
 }
 
 /// [`Vm::resume`].
-pub fn resume(order: &Order, vm: &Vm<GuestHost>, holders: Holders) -> bool {
+pub fn resume<H: Host>(order: &Order, vm: &Vm<H>, holders: Holders) -> bool {
     vm.resume(order, holders)
 }
 
 /// [`vm::Lifecycle::rest`].
-pub fn rest(order: &Order, vm: &Vm<GuestHost>) -> bool {
+pub fn rest<H: Host>(order: &Order, vm: &Vm<H>) -> bool {
     vm.lifecycle().rest(order)
 }
 
 /// [`Vm::revive`].
-pub fn revive(order: &Order, vm: &Vm<GuestHost>) -> bool {
+pub fn revive<H: Host>(order: &Order, vm: &Vm<H>) -> bool {
     vm.revive(order)
 }
 
 /// [`Vm::reset`].
 #[inline(always)]
-pub fn reset(order: &Order, vm: &Vm<GuestHost>) -> Result<(), ResetError> {
+pub fn reset<H: Host>(order: &Order, vm: &Vm<H>) -> Result<(), ResetError> {
     vm.reset(order)
 }
 
 /// [`Vm::start`].
 #[inline(always)]
-pub fn start(order: &Order, vm: &Vm<GuestHost>, entry: Ipa, context: u64) -> bool {
+pub fn start<H: Host>(order: &Order, vm: &Vm<H>, entry: Ipa, context: u64) -> bool {
     vm.start(order, entry, context)
 }
 
 /// [`vm::Lifecycle::finish`].
 #[inline(always)]
-pub fn finish_life(order: &Order, vm: &Vm<GuestHost>) -> bool {
+pub fn finish_life<H: Host>(order: &Order, vm: &Vm<H>) -> bool {
     vm.lifecycle().finish(order)
 }
 
@@ -76,10 +74,10 @@ pub fn stored() {}
 
 /// A VM was made.
 #[inline(always)]
-pub fn adopt(
+pub fn adopt<H: Host>(
     _: &Board,
     _: &VmConfig,
-    _: &Vm<GuestHost>,
+    _: &Vm<H>,
     _: u64,
     _: impl Iterator<Item = (Range<Ipa>, arch::Pa, stage2::Attr)>,
 ) {

@@ -19,10 +19,9 @@ use platform::{Board, Gic, GicVersion, VmConfig};
 use spec::{Config, Device, DeviceKind, Direct, Flash, Leaf, Region, Tables};
 use stage2::Attr;
 use vm::{
-    Deferred, FastPath, Holder, Holders, Outcome, Parked, ResetError, Stop, StopReason, Vcpu, Vm,
+    Deferred, FastPath, Holder, Holders, Host, Outcome, Parked, ResetError, Stop, StopReason, Vcpu,
+    Vm,
 };
-
-use crate::guest::host::GuestHost;
 
 /// How often all tables are gone through, though nothing was stored in them since the last time: somebody else may have.
 const AGAIN: u64 = 64;
@@ -106,12 +105,12 @@ enum Depth {
 }
 
 impl Exits {
-    fn spec(&mut self, vm: &Vm<GuestHost>) -> &mut spec::Vm {
+    fn spec<H: Host>(&mut self, vm: &Vm<H>) -> &mut spec::Vm {
         self.vms.get_mut(usize::from(vm.id())).expect("every VM was adopted")
     }
 
     /// The VM's live tables, and all else, against the specification.
-    fn compare(&mut self, vm: &Vm<GuestHost>, depth: Depth) -> Result<(), String> {
+    fn compare<H: Host>(&mut self, vm: &Vm<H>, depth: Depth) -> Result<(), String> {
         let index = usize::from(vm.id());
         let (spec, noted) = (self.vms.get(index), self.marks.get_mut(index));
         let (Some(spec), Some((marks, stores))) = (spec, noted) else {
@@ -122,7 +121,7 @@ impl Exits {
         if depth != Depth::Changes || *stores != now {
             (*marks, *stores) = (oracle::marks(vm.stage2()), now);
         }
-        oracle::state(vm, spec, &Order::new(), *marks)?;
+        oracle::state(vm, spec, &crate::cpu::current().order, *marks)?;
         if depth == Depth::Entries { oracle::entries(vm, spec) } else { Ok(()) }
     }
 }
@@ -133,7 +132,7 @@ fn begin(exit: Exit, vcpu: &Vcpu) {
 }
 
 /// `vm` has its outcome: so must the specification.
-fn end(real: Outcome, vcpu: &Vcpu, vm: &Vm<GuestHost>) {
+fn end<H: Host>(real: Outcome, vcpu: &Vcpu, vm: &Vm<H>) {
     let exits = mine();
     let Some((exit, before)) = exits.exit.take() else {
         panic!("oracle: an outcome without an exit: {real:?}");
@@ -175,11 +174,11 @@ fn entropy(before: &GuestRegs, vcpu: &Vcpu) -> Option<[u64; 3]> {
 }
 
 /// [`vm::try_fast_path`].
-pub fn try_fast_path(
+pub fn try_fast_path<H: Host>(
     info: &ExitInfo,
     errata: &Errata,
     vcpu: &mut Vcpu,
-    vm: &Vm<GuestHost>,
+    vm: &Vm<H>,
 ) -> FastPath {
     begin(arch::decode(*info, errata), vcpu);
     let path = vm::try_fast_path(info, errata, vcpu, vm);
@@ -187,13 +186,13 @@ pub fn try_fast_path(
 }
 
 /// [`vm::run_deferred`].
-pub fn run_deferred(deferred: Deferred, vcpu: &mut Vcpu, vm: &Vm<GuestHost>) -> FastPath {
+pub fn run_deferred<H: Host>(deferred: Deferred, vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
     let path = vm::run_deferred(deferred, vcpu, vm);
     ended(path, vcpu, vm)
 }
 
 /// Compares an exit that is handled; of others the verdict comes from [`run_deferred`] or [`on_exit`].
-fn ended(path: FastPath, vcpu: &Vcpu, vm: &Vm<GuestHost>) -> FastPath {
+fn ended<H: Host>(path: FastPath, vcpu: &Vcpu, vm: &Vm<H>) -> FastPath {
     if let FastPath::Done(outcome) = path {
         end(outcome, vcpu, vm);
     }
@@ -201,7 +200,7 @@ fn ended(path: FastPath, vcpu: &Vcpu, vm: &Vm<GuestHost>) -> FastPath {
 }
 
 /// [`vm::on_exit`].
-pub fn on_exit(exit: Exit, vcpu: &mut Vcpu, vm: &Vm<GuestHost>) -> Outcome {
+pub fn on_exit<H: Host>(exit: Exit, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     // Where the IPA had to be found, the exit begins again. Else it is the one that the fast path left, whole: an IPA
     // that was found once must not be forgotten on the way here.
     if is_mine() {
@@ -222,9 +221,9 @@ pub fn drop_exit() {
 }
 
 /// Does something that is no exit to both sides, and compares what came of it.
-fn both<T: PartialEq + core::fmt::Debug>(
+fn both<H: Host, T: PartialEq + core::fmt::Debug>(
     what: &str,
-    vm: &Vm<GuestHost>,
+    vm: &Vm<H>,
     real: impl FnOnce() -> T,
     spec: impl FnOnce(&mut spec::Vm) -> T,
 ) -> T {
@@ -240,7 +239,7 @@ fn both<T: PartialEq + core::fmt::Debug>(
 }
 
 /// [`Vm::take_start`].
-pub fn take_start(vcpu: &mut Vcpu, vm: &Vm<GuestHost>) -> bool {
+pub fn take_start<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> bool {
     let exits = enter();
     let should = exits.spec(vm).take_start(vcpu.index);
     let is = vm.take_start(vcpu).then(|| (vcpu.regs.elr, vcpu.regs.get(0)));
@@ -256,7 +255,7 @@ pub fn take_start(vcpu: &mut Vcpu, vm: &Vm<GuestHost>) -> bool {
 }
 
 /// [`Vm::park`].
-pub fn park(vcpu: &Vcpu, vm: &Vm<GuestHost>) -> Parked {
+pub fn park<H: Host>(vcpu: &Vcpu, vm: &Vm<H>) -> Parked {
     let mut real = Parked::Others;
     both(
         "a vCPU parks",
@@ -274,7 +273,7 @@ pub fn park(vcpu: &Vcpu, vm: &Vm<GuestHost>) -> Parked {
 }
 
 /// [`Vm::stop`].
-pub fn stop(order: &Order, vm: &Vm<GuestHost>, reason: StopReason) -> Option<Stop> {
+pub fn stop<H: Host>(order: &Order, vm: &Vm<H>, reason: StopReason) -> Option<Stop> {
     let mut real = None;
     both(
         "stop",
@@ -289,12 +288,12 @@ pub fn stop(order: &Order, vm: &Vm<GuestHost>, reason: StopReason) -> Option<Sto
 }
 
 /// [`Vm::pause`].
-pub fn pause(order: &Order, vm: &Vm<GuestHost>, holder: Holder) -> bool {
+pub fn pause<H: Host>(order: &Order, vm: &Vm<H>, holder: Holder) -> bool {
     both("pause", vm, || vm.pause(order, holder, None), |spec| spec.pause(holder as u8))
 }
 
 /// [`Vm::resume`].
-pub fn resume(order: &Order, vm: &Vm<GuestHost>, holders: Holders) -> bool {
+pub fn resume<H: Host>(order: &Order, vm: &Vm<H>, holders: Holders) -> bool {
     let all = [Holder::User, Holder::Crash, Holder::Save];
     let numbers: Vec<u8> =
         all.into_iter().filter(|it| holders.has(*it)).map(|it| it as u8).collect();
@@ -302,17 +301,17 @@ pub fn resume(order: &Order, vm: &Vm<GuestHost>, holders: Holders) -> bool {
 }
 
 /// [`vm::Lifecycle::rest`].
-pub fn rest(order: &Order, vm: &Vm<GuestHost>) -> bool {
+pub fn rest<H: Host>(order: &Order, vm: &Vm<H>) -> bool {
     both("rest", vm, || vm.lifecycle().rest(order), spec::Vm::rest)
 }
 
 /// [`Vm::revive`].
-pub fn revive(order: &Order, vm: &Vm<GuestHost>) -> bool {
+pub fn revive<H: Host>(order: &Order, vm: &Vm<H>) -> bool {
     both("revive", vm, || vm.revive(order), spec::Vm::revive)
 }
 
 /// [`Vm::reset`].
-pub fn reset(order: &Order, vm: &Vm<GuestHost>) -> Result<(), ResetError> {
+pub fn reset<H: Host>(order: &Order, vm: &Vm<H>) -> Result<(), ResetError> {
     let mut real = Ok(());
     both(
         "reset",
@@ -327,12 +326,12 @@ pub fn reset(order: &Order, vm: &Vm<GuestHost>) -> Result<(), ResetError> {
 }
 
 /// [`Vm::start`].
-pub fn start(order: &Order, vm: &Vm<GuestHost>, entry: Ipa, context: u64) -> bool {
+pub fn start<H: Host>(order: &Order, vm: &Vm<H>, entry: Ipa, context: u64) -> bool {
     both("start", vm, || vm.start(order, entry, context), |spec| spec.start(entry.raw(), context))
 }
 
 /// [`vm::Lifecycle::finish`].
-pub fn finish_life(order: &Order, vm: &Vm<GuestHost>) -> bool {
+pub fn finish_life<H: Host>(order: &Order, vm: &Vm<H>) -> bool {
     both("the end", vm, || vm.lifecycle().finish(order), spec::Vm::finish)
 }
 
@@ -345,10 +344,10 @@ fn regions(ranges: &[Range<Ipa>]) -> Vec<Region> {
 }
 
 /// A VM that was just made, with `memory` mapped in this order, its tables from `pool` pages.
-pub fn adopt(
+pub fn adopt<H: Host>(
     board: &Board,
     config: &VmConfig,
-    vm: &Vm<GuestHost>,
+    vm: &Vm<H>,
     pool: u64,
     memory: impl Iterator<Item = (Range<Ipa>, Pa, Attr)>,
 ) {
@@ -370,7 +369,7 @@ pub fn adopt(
 }
 
 /// docs/vm-words.md and docs/vm.md, "Devices", in the specification's words.
-fn specified(board: &Board, config: &VmConfig, vm: &Vm<GuestHost>, ipa_bits: u32) -> Config {
+fn specified<H: Host>(board: &Board, config: &VmConfig, vm: &Vm<H>, ipa_bits: u32) -> Config {
     let page = |at: u64| Region::new(at, spec::PAGE);
     let mut devices = alloc::vec![
         Device { at: Region::new(0x0800_0000, 0x1_0000), kind: DeviceKind::Gic },

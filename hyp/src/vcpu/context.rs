@@ -14,9 +14,11 @@ use crate::cpu::{barrier, timer, trap_controls};
 use crate::gic::{self, Gic};
 use crate::guest::host::GuestHost;
 use crate::guest::instance::Guest;
+use crate::guest::lifecycle;
+use crate::guest::loaded::Loaded;
 use crate::guest::vm_log;
 use crate::oracle::checked;
-use crate::vcpu::crash::Record;
+use crate::vcpu::crash_record::Record;
 use crate::vcpu::registers::{Context, Features};
 use crate::vcpu::serror::Errors;
 
@@ -64,6 +66,19 @@ pub struct VcpuContext {
 }
 
 impl VcpuContext {
+    /// What code below this folder sees of it while it is loaded.
+    #[inline(always)]
+    pub fn loaded(&self) -> Loaded {
+        Loaded { guest: self.guest, vcpu: self.vcpu.index }
+    }
+
+    /// vCPU `number` of `cpu`; null if there is none.
+    #[inline(always)]
+    pub fn on(cpu: &Cpu, number: usize) -> *mut Self {
+        // `assign` alone adds vCPUs to a run queue.
+        cpu.queue.vcpu(number).cast()
+    }
+
     /// Makes vCPU `index` of `guest` and gives it to `cpu`.
     ///
     /// # Errors
@@ -87,7 +102,9 @@ impl VcpuContext {
             record: Box::new(Record::new()),
         }));
         let slice = timer::ticks(guest.config.slice);
-        let number = CPUS.get(cpu).and_then(|a| a.cpu.queue.add(context, guest.index, slice));
+        let number = CPUS
+            .get(cpu)
+            .and_then(|a| a.cpu.queue.add((&raw mut *context).cast(), guest.index, slice));
         let Some(number) = number else {
             return Err(alloc::format!("VM '{}': CPU {cpu} has no room for it", guest.config.name));
         };
@@ -158,13 +175,12 @@ impl VcpuContext {
                 barrier::isb();
             }
         }
-        cpu.loaded.set(self);
     }
 
     /// Takes the vCPU out of `cpu`, this one; it goes on later. One that waits with an interrupt to take does not wait.
     /// Returns until when one that waits does so ([`VcpuContext::waits_until`]).
     #[inline(always)]
-    pub fn unload(&mut self, state: State, cpu: &Cpu, gic: &Gic) -> u64 {
+    pub fn put(&mut self, state: State, gic: &Gic) -> u64 {
         self.synchronize_errors();
         self.state = state;
         let (timer_is_out, forwarded);
@@ -189,7 +205,6 @@ impl VcpuContext {
         if timer_is_out {
             gic.set_ppi_active(self.cpu, timer::virtual_timer(), false);
         }
-        cpu.loaded.set(core::ptr::null_mut());
         self.next_deadline(forwarded)
     }
 
@@ -221,7 +236,7 @@ impl VcpuContext {
                 self.guest.config.name, self.vcpu.index, self.vcpu.regs.elr
             ),
         );
-        crate::vcpu::crash::crashed(self, StopReason::SError);
+        lifecycle::crashed(self.guest, &self.vcpu.order, StopReason::SError);
     }
 
     /// CNTPCT_EL0 at which a timer of the unloaded vCPU expires; `forwarded` says that the virtual one's interrupt is on its

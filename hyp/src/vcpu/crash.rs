@@ -6,49 +6,14 @@ use core::fmt;
 
 use aarch64_cpu::registers::{Readable, SPSR_EL1};
 use log::Level;
-use vm::crash::{self, Exits, Registers, Watch};
+use vm::StopReason;
+use vm::crash::{self, Registers};
 use vm::trace::Event;
-use vm::{Holder, StopReason};
 
 use crate::cpu;
-use crate::guest::instance::Guest;
-use crate::guest::vm_log;
-use crate::oracle::checked;
+use crate::guest::{lifecycle, vm_log};
 use crate::vcpu::context::VcpuContext;
 use crate::vcpu::inject;
-
-/// What is kept of a vCPU for the case that its guest crashes.
-pub struct Record {
-    watch: Watch,
-    exits: Exits,
-    /// PC of the last refusal that a line was written about, where it came from a loop.
-    said: Option<u64>,
-    /// It has been reported in this life.
-    reported: bool,
-}
-
-impl Record {
-    /// Nothing yet.
-    pub const fn new() -> Self {
-        Self { watch: Watch::new(), exits: Exits::new(), said: None, reported: false }
-    }
-
-    /// An exit with this ESR_EL2 at `pc`.
-    pub fn note(&mut self, esr: u64, pc: u64) {
-        self.exits.note(esr as u32, pc);
-    }
-
-    /// Whether a line about an exception at `pc` would say what the last one did: its guest has not moved on since.
-    pub fn is_repeated(&mut self, pc: u64, return_address: u64) -> bool {
-        let before = self.said.replace(pc);
-        pc == return_address && before == Some(pc)
-    }
-}
-
-/// What `vm.oncrash` says.
-pub fn policy(guest: &Guest) -> crash::OnCrash {
-    guest.config.on_crash
-}
 
 /// An exception was injected that is no abort: EL2 has made an instruction UNDEFINED.
 pub fn undefined(ctx: &mut VcpuContext, pc: u64, return_address: u64) {
@@ -76,9 +41,9 @@ pub fn look(ctx: &mut VcpuContext) {
         return;
     }
     // First, so that whoever reads the report finds the VM as it says. This vCPU leaves when it would enter the guest.
-    crashed(ctx, StopReason::Crash);
+    lifecycle::crashed(ctx.guest, &ctx.vcpu.order, StopReason::Crash);
     let (guest, index) = (ctx.guest, ctx.vcpu.index);
-    let policy = policy(guest);
+    let policy = guest.crash_policy();
     let what = match policy {
         crash::OnCrash::Stop => "it stops",
         crash::OnCrash::Restart => "it will start again",
@@ -115,15 +80,4 @@ fn dump(ctx: &VcpuContext) {
         say(format_args!("{}", Registers { regs, from, to: (from + 6).min(31) }));
     }
     say(format_args!("last exits (ESR_EL2 at PC): {}", ctx.record.exits));
-}
-
-/// The guest of `ctx`, which is loaded, can go on no more: it is asked to leave, to be paused or stopped.
-pub fn crashed(ctx: &VcpuContext, reason: StopReason) {
-    let vm = &ctx.guest.vm;
-    // The calling vCPU is kicked, too: it leaves as soon as it would enter the guest.
-    if policy(ctx.guest) == crash::OnCrash::Pause {
-        checked::pause(&ctx.vcpu.order, vm, Holder::Crash);
-    } else {
-        checked::stop(&ctx.vcpu.order, vm, reason);
-    }
 }

@@ -4,26 +4,28 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use crate::console::{guest_input, ring};
-use crate::cpu::{self, timer};
+use crate::console::guest_input;
+use crate::cpu::{self, barrier, timer};
 use crate::gic::{self, Gic, SGI_KICK, SGI_PANIC, SPECIAL};
-use crate::guest::passthrough;
+use crate::guest::{console_events, keyboard, lifecycle, passthrough, vm_log};
 use crate::vcpu::context::VcpuContext;
-use crate::vcpu::lifecycle;
 
 /// Maintenance interrupt of the GIC; 0 is none.
 static MAINTENANCE: AtomicU32 = AtomicU32::new(0);
 
-/// Keeps the maintenance interrupt and enables it on the boot CPU.
+/// Stores the maintenance interrupt and sets up the boot CPU's private interrupts.
 pub fn init(gic: &platform::Gic) {
     MAINTENANCE.store(gic.maintenance().unwrap_or(0), Ordering::Relaxed);
     init_cpu(0);
 }
 
-/// Enables it on this CPU.
+/// Enables the private interrupts that EL2 uses on this CPU: both timers' and the maintenance interrupt.
 pub fn init_cpu(cpu: usize) {
-    let maintenance = MAINTENANCE.load(Ordering::Relaxed);
-    if let (Some(gic), 16..32) = (gic::get(), maintenance) {
+    let Some(gic) = gic::get() else { return };
+    gic.set_ppi_active(cpu, timer::virtual_timer(), false);
+    gic.enable_ppi(cpu, timer::virtual_timer());
+    gic.enable_ppi(cpu, timer::hypervisor_timer());
+    if let maintenance @ 16..32 = MAINTENANCE.load(Ordering::Relaxed) {
         gic.enable_ppi(cpu, maintenance);
     }
 }
@@ -82,25 +84,25 @@ pub fn handle_one(gic: &Gic, iar: u32, mut loaded: Option<&mut VcpuContext>) -> 
         }
     } else if intid == timer::hypervisor_timer() {
         timer::disarm();
-        ring::pump();
+        console_events::pump();
         if matches!(cpu::current().restart.get(), at @ 1.. if at <= timer::now()) {
             lifecycle::restart_due();
         }
-        if guest_input::next_look().is_some() {
-            guest_input::collect(loaded.as_deref());
+        if guest_input::next_poll().is_some() {
+            keyboard::collect(loaded.as_deref().map(VcpuContext::loaded));
         }
-        cpu::current().queue.stir();
+        cpu::current().queue.set_need_resched();
     } else if intid == guest_input::intid() {
-        guest_input::collect(loaded.as_deref());
+        keyboard::collect(loaded.as_deref().map(VcpuContext::loaded));
     } else if intid == SGI_PANIC {
-        crate::exception::panic::park();
+        barrier::park();
     } else if intid == SGI_KICK {
-        cpu::current().queue.stir();
-    } else if passthrough::forward(intid, loaded.as_deref()) {
+        cpu::current().queue.set_need_resched();
+    } else if passthrough::forward(intid, loaded.as_deref().map(VcpuContext::loaded)) {
         // Stays active until the guest deactivates it.
         return true;
     } else {
-        crate::guest::vm_log::stray(format_args!("interrupt {intid} belongs to no VM"));
+        vm_log::stray(format_args!("interrupt {intid} belongs to no VM"));
     }
     gic.deactivate(iar);
     true

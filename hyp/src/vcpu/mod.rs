@@ -5,9 +5,11 @@
 
 pub mod context;
 pub mod crash;
+pub mod crash_record;
 pub mod inject;
 pub mod interrupts;
 pub mod lifecycle;
+pub mod refusal;
 pub mod registers;
 pub mod scheduler;
 pub mod serror;

@@ -14,7 +14,7 @@ use crate::console::ring;
 use crate::cpu::{self, Cpu};
 use crate::cpu::{barrier, timer};
 use crate::gic;
-use crate::guest::passthrough;
+use crate::guest::{console_events, passthrough};
 use crate::vcpu::context::{State, VcpuContext};
 use crate::vcpu::{interrupts, lifecycle};
 
@@ -81,7 +81,7 @@ fn look(cpu: &Cpu, ctx: &mut VcpuContext, bits: u64) -> bool {
         look_at(cpu, told | due, now);
     }
     if queue.holding.get() {
-        passthrough::release(Some(ctx), now);
+        passthrough::release(Some(ctx.loaded()), now);
     }
     if queue.with(|scheduler| scheduler.wants_switch(now)) {
         return true;
@@ -89,7 +89,10 @@ fn look(cpu: &Cpu, ctx: &mut VcpuContext, bits: u64) -> bool {
     if told | due != 0 {
         // It was for nothing, and is not the loaded one's doing.
         let cause = (told | due).trailing_zeros() as usize;
-        queue.account_to(cause, timer::now(), told != 0);
+        // SAFETY: one of this CPU's own vCPUs, not the loaded one.
+        let vcpu = unsafe { VcpuContext::on(cpu, cause).as_ref() };
+        let used = vcpu.map(|vcpu| vcpu.guest.cpu_time(vcpu.vcpu.index));
+        queue.account_to(cause, used, timer::now(), told != 0);
     }
     listen(cpu, ctx);
     false
@@ -103,9 +106,9 @@ fn look_at(cpu: &Cpu, mut vcpus: u32, now: u64) {
         let number = vcpus.trailing_zeros() as usize;
         vcpus &= vcpus.wrapping_sub(1);
         // SAFETY: one of this CPU's own vCPUs, used by no other CPU; the caller holds a reference to another one at most.
-        let Some(vcpu) = (unsafe { cpu.queue.vcpu(number).as_mut() }) else { continue };
+        let Some(vcpu) = (unsafe { VcpuContext::on(cpu, number).as_mut() }) else { continue };
         let before = vcpu.state;
-        lifecycle::tend(vcpu);
+        lifecycle::park_if_asked(vcpu);
         let until = vcpu.waits_until(now);
         settle(cpu, vcpu, before, until);
     }
@@ -157,11 +160,10 @@ pub fn leave(ctx: &mut VcpuContext) -> *mut VcpuContext {
         gic.write_hcr(0);
         gic.set_ppi_active(ctx.cpu, timer::virtual_timer(), false);
     }
-    cpu.loaded.set(core::ptr::null_mut());
     cpu.queue.account(timer::now());
     ctx.state = State::Off;
     // Where its VM is stopping it is still on, and is parked here.
-    lifecycle::tend(ctx);
+    lifecycle::park_if_asked(ctx);
     cpu.queue.with(|scheduler| scheduler.turn_off(ctx.number));
     settle(cpu, ctx, State::Off, None);
     next(None)
@@ -243,7 +245,7 @@ fn next(loaded: Option<(&mut VcpuContext, State)>) -> *mut VcpuContext {
     let Some(gic) = gic::get() else { no_controller() };
     let mut waits = None;
     if let Some((ctx, state)) = loaded {
-        let until = ctx.unload(state, cpu, gic);
+        let until = ctx.put(state, gic);
         if state == State::Waiting {
             waits = Some((ctx.number, ctx.state == State::Ready, until));
         }
@@ -252,9 +254,9 @@ fn next(loaded: Option<(&mut VcpuContext, State)>) -> *mut VcpuContext {
         if interrupts::pending() {
             interrupts::handle(gic, None);
         }
-        queue.take_stirred();
+        queue.take_need_resched();
         if ring::backlog() {
-            ring::pump();
+            console_events::pump();
         }
         let now = timer::now();
         queue.account(now);
@@ -285,7 +287,7 @@ fn next(loaded: Option<(&mut VcpuContext, State)>) -> *mut VcpuContext {
             continue;
         };
         // SAFETY: as in `look_at`; nothing is loaded.
-        let Some(vcpu) = (unsafe { queue.vcpu(number).as_mut() }) else { continue };
+        let Some(vcpu) = (unsafe { VcpuContext::on(cpu, number).as_mut() }) else { continue };
         queue.charge_to(Some(vcpu.guest.cpu_time(vcpu.vcpu.index)), now);
         if vcpu.state == State::Preparing {
             prepare(cpu, vcpu);
@@ -303,7 +305,7 @@ fn next(loaded: Option<(&mut VcpuContext, State)>) -> *mut VcpuContext {
 #[cold]
 #[inline(never)]
 fn prepare(cpu: &Cpu, vcpu: &mut VcpuContext) {
-    lifecycle::prepare(vcpu);
+    lifecycle::reset_slice(vcpu);
     if vcpu.state == State::Off {
         cpu.queue.account(timer::now());
         cpu.queue.with(|scheduler| scheduler.turn_off(vcpu.number));
@@ -330,7 +332,7 @@ fn wake(mut at: u64) {
     if ring::backlog() {
         at = at.min(timer::now().saturating_add(timer::frequency() / 1000));
     }
-    if let Some(look) = crate::console::guest_input::next_look() {
+    if let Some(look) = crate::console::guest_input::next_poll() {
         at = at.min(look);
     }
     // 0, for never, becomes the end of time.
