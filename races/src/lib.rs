@@ -24,6 +24,7 @@ mod common;
 mod output;
 
 mod console;
+mod cpu;
 mod guard;
 mod lines;
 mod power;

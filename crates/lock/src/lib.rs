@@ -42,16 +42,20 @@ pub enum Rank {
     Vgic = 3,
     /// One emulated device.
     Device = 4,
-    /// The machine's frame allocator.
-    Memory = 5,
-    /// The console and the log ring.
-    Console = 6,
+    /// The machine's frame allocator, which keeps its lists on the heap.
+    FrameAllocator = 5,
+    /// EL2's heap.
+    Heap = 6,
+    /// The line that one VM writes: completed, it goes to the console.
+    ConsoleLine = 7,
+    /// The console's ring, and console input.
+    Console = 8,
 }
 
 /// What one CPU holds, and how many locks it has taken.
 #[derive(Debug, Default)]
 pub struct Order {
-    held: Cell<u8>,
+    held: Cell<u16>,
     taken: Cell<u64>,
 }
 
@@ -64,6 +68,11 @@ impl Order {
     /// How many locks this CPU has taken so far (counted in debug builds; 0 otherwise).
     pub fn taken(&self) -> u64 {
         self.taken.get()
+    }
+
+    /// For a panic: what this CPU holds stays locked, and takes part in no check any more.
+    pub fn abandon(&self) {
+        self.held.set(0);
     }
 
     #[inline(always)]

@@ -8,11 +8,12 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use arrayvec::ArrayVec;
 use console::line_mux::Mux;
 use console::live_line::{Live, LiveLine};
-use lock::{Lock, Order, Rank};
+use lock::{Lock, Rank};
 use platform::VmConfig;
 use spin::Once;
 
 use crate::console::{guest_input, ring};
+use crate::cpu;
 
 /// Room for a line of a guest with its name and its end.
 const LINE: usize = 256;
@@ -39,7 +40,7 @@ pub fn init(configs: &[VmConfig]) {
             .map(|c| {
                 let name: &'static str = c.name.clone().leak();
                 let (whole, live) = (Mux::new(name, alone), LiveLine::new());
-                Lock::new(Rank::Console, Writing { name, whole, live })
+                Lock::new(Rank::ConsoleLine, Writing { name, whole, live })
             })
             .collect()
     });
@@ -61,10 +62,8 @@ pub fn finish_line(index: usize) {
 
 /// Shows what VM `index`, which has just got the keyboard, has begun to write.
 pub fn show(index: usize) {
-    // The console's own lock is taken inside, with the same rank: a line is a lock of its own kind, always outermost.
-    let order = Order::new();
     if let Some(writing) = WRITING.get().and_then(|w| w.get(index)) {
-        let writing = writing.lock(&order);
+        let writing = writing.lock(&cpu::current().order);
         let whole = writing.live.so_far();
         ring::guest_line(index, writing.name, &Live::More { whole, new: &[] });
     }
@@ -77,10 +76,8 @@ fn with(
     whole: impl FnOnce(&mut Mux<'static>, &mut dyn FnMut(&[u8])),
     live: impl FnOnce(&mut LiveLine, &mut dyn FnMut(Live<'_>)),
 ) {
-    // As in `show`.
-    let order = Order::new();
     let Some(writing) = WRITING.get().and_then(|w| w.get(index)) else { return };
-    let mut writing = writing.lock(&order);
+    let mut writing = writing.lock(&cpu::current().order);
     let keyboard = guest_input::has_keyboard(index);
     let name = writing.name;
     live(&mut writing.live, &mut |live| {

@@ -214,9 +214,10 @@ impl Write for Raw {
 
 /// What a panic does first: writes what is in the ring, if its holder lets go of it.
 pub fn take_over() {
-    let order = lock::Order::new();
+    let order = &crate::cpu::current().order;
+    order.abandon();
     for _ in 0..1_000_000 {
-        if let Some(mut console) = RING_LOCK.try_lock(&order) {
+        if let Some(mut console) = RING_LOCK.try_lock(order) {
             if let Some(uart) = UART.get() {
                 console.drain(uart, true);
             }

@@ -31,7 +31,7 @@ static HEAP_MEMORY: HeapMemory = HeapMemory(UnsafeCell::new([0; HEAP]));
 struct Allocator(Lock<Option<Heap<20>>>);
 
 #[global_allocator]
-static ALLOCATOR: Allocator = Allocator(Lock::new(Rank::Memory, None));
+static ALLOCATOR: Allocator = Allocator(Lock::new(Rank::Heap, None));
 
 // SAFETY: `Heap` hands out disjoint, aligned pieces of HEAP_MEMORY, which nobody else uses; the lock serializes it.
 unsafe impl GlobalAlloc for Allocator {
@@ -64,7 +64,7 @@ pub fn heap_used() -> usize {
 /// Bytes of free memory, for the boot log.
 static FREE: AtomicU64 = AtomicU64::new(0);
 /// Free memory of the machine, in pages.
-static FRAMES: Lock<FrameAllocator<28>> = Lock::new(Rank::Memory, FrameAllocator::new());
+static FRAMES: Lock<FrameAllocator<28>> = Lock::new(Rank::FrameAllocator, FrameAllocator::new());
 
 /// Gives the allocator a range of free RAM.
 pub fn add(range: Range<Pa>) {
@@ -76,11 +76,9 @@ pub fn add(range: Range<Pa>) {
     }
 }
 
-/// Runs `f` on the frame allocator. It keeps its lists on the heap, whose lock has the same rank: the heap is
-/// taken out of the order by using the frames' lock with an order of its own.
+/// Runs `f` on the frame allocator, which takes the heap's lock for its lists.
 fn with_frames<R>(f: impl FnOnce(&mut FrameAllocator<28>) -> R) -> R {
-    let order = lock::Order::new();
-    let mut frames = FRAMES.lock(&order);
+    let mut frames = FRAMES.lock(&crate::cpu::current().order);
     f(&mut frames)
 }
 
