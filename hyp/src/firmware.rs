@@ -3,8 +3,8 @@
 
 use core::sync::atomic::{AtomicBool, AtomicI8, AtomicU8, Ordering};
 
-use smccc::psci;
-use smccc::{Call, Smc};
+use smccc::arch::{SMCCC_ARCH_WORKAROUND_1, SMCCC_ARCH_WORKAROUND_3};
+use smccc::{Call, Smc, psci};
 use vm::Workarounds;
 
 /// 0 none, 1 SMC.
@@ -37,6 +37,9 @@ pub fn cpu_on(mpidr: u64, entry: u64, context: u64) -> Result<(), psci::Error> {
     psci::cpu_on::<Smc>(mpidr, entry, context)
 }
 
+/// TRNG_RND64 (DEN0098 2.5), which smccc lacks.
+const TRNG_RND64: u32 = 0xc400_0053;
+
 /// Entropy from the firmware's TRNG (DEN 0098), at most 192 bits.
 pub fn random(bits: u32) -> Option<[u64; 3]> {
     if !present() || bits == 0 || bits > 192 {
@@ -44,8 +47,8 @@ pub fn random(bits: u32) -> Option<[u64; 3]> {
     }
     let mut args = [0; 17];
     args[0] = u64::from(bits);
-    let r = Smc::call64(0xc400_0053, args);
-    (r[0] == 0).then_some([r[1], r[2], r[3]])
+    let [status, high, middle, low, ..] = Smc::call64(TRNG_RND64, args);
+    (status == 0).then_some([high, middle, low])
 }
 
 /// The firmware of this CPU, by SMC.
@@ -87,6 +90,6 @@ pub fn workarounds() -> Workarounds {
 
 /// Does SMCCC_ARCH_WORKAROUND_`number` for this CPU.
 pub fn workaround(number: u8) {
-    let id = if number == 1 { 0x8000_8000 } else { 0x8000_3fff };
+    let id = if number == 1 { SMCCC_ARCH_WORKAROUND_1 } else { SMCCC_ARCH_WORKAROUND_3 };
     vm::Firmware::call(&mut Secure, id, 0);
 }
