@@ -10,12 +10,11 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arch::{Pa, Range};
 use platform::{EfiMap, Reserved};
+use uefi_raw::table::system::SystemTable;
+use uefi_raw::{Guid, Handle, Status, guid};
 
-/// GUID of the flattened tree's table, b1b621d5-f19c-41a5-830b-d9152c69aae0, as it lies in memory.
-const DEVICE_TREE: [u64; 2] = [0x41a5_f19c_b1b6_21d5, 0xe0aa_692c_15d9_0b83];
-const UNSUPPORTED: usize = 1 << 63 | 3;
-const OUT_OF_RESOURCES: usize = 1 << 63 | 9;
-const ABORTED: usize = 1 << 63 | 21;
+/// The table with the flattened device tree.
+const DEVICE_TREE: Guid = guid!("b1b621d5-f19c-41a5-830b-d9152c69aae0");
 
 /// Ranges of firmware's that are kept at most.
 const RANGES: usize = 64;
@@ -45,43 +44,11 @@ const NO_TREE_TEXT: &[u8] =
     b"[hyp] error: firmware has no device tree for Portcullis; turn ACPI off\r\n";
 static NO_TREE: [u16; NO_TREE_TEXT.len() + 1] = wide(NO_TREE_TEXT);
 
-/// The parts of EFI's tables that are used, at their offsets.
-#[repr(C)]
-pub struct SystemTable {
-    _before: [u64; 8],
-    output: *const TextOutput,
-    _between: [u64; 3],
-    services: *const BootServices,
-    tables: usize,
-    table: *const Table,
-}
-
-#[repr(C)]
-struct TextOutput {
-    _reset: usize,
-    put: unsafe extern "C" fn(*const TextOutput, *const u16) -> usize,
-}
-
-#[repr(C)]
-struct BootServices {
-    _before: [u64; 7],
-    memory_map:
-        unsafe extern "C" fn(*mut usize, *mut u64, *mut usize, *mut usize, *mut u32) -> usize,
-    _between: [u64; 21],
-    exit: unsafe extern "C" fn(usize, usize) -> usize,
-}
-
-#[repr(C)]
-struct Table {
-    guid: [u64; 2],
-    address: usize,
-}
-
 /// The image's entry as a PE/COFF application. Returns an EFI status where it cannot go on.
 ///
 /// # Safety
 /// Firmware calls it, with its handle of the image and its system table.
-pub unsafe extern "C" fn entry(handle: usize, system: *const SystemTable) -> usize {
+pub unsafe extern "C" fn entry(handle: Handle, system: *const SystemTable) -> Status {
     unsafe extern "C" {
         fn primary_entry(tree: usize) -> !;
     }
@@ -89,36 +56,40 @@ pub unsafe extern "C" fn entry(handle: usize, system: *const SystemTable) -> usi
     // size that it says. `primary_entry` is called with boot services left, so that nobody uses this stack any more.
     unsafe {
         let system = &*system;
-        let tables = core::slice::from_raw_parts(system.table, system.tables);
-        let Some(tree) = tables.iter().find(|table| table.guid == DEVICE_TREE) else {
-            ((*system.output).put)(system.output, (&raw const NO_TREE).cast());
-            return UNSUPPORTED;
+        let tables = core::slice::from_raw_parts(
+            system.configuration_table,
+            system.number_of_configuration_table_entries,
+        );
+        let Some(tree) = tables.iter().find(|table| table.vendor_guid == DEVICE_TREE) else {
+            // The status returned says the same.
+            let _ = ((*system.stdout).output_string)(system.stdout, (&raw const NO_TREE).cast());
+            return Status::UNSUPPORTED;
         };
-        let tree = tree.address;
-        let services = &*system.services;
+        let tree = tree.vendor_table as usize;
+        let services = &*system.boot_services;
         let mut map = [0_u64; 2048];
-        // The map changes under one's hands; its key says whether it has.
+        // The map may change between these calls; its key says whether it has.
         for _ in 0..4 {
             let (mut bytes, mut key, mut each, mut version) = (size_of_val(&map), 0, 0, 0);
-            let status = (services.memory_map)(
+            let status = (services.get_memory_map)(
                 &raw mut bytes,
-                map.as_mut_ptr(),
+                map.as_mut_ptr().cast(),
                 &raw mut key,
                 &raw mut each,
                 &raw mut version,
             );
-            if status != 0 {
+            if status != Status::SUCCESS {
                 return status;
             }
             if !keep(EfiMap::new(map.get(..bytes / 8).unwrap_or_default(), each)) {
-                return OUT_OF_RESOURCES;
+                return Status::OUT_OF_RESOURCES;
             }
-            if (services.exit)(handle, key) == 0 {
+            if (services.exit_boot_services)(handle, key) == Status::SUCCESS {
                 primary_entry(tree);
             }
         }
     }
-    ABORTED
+    Status::ABORTED
 }
 
 /// Notes what firmware keeps; false where that is too much.
