@@ -12,6 +12,23 @@ use crate::cpu::{self, CPUS, Cpu, MAX_CPUS};
 /// cpu-release-addr, and then all arrive there when the first is asked for.
 pub static PEN: AtomicPtr<Cpu> = AtomicPtr::new(core::ptr::null_mut());
 
+/// Why a CPU was not started.
+enum StartError {
+    Firmware(smccc::psci::Error),
+    NoMethod,
+}
+
+impl core::fmt::Display for StartError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Firmware(error) => error.fmt(f),
+            Self::NoMethod => f.write_str(
+                "its enable-method is neither PSCI, with firmware reached by SMC, nor spin-table",
+            ),
+        }
+    }
+}
+
 /// Starts every CPU of the tree but this one; returns how many are up, this one included.
 #[inline(never)]
 pub fn start_all(board: &Board) -> usize {
@@ -40,16 +57,13 @@ pub fn start_all(board: &Board) -> usize {
         let started = match description.start {
             StartMethod::Psci if crate::firmware::present() => {
                 crate::firmware::cpu_on(mpidr, entry, (&raw const *cpu) as u64)
-                    .map_err(|e| alloc::format!("{e}"))
+                    .map_err(StartError::Firmware)
             }
             StartMethod::SpinTable(release) => {
                 release_from_spin_table(release, cpu);
                 Ok(())
             }
-            _ => Err(
-                "its enable-method is neither PSCI, with firmware reached by SMC, nor spin-table"
-                    .into(),
-            ),
+            _ => Err(StartError::NoMethod),
         };
         match started {
             Ok(()) => {

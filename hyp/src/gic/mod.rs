@@ -64,6 +64,33 @@ const fn bit(intid: u32) -> u32 {
     1_u32.wrapping_shl(intid & 31)
 }
 
+/// Why the controller cannot be used.
+#[derive(Clone, Copy, Debug)]
+pub enum GicError {
+    /// A GICv2 without one of its frames.
+    NoHypervisorInterface,
+    /// ICC_SRE_EL2.SRE stays 0.
+    NoSystemRegisters,
+    /// The tree puts the distributor at 0.
+    NoDistributor,
+    /// No redistributor has this CPU's affinity.
+    NoRedistributor,
+    /// The CPU's number is beyond [`crate::cpu::MAX_CPUS`].
+    TooManyCpus,
+}
+
+impl core::fmt::Display for GicError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::NoHypervisorInterface => "the GICv2 has no hypervisor interface",
+            Self::NoSystemRegisters => "the GIC's system registers cannot be enabled at EL2",
+            Self::NoDistributor => "the distributor is at address 0",
+            Self::NoRedistributor => "no redistributor for this CPU",
+            Self::TooManyCpus => "too many CPUs",
+        })
+    }
+}
+
 static GIC: Once<Gic> = Once::new();
 /// [`GIC`] is a GICv3: quicker to find out than by looking at it.
 static BY_SYSTEM_REGISTERS: AtomicBool = AtomicBool::new(false);
@@ -80,9 +107,9 @@ macro_rules! both {
 /// Finds the controller that the tree describes and sets up its distributor. Boot CPU, once.
 ///
 /// # Errors
-/// What is wrong with the controller, as a text.
+/// What is wrong with the controller.
 #[inline(never)]
-pub fn init(described: &Described) -> Result<&'static Gic, &'static str> {
+pub fn init(described: &Described) -> Result<&'static Gic, GicError> {
     let gic = match described {
         Described::V2 { gicd, gicc, gich, .. } => {
             Gic::V2(v2::GicV2::new(gicd.start(), gicc.start(), gich.start())?)
@@ -109,7 +136,7 @@ pub fn system_registers() -> Option<SystemRegisters> {
 
 impl Gic {
     /// Sets up what belongs to this CPU.
-    pub fn init_cpu(&self, cpu: usize) -> Result<(), &'static str> {
+    pub fn init_cpu(&self, cpu: usize) -> Result<(), GicError> {
         both!(self, g => g.init_cpu(cpu))
     }
     /// Enables a private peripheral interrupt of this CPU.

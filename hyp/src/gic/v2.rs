@@ -11,8 +11,8 @@ use arm_gic::gicv2::registers::{Gicc, Gicd};
 use tock_registers::interfaces::{ReadWriteable, Readable, Writeable};
 use vgic::{Interface, ListRegister, State};
 
-use super::VirtualInterface;
 use super::registers::*;
+use super::{GicError, VirtualInterface};
 use crate::cpu::MAX_CPUS;
 
 /// A GICv2.
@@ -27,7 +27,7 @@ pub struct GicV2 {
 
 impl GicV2 {
     /// Sets up the distributor.
-    pub fn new(gicd: Pa, gicc: Pa, gich: Pa) -> Result<Self, &'static str> {
+    pub fn new(gicd: Pa, gicc: Pa, gich: Pa) -> Result<Self, GicError> {
         // SAFETY: the tree says that these frames are there, and EL2's tables map them as devices.
         let frames = unsafe {
             (
@@ -37,7 +37,7 @@ impl GicV2 {
             )
         };
         let (Some(own_gicd), Some(own_gicc), Some(gich)) = frames else {
-            return Err("the GICv2 has no hypervisor interface");
+            return Err(GicError::NoHypervisorInterface);
         };
         // SAFETY: as above; the driver is dropped at the end of this function.
         let mut driver =
@@ -53,12 +53,12 @@ impl GicV2 {
         })
     }
 
-    pub fn init_cpu(&self, cpu: usize) -> Result<(), &'static str> {
+    pub fn init_cpu(&self, cpu: usize) -> Result<(), GicError> {
         let (gicd, gicc) = (&self.gicd, &self.gicc);
         let [own_target, ..] = &gicd.itargetsr;
         // The banked ITARGETSR0 reads as the CPU's own bit; a uniprocessor implementation is RAZ.
         let target = own_target.get().max(1);
-        self.targets.get(cpu).ok_or("too many CPUs")?.store(target, Ordering::Release);
+        self.targets.get(cpu).ok_or(GicError::TooManyCpus)?.store(target, Ordering::Release);
         let [own_disable, ..] = &gicd.icenabler;
         own_disable.set(u32::MAX);
         let [own_deactivate, ..] = &gicd.icactiver;

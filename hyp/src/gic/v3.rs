@@ -15,8 +15,8 @@ use arm_sysregs::el1::registers::{IccBpr1El1, IccCtlrEl1, IccIgrpen1El1, IccPmrE
 use safe_mmio::UniqueMmioPointer;
 use vgic::{Interface, ListRegister, State};
 
-use super::VirtualInterface;
 use super::registers::{Distributor, Frame, GICR_TYPER, Redistributor};
+use super::{GicError, VirtualInterface};
 use crate::cpu::barrier::isb;
 use crate::cpu::sysreg::*;
 use crate::cpu::{self, MAX_CPUS};
@@ -65,15 +65,15 @@ fn enable_system_registers_of_el1() {
 
 impl GicV3 {
     /// Sets up the distributor at `gicd`.
-    pub fn new(gicd: Pa, regions: &[Range<Pa>], stride: Option<u64>) -> Result<Self, &'static str> {
+    pub fn new(gicd: Pa, regions: &[Range<Pa>], stride: Option<u64>) -> Result<Self, GicError> {
         enable_system_registers();
         if !ICC_SRE_EL2.is_set(ICC_SRE_EL2::SRE) {
-            return Err("the GIC's system registers cannot be enabled at EL2");
+            return Err(GicError::NoSystemRegisters);
         }
         // SAFETY: the tree says that a distributor is there, and EL2's tables map it as a device.
         let frame = unsafe { Frame::new(gicd.raw()) };
         let gic = Self {
-            gicd: frame.ok_or("the distributor stands at 0")?,
+            gicd: frame.ok_or(GicError::NoDistributor)?,
             list_registers: (ICH_VTR_EL2.read(ICH_VTR_EL2::ListRegs) as usize).wrapping_add(1),
             // One less than the number of bits.
             active_priorities: match ICH_VTR_EL2.read(ICH_VTR_EL2::PREbits) {
@@ -130,16 +130,16 @@ impl GicV3 {
         Some(GicRedistributor::new(unsafe { UniqueMmioPointer::new(base) }))
     }
 
-    pub fn init_cpu(&self, cpu: usize) -> Result<(), &'static str> {
+    pub fn init_cpu(&self, cpu: usize) -> Result<(), GicError> {
         enable_system_registers();
         enable_system_registers_of_el1();
         let mpidr = Mpidr::new(cpu::current().mpidr.load(Ordering::Relaxed));
-        let base = self.find_redistributor(mpidr).ok_or("no redistributor for this CPU")?;
+        let base = self.find_redistributor(mpidr).ok_or(GicError::NoRedistributor)?;
         self.redistributors
             .get(cpu)
-            .ok_or("too many CPUs")?
+            .ok_or(GicError::TooManyCpus)?
             .store(base as usize, Ordering::Release);
-        let mut redistributor = self.redistributor(cpu).ok_or("redistributor at 0")?;
+        let mut redistributor = self.redistributor(cpu).ok_or(GicError::NoRedistributor)?;
         // An error says that the CPU is awake already.
         let _ = redistributor.mark_core_awake();
         redistributor.configure_default_settings();
