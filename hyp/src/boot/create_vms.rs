@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Makes the VMs and assigns their vCPUs to CPUs.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use platform::{Board, VmConfig};
 
-use crate::guest::instance::{self, Guest};
+use crate::guest::instance::{self, VmInstance};
 use crate::guest::passthrough;
+use crate::guest::vm_error::VmError;
 use crate::memory;
 use crate::vcpu::context::VcpuContext;
 
@@ -35,14 +35,14 @@ impl core::fmt::Display for Placement {
 /// Makes every VM, loads it and assigns its vCPUs to CPUs.
 ///
 /// # Errors
-/// What is missing, for one line. Nothing runs then.
+/// What a VM lacks. Nothing runs then.
 #[inline(never)]
-pub fn create_all(board: &Board, configs: Vec<VmConfig>, cpus: usize) -> Result<(), String> {
-    let mut guests: Vec<&'static Guest> = Vec::new();
+pub fn create_all(board: &Board, configs: Vec<VmConfig>, cpus: usize) -> Result<(), VmError> {
+    let mut guests: Vec<&'static VmInstance> = Vec::new();
     let mut cpu = 0;
     for (index, config) in configs.into_iter().enumerate() {
         let heap = memory::heap_used();
-        let guest = Guest::make(board, index, config)?;
+        let guest = VmInstance::make(board, index, config)?;
         guest.clear()?;
         while !guest.prepare(STEP)? {}
         passthrough::route(guest, cpu);

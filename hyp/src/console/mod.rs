@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The physical UART, its ring, and the guests' lines in and out.
 
-#![allow(clippy::arithmetic_side_effects)]
-
 pub mod guest_input;
 pub mod guest_output;
 pub mod ring;

@@ -66,6 +66,11 @@ pub fn frequency() -> u64 {
     CNTFRQ_EL0.get().max(1)
 }
 
+/// Whole seconds of `ticks`.
+pub fn seconds(ticks: u64) -> u64 {
+    ticks.checked_div(frequency()).unwrap_or(0)
+}
+
 /// Ticks of `us` microseconds.
 pub fn ticks(us: u64) -> u64 {
     frequency().saturating_mul(us) / 1_000_000

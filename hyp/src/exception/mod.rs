@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the CPU does to EL2: vectors, guest exits, injected aborts, panics.
 
-#![allow(clippy::arithmetic_side_effects)]
-
 pub mod guest_exit;
 pub mod panic;
 pub mod vectors;

@@ -68,7 +68,7 @@ fn report(frame: &FaultFrame, esr: u64, far: u64, elr: u64) -> ! {
     for (i, row) in frame.x.chunks(4).enumerate() {
         let _ = write!(out, "[hyp]  ");
         for (j, x) in row.iter().enumerate() {
-            let _ = write!(out, " x{:<2} {x:016x}", i * 4 + j);
+            let _ = write!(out, " x{:<2} {x:016x}", i.saturating_mul(4).saturating_add(j));
         }
         let _ = writeln!(out);
     }
@@ -124,7 +124,8 @@ fn backtrace(out: &mut impl Write, pc: u64, mut fp: u64) {
     let _ = writeln!(out, "[hyp] backtrace (image at {:#x}):", image.start);
     let mut line = |pc: u64| {
         if text.contains(&(pc as usize)) {
-            let _ = writeln!(out, "[hyp]   at image+{:#x}", pc as usize - image.start);
+            let _ =
+                writeln!(out, "[hyp]   at image+{:#x}", (pc as usize).wrapping_sub(image.start));
             true
         } else {
             false

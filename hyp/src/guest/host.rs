@@ -331,7 +331,7 @@ impl Host for GuestHost {
     fn flash_load(&self, pa: Pa, width: Width) -> u64 {
         (0..width.bytes()).rev().fold(0, |all, n| {
             // SAFETY: `vm` stays within the VM's own flash, RAM that EL2 maps; a byte is always aligned.
-            all << 8 | u64::from(unsafe { ((pa.raw() + n) as *const u8).read_volatile() })
+            all << 8 | u64::from(unsafe { (pa.raw().wrapping_add(n) as *const u8).read_volatile() })
         })
     }
 

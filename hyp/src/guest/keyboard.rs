@@ -7,7 +7,7 @@ use vm::{Holders, Phase};
 
 use crate::console::{guest_input, ring};
 use crate::cpu;
-use crate::guest::instance::{self, Guest};
+use crate::guest::instance::{self, VmInstance};
 use crate::guest::keyboard_focus;
 use crate::guest::loaded::Loaded;
 use crate::guest::operator;
@@ -64,7 +64,7 @@ fn act(key: Key) {
 }
 
 /// Whether the VM reads its input, or will: it is neither paused nor stopped.
-fn runs(guest: &Guest) -> bool {
+fn runs(guest: &VmInstance) -> bool {
     let (lifecycle, order) = (guest.vm.lifecycle(), &cpu::current().order);
     let exists = !matches!(lifecycle.phase(order), Phase::Resting | Phase::Stopped);
     exists && lifecycle.holders(order) == Holders::NONE

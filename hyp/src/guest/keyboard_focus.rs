@@ -5,16 +5,16 @@ use log::Level;
 
 use crate::console::{guest_input, guest_output};
 use crate::cpu;
-use crate::guest::instance::{self, Guest};
+use crate::guest::instance::{self, VmInstance};
 use crate::guest::vm_log;
 
 /// Whether the VM has stopped for good.
-pub fn is_finished(guest: &Guest) -> bool {
+pub fn is_finished(guest: &VmInstance) -> bool {
     guest.vm.lifecycle().finished(&cpu::current().order)
 }
 
 /// Gives the keyboard to `guest`; `stopped` is the VM that had it, if its stop is the reason.
-pub fn select(guest: &Guest, stopped: Option<&Guest>) {
+pub fn select(guest: &VmInstance, stopped: Option<&VmInstance>) {
     guest_input::set_focus(guest.index);
     let text = format_args!("the keyboard goes to {}", guest.config.name);
     match stopped {
@@ -25,7 +25,7 @@ pub fn select(guest: &Guest, stopped: Option<&Guest>) {
 }
 
 /// Gives the keyboard to the next VM that has not stopped, if there is one.
-pub fn select_next(stopped: Option<&Guest>) {
+pub fn select_next(stopped: Option<&VmInstance>) {
     let all = instance::all();
     let (before, after) = all.split_at(guest_input::focus().saturating_add(1).min(all.len()));
     let others = after.iter().chain(before).filter(|guest| !guest_input::has_keyboard(guest.index));
@@ -35,7 +35,7 @@ pub fn select_next(stopped: Option<&Guest>) {
 }
 
 /// `guest` has stopped for good: if it had the keyboard, another VM gets it.
-pub fn release(guest: &Guest) {
+pub fn release(guest: &VmInstance) {
     if guest_input::has_keyboard(guest.index) {
         select_next(Some(guest));
     }

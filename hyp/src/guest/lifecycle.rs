@@ -7,13 +7,14 @@ use vm::{Holder, Holders, Phase, StopReason};
 
 use crate::console::{guest_input, ring};
 use crate::cpu::{self, timer};
-use crate::guest::instance::{self, Guest};
+use crate::guest::instance::{self, VmInstance};
+use crate::guest::vm_error::VmError;
 use crate::guest::{keyboard_focus, passthrough, vm_log};
 use crate::oracle::checked;
 use lock::Order;
 
 /// Logs the stop in one line, and takes the devices and the input of the VM away.
-pub fn log_stop(guest: &Guest, reason: StopReason, next: Next) {
+pub fn log_stop(guest: &VmInstance, reason: StopReason, next: Next) {
     let line = guest.vm.stop_line(reason);
     match next {
         Next::End => vm_log::always(guest, Level::Info, format_args!("{line}")),
@@ -30,7 +31,7 @@ pub fn log_stop(guest: &Guest, reason: StopReason, next: Next) {
 }
 
 /// The VM waits `seconds` for its restart, which this CPU begins.
-pub fn rest(guest: &Guest, seconds: u64) {
+pub fn rest(guest: &VmInstance, seconds: u64) {
     let cpu = cpu::current();
     checked::rest(&cpu.order, &guest.vm);
     guest_input::resume_rx();
@@ -57,7 +58,7 @@ pub fn restart_due() {
 }
 
 /// The operator stops or restarts the VM.
-pub fn stop(guest: &'static Guest, reason: StopReason) {
+pub fn stop(guest: &'static VmInstance, reason: StopReason) {
     let order = &cpu::current().order;
     // A VM that waits for its restart does not run.
     guest.set_restart(None);
@@ -82,7 +83,7 @@ pub fn stop(guest: &'static Guest, reason: StopReason) {
 }
 
 /// The operator pauses the VM, or resumes it; the latter also ends a pause after a crash.
-pub fn pause_or_resume(guest: &Guest) {
+pub fn pause_or_resume(guest: &VmInstance) {
     let order = &cpu::current().order;
     let lifecycle = guest.vm.lifecycle();
     let name = guest.vm.name();
@@ -109,7 +110,7 @@ pub fn pause_or_resume(guest: &Guest) {
 
 /// The guest cannot go on: its VM is asked to pause or to stop (`vm.oncrash`). The calling vCPU is kicked too, and leaves
 /// before it would enter the guest.
-pub fn crashed(guest: &Guest, order: &Order, reason: StopReason) {
+pub fn crashed(guest: &VmInstance, order: &Order, reason: StopReason) {
     if guest.crash_policy() == crash::OnCrash::Pause {
         checked::pause(order, &guest.vm, Holder::Crash);
     } else {
@@ -118,14 +119,14 @@ pub fn crashed(guest: &Guest, order: &Order, reason: StopReason) {
 }
 
 /// The VM cannot be prepared: it stops for good.
-pub fn fail(guest: &'static Guest, why: &str) {
+pub fn fail(guest: &'static VmInstance, why: &VmError) {
     vm_log::always(guest, Level::Error, format_args!("{why}"));
     finish(guest);
 }
 
 /// The VM has stopped for good. With the last one the machine turns off: it stays on while a VM runs, is paused, is being
 /// prepared, or waits for its restart.
-pub fn finish(guest: &'static Guest) {
+pub fn finish(guest: &'static VmInstance) {
     let order = &cpu::current().order;
     checked::finish_life(order, &guest.vm);
     if instance::all().iter().all(|g| g.vm.lifecycle().finished(order)) {

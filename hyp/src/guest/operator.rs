@@ -7,11 +7,11 @@ use core::fmt;
 use vm::{Holder, Phase, StopReason};
 
 use crate::cpu::{self, timer};
-use crate::guest::instance::Guest;
+use crate::guest::instance::VmInstance;
 use crate::guest::lifecycle;
 
 /// Ends the VM's life, and begins another.
-pub fn restart(guest: &'static Guest) {
+pub fn restart(guest: &'static VmInstance) {
     if is_prepared(guest) {
         log::info!("{} is to restart", guest.vm.name());
         lifecycle::stop(guest, StopReason::Restart);
@@ -19,7 +19,7 @@ pub fn restart(guest: &'static Guest) {
 }
 
 /// Stops the VM, or starts one that has stopped.
-pub fn stop_or_start(guest: &'static Guest) {
+pub fn stop_or_start(guest: &'static VmInstance) {
     if guest.vm.lifecycle().phase(&cpu::current().order) == Phase::Stopped {
         log::info!("{} is to start", guest.vm.name());
         lifecycle::stop(guest, StopReason::Restart);
@@ -30,7 +30,7 @@ pub fn stop_or_start(guest: &'static Guest) {
 }
 
 /// Pauses the VM, or lets it go on.
-pub fn pause_or_resume(guest: &'static Guest) {
+pub fn pause_or_resume(guest: &'static VmInstance) {
     if guest.vm.lifecycle().phase(&cpu::current().order) == Phase::Running {
         lifecycle::pause_or_resume(guest);
     } else {
@@ -39,7 +39,7 @@ pub fn pause_or_resume(guest: &'static Guest) {
 }
 
 /// Whether the VM is not just between two lives; says so.
-fn is_prepared(guest: &Guest) -> bool {
+fn is_prepared(guest: &VmInstance) -> bool {
     let parked = guest.vm.lifecycle().phase(&cpu::current().order) == Phase::Parked;
     if parked {
         log::info!("{} is being prepared: try again", guest.vm.name());
@@ -48,13 +48,13 @@ fn is_prepared(guest: &Guest) -> bool {
 }
 
 /// A VM's state, CPUs, CPU time, memory and refusals, in one line.
-pub struct Status<'a>(pub &'a Guest);
+pub struct Status<'a>(pub &'a VmInstance);
 
 impl fmt::Display for Status<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(guest) = *self;
         let (order, lifecycle) = (&cpu::current().order, guest.vm.lifecycle());
-        let (now, frequency) = (timer::now(), timer::frequency());
+        let now = timer::now();
         let holders = lifecycle.holders(order);
         match lifecycle.phase(order) {
             Phase::Running if holders.has(Holder::Crash) => f.write_str("paused after a crash")?,
@@ -63,7 +63,7 @@ impl fmt::Display for Status<'_> {
             Phase::Stopping(_) => f.write_str("stopping")?,
             Phase::Parked => f.write_str("being prepared")?,
             Phase::Resting => {
-                let left = guest.restart_at().saturating_sub(now) / frequency;
+                let left = timer::seconds(guest.restart_at().saturating_sub(now));
                 write!(f, "starts again in {left} s")?;
             }
             Phase::Stopped => f.write_str("stopped")?,
@@ -76,7 +76,7 @@ impl fmt::Display for Status<'_> {
         }
         let ticks =
             (0..vcpus).map(|vcpu| guest.cpu_time(vcpu).used(now)).fold(0, u64::saturating_add);
-        let used = ticks.saturating_mul(10) / frequency;
+        let used = timer::seconds(ticks.saturating_mul(10));
         let memory = guest.config.ram_size() >> 20;
         let refused = guest.vm.counts().refused;
         write!(f, ", {}.{} s of CPU time, {memory} MiB, {refused} refused", used / 10, used % 10)

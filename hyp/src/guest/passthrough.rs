@@ -8,7 +8,7 @@ use platform::PassedInterrupt;
 
 use crate::cpu::{self, timer};
 use crate::gic;
-use crate::guest::instance::{self, Guest};
+use crate::guest::instance::{self, VmInstance};
 use crate::guest::loaded::Loaded;
 
 /// Whose each interrupt of the machine is: number of the VM plus one in 31:16, INTID there in 15:0; 0 is nobody's.
@@ -19,26 +19,29 @@ static ROUTES: [AtomicU32; gic::SPECIAL as usize] =
 static HELD: [AtomicU32; (gic::SPECIAL as usize).div_ceil(32)] =
     [const { AtomicU32::new(0) }; (gic::SPECIAL as usize).div_ceil(32)];
 
-fn of(guest: &Guest) -> impl Iterator<Item = &PassedInterrupt> {
+fn of(guest: &VmInstance) -> impl Iterator<Item = &PassedInterrupt> {
     guest.config.devices.iter().flat_map(|device| &device.interrupts)
 }
 
 /// Routes the interrupts of a VM's devices to the CPU of its first vCPU. Boot CPU, once for each VM.
-pub fn route(guest: &'static Guest, cpu: usize) {
+pub fn route(guest: &'static VmInstance, cpu: usize) {
     if !guest.config.devices.is_empty() {
         guest.vm.host().set_devices(&guest.config.devices);
     }
     for interrupt in of(guest) {
         let number = interrupt.physical;
         if let (Some(gic), Some(route)) = (gic::get(), ROUTES.get(number as usize)) {
-            route.store((guest.index as u32 + 1) << 16 | interrupt.intid, Ordering::Relaxed);
+            route.store(
+                (guest.index as u32).saturating_add(1) << 16 | interrupt.intid,
+                Ordering::Relaxed,
+            );
             gic.enable_spi(cpu, number, interrupt.flags & 1 != 0);
         }
     }
 }
 
 /// Between two lives: nothing arrives, and what was pending or active of the former one is gone.
-pub fn mask(guest: &Guest, masked: bool) {
+pub fn mask(guest: &VmInstance, masked: bool) {
     for interrupt in of(guest) {
         if let Some(gic) = gic::get() {
             gic.mask_spi(interrupt.physical, masked);
@@ -87,7 +90,7 @@ pub fn release(loaded: Option<Loaded>, now: u64) {
         while held != 0 {
             let bit = held & held.wrapping_neg();
             held &= !bit;
-            let physical = n as u32 * 32 + bit.trailing_zeros();
+            let physical = (n as u32).saturating_mul(32).saturating_add(bit.trailing_zeros());
             let Some((guest, intid)) = owner(physical) else { continue };
             let (cpu, number) = guest.vm.host().first_place();
             if cpu != here.index.get() {
@@ -104,13 +107,13 @@ pub fn release(loaded: Option<Loaded>, now: u64) {
 }
 
 /// The VM that has a device with this interrupt, and the interrupt's number there.
-fn owner(physical: u32) -> Option<(&'static Guest, u32)> {
+fn owner(physical: u32) -> Option<(&'static VmInstance, u32)> {
     let route = ROUTES.get(physical as usize)?.load(Ordering::Relaxed);
     let guest = instance::all().get((route >> 16).wrapping_sub(1) as usize)?;
     Some((guest, route & 0xffff))
 }
 
-fn deliver(guest: &Guest, intid: u32, physical: u32, loaded: Option<Loaded>) {
+fn deliver(guest: &VmInstance, intid: u32, physical: u32, loaded: Option<Loaded>) {
     // An SPI goes to whichever vCPU the guest has routed it to.
     let (order, me) = (&cpu::current().order, Loaded::vcpu_of(loaded, guest));
     guest.vm.interrupts(order, me, |vgic| vgic.forward(0, intid, physical));

@@ -9,7 +9,7 @@ use vm::RateLimit;
 
 use crate::console::{guest_output, ring};
 use crate::cpu::timer;
-use crate::guest::instance::{self, Guest};
+use crate::guest::instance::{self, VmInstance};
 
 /// Lines that no VM is to blame for, but that may come often: of interrupts that the machine sends unasked.
 static STRAY: RateLimit = RateLimit::new();
@@ -17,14 +17,14 @@ static STRAY: RateLimit = RateLimit::new();
 /// A line about `guest`, if its allowance admits one.
 #[cold]
 #[inline(never)]
-pub fn about(guest: &Guest, level: Level, text: fmt::Arguments<'_>) {
+pub fn about(guest: &VmInstance, level: Level, text: fmt::Arguments<'_>) {
     admit(guest, level, true, text);
 }
 
 /// A line about `guest` that is always written, and counts like any other: of its stop for good, or one of a bounded number.
 #[cold]
 #[inline(never)]
-pub fn always(guest: &Guest, level: Level, text: fmt::Arguments<'_>) {
+pub fn always(guest: &VmInstance, level: Level, text: fmt::Arguments<'_>) {
     admit(guest, level, false, text);
 }
 
@@ -32,7 +32,7 @@ pub fn always(guest: &Guest, level: Level, text: fmt::Arguments<'_>) {
 /// to it may follow ([`more`]).
 #[cold]
 #[inline(never)]
-pub fn admit(guest: &Guest, level: Level, rationed: bool, text: fmt::Arguments<'_>) -> bool {
+pub fn admit(guest: &VmInstance, level: Level, rationed: bool, text: fmt::Arguments<'_>) -> bool {
     let (limit, now, frequency) = (guest.vm.log_limit(), timer::now(), timer::frequency());
     let left_out =
         if rationed { limit.admit(now, frequency) } else { Some(limit.admit_last(now, frequency)) };
@@ -44,14 +44,14 @@ pub fn admit(guest: &Guest, level: Level, rationed: bool, text: fmt::Arguments<'
 /// A line that belongs to one that was just admitted, as a part of it.
 #[cold]
 #[inline(never)]
-pub fn more(guest: &Guest, level: Level, text: fmt::Arguments<'_>) {
+pub fn more(guest: &VmInstance, level: Level, text: fmt::Arguments<'_>) {
     ring::about(guest.index, level, 0, text);
 }
 
 /// A line about `guest` that its allowance has admitted; `left_out` lines before it were not.
 #[cold]
 #[inline(never)]
-pub fn admitted(guest: &Guest, level: Level, left_out: u64, text: fmt::Arguments<'_>) {
+pub fn admitted(guest: &VmInstance, level: Level, left_out: u64, text: fmt::Arguments<'_>) {
     guest_output::finish_line(guest.index);
     ring::about(guest.index, level, left_out, text);
 }

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From a VM's configuration and this machine to `vm::Setup`.
 
-use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicU64;
 
 use arch::{Ipa, Range, VisibleCpu};
 use platform::{Board, GICC_BASE, GICC_SIZE, Gic, GicVersion, VmConfig};
 use stage2::Stage2;
-use vm::{Bank, Direct, ID_REGISTERS, Setup, Vm};
+use vm::{Bank, Direct, ID_REGISTERS, Setup, SetupError, Vm};
 
 use crate::cpu::id_registers;
 use crate::guest::host::GuestHost;
@@ -20,7 +18,7 @@ const SPIS: usize = 64;
 /// Makes the VM.
 ///
 /// # Errors
-/// What does not fit, in one line.
+/// What does not fit.
 #[inline(never)]
 pub fn vm(
     board: &Board,
@@ -29,7 +27,7 @@ pub fn vm(
     stage2: Stage2<GuestHost>,
     visible: VisibleCpu,
     flash: &'static [Bank],
-) -> Result<Vm<GuestHost>, String> {
+) -> Result<Vm<GuestHost>, SetupError> {
     let version = match config.gic {
         GicVersion::V2 => vgic::Version::V2,
         GicVersion::V3 => vgic::Version::V3,
@@ -72,7 +70,7 @@ pub fn vm(
         workarounds: crate::firmware::workarounds(),
         shares: Vec::leak(shares),
     };
-    Vm::new(stage2, &setup).map_err(|e| format!("VM '{}': {e}", config.name))
+    Vm::new(stage2, &setup)
 }
 
 /// What a guest sees of the CPUs, by CRm << 3 | op2.

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who owns each frame of RAM (DESIGN promise P2).
 
-use alloc::format;
-use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use arch::{Pa, Range};
 use lock::{Lock, Rank};
-use stage2::{Chunk, FrameTable, Split};
+use stage2::{Chunk, FrameError, FrameTable, Split};
 
 static TABLE: Lock<Option<FrameTable<'static>>> = Lock::new(Rank::Frames, None);
 /// Chunks of 2 MiB that can have several owners: ROMs and other small pieces.
@@ -26,17 +24,34 @@ pub fn init(ram: &[Range<Pa>]) {
         Some(FrameTable::new(Pa::new(first), Vec::leak(chunks), Vec::leak(splits)));
 }
 
+/// Why a VM does not get frames.
+#[derive(Clone, Copy, Debug)]
+pub enum ClaimError {
+    /// The range wraps.
+    Wraps,
+    /// There is no table of owners.
+    NoTable,
+    /// One of the frames has an owner, or the table is full.
+    Frames(Range<Pa>, FrameError),
+}
+
+impl core::fmt::Display for ClaimError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Wraps => f.write_str("a range of frames wraps"),
+            Self::NoTable => f.write_str("no frame table"),
+            Self::Frames(range, error) => write!(f, "it cannot have the frames {range}: {error}"),
+        }
+    }
+}
+
 /// Gives frames to a VM.
 ///
 /// # Errors
-/// Where somebody has one of them: a line for the log.
-pub fn claim(pa: Pa, size: u64, owner: u16) -> Result<(), String> {
-    let order = &crate::cpu::current().order;
-    let mut table = TABLE.lock(order);
-    let range = Range::<Pa>::new(pa, size).ok_or("a range of frames wraps")?;
-    table
-        .as_mut()
-        .ok_or("no frame table")?
-        .claim(range, owner)
-        .map_err(|e| format!("frames {range} cannot be given to VM {owner}: {e}"))
+/// A frame that has an owner.
+pub fn claim(pa: Pa, size: u64, owner: u16) -> Result<(), ClaimError> {
+    let mut table = TABLE.lock(&crate::cpu::current().order);
+    let range = Range::<Pa>::new(pa, size).ok_or(ClaimError::Wraps)?;
+    let table = table.as_mut().ok_or(ClaimError::NoTable)?;
+    table.claim(range, owner).map_err(|e| ClaimError::Frames(range, e))
 }

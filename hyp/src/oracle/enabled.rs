@@ -65,7 +65,7 @@ pub fn closing_line() {
 }
 
 fn me() -> usize {
-    crate::cpu::current().index.get() + 1
+    crate::cpu::current().index.get().wrapping_add(1)
 }
 
 fn is_mine() -> bool {
@@ -137,7 +137,7 @@ fn end<H: Host>(real: Outcome, vcpu: &Vcpu, vm: &Vm<H>) {
     let Some((exit, before)) = exits.exit.take() else {
         panic!("oracle: an outcome without an exit: {real:?}");
     };
-    let number = CHECKED.fetch_add(1, Ordering::Relaxed) + 1;
+    let number = CHECKED.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
     let machine = oracle::Machine {
         mair_el1: MAIR_EL1.get(),
         entropy: entropy(&before, vcpu),

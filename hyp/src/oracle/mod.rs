@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Entry points into `vm`: with feature `oracle` each also runs on the specification.
 
-// The checker panics when the specification disagrees.
 #![cfg_attr(
     feature = "oracle",
-    allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic)
+    expect(clippy::expect_used, clippy::panic, reason = "a difference ends the test at once")
 )]
 
 #[cfg_attr(feature = "oracle", path = "enabled.rs")]

@@ -2,7 +2,6 @@
 //! A vCPU with what EL2 needs to run it.
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use core::arch::asm;
 
 use arch::esr::{self, ec};
@@ -13,9 +12,10 @@ use crate::cpu::{CPUS, Cpu};
 use crate::cpu::{barrier, timer, trap_controls};
 use crate::gic::{self, Gic};
 use crate::guest::host::GuestHost;
-use crate::guest::instance::Guest;
+use crate::guest::instance::VmInstance;
 use crate::guest::lifecycle;
 use crate::guest::loaded::Loaded;
+use crate::guest::vm_error::{Cause, VmError};
 use crate::guest::vm_log;
 use crate::oracle::checked;
 use crate::vcpu::crash_record::Record;
@@ -41,7 +41,7 @@ pub struct VcpuContext {
     /// Registers first: the vectors find them through SP_EL2.
     pub vcpu: Vcpu,
     /// The VM it belongs to.
-    pub guest: &'static Guest,
+    pub guest: &'static VmInstance,
     /// Errata that decoding minds.
     pub errata: Errata,
     /// PSTATE fields that an injected exception minds.
@@ -84,7 +84,7 @@ impl VcpuContext {
     /// # Errors
     /// Where the CPU has no room for it.
     #[inline(never)]
-    pub fn assign(guest: &'static Guest, index: usize, cpu: usize) -> Result<(), String> {
+    pub fn assign(guest: &'static VmInstance, index: usize, cpu: usize) -> Result<(), VmError> {
         let context = Box::leak(Box::new(Self {
             vcpu: Vcpu::new(index),
             guest,
@@ -106,7 +106,7 @@ impl VcpuContext {
             .get(cpu)
             .and_then(|a| a.cpu.queue.add((&raw mut *context).cast(), guest.index, slice));
         let Some(number) = number else {
-            return Err(alloc::format!("VM '{}': CPU {cpu} has no room for it", guest.config.name));
+            return Err(Cause::CpuFull(cpu).of(&guest.config.name));
         };
         context.number = number;
         guest.vm.host().place(index, cpu, number);

@@ -77,7 +77,7 @@ fn dump(ctx: &VcpuContext) {
         "SPSR_EL1 {spsr:#x} SCTLR_EL1 {sctlr:#x} SP_EL0 {sp_el0:#x} SP_EL1 {sp_el1:#x}"
     ));
     for from in (0..31).step_by(6) {
-        say(format_args!("{}", Registers { regs, from, to: (from + 6).min(31) }));
+        say(format_args!("{}", Registers { regs, from, to: from.saturating_add(6).min(31) }));
     }
     say(format_args!("last exits (ESR_EL2 at PC): {}", ctx.record.exits));
 }

@@ -85,7 +85,7 @@ pub fn reset_slice(ctx: &mut VcpuContext) {
         Ok(false) => return,
         Ok(true) => {
             passthrough::mask(guest, false);
-            let (name, life) = (&guest.config.name, guest.life());
+            let (name, life) = (&guest.config.name, guest.incarnation());
             let declared = guest.vm.declared_pages();
             let guard = if guest.vm.guard().active() { "enforced" } else { "not enrolled" };
             vm_log::about(

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who runs: vCPU contexts, run queues, the scheduler, interrupts.
 
-#![allow(clippy::arithmetic_side_effects)]
-
 pub mod context;
 pub mod crash;
 pub mod crash_record;

@@ -154,8 +154,8 @@ impl Features {
             ras,
             sme,
             claim: feature_probe::has_claim_tags(),
-            breakpoints: (dfr0 >> 12 & 15) as usize + 1,
-            watchpoints: (dfr0 >> 20 & 15) as usize + 1,
+            breakpoints: ((dfr0 >> 12 & 15) as usize).saturating_add(1),
+            watchpoints: ((dfr0 >> 20 & 15) as usize).saturating_add(1),
         }
     }
 }
