@@ -46,9 +46,21 @@ pub(crate) struct Bank {
     pub slot: [u8; 32],
 }
 
+/// What the guest's deactivation of an interrupt leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Completion {
+    /// Nothing.
+    None,
+    /// The hardware deactivates this physical interrupt (HW=1).
+    Physical(u32),
+    /// A maintenance interrupt.
+    Maintenance,
+}
+
 /// What [`Bank::place`] made.
 pub(crate) struct Placed {
     pub lr: ListRegister,
+    pub completion: Completion,
     /// GICv2 SGIs: the sources that still wait.
     pub sources: u8,
     /// More is pending than the list register could take; it asks for EOI maintenance.
@@ -166,6 +178,69 @@ impl Bank {
         (latch, active)
     }
 
+    /// What the list register of interrupt `n` asks for. `more`: the interrupt is pending again behind what the list
+    /// register holds.
+    ///
+    /// A level-sensitive interrupt whose line is high may be pending still when the guest ends it: maintenance looks at the
+    /// line again. HW=1 excludes maintenance, so software deactivates the physical interrupt then.
+    #[inline(always)]
+    pub fn completion(&self, n: u32, more: bool) -> Completion {
+        let mask = bit(n);
+        if more || self.line & !self.edge & mask != 0 {
+            Completion::Maintenance
+        } else if self.forwarded & mask != 0 {
+            Completion::Physical(self.physical_of(n).into())
+        } else {
+            Completion::None
+        }
+    }
+
+    /// The value of a list register with interrupt `n` of this bank, INTID `intid`. Every list register is made here.
+    #[inline(always)]
+    pub fn list_register(
+        &self,
+        n: u32,
+        intid: u32,
+        state: State,
+        completion: Completion,
+        source: u8,
+    ) -> ListRegister {
+        let hw = match completion {
+            Completion::Physical(pintid) => Some(pintid),
+            _ => None,
+        };
+        ListRegister {
+            intid,
+            state,
+            priority: self.priority_of(n),
+            group1: self.group1 & bit(n) != 0,
+            hw,
+            eoi: matches!(completion, Completion::Maintenance),
+            source,
+        }
+    }
+
+    /// Interrupt `n` moves into list register `slot` in this state.
+    #[inline(always)]
+    pub fn occupy(&mut self, n: u32, slot: u8, state: State, completion: Completion) {
+        let mask = bit(n);
+        self.in_lr |= mask;
+        if state.pending() {
+            self.lr_latch |= self.latch & mask;
+            self.latch &= !mask;
+        }
+        if state.active() {
+            self.lr_active |= mask;
+            self.active &= !mask;
+        }
+        if matches!(completion, Completion::Maintenance) {
+            self.lr_eoi |= mask;
+        }
+        if let Some(s) = self.slot.get_mut(n as usize & 31) {
+            *s = slot;
+        }
+    }
+
     /// Moves interrupt `n` of this bank, INTID `intid`, into list register `slot`. `both`: it may be pending and active there.
     /// `sgi` is of a GICv2 SGI: the sources that wait, and the source of the active one.
     #[inline(always)]
@@ -182,55 +257,29 @@ impl Bank {
         let active = self.active & mask != 0;
         let level = self.line & !self.edge & mask != 0;
         let wants = (self.latch & mask != 0 || level) && self.allowed(groups) & mask != 0;
-        let mut lr = ListRegister {
-            intid,
-            priority: self.priority_of(n),
-            group1: self.group1 & mask != 0,
-            ..ListRegister::FREE
-        };
-        let mut sources = 0;
-        let pending;
+        let (mut source, mut sources) = (0, 0);
+        let (pending, more);
         if let Some((waiting, active_source)) = sgi {
             // One register per SGI, so one source at a time; the others follow its deactivation.
-            lr.source = if active { active_source } else { waiting.trailing_zeros() as u8 & 7 };
-            let own = bit(u32::from(lr.source)) as u8;
+            source = if active { active_source } else { waiting.trailing_zeros() as u8 & 7 };
+            let own = bit(u32::from(source)) as u8;
             pending = wants && waiting & own != 0 && (both || !active);
             sources = if pending { waiting & !own } else { waiting };
-            lr.eoi = sources != 0;
-            if pending {
-                self.lr_latch |= mask;
-            }
-            if sources == 0 {
-                self.latch &= !mask;
-            }
+            more = sources != 0;
         } else {
-            let forwarded = self.forwarded & mask != 0;
             // Pending and active would deliver a line that has fallen; and HW=1 has no such state.
-            let both = both && !forwarded && self.edge & mask != 0;
+            let both = both && self.edge & !self.forwarded & mask != 0;
             pending = wants && (both || !active);
-            // Maybe pending still when the guest is through: a line is looked at again then. HW=1 has no EOI maintenance,
-            // so that software deactivates the physical interrupt.
-            lr.eoi = level || active && !pending && self.latch & mask != 0;
-            if forwarded && !lr.eoi {
-                lr.hw = Some(u32::from(self.physical_of(n)));
-            }
-            if pending {
-                self.lr_latch |= self.latch & mask;
-                self.latch &= !mask;
-            }
+            more = active && !pending && self.latch & mask != 0;
         }
-        lr.state = State::of(pending, active);
-        if lr.eoi {
-            self.lr_eoi |= mask;
+        let state = State::of(pending, active);
+        let completion = self.completion(n, more);
+        let lr = self.list_register(n, intid, state, completion, source);
+        self.occupy(n, slot, state, completion);
+        if sgi.is_some() {
+            // Pending as long as a source waits.
+            self.latch = self.latch & !mask | if more { mask } else { 0 };
         }
-        self.in_lr |= mask;
-        if active {
-            self.lr_active |= mask;
-            self.active &= !mask;
-        }
-        if let Some(s) = self.slot.get_mut(n as usize & 31) {
-            *s = slot;
-        }
-        Placed { lr, sources, waits: self.latch & mask != 0 }
+        Placed { lr, completion, sources, waits: self.latch & mask != 0 }
     }
 }

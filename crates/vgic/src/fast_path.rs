@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The short way for one interrupt: a list register at once, without folding the others.
 
+use crate::bank::Completion;
 use crate::bits::{Bits, bit};
 use crate::config::NOBODY;
 use crate::dist::intid_of;
@@ -119,12 +120,16 @@ impl Vgic {
         }
         let bank = &mut cpu.private;
         let mask = bit(intid);
-        let n = intid as usize & 31;
+        let n = intid & 31;
+        let completion = match hw {
+            Some(pintid) => Completion::Physical(pintid),
+            None => Completion::None,
+        };
         let s;
         if bank.lr_latch & !bank.lr_active & mask != 0 {
             // Where it was pending last, if the guest is through with it there. Had anything about it changed since, the
             // vCPU were stale: it is as allowed, as forwarded and as free of a line as it was then.
-            s = u32::from(bank.slot.get(n).copied()?);
+            s = u32::from(bank.slot.get(n as usize).copied()?);
             let slot = bit(s) as u16;
             if empty & slot == 0 || hw.is_some() != (cpu.hw & slot != 0) {
                 return None;
@@ -132,6 +137,8 @@ impl Vgic {
             if let Some(source) = source {
                 cpu.slots.get_mut(s as usize)?.source = source;
             }
+            // It may have become pending again before this.
+            bank.latch &= !mask;
         } else {
             let groups = self.groups;
             let slots = self.config.all_slots();
@@ -146,33 +153,17 @@ impl Vgic {
                 bank.forwarded |= mask;
             }
             s = free.trailing_zeros();
-            let slot = bit(s) as u16;
-            *cpu.slots.get_mut(s as usize)? =
-                Slot { intid: intid as u16, source: source.unwrap_or(0) };
-            *bank.slot.get_mut(n)? = s as u8;
-            cpu.used |= slot;
-            cpu.pending |= slot;
-            cpu.eoi &= !slot;
-            cpu.hw = cpu.hw & !slot | if hw.is_some() { slot } else { 0 };
-            bank.in_lr |= mask;
-            bank.lr_latch |= mask;
-            bank.lr_active &= !mask;
-            bank.lr_inactive &= !mask;
+            bank.latch |= mask;
+            bank.occupy(n, s as u8, State::Pending, completion);
+            let slot = Slot { intid: intid as u16, source: source.unwrap_or(0) };
+            cpu.occupy(s as usize, slot, State::Pending, completion);
         }
+        let bank = &mut cpu.private;
         if let Some(pintid) = hw {
-            *bank.physical.get_mut(n)? = pintid as u16;
+            *bank.physical.get_mut(n as usize)? = pintid as u16;
         }
-        // It may have become pending again before this.
-        bank.latch &= !mask;
-        let lr = ListRegister {
-            intid,
-            state: State::Pending,
-            priority: bank.priority_of(intid & 31),
-            group1: bank.group1 & mask != 0,
-            hw,
-            eoi: false,
-            source: source.unwrap_or(0),
-        };
+        debug_assert_eq!(completion, bank.completion(n, false), "INTID {intid}");
+        let lr = bank.list_register(n, intid, State::Pending, completion, source.unwrap_or(0));
         Some((s as usize, lr))
     }
 

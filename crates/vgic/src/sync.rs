@@ -310,32 +310,10 @@ impl Vgic {
             return Some(ListRegister::FREE);
         }
         let n = ready.trailing_zeros() & 31;
-        let level = bank.line & !bank.edge & ready != 0;
-        let forwarded = bank.forwarded & ready != 0 && !level;
-        let lr = ListRegister {
-            intid: n,
-            state: State::Pending,
-            priority: bank.priority_of(n),
-            group1: bank.group1 & ready != 0,
-            hw: if forwarded { Some(u32::from(bank.physical_of(n))) } else { None },
-            eoi: level,
-            source: 0,
-        };
-        bank.in_lr |= ready;
-        bank.lr_latch |= bank.latch & ready;
-        bank.latch &= !ready;
-        if level {
-            bank.lr_eoi |= ready;
-        }
-        if let Some(slot) = bank.slot.get_mut(n as usize) {
-            *slot = 0;
-        }
-        let [slot, ..] = &mut cpu.slots;
-        *slot = Slot { intid: n as u16, source: 0 };
-        cpu.used = 1;
-        cpu.hw = cpu.hw & !1 | u16::from(forwarded);
-        cpu.eoi = cpu.eoi & !1 | u16::from(level);
-        cpu.pending |= 1;
+        let completion = bank.completion(n, false);
+        let lr = bank.list_register(n, n, State::Pending, completion, 0);
+        bank.occupy(n, 0, State::Pending, completion);
+        cpu.occupy(0, Slot { intid: n as u16, source: 0 }, State::Pending, completion);
         Some(lr)
     }
 
@@ -398,40 +376,30 @@ impl Vgic {
     #[inline(always)]
     pub(crate) fn place(&mut self, vcpu: usize, intid: u32, s: usize, both: bool) -> ListRegister {
         let groups = self.groups;
-        let v2_sgi = self.is_v2_sgi(intid);
-        let mask = bit(s as u32) as u16;
         let n = intid & 31;
-        let Some(cpu) = self.cpus.get_mut(vcpu) else { return ListRegister::FREE };
-        let placed = if intid < PRIVATE {
-            let sgi = if v2_sgi {
+        let sgi = match self.cpus.get(vcpu) {
+            Some(cpu) if self.is_v2_sgi(intid) => {
                 let of = |all: &[u8; 16]| all.get(intid as usize).copied().unwrap_or(0);
                 Some((of(&cpu.sources), of(&cpu.active_source)))
-            } else {
-                None
-            };
-            let placed = cpu.private.place(n, intid, s as u8, groups, both, sgi);
-            if v2_sgi && let Some(waiting) = cpu.sources.get_mut(intid as usize) {
-                *waiting = placed.sources;
             }
-            placed
-        } else {
-            let k = (intid as usize >> 5).wrapping_sub(1);
-            let Some(bank) = self.shared.banks.get_mut(k) else { return ListRegister::FREE };
-            let placed = bank.place(n, intid, s as u8, groups, both, None);
-            if let Some(holder) = self.shared.holder.get_mut(intid.wrapping_sub(PRIVATE) as usize) {
-                *holder = vcpu as u8;
-            }
-            placed
+            _ => None,
         };
-        if let Some(slot) = cpu.slots.get_mut(s) {
-            *slot = Slot { intid: intid as u16, source: placed.lr.source };
+        let Some((at, mask)) = self.locate(vcpu, intid) else { return ListRegister::FREE };
+        let Some(bank) = self.bank_mut(at) else { return ListRegister::FREE };
+        let placed = bank.place(n, intid, s as u8, groups, both, sgi);
+        if let At::Shared(_) = at {
+            self.set_holder(intid, vcpu as u8);
         }
-        cpu.used |= mask;
-        cpu.hw = cpu.hw & !mask | if placed.lr.hw.is_some() { mask } else { 0 };
-        cpu.eoi = cpu.eoi & !mask | if placed.lr.eoi { mask } else { 0 };
-        cpu.pending = cpu.pending & !mask | if placed.lr.state.pending() { mask } else { 0 };
-        if placed.waits && intid < PRIVATE {
-            cpu.waiting |= bit(n);
+        let Some(cpu) = self.cpus.get_mut(vcpu) else { return ListRegister::FREE };
+        if sgi.is_some()
+            && let Some(waiting) = cpu.sources.get_mut(intid as usize)
+        {
+            *waiting = placed.sources;
+        }
+        let slot = Slot { intid: intid as u16, source: placed.lr.source };
+        cpu.occupy(s, slot, placed.lr.state, placed.completion);
+        if placed.waits && matches!(at, At::Private(_)) {
+            cpu.waiting |= mask;
         }
         placed.lr
     }

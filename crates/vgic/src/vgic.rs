@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The state of one VM's interrupts, and their inputs.
 
-use crate::bank::{Bank, Groups};
+use crate::bank::{Bank, Completion, Groups};
 use crate::bits::{Bits, bit};
 use crate::config::NOBODY;
-use crate::{Config, MAX_LIST_REGISTERS, MAX_SPIS, PRIVATE, SGIS};
+use crate::{Config, MAX_LIST_REGISTERS, MAX_SPIS, PRIVATE, SGIS, State};
 use arch::{MAX_VCPUS, VcpuSet};
 
 /// SGIs are edge-triggered, PPIs level-sensitive until the guest says otherwise.
@@ -80,6 +80,20 @@ impl Cpu {
             sources: [0; SGIS as usize],
             active_source: [0; SGIS as usize],
         }
+    }
+
+    /// List register `s` holds `slot` from now on, in this state.
+    #[inline(always)]
+    pub fn occupy(&mut self, s: usize, slot: Slot, state: State, completion: Completion) {
+        let mask = bit(s as u32) as u16;
+        let set = |condition| if condition { mask } else { 0 };
+        if let Some(old) = self.slots.get_mut(s) {
+            *old = slot;
+        }
+        self.used |= mask;
+        self.hw = self.hw & !mask | set(matches!(completion, Completion::Physical(_)));
+        self.eoi = self.eoi & !mask | set(matches!(completion, Completion::Maintenance));
+        self.pending = self.pending & !mask | set(state.pending());
     }
 
     /// Whether a private interrupt in a list register is pending once more, unknown to the last plan.
