@@ -13,7 +13,7 @@ pub(crate) struct Groups {
 
 /// 32 interrupts: a vCPU's private ones, or 32 shared ones.
 ///
-/// While an interrupt is in a list register (`in_lr`), what it was pending or active for stands there, and `latch` and `active`
+/// While an interrupt is in a list register (`in_lr`), what it was pending or active for stands there, and `pending_latch` and `active`
 /// say what came since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bank {
@@ -22,12 +22,12 @@ pub(crate) struct Bank {
     /// Edge-triggered (ICFGR); otherwise level-sensitive.
     pub edge: u32,
     /// Pending until acknowledged: an edge, an SGI, ISPENDR, or a forwarded interrupt.
-    pub latch: u32,
+    pub pending_latch: u32,
     /// Input line is high.
-    pub line: u32,
+    pub line_level: u32,
     pub active: u32,
     pub in_lr: u32,
-    /// In a list register as pending, because of `latch`.
+    /// In a list register as pending, because of `pending_latch`.
     pub lr_latch: u32,
     /// In a list register as active, as far as known here.
     pub lr_active: u32,
@@ -73,8 +73,8 @@ impl Bank {
             enabled,
             group1,
             edge,
-            latch: 0,
-            line: 0,
+            pending_latch: 0,
+            line_level: 0,
             active: 0,
             in_lr: 0,
             lr_latch: 0,
@@ -101,7 +101,7 @@ impl Bank {
     /// What ISPENDR reads.
     #[inline]
     pub fn pending(&self) -> u32 {
-        self.latch | self.line & !self.edge | self.lr_latch
+        self.pending_latch | self.line_level & !self.edge | self.lr_latch
     }
 
     /// What ISACTIVER reads.
@@ -119,13 +119,15 @@ impl Bank {
     /// Those to be put into a list register as pending.
     #[inline(always)]
     pub fn ready(&self, groups: Groups) -> u32 {
-        (self.latch | self.line & !self.edge) & !(self.active | self.in_lr) & self.allowed(groups)
+        (self.pending_latch | self.line_level & !self.edge)
+            & !(self.active | self.in_lr)
+            & self.allowed(groups)
     }
 
     /// Those in a list register that have become pending once more.
     #[inline(always)]
-    pub fn again(&self) -> u32 {
-        self.latch & self.in_lr & self.enabled
+    pub fn repending(&self) -> u32 {
+        self.pending_latch & self.in_lr & self.enabled
     }
 
     #[inline(always)]
@@ -141,7 +143,7 @@ impl Bank {
     /// Hands the physical interrupts of `mask` over for deactivation, where nothing of the virtual one is left.
     #[inline(always)]
     pub fn release_idle(&mut self, mask: u32) {
-        let idle = mask & self.forwarded & !(self.latch | self.active | self.in_lr);
+        let idle = mask & self.forwarded & !(self.pending_latch | self.active | self.in_lr);
         self.forwarded &= !idle;
         self.released |= idle;
     }
@@ -168,7 +170,7 @@ impl Bank {
         let latch = state.pending() && self.lr_latch & mask != 0;
         let active = state.active() && self.lr_inactive & mask == 0;
         if latch {
-            self.latch |= mask;
+            self.pending_latch |= mask;
         }
         if active {
             self.active |= mask;
@@ -186,7 +188,7 @@ impl Bank {
     #[inline(always)]
     pub fn completion(&self, n: u32, more: bool) -> Completion {
         let mask = bit(n);
-        if more || self.line & !self.edge & mask != 0 {
+        if more || self.line_level & !self.edge & mask != 0 {
             Completion::Maintenance
         } else if self.forwarded & mask != 0 {
             Completion::Physical(self.physical_of(n).into())
@@ -215,7 +217,7 @@ impl Bank {
             priority: self.priority_of(n),
             group1: self.group1 & bit(n) != 0,
             hw,
-            eoi: matches!(completion, Completion::Maintenance),
+            eoi_maintenance: matches!(completion, Completion::Maintenance),
             source,
         }
     }
@@ -226,8 +228,8 @@ impl Bank {
         let mask = bit(n);
         self.in_lr |= mask;
         if state.pending() {
-            self.lr_latch |= self.latch & mask;
-            self.latch &= !mask;
+            self.lr_latch |= self.pending_latch & mask;
+            self.pending_latch &= !mask;
         }
         if state.active() {
             self.lr_active |= mask;
@@ -255,8 +257,8 @@ impl Bank {
     ) -> Placed {
         let mask = bit(n);
         let active = self.active & mask != 0;
-        let level = self.line & !self.edge & mask != 0;
-        let wants = (self.latch & mask != 0 || level) && self.allowed(groups) & mask != 0;
+        let level = self.line_level & !self.edge & mask != 0;
+        let wants = (self.pending_latch & mask != 0 || level) && self.allowed(groups) & mask != 0;
         let (mut source, mut sources) = (0, 0);
         let (pending, more);
         if let Some((waiting, active_source)) = sgi {
@@ -270,7 +272,7 @@ impl Bank {
             // Pending and active would deliver a line that has fallen; and HW=1 has no such state.
             let both = both && self.edge & !self.forwarded & mask != 0;
             pending = wants && (both || !active);
-            more = active && !pending && self.latch & mask != 0;
+            more = active && !pending && self.pending_latch & mask != 0;
         }
         let state = State::of(pending, active);
         let completion = self.completion(n, more);
@@ -278,8 +280,8 @@ impl Bank {
         self.occupy(n, slot, state, completion);
         if sgi.is_some() {
             // Pending as long as a source waits.
-            self.latch = self.latch & !mask | if more { mask } else { 0 };
+            self.pending_latch = self.pending_latch & !mask | if more { mask } else { 0 };
         }
-        Placed { lr, completion, sources, waits: self.latch & mask != 0 }
+        Placed { lr, completion, sources, waits: self.pending_latch & mask != 0 }
     }
 }

@@ -15,7 +15,7 @@ pub const MAX_LIST_REGISTERS: usize = 16;
 pub const PRIORITY_MASK: u8 = 0xf8;
 
 /// No vCPU: the target of an SPI that nobody gets, the holder of one that nobody has.
-pub(crate) const NOBODY: u8 = u8::MAX;
+pub(crate) const NO_VCPU: u8 = u8::MAX;
 
 /// Which architecture version the guest sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl Config {
     pub(crate) const fn reset_route(&self) -> (u32, u8) {
         match self.version {
             Version::V2 if self.vcpus == 1 => (1, 0),
-            Version::V2 => (0, NOBODY),
+            Version::V2 => (0, NO_VCPU),
             Version::V3 => (0, 0),
         }
     }

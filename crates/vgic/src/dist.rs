@@ -2,7 +2,7 @@
 //! Guests' loads and stores of GICD and GICR registers.
 
 use crate::bits::{Bits, bit};
-use crate::config::NOBODY;
+use crate::config::NO_VCPU;
 use crate::regs::{Reg, Word, decode, shared_word};
 use crate::vgic::At;
 use crate::{Config, Frame, PRIORITY_MASK, PRIVATE, SGIS, Version, Vgic};
@@ -160,7 +160,7 @@ impl Vgic {
                 for (intid, byte) in scatter(first, count, value) {
                     if intid >= PRIVATE {
                         let list = byte & self.config.all_vcpus();
-                        let target = if list == 0 { NOBODY } else { list.trailing_zeros() as u8 };
+                        let target = if list == 0 { NO_VCPU } else { list.trailing_zeros() as u8 };
                         set = set.union(self.set_route(intid, u32::from(list), target));
                     }
                 }
@@ -182,7 +182,7 @@ impl Vgic {
                 };
                 let target = (0..self.config.vcpus())
                     .find(|&v| Config::affinity(v) == route)
-                    .map_or(NOBODY, |v| v as u8);
+                    .map_or(NO_VCPU, |v| v as u8);
                 self.set_route(intid, route, target)
             }
             Reg::Sources(true, first, count) => {
@@ -269,13 +269,13 @@ impl Vgic {
                 changed
             }
             Word::SetPending => {
-                let changed = value & !bank.latch & !by_source;
-                bank.latch |= changed;
+                let changed = value & !bank.pending_latch & !by_source;
+                bank.pending_latch |= changed;
                 changed
             }
             Word::ClearPending => {
-                let changed = value & (bank.latch | bank.lr_latch) & !by_source;
-                bank.latch &= !changed;
+                let changed = value & (bank.pending_latch | bank.lr_latch) & !by_source;
+                bank.pending_latch &= !changed;
                 bank.lr_latch &= !changed;
                 bank.release_idle(changed);
                 changed
@@ -312,7 +312,7 @@ impl Vgic {
                 for n in Bits(changed & !self.bank(at).map_or(0, |bank| bank.in_lr)) {
                     let intid = intid_of(k, n);
                     let target = self.target_of(intid);
-                    let holder = if target == NOBODY { 0 } else { target };
+                    let holder = if target == NO_VCPU { 0 } else { target };
                     self.set_holder(intid, holder);
                     if let Some(cpu) = self.cpus.get_mut(usize::from(holder)) {
                         cpu.active_banks |= bit(k as u32);
@@ -369,7 +369,7 @@ impl Vgic {
         {
             *waiting &= !sources;
             if *waiting == 0 {
-                cpu.private.latch &= !mask;
+                cpu.private.pending_latch &= !mask;
             }
             changed = mask;
         }

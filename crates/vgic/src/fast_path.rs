@@ -1,42 +1,92 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The short way for one interrupt: a list register at once, without folding the others.
+//! The entry point for list registers, and its fast paths: one list register at once, without reading the others back.
+//!
+//! The slow path is `sync.rs`. `tests/model.rs` and `tests/regressions.rs` hold both equal.
 
 use crate::bank::Completion;
 use crate::bits::{Bits, bit};
-use crate::config::NOBODY;
+use crate::config::NO_VCPU;
 use crate::dist::intid_of;
 use crate::sgi::{ELSEWHERE, IRM};
 use crate::vgic::Slot;
 use crate::{ListRegister, PRIVATE, SGIS, State, Vgic};
-use arch::{MAX_VCPUS, VcpuSet};
+use arch::MAX_VCPUS;
 
-/// What [`Vgic::quick`] found.
+/// What has happened to a vCPU's interrupts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quick {
-    /// The list registers are right as they are.
-    Nothing,
-    /// Write this list register; all else, ICH_HCR_EL2 included, is right as it is.
-    One(usize, ListRegister),
-    /// Fold and plan.
-    Full,
+pub enum Event {
+    /// A [`VcpuSet`](arch::VcpuSet) names the vCPU whose CPU this is, a kick for it has come, or a maintenance interrupt.
+    Marked,
+    /// A kick has come (GICv3). The fast path serves it if it is about one SGI.
+    Kick,
+    /// The vCPU writes this value to ICC_SGI1R_EL1.
+    Sgi1r(u64),
+    /// A physical interrupt was acknowledged, its priority dropped, and left active: it becomes this PPI.
+    Forward {
+        /// INTID for the guest.
+        intid: u32,
+        /// INTID of the machine.
+        pintid: u32,
+    },
+    /// The vCPU leaves its CPU and comes back. The state that its first list register has.
+    Put(State),
+    /// The vCPU comes to this CPU. `kept`: its last [`Event::Put`] found that the first list register can be kept.
+    Load {
+        /// Whether a value was kept.
+        kept: bool,
+    },
 }
 
-/// What [`Vgic::sgi1r_now`] made of an SGI.
+/// What the caller of [`Vgic::sync`] has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// To the sender itself: write this list register, and nothing else is to be done.
-    Here(usize, ListRegister),
-    /// This other vCPU's list registers must be planned again, and nobody else's.
-    There(usize),
-    /// To another vCPU, for which it changes nothing now.
-    Nowhere,
+pub enum Sync {
+    /// The list registers are right as they are. After [`Event::Put`] and [`Event::Load`]: the first one's value is kept.
+    Unchanged,
+    /// Write this list register. All else is right as it is; after [`Event::Load`] the others are free and ICH_HCR_EL2 is 1.
+    Write(usize, ListRegister),
+    /// Kick this vCPU.
+    Kick(usize),
+    /// [`Vgic::sync_from_lrs`]; then, unless the vCPU leaves, [`Vgic::flush_to_lrs`].
+    Full,
+    /// Nothing has changed. The slow path decides: [`Event::Marked`] for a kick, [`Vgic::sgi1r`], [`Vgic::forward`].
+    Fallback,
 }
 
 impl Vgic {
-    /// [`Vgic::sgi1r`] where it is an SGI of the vCPU to itself alone that can be placed at once, or to one other: the shortest ways.
-    /// `empty` is ICH_ELRSR_EL2. `None`, and nothing has changed, where it takes [`Vgic::sgi1r`].
+    /// The entry point for list registers: what `event` changes in those of `vcpu`. `empty` is ICH_ELRSR_EL2 (GICH_ELRSR):
+    /// the list registers that are free in hardware. [`Event::Put`] and [`Event::Load`] do not look at it.
+    ///
+    /// Inlined, so that only the code of one event is left where that is a constant.
     #[inline(always)]
-    pub fn sgi1r_now(&mut self, vcpu: usize, value: u64, empty: u16) -> Option<Sent> {
+    pub fn sync(&mut self, vcpu: usize, event: Event, empty: u16) -> Sync {
+        match event {
+            Event::Marked => self.flush_one(vcpu, empty),
+            Event::Kick => Self::written(self.flush_kick(vcpu, empty)),
+            Event::Sgi1r(value) => self.flush_sgi(vcpu, value, empty).unwrap_or(Sync::Fallback),
+            Event::Forward { intid, pintid } => {
+                Self::written(self.flush_forwarded(vcpu, intid, pintid, empty))
+            }
+            Event::Put(first) if self.may_keep_first(vcpu, first) => Sync::Unchanged,
+            Event::Load { kept: true } if !self.needs_flush(vcpu) => Sync::Unchanged,
+            Event::Load { kept: false } => match self.load_first(vcpu) {
+                Some(lr) => Sync::Write(0, lr),
+                None => Sync::Full,
+            },
+            Event::Put(_) | Event::Load { .. } => Sync::Full,
+        }
+    }
+
+    #[inline(always)]
+    fn written(placed: Option<(usize, ListRegister)>) -> Sync {
+        match placed {
+            Some((s, lr)) => Sync::Write(s, lr),
+            None => Sync::Fallback,
+        }
+    }
+
+    /// An SGI to the sender alone that can be placed at once, or to one other vCPU. Else `None`, with no state changed.
+    #[inline(always)]
+    fn flush_sgi(&mut self, vcpu: usize, value: u64, empty: u16) -> Option<Sync> {
         let targets = value & (ELSEWHERE | IRM | 0xffff);
         let reached = u64::from(self.config.sgi1r_reaches());
         // None of the vCPUs that there are, or several, or elsewhere.
@@ -47,24 +97,27 @@ impl Vgic {
         let intid = (value >> 24) as u32 & 0xf;
         if target == vcpu {
             let (s, lr) = self.place_now(target, intid, empty, None, None)?;
-            return Some(Sent::Here(s, lr));
+            return Some(Sync::Write(s, lr));
         }
         let cpu = self.cpus.get_mut(target)?;
-        Some(if cpu.add_sgi(bit(intid), self.groups) { Sent::There(target) } else { Sent::Nowhere })
+        Some(if cpu.add_sgi(bit(intid), self.groups) {
+            Sync::Kick(target)
+        } else {
+            Sync::Unchanged
+        })
     }
 
-    /// [`Vgic::quick`] after a kick, where all that is new is one SGI that can be placed at once (GICv3); else `None`, and nothing
-    /// has changed.
+    /// A kick, where all that is new is one SGI that can be placed at once. Else `None`, with no state changed.
     #[inline(always)]
-    pub fn kicked_now(&mut self, vcpu: usize, empty: u16) -> Option<(usize, ListRegister)> {
+    fn flush_kick(&mut self, vcpu: usize, empty: u16) -> Option<(usize, ListRegister)> {
         let reached = self.config.sgi1r_reaches();
         let cpu = self.cpus.get(vcpu)?;
-        let latch = cpu.private.latch;
+        let latch = cpu.private.pending_latch;
         // One SGI, no PPI, no SPI, nothing that asks for EOI maintenance.
         let less = latch.wrapping_sub(1);
         if latch & less != 0
             || less >= 0xffff
-            || cpu.private.line | cpu.ready_banks | u32::from(cpu.eoi) != 0
+            || cpu.private.line_level | cpu.ready_banks | u32::from(cpu.eoi_maintenance) != 0
             || reached == 0
         {
             return None;
@@ -72,24 +125,9 @@ impl Vgic {
         self.place_now(vcpu, latch.trailing_zeros(), empty, None, None)
     }
 
-    /// [`Vgic::forward`] of a PPI and, where that is possible, its list register at once; as [`Vgic::sgi1r_now`].
+    /// A forwarded PPI that can be placed at once. Else `None`, with no state changed.
     #[inline(always)]
-    pub fn forward_now(
-        &mut self,
-        vcpu: usize,
-        intid: u32,
-        pintid: u32,
-        empty: u16,
-    ) -> Result<(usize, ListRegister), VcpuSet> {
-        match self.forward_short(vcpu, intid, pintid, empty) {
-            Some(placed) => Ok(placed),
-            None => Err(self.forward(vcpu, intid, pintid)),
-        }
-    }
-
-    /// [`Vgic::forward_now`] where it is possible at once, else `None`, and nothing has changed.
-    #[inline(always)]
-    pub fn forward_short(
+    fn flush_forwarded(
         &mut self,
         vcpu: usize,
         intid: u32,
@@ -103,8 +141,8 @@ impl Vgic {
         }
     }
 
-    /// Places a private interrupt that has just become pending: an SGI (of GICv2: with its source), or a forwarded PPI. `None`, and nothing changed,
-    /// where that needs more thought.
+    /// Places a private interrupt that has just become pending: an SGI (of GICv2: with its source), or a forwarded PPI.
+    /// Returns `None`, with no state changed, if the slow path must decide.
     #[inline(always)]
     fn place_now(
         &mut self,
@@ -138,7 +176,7 @@ impl Vgic {
                 cpu.slots.get_mut(s as usize)?.source = source;
             }
             // It may have become pending again before this.
-            bank.latch &= !mask;
+            bank.pending_latch &= !mask;
         } else {
             let groups = self.groups;
             let slots = self.config.all_slots();
@@ -147,13 +185,13 @@ impl Vgic {
                 return None;
             }
             if hw.is_some() {
-                if (bank.line & !bank.edge | bank.released) & mask != 0 {
+                if (bank.line_level & !bank.edge | bank.released) & mask != 0 {
                     return None;
                 }
                 bank.forwarded |= mask;
             }
             s = free.trailing_zeros();
-            bank.latch |= mask;
+            bank.pending_latch |= mask;
             bank.occupy(n, s as u8, State::Pending, completion);
             let slot = Slot { intid: intid as u16, source: source.unwrap_or(0) };
             cpu.occupy(s as usize, slot, State::Pending, completion);
@@ -167,25 +205,24 @@ impl Vgic {
         Some((s as usize, lr))
     }
 
-    /// The short way to deliver one new interrupt, without a fold: `empty` is ICH_ELRSR_EL2 (or GICH_ELRSR), the list registers that
-    /// are free in hardware. For a vCPU that is to go on here, when a [`VcpuSet`] has named it, after a kick, and after a maintenance
-    /// interrupt: what may have caused one makes it [`Quick::Full`].
+    /// Delivers one new interrupt without reading list registers back. What may have caused a maintenance interrupt gives
+    /// [`Sync::Full`].
     #[inline]
-    pub fn quick(&mut self, vcpu: usize, empty: u16) -> Quick {
+    fn flush_one(&mut self, vcpu: usize, empty: u16) -> Sync {
         let groups = self.groups;
         let slots = self.config.all_slots();
-        let Some(cpu) = self.cpus.get_mut(vcpu) else { return Quick::Nothing };
-        if cpu.stale || cpu.overflow || cpu.eoi & cpu.used != 0 {
-            return Quick::Full;
+        let Some(cpu) = self.cpus.get_mut(vcpu) else { return Sync::Unchanged };
+        if cpu.stale || cpu.overflow || cpu.eoi_maintenance & cpu.used != 0 {
+            return Sync::Full;
         }
         // Mostly it is one private interrupt.
         let bank = &cpu.private;
         let allowed = bank.allowed(groups) & !bank.active;
-        let latched = bank.latch & allowed;
+        let latched = bank.pending_latch & allowed;
         if cpu.ready_banks == 0
             && latched & latched.wrapping_sub(1) == 0
             && latched != 0
-            && bank.line & !(bank.edge | bank.in_lr) & allowed == 0
+            && bank.line_level & !(bank.edge | bank.in_lr) & allowed == 0
         {
             let n = latched.trailing_zeros();
             let forwarded = bank.forwarded & latched != 0;
@@ -203,10 +240,10 @@ impl Vgic {
                 {
                     *sources = 0;
                 }
-                return Quick::One(s, lr);
+                return Sync::Write(s, lr);
             }
         }
-        let Some(cpu) = self.cpus.get_mut(vcpu) else { return Quick::Nothing };
+        let Some(cpu) = self.cpus.get_mut(vcpu) else { return Sync::Unchanged };
         // What the guest is through with. State that changed meanwhile would have made it stale.
         for s in Bits(u32::from(cpu.used & empty)) {
             let slot = cpu.slots.get(s as usize).copied().unwrap_or_default();
@@ -221,14 +258,14 @@ impl Vgic {
                 if let Some(holder) =
                     self.shared.holder.get_mut(intid.wrapping_sub(PRIVATE) as usize)
                 {
-                    *holder = NOBODY;
+                    *holder = NO_VCPU;
                 }
             }
         }
         cpu.used &= !empty;
         cpu.pending &= cpu.used;
-        if cpu.again() != 0 {
-            return Quick::Full;
+        if cpu.repending() != 0 {
+            return Sync::Full;
         }
         let private = cpu.private.ready(groups);
         let mut more = private & private.wrapping_sub(1) != 0;
@@ -243,15 +280,15 @@ impl Vgic {
             more |= next.is_some() || word & word.wrapping_sub(1) != 0;
             next = Some(intid_of(k as usize, word.trailing_zeros()));
         }
-        let Some(intid) = next else { return Quick::Nothing };
+        let Some(intid) = next else { return Sync::Unchanged };
         if more {
-            return Quick::Full;
+            return Sync::Full;
         }
         let free = empty & slots & !cpu.used;
         if free == 0 {
-            return Quick::Full;
+            return Sync::Full;
         }
         let s = free.trailing_zeros() as usize;
-        Quick::One(s, self.place(vcpu, intid, s, true))
+        Sync::Write(s, self.place(vcpu, intid, s, true))
     }
 }

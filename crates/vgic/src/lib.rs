@@ -38,7 +38,7 @@ mod vgic;
 pub use config::{
     Config, Frame, MAX_LIST_REGISTERS, MAX_SPIS, PRIORITY_MASK, PRIVATE, SGIS, Version,
 };
-pub use fast_path::{Quick, Sent};
+pub use fast_path::{Event, Sync};
 pub use list_register::{ListRegister, State};
 pub use sync::{Interface, Plan};
 pub use vgic::Vgic;

@@ -63,7 +63,7 @@ pub struct ListRegister {
     /// The physical INTID that the guest's deactivation deactivates, where the interrupt is forwarded.
     pub hw: Option<u32>,
     /// Ask for a maintenance interrupt at deactivation. Never together with `hw`.
-    pub eoi: bool,
+    pub eoi_maintenance: bool,
     /// GICv2 SGIs: the vCPU that sent it. 0 otherwise.
     pub source: u8,
 }
@@ -76,7 +76,7 @@ impl ListRegister {
         priority: 0,
         group1: false,
         hw: None,
-        eoi: false,
+        eoi_maintenance: false,
         source: 0,
     };
 
@@ -85,7 +85,7 @@ impl ListRegister {
     pub const fn to_v3(self) -> u64 {
         let physical = match self.hw {
             Some(pintid) => 1 << 61 | (pintid as u64 & 0x1fff) << 32,
-            None => (self.eoi as u64) << 41,
+            None => (self.eoi_maintenance as u64) << 41,
         };
         (self.state as u64) << 62
             | (self.group1 as u64) << 60
@@ -104,7 +104,7 @@ impl ListRegister {
             priority: (raw >> 48) as u8,
             group1: raw >> 60 & 1 != 0,
             hw: if hw { Some((raw >> 32) as u32 & 0x1fff) } else { None },
-            eoi: !hw && raw >> 41 & 1 != 0,
+            eoi_maintenance: !hw && raw >> 41 & 1 != 0,
             source: 0,
         }
     }
@@ -114,7 +114,7 @@ impl ListRegister {
     pub const fn to_v2(self) -> u32 {
         let physical = match self.hw {
             Some(pintid) => 1 << 31 | (pintid & 0x3ff) << 10,
-            None => (self.eoi as u32) << 19 | (self.source as u32 & 7) << 10,
+            None => (self.eoi_maintenance as u32) << 19 | (self.source as u32 & 7) << 10,
         };
         (self.group1 as u32) << 30
             | (self.state as u32) << 28
@@ -133,7 +133,7 @@ impl ListRegister {
             priority: (raw >> 20) as u8 & 0xf8,
             group1: raw >> 30 & 1 != 0,
             hw: if hw { Some(raw >> 10 & 0x3ff) } else { None },
-            eoi: !hw && raw >> 19 & 1 != 0,
+            eoi_maintenance: !hw && raw >> 19 & 1 != 0,
             source: if hw { 0 } else { (raw >> 10) as u8 & 7 },
         }
     }
@@ -179,13 +179,14 @@ mod tests {
             priority: 0xa0,
             group1: true,
             hw: Some(27),
-            eoi: false,
+            eoi_maintenance: false,
             source: 0,
         };
         assert_eq!(timer.to_v3(), 0x70a0_001b_0000_001b);
-        let uart = ListRegister { intid: 33, hw: None, eoi: true, ..timer };
+        let uart = ListRegister { intid: 33, hw: None, eoi_maintenance: true, ..timer };
         assert_eq!(uart.to_v3(), 0x50a0_0200_0000_0021);
-        let sgi = ListRegister { intid: 7, eoi: false, state: State::PendingActive, ..uart };
+        let sgi =
+            ListRegister { intid: 7, eoi_maintenance: false, state: State::PendingActive, ..uart };
         assert_eq!(sgi.to_v3(), 0xd0a0_0000_0000_0007);
         let group0 = ListRegister { group1: false, state: State::Active, ..sgi };
         assert_eq!(group0.to_v3(), 0x80a0_0000_0000_0007);
@@ -200,20 +201,25 @@ mod tests {
             priority: 0xa0,
             group1: false,
             hw: Some(27),
-            eoi: false,
+            eoi_maintenance: false,
             source: 0,
         };
         assert_eq!(timer.to_v2(), 1 << 31 | 1 << 28 | 20 << 23 | 27 << 10 | 27);
         let sgi = ListRegister { intid: 5, hw: None, source: 6, group1: true, ..timer };
         assert_eq!(sgi.to_v2(), 1 << 30 | 1 << 28 | 20 << 23 | 6 << 10 | 5);
-        let uart = ListRegister { intid: 1019, eoi: true, source: 0, ..sgi };
+        let uart = ListRegister { intid: 1019, eoi_maintenance: true, source: 0, ..sgi };
         assert_eq!(uart.to_v2(), 1 << 30 | 1 << 28 | 20 << 23 | 1 << 19 | 1019);
     }
 
     #[test]
     fn physical_and_eoi_exclude_each_other_in_what_is_written() {
-        let both =
-            ListRegister { intid: 40, hw: Some(0), eoi: true, source: 7, ..ListRegister::FREE };
+        let both = ListRegister {
+            intid: 40,
+            hw: Some(0),
+            eoi_maintenance: true,
+            source: 7,
+            ..ListRegister::FREE
+        };
         assert_eq!(both.to_v3(), 1 << 61 | 40);
         assert_eq!(both.to_v2(), 1 << 31 | 40);
     }
@@ -226,7 +232,7 @@ mod tests {
             let lr = ListRegister {
                 intid, state, priority, group1,
                 hw: if kind == 0 { Some(physical) } else { None },
-                eoi: kind == 1,
+                eoi_maintenance: kind == 1,
                 source: 0,
             };
             prop_assert_eq!(ListRegister::from_v3(lr.to_v3()), lr);
@@ -241,7 +247,7 @@ mod tests {
                 intid, state, group1,
                 priority: priority & 0xf8,
                 hw: if kind == 0 { Some(physical) } else { None },
-                eoi: kind == 1,
+                eoi_maintenance: kind == 1,
                 source: if kind == 0 { 0 } else { source },
             };
             prop_assert_eq!(ListRegister::from_v2(lr.to_v2()), lr);

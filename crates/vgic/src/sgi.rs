@@ -17,7 +17,7 @@ impl Cpu {
     #[inline(always)]
     pub(crate) fn add_sgi(&mut self, mask: u32, groups: Groups) -> bool {
         let bank = &mut self.private;
-        bank.latch |= mask;
+        bank.pending_latch |= mask;
         // SGIs have no line. Most are in a list register still, done with.
         let news = if bank.in_lr & mask != 0 {
             bank.enabled & !self.waiting
@@ -104,8 +104,8 @@ impl Vgic {
         if *waiting == 0 {
             return VcpuSet::EMPTY;
         }
-        cpu.private.latch |= mask;
-        if (cpu.private.ready(groups) | cpu.again()) & mask != 0 {
+        cpu.private.pending_latch |= mask;
+        if (cpu.private.ready(groups) | cpu.repending()) & mask != 0 {
             cpu.stale |= cpu.overflow;
         } else if !cpu.stale {
             return VcpuSet::EMPTY;

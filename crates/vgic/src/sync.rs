@@ -2,7 +2,7 @@
 //! Between the state here and the list registers: fold and plan.
 
 use crate::bits::{Bits, bit};
-use crate::config::NOBODY;
+use crate::config::NO_VCPU;
 use crate::dist::intid_of;
 use crate::vgic::{At, Slot};
 use crate::{ListRegister, MAX_LIST_REGISTERS, PRIVATE, SGIS, State, Version, Vgic};
@@ -103,14 +103,21 @@ impl crate::vgic::Cpu {
 
 impl Vgic {
     /// Takes back the state of `vcpu`'s list registers; slots that nothing was placed in are not looked at. Until the next
-    /// [`Vgic::plan`] all of its interrupts' state is here. Returns which *other* vCPUs must be planned again.
-    pub fn fold(&mut self, vcpu: usize, interface: Interface, lrs: &[ListRegister]) -> VcpuSet {
-        self.fold_with(vcpu, interface, |slot| lrs.get(slot).copied().unwrap_or_default().state)
+    /// [`Vgic::flush_to_lrs`] all of its interrupts' state is here. Returns which *other* vCPUs must be planned again.
+    pub fn sync_from_lrs(
+        &mut self,
+        vcpu: usize,
+        interface: Interface,
+        lrs: &[ListRegister],
+    ) -> VcpuSet {
+        self.sync_from_lrs_with(vcpu, interface, |slot| {
+            lrs.get(slot).copied().unwrap_or_default().state
+        })
     }
 
-    /// [`Vgic::fold`], reading only the list registers in use, and of them the state.
+    /// [`Vgic::sync_from_lrs`], reading only the list registers in use, and of them the state.
     #[inline(always)]
-    pub fn fold_with(
+    pub fn sync_from_lrs_with(
         &mut self,
         vcpu: usize,
         interface: Interface,
@@ -127,10 +134,10 @@ impl Vgic {
         let (used, hw) = (cpu.used, cpu.hw);
         cpu.used = 0;
         cpu.hw = 0;
-        cpu.eoi = 0;
+        cpu.eoi_maintenance = 0;
         cpu.pending = 0;
         cpu.waiting = 0;
-        cpu.takes = [interface.group0, interface.group1];
+        cpu.enabled_groups = [interface.group0, interface.group1];
         cpu.stale |= used != 0 || cpu.overflow;
         for s in Bits(u32::from(used)) {
             let state = read(s as usize);
@@ -149,11 +156,11 @@ impl Vgic {
         set.without(VcpuSet::single(vcpu))
     }
 
-    /// A vCPU leaves its CPU, with all in its list registers but this: only the first is in use, `first` is its state, and it holds
-    /// a private interrupt that is pending as it was placed. Then it may be written again as it is when the vCPU comes back, if
-    /// [`Vgic::needs_plan`] says no; else that is folded first. Meanwhile it counts as placed. `false`: fold.
+    /// Whether the first list register of a vCPU that leaves its CPU can be kept: no other is in use, and it holds a private
+    /// interrupt that is pending (`first`) as it was placed. It may be written again when the vCPU comes back, unless
+    /// [`Vgic::needs_flush`] says otherwise. Meanwhile the interrupt counts as placed.
     #[inline(always)]
-    pub fn keeps_first(&self, vcpu: usize, first: State) -> bool {
+    pub(crate) fn may_keep_first(&self, vcpu: usize, first: State) -> bool {
         let Some(cpu) = self.cpus.get(vcpu) else { return false };
         let [slot, ..] = &cpu.slots;
         cpu.used == 1
@@ -192,7 +199,7 @@ impl Vgic {
         let (latch, active) = bank.fold(mask, state, was_hw);
         let active_here = bank.active & mask != 0;
         if let At::Shared(k) = at {
-            self.set_holder(intid, if active_here { vcpu as u8 } else { NOBODY });
+            self.set_holder(intid, if active_here { vcpu as u8 } else { NO_VCPU });
             if active_here && let Some(cpu) = self.cpus.get_mut(vcpu) {
                 cpu.active_banks |= bit(k as u32);
             }
@@ -209,7 +216,7 @@ impl Vgic {
         self.touch(at, mask)
     }
 
-    /// A trapped write of ICC_DIR_EL1 (a [`Plan`] asked for TDIR), and each of EOIcount. [`Vgic::fold`] before, [`Vgic::plan`] after.
+    /// A trapped write of ICC_DIR_EL1 (a [`Plan`] asked for TDIR), and each of EOIcount. [`Vgic::sync_from_lrs`] before, [`Vgic::flush_to_lrs`] after.
     /// Without effect on what is not active for `vcpu`.
     pub fn deactivate(&mut self, vcpu: usize, intid: u32) -> VcpuSet {
         let Some((at, mask)) = self.locate(vcpu, intid) else { return VcpuSet::EMPTY };
@@ -223,17 +230,17 @@ impl Vgic {
         bank.active &= !mask;
         bank.release_idle(mask);
         if let At::Shared(_) = at {
-            self.set_holder(intid, NOBODY);
+            self.set_holder(intid, NO_VCPU);
         }
         self.touch(at, mask)
     }
 
-    /// Chooses what goes into `vcpu`'s list registers, after a [`Vgic::fold`]: all of `out` is written, free ones included; as many are
+    /// Chooses what goes into `vcpu`'s list registers, after a [`Vgic::sync_from_lrs`]: all of `out` is written, free ones included; as many are
     /// used as [`Config::list_registers`](crate::Config::list_registers) says.
     ///
     /// What is active comes first, then what is pending, each by priority; but if anything is pending, its first has a place. What is left out
     /// comes in through the maintenance interrupts that the plan asks for.
-    pub fn plan(&mut self, vcpu: usize, out: &mut [ListRegister]) -> Plan {
+    pub fn flush_to_lrs(&mut self, vcpu: usize, out: &mut [ListRegister]) -> Plan {
         if self.used(vcpu) != 0 {
             self.unplace(vcpu);
         }
@@ -269,14 +276,14 @@ impl Vgic {
         }
         if pendings < pending.offered {
             // Which of the two groups the guest takes decides what is first.
-            let [takes0, takes1] = cpu.takes;
+            let [takes0, takes1] = cpu.enabled_groups;
             plan.hcr |= if takes0 { VGRP0DIE } else { VGRP0EIE };
             plan.hcr |= if takes1 { VGRP1DIE } else { VGRP1EIE };
         }
         cpu.left_active = active.offered.saturating_sub(actives) as u16;
         cpu.overflow = actives < active.offered || pendings < pending.offered;
         cpu.stale = false;
-        cpu.waiting = cpu.private.again();
+        cpu.waiting = cpu.private.repending();
         if !cpu.overflow {
             cpu.ready_banks = 0;
             cpu.active_banks = 0;
@@ -285,10 +292,10 @@ impl Vgic {
         plan
     }
 
-    /// [`Vgic::plan`] after a fold, where nothing is active and at most one private interrupt is pending: what goes into the first list
-    /// register. The others are free, and [`Plan::hcr`] is 1. `None`, and nothing has changed, where there is more to plan.
+    /// The fast path of [`Vgic::flush_to_lrs`], where nothing is active and at most one private interrupt is pending: the value
+    /// of the first list register. `None`, with no state changed, if there is more.
     #[inline(always)]
-    pub fn plan_first(&mut self, vcpu: usize) -> Option<ListRegister> {
+    pub(crate) fn load_first(&mut self, vcpu: usize) -> Option<ListRegister> {
         let groups = self.groups;
         let v3 = matches!(self.config.version(), Version::V3);
         let released = self.shared.released;
@@ -322,7 +329,7 @@ impl Vgic {
     #[inline(never)]
     fn unplace(&mut self, vcpu: usize) {
         let Some(cpu) = self.cpus.get(vcpu) else { return };
-        let [group0, group1] = cpu.takes;
+        let [group0, group1] = cpu.enabled_groups;
         let mut lrs = [ListRegister::FREE; MAX_LIST_REGISTERS];
         for (s, (lr, slot)) in (0u32..).zip(lrs.iter_mut().zip(&cpu.slots)) {
             let active = self
@@ -331,7 +338,7 @@ impl Vgic {
             let pending = u32::from(cpu.pending) & bit(s) != 0;
             lr.state = State::of(pending, active == Some(true));
         }
-        self.fold(vcpu, Interface { eoi_count: 0, group0, group1 }, &lrs);
+        self.sync_from_lrs(vcpu, Interface { eoi_count: 0, group0, group1 }, &lrs);
     }
 
     /// What is active and what is pending for `vcpu`, and how much of the latter its CPU interface takes.
@@ -339,7 +346,7 @@ impl Vgic {
         let mut taken = 0usize;
         let Some(cpu) = self.cpus.get(vcpu) else { return taken };
         let mut offer = |bank: &crate::bank::Bank, n: u32, intid: u32| {
-            let [takes0, takes1] = cpu.takes;
+            let [takes0, takes1] = cpu.enabled_groups;
             let takes = if bank.group1 & bit(n) != 0 { takes1 } else { takes0 };
             taken = taken.saturating_add(usize::from(takes));
             pending.offer(key(intid, bank.priority_of(n), takes));
@@ -412,11 +419,11 @@ impl Vgic {
 
     /// Whether `vcpu`'s list registers should be planned again ([`Vgic::quick`], or fold and plan), as after a kick.
     #[inline(always)]
-    pub fn needs_plan(&self, vcpu: usize) -> bool {
+    pub fn needs_flush(&self, vcpu: usize) -> bool {
         let Some(cpu) = self.cpus.get(vcpu) else { return false };
         cpu.stale
             || !cpu.overflow
-                && ((cpu.private.ready(self.groups) | cpu.again()) != 0
+                && ((cpu.private.ready(self.groups) | cpu.repending()) != 0
                     || cpu.ready_banks != 0 && self.any_shared_ready(cpu))
     }
 

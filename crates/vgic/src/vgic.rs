@@ -3,7 +3,7 @@
 
 use crate::bank::{Bank, Completion, Groups};
 use crate::bits::{Bits, bit};
-use crate::config::NOBODY;
+use crate::config::NO_VCPU;
 use crate::{Config, MAX_LIST_REGISTERS, MAX_SPIS, PRIVATE, SGIS, State};
 use arch::{MAX_VCPUS, VcpuSet};
 
@@ -31,7 +31,7 @@ pub(crate) struct Cpu {
     /// A bit per slot that was placed with HW=1.
     pub hw: u16,
     /// A bit per slot that asks for EOI maintenance: ICH_ELRSR_EL2 does not tell when its interrupt is through.
-    pub eoi: u16,
+    pub eoi_maintenance: u16,
     /// A bit per slot that was placed as pending.
     pub pending: u16,
     /// Something in the list registers has changed since, or not all was planned: fold and plan.
@@ -41,7 +41,7 @@ pub(crate) struct Cpu {
     /// How many active ones the last plan left out: as many deactivations can EOIcount mean.
     pub left_active: u16,
     /// Groups that the guest's CPU interface takes, as last folded.
-    pub takes: [bool; 2],
+    pub enabled_groups: [bool; 2],
     /// GICR_WAKER.ProcessorSleep.
     pub asleep: bool,
     /// A bit per bank of SPIs that may have one for this vCPU to take. Never too few; cleared when looked at.
@@ -66,12 +66,12 @@ impl Cpu {
             waiting: 0,
             used: 0,
             hw: 0,
-            eoi: 0,
+            eoi_maintenance: 0,
             pending: 0,
             stale: false,
             overflow: false,
             left_active: 0,
-            takes: [true; 2],
+            enabled_groups: [true; 2],
             asleep: false,
             ready_banks: 0,
             active_banks: 0,
@@ -92,14 +92,15 @@ impl Cpu {
         }
         self.used |= mask;
         self.hw = self.hw & !mask | set(matches!(completion, Completion::Physical(_)));
-        self.eoi = self.eoi & !mask | set(matches!(completion, Completion::Maintenance));
+        self.eoi_maintenance =
+            self.eoi_maintenance & !mask | set(matches!(completion, Completion::Maintenance));
         self.pending = self.pending & !mask | set(state.pending());
     }
 
     /// Whether a private interrupt in a list register is pending once more, unknown to the last plan.
     #[inline(always)]
-    pub fn again(&self) -> u32 {
-        self.private.again() & !self.waiting
+    pub fn repending(&self) -> u32 {
+        self.private.repending() & !self.waiting
     }
 }
 
@@ -109,7 +110,7 @@ pub(crate) struct Shared {
     pub banks: [Bank; MAX_SPIS / 32],
     /// GICv3: affinity as in IROUTER, packed like [`Config::affinity`]. GICv2: target list.
     pub route: [u32; MAX_SPIS],
-    /// The vCPU that gets it when it is pending, or [`NOBODY`].
+    /// The vCPU that gets it when it is pending, or [`NO_VCPU`].
     pub target: [u8; MAX_SPIS],
     /// The vCPU in whose list registers it is, or for whom it is active. Means nothing otherwise.
     pub holder: [u8; MAX_SPIS],
@@ -124,7 +125,7 @@ impl Shared {
             banks: [Bank::new(0, config.reset_group(), 0); MAX_SPIS / 32],
             route: [route; MAX_SPIS],
             target: [target; MAX_SPIS],
-            holder: [NOBODY; MAX_SPIS],
+            holder: [NO_VCPU; MAX_SPIS],
             released: 0,
         }
     }
@@ -195,24 +196,24 @@ impl Vgic {
         let edge = bank.edge & mask != 0;
         let forwarded = bank.forwarded & mask != 0;
         if high {
-            if bank.line & mask != 0 {
+            if bank.line_level & mask != 0 {
                 return VcpuSet::EMPTY;
             }
-            bank.line |= mask;
+            bank.line_level |= mask;
             if edge {
-                bank.latch |= mask;
+                bank.pending_latch |= mask;
             } else if bank.lr_eoi & mask != 0 {
                 // The fold after its deactivation finds the line.
                 return VcpuSet::EMPTY;
             }
         } else {
-            let fell = bank.line & mask != 0;
-            bank.line &= !mask;
+            let fell = bank.line_level & mask != 0;
+            bank.line_level &= !mask;
             if edge {
                 return VcpuSet::EMPTY;
             }
-            if forwarded && (bank.latch | bank.lr_latch) & mask != 0 {
-                bank.latch &= !mask;
+            if forwarded && (bank.pending_latch | bank.lr_latch) & mask != 0 {
+                bank.pending_latch &= !mask;
                 bank.lr_latch &= !mask;
                 bank.release_idle(mask);
             } else if !fell {
@@ -232,7 +233,7 @@ impl Vgic {
         let n = intid & 31;
         let old = bank.slot.get(n as usize).copied().unwrap_or(0);
         let resident = bank.in_lr & bank.forwarded & mask != 0;
-        bank.latch |= mask;
+        bank.pending_latch |= mask;
         if let Some(physical) = bank.physical.get_mut(n as usize) {
             *physical = (pintid & 0x1fff) as u16;
         }
@@ -278,7 +279,7 @@ impl Vgic {
     pub fn awaits_level(&self, vcpu: usize, intid: u32, empty: u16) -> bool {
         let Some((at, mask)) = self.input(vcpu, intid) else { return false };
         let Some(bank) = self.bank(at) else { return false };
-        if bank.forwarded & !bank.edge & (bank.latch | bank.lr_latch) & mask == 0 {
+        if bank.forwarded & !bank.edge & (bank.pending_latch | bank.lr_latch) & mask == 0 {
             return false;
         }
         let here = match at {
@@ -287,7 +288,7 @@ impl Vgic {
         };
         let slot = bank.slot.get(intid as usize & 31).copied().unwrap_or(0);
         let ended = here && empty & bit(u32::from(slot)) as u16 != 0;
-        bank.latch & mask != 0 || bank.in_lr & mask != 0 && !ended
+        bank.pending_latch & mask != 0 || bank.in_lr & mask != 0 && !ended
     }
 
     /// Whether the physical interrupt behind the private `intid` may be active: it [is forwarded](Vgic::is_forwarded), or
@@ -363,14 +364,14 @@ impl Vgic {
     #[inline(always)]
     pub(crate) fn holder_of(&self, intid: u32) -> u8 {
         let spi = intid.wrapping_sub(PRIVATE) as usize;
-        self.shared.holder.get(spi).copied().unwrap_or(NOBODY)
+        self.shared.holder.get(spi).copied().unwrap_or(NO_VCPU)
     }
 
     /// The vCPU to which an SPI goes when it is pending.
     #[inline(always)]
     pub(crate) fn target_of(&self, intid: u32) -> u8 {
         let spi = intid.wrapping_sub(PRIVATE) as usize;
-        self.shared.target.get(spi).copied().unwrap_or(NOBODY)
+        self.shared.target.get(spi).copied().unwrap_or(NO_VCPU)
     }
 
     /// After a change to the interrupts of `mask`: keeps what is derived from them, and says whom it concerns.
@@ -431,7 +432,7 @@ impl Vgic {
         let first = k.wrapping_shl(5);
         for n in Bits(replan) {
             let spi = first.wrapping_add(n as usize);
-            concerns(self.shared.holder.get(spi).copied().unwrap_or(NOBODY));
+            concerns(self.shared.holder.get(spi).copied().unwrap_or(NO_VCPU));
         }
         if released != 0 {
             self.shared.released |= bit(k as u32);

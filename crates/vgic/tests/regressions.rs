@@ -11,7 +11,7 @@ mod support;
 
 use arch::{VcpuSet, Width};
 use support::machine::Machine;
-use vgic::{Config, Frame, ListRegister, Quick, Sent, State, Version, Vgic};
+use vgic::{Config, Event, Frame, ListRegister, State, Sync, Version, Vgic};
 
 /// A machine whose guest has enabled both groups and every interrupt; SPIs go to vCPU 0.
 fn machine(version: Version, vcpus: usize, lrs: usize) -> Machine {
@@ -183,7 +183,7 @@ fn list_registers_beyond_those_there_are_stay_unused() {
         // A caller that offers more slots than there are, or fewer.
         for room in [0, 1, lrs, 16, 20] {
             let mut out = vec![ListRegister { intid: 9, ..ListRegister::FREE }; room];
-            let plan = gic.plan(0, &mut out);
+            let plan = gic.flush_to_lrs(0, &mut out);
             assert_eq!(plan.used.count_ones() as usize, room.min(lrs));
             assert_eq!(u32::from(plan.used) >> lrs, 0);
             assert!(out[room.min(lrs)..].iter().all(|lr| *lr == ListRegister::FREE));
@@ -193,7 +193,7 @@ fn list_registers_beyond_those_there_are_stay_unused() {
         gic.write(0, Frame::Dist, 0, Width::B4, 2);
         for n in 0..16 {
             gic.sgi1r(0, n << 24 | 1);
-            if let Quick::One(slot, _) = gic.quick(0, !gic.used(0)) {
+            if let Sync::Write(slot, _) = gic.sync(0, Event::Marked, !gic.used(0)) {
                 assert!(slot < lrs);
             } else {
                 assert!(n as usize >= lrs);
@@ -209,8 +209,11 @@ fn list_registers_that_nothing_was_placed_in_are_not_believed() {
     gic.write(0, Frame::Dist, 0, Width::B4, 2);
     let before = gic.clone();
     let junk = ListRegister { intid: 40, state: State::PendingActive, ..ListRegister::FREE };
-    let set =
-        gic.fold(0, vgic::Interface { eoi_count: 31, group0: true, group1: true }, &[junk; 20]);
+    let set = gic.sync_from_lrs(
+        0,
+        vgic::Interface { eoi_count: 31, group0: true, group1: true },
+        &[junk; 20],
+    );
     assert_eq!(set, VcpuSet::EMPTY);
     assert_eq!(gic, before);
 }
@@ -489,8 +492,8 @@ fn system_register_sgis_are_not_gicv2s() {
     let before = gic.clone();
     assert_eq!(gic.sgi1r(0, 3), VcpuSet::EMPTY);
     assert_eq!(gic.sgi0r(0, 3), VcpuSet::EMPTY);
-    assert_eq!(gic.sgi1r_now(0, 1, 0xf), None);
-    assert_eq!(gic.sgi1r_now(0, 2, 0xf), None);
+    assert_eq!(gic.sync(0, Event::Sgi1r(1), 0xf), Sync::Fallback);
+    assert_eq!(gic.sync(0, Event::Sgi1r(2), 0xf), Sync::Fallback);
     assert_eq!(gic, before);
 }
 
@@ -737,7 +740,7 @@ fn a_line_that_rises_again_concerns_nobody_where_its_eoi_is_awaited() {
     gic.write(0, Frame::Dist, 0, Width::B4, 2);
     gic.write(0, Frame::Dist, 0x104, Width::B4, 2);
     gic.set_level(0, 33, true);
-    assert!(matches!(gic.quick(0, 0xf), Quick::One(0, lr) if lr.eoi));
+    assert!(matches!(gic.sync(0, Event::Marked, 0xf), Sync::Write(0, lr) if lr.eoi_maintenance));
     assert_eq!(gic.set_level(0, 33, false), VcpuSet::single(0), "to be withdrawn");
     assert_eq!(gic.set_level(0, 33, true), VcpuSet::EMPTY);
 }
@@ -749,7 +752,7 @@ fn a_store_concerns_the_vcpu_that_holds_the_interrupt() {
     gic.write(0, Frame::Dist, 0x104, Width::B4, 2);
     gic.write(0, Frame::Dist, 0x6108, Width::B8, 2);
     assert_eq!(gic.set_level(1, 33, true), VcpuSet::single(2));
-    assert!(matches!(gic.quick(2, 0xf), Quick::One(0, lr) if lr.intid == 33));
+    assert!(matches!(gic.sync(2, Event::Marked, 0xf), Sync::Write(0, lr) if lr.intid == 33));
     gic.write(0, Frame::Dist, 0x6108, Width::B8, 1);
     // Routed to vCPU 1 by now, but in vCPU 2's list register until that is folded.
     for offset in [0x304, 0x384, 0x204, 0x284, 0x184, 0x104] {
@@ -758,7 +761,7 @@ fn a_store_concerns_the_vcpu_that_holds_the_interrupt() {
     }
     let lr = ListRegister { intid: 33, state: State::Pending, ..ListRegister::FREE };
     let interface = vgic::Interface { eoi_count: 0, group0: true, group1: true };
-    assert_eq!(gic.fold(2, interface, &[lr]), VcpuSet::single(1), "now it is vCPU 1's");
+    assert_eq!(gic.sync_from_lrs(2, interface, &[lr]), VcpuSet::single(1), "now it is vCPU 1's");
     assert!(gic.deliverable(1) && !gic.deliverable(2));
 }
 
@@ -1280,7 +1283,7 @@ fn pending_and_active_is_one_list_register_where_there_is_room() {
     m.ack(0).unwrap();
     self_sgi(&mut m, 0, 1);
     let lr = ListRegister::from_v3(m.cpus[0].lr[0]);
-    assert_eq!((lr.intid, lr.state, lr.eoi), (1, State::PendingActive, false));
+    assert_eq!((lr.intid, lr.state, lr.eoi_maintenance), (1, State::PendingActive, false));
     let before = m.full_plans;
     m.eoi(0);
     assert_eq!(m.ack(0).unwrap().intid, 1);
@@ -1314,7 +1317,7 @@ fn the_short_way_writes_one_list_register() {
     gic.write(0, Frame::Dist, 0x104, Width::B4, 0xff);
     gic.write(0, Frame::Dist, 0x424, Width::B4, 0x4000);
     gic.write(0, Frame::Dist, 0xc08, Width::B4, 0x800);
-    assert_eq!(gic.quick(0, 0xf), Quick::Nothing);
+    assert_eq!(gic.sync(0, Event::Marked, 0xf), Sync::Unchanged);
     assert_eq!(gic.set_level(1, 37, true), VcpuSet::single(0));
     let lr = ListRegister {
         intid: 37,
@@ -1322,15 +1325,19 @@ fn the_short_way_writes_one_list_register() {
         priority: 0x40,
         group1: true,
         hw: None,
-        eoi: false,
+        eoi_maintenance: false,
         source: 0,
     };
-    assert_eq!(gic.quick(0, 0xe), Quick::One(1, lr), "the first that is free in hardware");
+    assert_eq!(
+        gic.sync(0, Event::Marked, 0xe),
+        Sync::Write(1, lr),
+        "the first that is free in hardware"
+    );
     assert_eq!(gic.used(0), 0b10);
-    assert_eq!(gic.quick(0, 0xd), Quick::Nothing);
+    assert_eq!(gic.sync(0, Event::Marked, 0xd), Sync::Unchanged);
     gic.sgi1r(1, 1 << 24 | 1);
     gic.sgi1r(1, 2 << 24 | 1);
-    assert_eq!(gic.quick(0, 0xd), Quick::Full, "two at once");
+    assert_eq!(gic.sync(0, Event::Marked, 0xd), Sync::Full, "two at once");
 }
 
 #[test]
@@ -1339,9 +1346,9 @@ fn after_a_maintenance_interrupt_the_short_way_is_not_taken() {
     gic.write(0, Frame::Dist, 0, Width::B4, 2);
     gic.write(0, Frame::Dist, 0x104, Width::B4, 0xff);
     gic.set_level(0, 33, true);
-    assert!(matches!(gic.quick(0, 0xf), Quick::One(0, lr) if lr.eoi));
+    assert!(matches!(gic.sync(0, Event::Marked, 0xf), Sync::Write(0, lr) if lr.eoi_maintenance));
     // Ended by the guest: ICH_EISR_EL2 has it, ICH_ELRSR_EL2 does not.
-    assert_eq!(gic.quick(0, 0xe), Quick::Full);
+    assert_eq!(gic.sync(0, Event::Marked, 0xe), Sync::Full);
 }
 
 #[test]
@@ -1366,18 +1373,22 @@ fn a_self_sgi_is_placed_at_once_and_stays_with_its_list_register() {
         priority: 0,
         group1: true,
         hw: None,
-        eoi: false,
+        eoi_maintenance: false,
         source: 0,
     };
-    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 1, 0xf), Some(Sent::Here(0, lr)));
+    assert_eq!(gic.sync(0, Event::Sgi1r(3 << 24 | 1), 0xf), Sync::Write(0, lr));
     let other = ListRegister { intid: 5, ..lr };
-    assert_eq!(gic.sgi1r_now(0, 5 << 24 | 1, 0xe), Some(Sent::Here(1, other)));
-    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 1, 0xf), Some(Sent::Here(0, lr)));
-    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 1, 0xe), None, "still pending or active there");
+    assert_eq!(gic.sync(0, Event::Sgi1r(5 << 24 | 1), 0xe), Sync::Write(1, other));
+    assert_eq!(gic.sync(0, Event::Sgi1r(3 << 24 | 1), 0xf), Sync::Write(0, lr));
+    assert_eq!(
+        gic.sync(0, Event::Sgi1r(3 << 24 | 1), 0xe),
+        Sync::Fallback,
+        "still pending or active there"
+    );
     assert_eq!(gic.sgi1r(0, 3 << 24 | 1), VcpuSet::single(0));
-    assert_eq!(gic.quick(0, 0xe), Quick::Full);
-    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 2, 0xf), Some(Sent::There(1)), "another vCPU");
-    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 3, 0xf), None, "both");
+    assert_eq!(gic.sync(0, Event::Marked, 0xe), Sync::Full);
+    assert_eq!(gic.sync(0, Event::Sgi1r(3 << 24 | 2), 0xf), Sync::Kick(1), "another vCPU");
+    assert_eq!(gic.sync(0, Event::Sgi1r(3 << 24 | 3), 0xf), Sync::Fallback, "both");
 }
 
 /// A GICv3 of three vCPUs with group 1 enabled.
@@ -1397,7 +1408,7 @@ fn an_sgi_to_one_other_vcpu_is_what_the_general_way_makes_of_it() {
     };
     let placed = |gic: &mut Vgic| {
         assert_eq!(gic.sgi1r(0, SGI), VcpuSet::single(1));
-        assert!(matches!(gic.quick(1, 0xf), Quick::One(0, _)));
+        assert!(matches!(gic.sync(1, Event::Marked, 0xf), Sync::Write(0, _)));
     };
     let prepare: [&dyn Fn(&mut Vgic); 8] = [
         &|_| {},
@@ -1418,7 +1429,7 @@ fn an_sgi_to_one_other_vcpu_is_what_the_general_way_makes_of_it() {
             for n in 4..9 {
                 gic.sgi1r(0, n << 24 | 0b10);
             }
-            gic.plan(1, &mut [ListRegister::FREE; 4]);
+            gic.flush_to_lrs(1, &mut [ListRegister::FREE; 4]);
         },
     ];
     let mut kicks = 0;
@@ -1427,12 +1438,12 @@ fn an_sgi_to_one_other_vcpu_is_what_the_general_way_makes_of_it() {
         prepare(&mut short);
         let mut general = short.clone();
         let set = general.sgi1r(0, SGI);
-        match short.sgi1r_now(0, SGI, 0xf) {
-            Some(Sent::There(1)) => {
+        match short.sync(0, Event::Sgi1r(SGI), 0xf) {
+            Sync::Kick(1) => {
                 assert_eq!(set, VcpuSet::single(1));
                 kicks += 1;
             }
-            sent => assert_eq!((sent, set), (Some(Sent::Nowhere), VcpuSet::EMPTY)),
+            sent => assert_eq!((sent, set), (Sync::Unchanged, VcpuSet::EMPTY)),
         }
         assert_eq!(short, general);
         assert!(general.read(0, redist, 0x1_0200, Width::B4) & 1 << 3 != 0, "pending");
@@ -1446,11 +1457,11 @@ fn an_sgi_to_one_vcpu_that_there_is_not_goes_nowhere() {
     let before = gic.clone();
     for targets in [0, 1 << 3, 1 << 7, 1 << 15, 1 << 16 | 2, 1 << 32 | 2, 1 << 44 | 2, 1 << 48 | 2]
     {
-        assert_eq!(gic.sgi1r_now(0, 3 << 24 | targets, 0xf), None);
+        assert_eq!(gic.sync(0, Event::Sgi1r(3 << 24 | targets), 0xf), Sync::Fallback);
         assert_eq!(gic.sgi1r(0, 3 << 24 | targets), VcpuSet::EMPTY);
         assert_eq!(gic, before);
     }
-    assert_eq!(gic.sgi1r_now(0, 1 << 40 | 2, 0xf), None, "to all others");
+    assert_eq!(gic.sync(0, Event::Sgi1r(1 << 40 | 2), 0xf), Sync::Fallback, "to all others");
 }
 
 /// Which kicks are about one SGI and nothing else, and that they take one list register.
@@ -1458,24 +1469,24 @@ fn an_sgi_to_one_vcpu_that_there_is_not_goes_nowhere() {
 fn a_kick_for_one_sgi_takes_the_shortest_way() {
     let mut gic = three();
     for (empty, slot) in [(0xf, 0), (0xf, 0), (0xe, 1)] {
-        let _ = gic.sgi1r_now(0, if slot == 0 { 3 } else { 5 } << 24 | 2, 0xf);
+        let _ = gic.sync(0, Event::Sgi1r(if slot == 0 { 3 } else { 5 } << 24 | 2), 0xf);
         let mut other = gic.clone();
-        let placed = gic.kicked_now(1, empty);
-        assert!(placed.is_some_and(|(n, lr)| n == slot && lr.state == State::Pending));
-        assert_eq!(placed.map(|(n, lr)| Quick::One(n, lr)), Some(other.quick(1, empty)));
+        let placed = gic.sync(1, Event::Kick, empty);
+        assert!(matches!(placed, Sync::Write(n, lr) if n == slot && lr.state == State::Pending));
+        assert_eq!(placed, other.sync(1, Event::Marked, empty));
         assert_eq!(gic, other);
     }
     let nothing = |gic: &mut Vgic, empty: u16, why: &str| {
         let before = gic.clone();
-        assert_eq!(gic.kicked_now(1, empty), None, "{why}");
+        assert_eq!(gic.sync(1, Event::Kick, empty), Sync::Fallback, "{why}");
         assert_eq!(*gic, before, "{why}");
     };
     nothing(&mut gic, 0xc, "nothing new");
-    let _ = gic.sgi1r_now(0, 3 << 24 | 2, 0xf);
+    let _ = gic.sync(0, Event::Sgi1r(3 << 24 | 2), 0xf);
     nothing(&mut gic, 0xc, "it stands in a list register still");
     nothing(&mut gic.clone(), 0, "no list register is free");
     let mut two = gic.clone();
-    let _ = two.sgi1r_now(0, 4 << 24 | 2, 0xf);
+    let _ = two.sync(0, Event::Sgi1r(4 << 24 | 2), 0xf);
     nothing(&mut two, 0xf, "two at once");
     let mut device = gic.clone();
     device.write(0, Frame::Dist, 0x104, Width::B4, 1);
@@ -1488,9 +1499,9 @@ fn a_kick_for_one_sgi_takes_the_shortest_way() {
         devices.write(0, Frame::Dist, 0x6100 + 8 * spi, Width::B8, 1);
     }
     devices.set_level(0, 32, true);
-    devices.plan(1, &mut [ListRegister::FREE; 4]);
+    devices.flush_to_lrs(1, &mut [ListRegister::FREE; 4]);
     devices.set_level(0, 33, true);
-    let _ = devices.sgi1r_now(0, 3 << 24 | 2, 0xf);
+    let _ = devices.sync(0, Event::Sgi1r(3 << 24 | 2), 0xf);
     nothing(&mut devices, 0xe, "an SPI as well, beside one whose line is looked at after its EOI");
     let mut timer = gic.clone();
     timer.set_level(1, 30, true);
@@ -1498,13 +1509,15 @@ fn a_kick_for_one_sgi_takes_the_shortest_way() {
     let mut changed = gic.clone();
     changed.write(0, Frame::Redist(1), 0x1_0180, Width::B4, 1 << 3);
     nothing(&mut changed, 0xf, "disabled");
-    assert!(gic.kicked_now(1, 0xf).is_some());
-    assert_eq!(gic.kicked_now(8, 0xf), None);
+    assert!(matches!(gic.sync(1, Event::Kick, 0xf), Sync::Write(..)));
+    assert_eq!(gic.sync(8, Event::Kick, 0xf), Sync::Fallback);
     let mut v2 = Vgic::new(Config::new(Version::V2, 2, 4, 32));
     v2.write(0, Frame::Dist, 0, Width::B4, 3);
     v2.write(0, Frame::Dist, 0xf00, Width::B4, 2 << 16 | 3);
     nothing(&mut v2, 0xf, "GICv2: by sender");
-    assert!(matches!(v2.quick(1, 0xf), Quick::One(0, lr) if lr.source == 0 && lr.intid == 3));
+    assert!(
+        matches!(v2.sync(1, Event::Marked, 0xf), Sync::Write(0, lr) if lr.source == 0 && lr.intid == 3)
+    );
 }
 
 #[test]
@@ -1512,14 +1525,14 @@ fn a_disabled_self_sgi_waits() {
     let mut gic = Vgic::new(Config::new(Version::V3, 1, 4, 32));
     gic.write(0, Frame::Dist, 0, Width::B4, 2);
     gic.write(0, Frame::Redist(0), 0x1_0180, Width::B4, 1 << 3);
-    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 1, 0xf), None);
+    assert_eq!(gic.sync(0, Event::Sgi1r(3 << 24 | 1), 0xf), Sync::Fallback);
     assert_eq!(gic.sgi1r(0, 3 << 24 | 1), VcpuSet::EMPTY);
     assert!(!gic.deliverable(0));
     let set = gic.write(0, Frame::Redist(0), 0x1_0100, Width::B4, 1 << 3);
     assert_eq!(set, VcpuSet::single(0));
-    assert!(gic.deliverable(0) && gic.needs_plan(0));
-    assert!(matches!(gic.quick(0, 0xf), Quick::One(0, lr) if lr.intid == 3));
-    assert!(!gic.needs_plan(0));
+    assert!(gic.deliverable(0) && gic.needs_flush(0));
+    assert!(matches!(gic.sync(0, Event::Marked, 0xf), Sync::Write(0, lr) if lr.intid == 3));
+    assert!(!gic.needs_flush(0));
 }
 
 #[test]
@@ -1560,11 +1573,11 @@ fn what_a_plan_left_out_is_not_overtaken_by_an_sgi_to_oneself() {
     for n in 0..3 {
         gic.sgi1r(0, n << 24 | 1);
     }
-    gic.plan(0, &mut [ListRegister::FREE; 2]);
+    gic.flush_to_lrs(0, &mut [ListRegister::FREE; 2]);
     let before = gic.clone();
     // The guest is through with SGI 0; SGI 2 waits for its place, so SGI 3 must as well.
     for n in [3, 0] {
-        assert_eq!(gic.sgi1r_now(0, n << 24 | 1, 0b01), None);
+        assert_eq!(gic.sync(0, Event::Sgi1r(n << 24 | 1), 0b01), Sync::Fallback);
         assert_eq!(gic, before);
     }
 }
@@ -1576,10 +1589,10 @@ fn a_list_register_that_was_active_as_well_is_taken_back_first() {
     gic.write(0, Frame::Redist(0), 0x1_0200, Width::B4, 1 << 3);
     gic.write(0, Frame::Redist(0), 0x1_0300, Width::B4, 1 << 3);
     let mut lrs = [ListRegister::FREE; 4];
-    gic.plan(0, &mut lrs);
+    gic.flush_to_lrs(0, &mut lrs);
     assert_eq!(lrs[0].state, State::PendingActive);
     let before = gic.clone();
-    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 1, 0xf), None);
+    assert_eq!(gic.sync(0, Event::Sgi1r(3 << 24 | 1), 0xf), Sync::Fallback);
     assert_eq!(gic, before);
 }
 
@@ -1612,10 +1625,10 @@ fn an_sgi_that_waits_for_eoi_maintenance_already_kicks_nobody() {
         gic.sgi1r(0, n << 24 | 2);
     }
     let mut lrs = [ListRegister::FREE; 2];
-    gic.plan(1, &mut lrs);
-    assert_eq!((lrs[0].intid, lrs[0].state, lrs[0].eoi), (3, State::Active, true));
+    gic.flush_to_lrs(1, &mut lrs);
+    assert_eq!((lrs[0].intid, lrs[0].state, lrs[0].eoi_maintenance), (3, State::Active, true));
     let before = gic.clone();
-    assert_eq!(gic.sgi1r_now(0, 3 << 24 | 2, 0b11), Some(Sent::Nowhere));
+    assert_eq!(gic.sync(0, Event::Sgi1r(3 << 24 | 2), 0b11), Sync::Unchanged);
     assert_eq!(gic.sgi1r(0, 3 << 24 | 2), VcpuSet::EMPTY);
     assert_eq!(gic, before, "it is known to be pending");
 }
@@ -1627,11 +1640,14 @@ fn an_sgi_to_a_vcpu_with_more_than_fits_asks_for_a_whole_plan() {
     for n in 3..5 {
         gic.sgi1r(0, n << 24 | 2);
     }
-    gic.plan(1, &mut [ListRegister::FREE; 1]);
-    assert!(!gic.needs_plan(1));
-    assert_eq!(gic.sgi1r_now(0, 5 << 24 | 2, 1), Some(Sent::There(1)));
-    assert!(gic.needs_plan(1));
-    assert_eq!((gic.kicked_now(1, 1), gic.quick(1, 1)), (None, Quick::Full));
+    gic.flush_to_lrs(1, &mut [ListRegister::FREE; 1]);
+    assert!(!gic.needs_flush(1));
+    assert_eq!(gic.sync(0, Event::Sgi1r(5 << 24 | 2), 1), Sync::Kick(1));
+    assert!(gic.needs_flush(1));
+    assert_eq!(
+        (gic.sync(1, Event::Kick, 1), gic.sync(1, Event::Marked, 1)),
+        (Sync::Fallback, Sync::Full)
+    );
 }
 
 #[test]
@@ -1658,17 +1674,19 @@ fn what_is_pending_stays_in_its_list_register_while_its_vcpu_is_away() {
 fn what_changes_while_a_vcpu_is_away_is_planned_when_it_comes_back() {
     let mut gic = Vgic::new(Config::new(Version::V3, 2, 4, 32));
     gic.write(0, Frame::Dist, 0, Width::B4, 2);
-    assert!(matches!(gic.sgi1r_now(0, 3 << 24 | 1, 0xf), Some(Sent::Here(0, _))));
-    assert!(gic.keeps_first(0, State::Pending) && !gic.needs_plan(0));
+    assert!(matches!(gic.sync(0, Event::Sgi1r(3 << 24 | 1), 0xf), Sync::Write(0, _)));
+    assert!(gic.sync(0, Event::Put(State::Pending), 0) == Sync::Unchanged && !gic.needs_flush(0));
     for state in [State::Invalid, State::Active, State::PendingActive] {
-        assert!(!gic.keeps_first(0, state), "{state:?}: the guest has had it");
+        assert!(gic.sync(0, Event::Put(state), 0) == Sync::Full, "{state:?}: the guest has had it");
     }
     // The other vCPU withdraws it, or sends one more.
     let mut withdrawn = gic.clone();
     withdrawn.write(1, Frame::Redist(0), 0x1_0280, Width::B4, 1 << 3);
-    assert!(withdrawn.needs_plan(0) && !withdrawn.keeps_first(0, State::Pending));
+    assert!(
+        withdrawn.needs_flush(0) && withdrawn.sync(0, Event::Put(State::Pending), 0) == Sync::Full
+    );
     gic.sgi1r(1, 4 << 24 | 1);
-    assert!(gic.needs_plan(0));
+    assert!(gic.needs_flush(0));
 }
 
 #[test]

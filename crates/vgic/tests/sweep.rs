@@ -12,7 +12,7 @@ mod support;
 use arch::{VcpuSet, Width};
 use support::ideal::Ideal;
 use support::machine::{frame, width};
-use vgic::{Config, Frame, ListRegister, Version, Vgic};
+use vgic::{Config, Event, Frame, ListRegister, Sync, Version, Vgic};
 
 const VALUES: [u64; 3] = [0, u64::MAX, 0x5a21_84c3_9600_f183];
 
@@ -51,9 +51,13 @@ fn sweep(
         // What came of it can be planned, delivered and taken back.
         for v in 0..vcpus {
             let mut lrs = [ListRegister::FREE; 4];
-            gic.fold(v, vgic::Interface { eoi_count: 3, group0: true, group1: true }, &lrs);
-            gic.plan(v, &mut lrs);
-            gic.quick(v, 0xffff);
+            gic.sync_from_lrs(
+                v,
+                vgic::Interface { eoi_count: 3, group0: true, group1: true },
+                &lrs,
+            );
+            gic.flush_to_lrs(v, &mut lrs);
+            gic.sync(v, Event::Marked, 0xffff);
         }
     }
 }
@@ -156,7 +160,8 @@ fn interrupts_that_are_not_there_are_ignored() {
             assert_eq!(gic.set_level(0, intid, true), VcpuSet::EMPTY);
             assert_eq!(gic.set_level(0, intid, false), VcpuSet::EMPTY);
             assert_eq!(gic.forward(0, intid, intid), VcpuSet::EMPTY);
-            assert_eq!(gic.forward_now(0, intid, intid, 0xffff), Err(VcpuSet::EMPTY));
+            let event = Event::Forward { intid, pintid: intid };
+            assert_eq!(gic.sync(0, event, 0xffff), Sync::Fallback);
             assert_eq!(gic.deactivate(0, intid), VcpuSet::EMPTY);
         }
         assert_eq!(gic, fresh);

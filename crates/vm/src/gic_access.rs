@@ -41,7 +41,7 @@ fn gic_read_state<H: Host>(
     // Other vCPUs' list registers are answered as last folded: nobody waits for them.
     let stale = vgic.stale(me, frame, offset, width).contains(me);
     if stale {
-        vm.host().fold_interrupts(me, &mut vgic);
+        vm.host().sync_interrupts(me, &mut vgic);
     }
     // A line may have fallen since its interrupt became pending.
     let mut touched = vm.host().sample_lines(me, &mut vgic);
@@ -127,7 +127,7 @@ impl<H: Host> Vm<H> {
         if let Some(me) = me
             && touched.contains(me)
         {
-            self.host().plan_interrupts(me, &mut vgic);
+            self.host().flush_interrupts(me, &mut vgic);
             touched.remove(me);
         }
         drop(vgic);
@@ -144,7 +144,7 @@ impl<H: Host> Vm<H> {
         change: impl FnOnce(&mut vgic::Vgic) -> VcpuSet,
     ) {
         self.interrupts(order, Some(me), |vgic| {
-            self.host().fold_interrupts(me, vgic);
+            self.host().sync_interrupts(me, vgic);
             change(vgic).union(VcpuSet::single(me))
         });
     }

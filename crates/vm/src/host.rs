@@ -11,7 +11,7 @@ use vgic::Vgic;
 /// Nothing here may log or wait for another vCPU: some of it is called under a lock.
 pub trait Host: TableMemory + Tlb {
     /// Makes these vCPUs of the VM exit soon if they run, and wakes them if they wait: their list
-    /// registers must be planned again. Never names the calling vCPU.
+    /// registers are out of date. Never names the calling vCPU.
     fn kick(&self, vcpus: VcpuSet);
 
     /// These vCPUs of the VM have been turned on, or the VM is stopping: as [`Host::kick`], for those that are off too.
@@ -19,24 +19,24 @@ pub trait Host: TableMemory + Tlb {
         self.kick(vcpus);
     }
 
-    /// Takes the state of the list registers of `vcpu`, whose CPU this is, back into `vgic`
-    /// ([`Vgic::fold`]), and clears EOIcount, which would be counted again otherwise. What it returns about
-    /// others is kicked. [`Host::plan_interrupts`] follows before the guest is entered.
-    fn fold_interrupts(&self, vcpu: usize, vgic: &mut Vgic);
+    /// Reads the list registers of `vcpu`, whose CPU this is, back into `vgic` ([`Vgic::sync_from_lrs`]), and clears EOIcount,
+    /// which would be counted again otherwise. Kicks the others that the call names. [`Host::flush_interrupts`] follows
+    /// before the guest is entered.
+    fn sync_interrupts(&self, vcpu: usize, vgic: &mut Vgic);
 
-    /// Folds and plans the list registers of `vcpu`, whose CPU this is ([`Vgic::quick`] where that does).
-    fn plan_interrupts(&self, vcpu: usize, vgic: &mut Vgic);
+    /// Brings the list registers of `vcpu`, whose CPU this is, up to date ([`vgic::Event::Marked`]).
+    fn flush_interrupts(&self, vcpu: usize, vgic: &mut Vgic);
 
     /// Looks at the lines behind physical interrupts that are pending in `vgic` ([`Vgic::awaits_level`]), those of `vcpu`, whose
     /// CPU this is, and shared ones, and tells it of each that has fallen ([`Vgic::set_level`]). Returns what that returns.
-    /// [`Host::plan_interrupts`] does the same first.
+    /// [`Host::flush_interrupts`] does the same first.
     fn sample_lines(&self, vcpu: usize, vgic: &mut Vgic) -> VcpuSet {
         let _ = (vcpu, vgic);
         VcpuSet::EMPTY
     }
 
-    /// A write of ICC_SGI1R_EL1 by `vcpu`, whose CPU this is, if it takes one list register or one kick: [`Vgic::sgi1r_now`], and
-    /// what that asks for. `false`, and nothing has changed, where it takes more.
+    /// A write of ICC_SGI1R_EL1 by `vcpu`, whose CPU this is: [`vgic::Event::Sgi1r`], and what its answer asks for. `false`
+    /// for [`vgic::Sync::Fallback`]: nothing has changed.
     fn send_sgi(&self, vcpu: usize, value: u64, vgic: Guard<'_, Vgic>) -> bool;
 
     /// One byte of the VM's console. Never waits; what finds no room is dropped and counted by the console.

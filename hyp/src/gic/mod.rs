@@ -29,7 +29,7 @@ pub const MAX_LIST_REGISTERS: usize = 16;
 #[derive(Clone, Copy, Default)]
 pub struct VirtualInterface {
     vmcr: u64,
-    /// The first list register, where it stays as it was ([`vgic::Vgic::keeps_first`]); else 0.
+    /// The first list register, where it stays as it was ([`vgic::Event::Put`]); else 0.
     pub first: u64,
     /// Active priorities of group 0 (or, GICv2, of both).
     ap0: [u64; 4],

@@ -12,7 +12,7 @@ use lock::Guard;
 use platform::Passed;
 use sched::{Reason, Wake};
 use stage2::{TableMemory, Tlb};
-use vgic::{ListRegister, Quick, Sent, State, Vgic};
+use vgic::{Event, ListRegister, State, Sync, Vgic};
 use vm::Host;
 
 use crate::cpu::CPUS;
@@ -239,10 +239,10 @@ impl Host for GuestHost {
     }
 
     #[unsafe(link_section = ".text.hot")]
-    fn fold_interrupts(&self, vcpu: usize, vgic: &mut Vgic) {
+    fn sync_interrupts(&self, vcpu: usize, vgic: &mut Vgic) {
         let Some(gic) = gic::get() else { return };
         let interface = gic.interface();
-        let others = vgic.fold_with(vcpu, interface, |n| gic.list_register_state(n));
+        let others = vgic.sync_from_lrs_with(vcpu, interface, |n| gic.list_register_state(n));
         if interface.eoi_count != 0 {
             // Counted now; not to be counted again.
             gic.clear_eoi_count();
@@ -254,21 +254,21 @@ impl Host for GuestHost {
 
     #[unsafe(link_section = ".text.hot")]
     #[inline]
-    fn plan_interrupts(&self, vcpu: usize, vgic: &mut Vgic) {
+    fn flush_interrupts(&self, vcpu: usize, vgic: &mut Vgic) {
         let Some(gic) = gic::get() else { return };
         let empty = gic.empty_list_registers();
         let fallen = self.sample(gic, vcpu, empty, vgic).without(VcpuSet::single(vcpu));
         if !fallen.is_empty() {
             self.kick(fallen);
         }
-        match vgic.quick(vcpu, empty) {
-            Quick::Nothing => {}
-            Quick::One(n, lr) => {
+        match vgic.sync(vcpu, Event::Marked, empty) {
+            Sync::Write(n, lr) => {
                 gic.write_list_register(n, lr);
                 // A later look at which ones are empty must see it.
                 barrier::isb();
             }
-            Quick::Full => self.plan_fully(gic, vcpu, vgic),
+            Sync::Full => self.sync_and_flush(gic, vcpu, vgic),
+            _ => {}
         }
     }
 
@@ -282,12 +282,12 @@ impl Host for GuestHost {
     #[inline(always)]
     fn send_sgi(&self, vcpu: usize, value: u64, mut vgic: Guard<'_, Vgic>) -> bool {
         let Some(gic) = gic::system_registers() else { return false };
-        match vgic.sgi1r_now(vcpu, value, gic.empty_list_registers()) {
-            Some(Sent::Here(n, lr)) => {
+        match vgic.sync(vcpu, Event::Sgi1r(value), gic.empty_list_registers()) {
+            Sync::Write(n, lr) => {
                 gic.write_list_register_here(n, lr);
                 barrier::isb();
             }
-            Some(Sent::There(other)) => {
+            Sync::Kick(other) => {
                 drop(vgic);
                 if let Some(target) = self.targets.get(other)
                     && target.signal(Reason::Interrupt)
@@ -295,8 +295,8 @@ impl Host for GuestHost {
                     gic.send_sgi(target.kick.load(Ordering::Relaxed));
                 }
             }
-            Some(Sent::Nowhere) => {}
-            None => return false,
+            Sync::Unchanged => {}
+            _ => return false,
         }
         true
     }
@@ -403,27 +403,28 @@ impl GuestHost {
     #[inline]
     pub fn forward(&self, vcpu: usize, intid: u32, pintid: u32, vgic: &mut Vgic) {
         let Some(gic) = gic::get() else { return };
-        match vgic.forward_now(vcpu, intid, pintid, gic.empty_list_registers()) {
-            Ok((n, lr)) => {
-                gic.write_list_register(n, lr);
-                barrier::isb();
-            }
-            // A private interrupt: nobody else is to be planned.
-            Err(_) => self.plan_interrupts(vcpu, vgic),
+        let event = Event::Forward { intid, pintid };
+        if let Sync::Write(n, lr) = vgic.sync(vcpu, event, gic.empty_list_registers()) {
+            gic.write_list_register(n, lr);
+            barrier::isb();
+            return;
         }
+        // A private interrupt concerns no other vCPU.
+        let _ = vgic.forward(vcpu, intid, pintid);
+        self.flush_interrupts(vcpu, vgic);
     }
 
-    /// [`Host::fold_interrupts`] of a vCPU that leaves this CPU: all list registers are free then, and EOIcount goes with HCR.
+    /// [`Host::sync_interrupts`] of a vCPU that leaves this CPU: all list registers are free then, and EOIcount goes with HCR.
     #[inline(always)]
     pub fn take_back_interrupts(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
         let others = match gic {
             Gic::V2(_) => {
-                self.fold_interrupts(vcpu, vgic);
+                self.sync_interrupts(vcpu, vgic);
                 return gic.free_list_registers();
             }
             Gic::V3(gic) => {
                 let registers = gic.interrupts();
-                vgic.fold_with(vcpu, gic.interface(), |n| registers.take_list_register(n))
+                vgic.sync_from_lrs_with(vcpu, gic.interface(), |n| registers.take_list_register(n))
             }
         };
         if !others.is_empty() {
@@ -431,12 +432,12 @@ impl GuestHost {
         }
     }
 
-    /// Fills the list registers of a vCPU that comes back, and whose first one ([`Vgic::keeps_first`]) cannot stay as it was.
+    /// Fills the list registers of a vCPU that comes back, and whose first one was kept but is to change.
     #[unsafe(link_section = ".text.hot")]
     #[inline(never)]
     pub fn refill_anew(&self, gic: &Gic, vcpu: usize, kept: &VirtualInterface, vgic: &mut Vgic) {
         let first = ListRegister { state: State::Pending, ..ListRegister::FREE };
-        let others = vgic.fold(vcpu, kept.interface(), &[first]);
+        let others = vgic.sync_from_lrs(vcpu, kept.interface(), &[first]);
         if !others.is_empty() {
             self.kick(others);
         }
@@ -446,27 +447,27 @@ impl GuestHost {
     /// Fills the list registers, all free, of a vCPU that comes to this CPU.
     #[inline(always)]
     pub fn refill(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
-        match vgic.plan_first(vcpu) {
-            Some(lr) => {
+        match vgic.sync(vcpu, Event::Load { kept: false }, 0) {
+            Sync::Write(_, lr) => {
                 gic.write_first(lr);
                 barrier::isb();
             }
-            None => self.plan(gic, vcpu, vgic),
+            _ => self.flush(gic, vcpu, vgic),
         }
     }
 
     #[unsafe(link_section = ".text.hot")]
     #[inline(never)]
-    fn plan_fully(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
-        self.fold_interrupts(vcpu, vgic);
-        self.plan(gic, vcpu, vgic);
+    fn sync_and_flush(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
+        self.sync_interrupts(vcpu, vgic);
+        self.flush(gic, vcpu, vgic);
     }
 
     #[unsafe(link_section = ".text.hot")]
     #[inline(never)]
-    fn plan(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
+    fn flush(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
         let mut lrs = [ListRegister::FREE; MAX_LIST_REGISTERS];
-        let plan = vgic.plan(vcpu, &mut lrs);
+        let plan = vgic.flush_to_lrs(vcpu, &mut lrs);
         for (n, lr) in lrs.iter().enumerate().take(gic.list_registers()) {
             gic.write_list_register(n, *lr);
         }

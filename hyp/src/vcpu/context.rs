@@ -6,6 +6,7 @@ use core::arch::asm;
 
 use arch::esr::{self, ec};
 use arch::{Errata, PstateRule, VcpuSet};
+use vgic::{Event, Sync};
 use vm::{Host, StopReason, Vcpu, Vm};
 
 use crate::cpu::{CPUS, Cpu};
@@ -168,7 +169,7 @@ impl VcpuContext {
             let kept = core::mem::take(&mut self.context.gic.first);
             if kept == 0 {
                 host.refill(gic, index, &mut vgic);
-            } else if vgic.needs_plan(index) {
+            } else if let Sync::Full = vgic.sync(index, Event::Load { kept: true }, 0) {
                 host.refill_anew(gic, index, &self.context.gic, &mut vgic);
             } else {
                 gic.put_first(kept);
@@ -188,7 +189,7 @@ impl VcpuContext {
             let (vm, index) = (&self.guest.vm, self.vcpu.index);
             let mut vgic = vm.vgic().lock(&self.vcpu.order);
             let (first, pending) = gic.first();
-            if vgic.keeps_first(index, pending) {
+            if let Sync::Unchanged = vgic.sync(index, Event::Put(pending), 0) {
                 self.context.gic.first = first;
                 gic.free_first();
                 self.state = State::Ready;
@@ -269,7 +270,7 @@ impl VcpuContext {
         let (vm, index) = (&self.guest.vm, self.vcpu.index);
         if let Some(gic) = gic::get() {
             let mut vgic = vm.vgic().lock(&self.vcpu.order);
-            vm.host().fold_interrupts(index, &mut vgic);
+            vm.host().sync_interrupts(index, &mut vgic);
             gic.free_list_registers();
             let _ = vgic.set_level(index, timer::GUEST_VIRTUAL, false);
         }
@@ -337,15 +338,23 @@ impl VcpuContext {
         pintid: u32,
         empty: u16,
     ) -> Option<(usize, vgic::ListRegister)> {
-        let mut vgic = self.guest.vm.vgic().lock_now(&self.vcpu.order)?;
-        vgic.forward_short(self.vcpu.index, intid, pintid, empty)
+        self.try_sync(Event::Forward { intid, pintid }, empty)
     }
 
     /// After a kick, where one list register is all it takes; as [`VcpuContext::forward_short`].
     #[inline(always)]
     pub fn kicked_short(&mut self, empty: u16) -> Option<(usize, vgic::ListRegister)> {
+        self.try_sync(Event::Kick, empty)
+    }
+
+    /// One list register to write, if the lock is free and the event takes no more.
+    #[inline(always)]
+    fn try_sync(&mut self, event: Event, empty: u16) -> Option<(usize, vgic::ListRegister)> {
         let mut vgic = self.guest.vm.vgic().lock_now(&self.vcpu.order)?;
-        vgic.kicked_now(self.vcpu.index, empty)
+        match vgic.sync(self.vcpu.index, event, empty) {
+            Sync::Write(n, lr) => Some((n, lr)),
+            _ => None,
+        }
     }
 
     /// A physical interrupt, acknowledged and left active, becomes the guest's.
@@ -360,6 +369,6 @@ impl VcpuContext {
     pub fn plan(&mut self) {
         let vm = &self.guest.vm;
         let mut vgic = vm.vgic().lock(&self.vcpu.order);
-        vm.host().plan_interrupts(self.vcpu.index, &mut vgic);
+        vm.host().flush_interrupts(self.vcpu.index, &mut vgic);
     }
 }

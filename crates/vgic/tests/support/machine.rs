@@ -5,7 +5,7 @@ use super::hardware::{Ack, Interface};
 use super::ideal::Ideal;
 use arch::{VcpuSet, Width};
 use std::collections::BTreeSet;
-use vgic::{Config, Frame, ListRegister, Quick, Sent, Version, Vgic};
+use vgic::{Config, Event, Frame, ListRegister, Sync, Version, Vgic};
 
 pub struct Machine {
     pub gic: Vgic,
@@ -90,7 +90,7 @@ impl Machine {
     pub fn fold(&mut self, v: usize) {
         let lrs: Vec<_> = self.cpus[v].lr.iter().map(|&raw| self.decode(raw)).collect();
         let state = vgic::Interface::new(self.cpus[v].hcr, self.cpus[v].vmcr());
-        let set = self.gic.fold(v, state, &lrs);
+        let set = self.gic.sync_from_lrs(v, state, &lrs);
         assert!(!set.contains(v));
         self.cpus[v].hcr &= 0x07ff_ffff;
         self.kicked = self.kicked.union(set);
@@ -101,17 +101,17 @@ impl Machine {
         let mut lrs = vec![ListRegister::FREE; self.cpus[v].lr.len()];
         let before = self.gic.clone();
         let mut short = self.gic.clone();
-        let first = short.plan_first(v);
-        let plan = self.gic.plan(v, &mut lrs);
+        let first = short.sync(v, Event::Load { kept: false }, 0);
+        let plan = self.gic.flush_to_lrs(v, &mut lrs);
         // The short plan is this one, or none.
-        if let Some(first) = first {
+        if let Sync::Write(0, first) = first {
             assert_eq!(lrs[0], first);
             assert!(lrs[1..].iter().all(|lr| *lr == ListRegister::FREE));
             assert_eq!((plan.hcr, plan.release), (1, false));
             assert_eq!(short, self.gic);
             self.first_plans += 1;
         } else {
-            assert_eq!(short, before);
+            assert_eq!((first, short), (Sync::Full, before));
         }
         for (i, lr) in lrs.iter().enumerate() {
             let valid = lr.state != vgic::State::Invalid;
@@ -127,7 +127,7 @@ impl Machine {
                 self.deactivate_physical(v, p);
             }
         }
-        assert!(!self.gic.needs_plan(v), "a plan leaves nothing to plan");
+        assert!(!self.gic.needs_flush(v), "a plan leaves nothing to plan");
     }
 
     pub fn resync(&mut self, v: usize) {
@@ -143,13 +143,13 @@ impl Machine {
     pub fn switch(&mut self, v: usize) {
         let raw = self.cpus[v].lr[0];
         let first = self.decode(raw);
-        if !self.gic.keeps_first(v, first.state) {
+        if self.gic.sync(v, Event::Put(first.state), 0) != Sync::Unchanged {
             return self.resync(v);
         }
         assert!(self.cpus[v].valid().eq([first.intid]), "it says that there is no other");
         assert_eq!(self.cpus[v].hcr & 0x07ff_ffff, 1);
         self.kept += 1;
-        if self.gic.needs_plan(v) {
+        if self.gic.needs_flush(v) {
             self.fold(v);
             self.plan(v);
         }
@@ -185,28 +185,27 @@ impl Machine {
             return self.resync(v);
         }
         let empty = self.cpus[v].empty();
-        if let Some((slot, lr)) = self.kicked_now(v, empty) {
-            return self.write_lr(v, slot, lr);
-        }
-        match self.gic.quick(v, empty) {
-            Quick::Nothing => {}
-            Quick::One(slot, lr) => self.write_lr(v, slot, lr),
-            Quick::Full => self.resync(v),
+        let sync = match self.sync_kick(v, empty) {
+            Sync::Fallback => self.gic.sync(v, Event::Marked, empty),
+            sync => sync,
+        };
+        match sync {
+            Sync::Unchanged => {}
+            Sync::Write(slot, lr) => self.write_lr(v, slot, lr),
+            Sync::Full => self.resync(v),
+            other => panic!("{other:?}"),
         }
     }
 
-    /// [`Vgic::kicked_now`], which is what [`Vgic::quick`] would have done, or nothing.
-    fn kicked_now(&mut self, v: usize, empty: u16) -> Option<(usize, ListRegister)> {
+    /// [`Event::Kick`] does what [`Event::Marked`] would have done, or nothing.
+    fn sync_kick(&mut self, v: usize, empty: u16) -> Sync {
         let mut before = self.gic.clone();
-        let placed = self.gic.kicked_now(v, empty);
-        match placed {
-            None => assert!(self.gic == before, "without effect where it is not done"),
-            Some((slot, lr)) => {
-                assert_eq!(before.quick(v, empty), Quick::One(slot, lr));
-                assert!(self.gic == before);
-            }
+        let sync = self.gic.sync(v, Event::Kick, empty);
+        if sync != Sync::Fallback {
+            assert_eq!(before.sync(v, Event::Marked, empty), sync);
         }
-        placed
+        assert!(self.gic == before);
+        sync
     }
 
     /// Serves kicks, if they are served promptly, and maintenance interrupts until they cease.
@@ -254,7 +253,7 @@ impl Machine {
             assert_eq!(constant, value, "constant {redist:?} {offset:#x}");
         }
         for other in 0..self.cpus.len() {
-            if self.gic.needs_plan(other) {
+            if self.gic.needs_flush(other) {
                 self.plan(other);
             }
         }
@@ -275,21 +274,24 @@ impl Machine {
         self.ideal.sgi_register(v, value, true);
         let mut general = self.gic.clone();
         let set = general.sgi1r(v, value);
-        let sent =
-            if self.short { self.gic.sgi1r_now(v, value, self.cpus[v].empty()) } else { None };
-        match sent {
-            Some(Sent::Here(slot, lr)) => self.write_lr(v, slot, lr),
-            Some(sent) => {
+        let sync = if self.short {
+            self.gic.sync(v, Event::Sgi1r(value), self.cpus[v].empty())
+        } else {
+            Sync::Fallback
+        };
+        match sync {
+            Sync::Write(slot, lr) => self.write_lr(v, slot, lr),
+            Sync::Fallback => {
+                self.gic = general;
+                self.after(v, set);
+            }
+            sync => {
                 assert!(self.gic == general, "as the general way");
-                let other = match sent {
-                    Sent::There(other) => VcpuSet::single(other),
+                let other = match sync {
+                    Sync::Kick(other) => VcpuSet::single(other),
                     _ => VcpuSet::EMPTY,
                 };
                 assert_eq!((set, set.contains(v)), (other, false));
-                self.after(v, set);
-            }
-            None => {
-                self.gic = general;
                 self.after(v, set);
             }
         }
@@ -329,14 +331,16 @@ impl Machine {
             return;
         }
         self.ideal.forward(v, intid, intid);
-        let result = if self.short {
-            self.gic.forward_now(v, intid, intid, self.cpus[v].empty())
-        } else {
-            Err(self.gic.forward(v, intid, intid))
-        };
-        match result {
-            Ok((slot, lr)) => self.write_lr(v, slot, lr),
-            Err(set) => self.after(v, set),
+        let event = Event::Forward { intid, pintid: intid };
+        let sync =
+            if self.short { self.gic.sync(v, event, self.cpus[v].empty()) } else { Sync::Fallback };
+        match sync {
+            Sync::Write(slot, lr) => self.write_lr(v, slot, lr),
+            sync => {
+                assert_eq!(sync, Sync::Fallback);
+                let set = self.gic.forward(v, intid, intid);
+                self.after(v, set);
+            }
         }
         self.settle();
     }
@@ -405,7 +409,7 @@ impl Machine {
             if let Some(given) = given {
                 assert!(expected.contains(&given), "vCPU {v}: given {given:?} of {expected:?}");
             }
-            assert!(!self.gic.needs_plan(v));
+            assert!(!self.gic.needs_flush(v));
         }
         self.check_unique();
         assert_eq!(self.physical, self.ideal.physical, "physical interrupts that are active");

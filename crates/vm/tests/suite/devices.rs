@@ -344,7 +344,7 @@ fn gic_reads_of_what_list_registers_hold_fold_and_plan() {
     {
         let mut vgic = rig.vm.vgic().lock(&rig.order);
         vgic.sgi1r(0, 1);
-        vgic.plan(0, &mut [vgic::ListRegister::FREE; 4]);
+        vgic.flush_to_lrs(0, &mut [vgic::ListRegister::FREE; 4]);
     }
     rig.machine.log().planned.clear();
     rig.read(GICR + 0x1_0200, Width::B4).unwrap();
@@ -377,7 +377,7 @@ fn gic_reads_withdraw_an_spi_from_the_vcpu_that_has_it() {
     {
         let mut vgic = rig.vm.vgic().lock(&rig.order);
         vgic.forward(0, 40, 40);
-        vgic.plan(1, &mut [vgic::ListRegister::FREE; 4]);
+        vgic.flush_to_lrs(1, &mut [vgic::ListRegister::FREE; 4]);
     }
     rig.machine.log().kicked.clear();
     rig.machine.log().fallen.push(40);

@@ -106,10 +106,10 @@ impl Host for Machine {
     fn kick(&self, vcpus: VcpuSet) {
         self.log().kicked.push(vcpus);
     }
-    fn fold_interrupts(&self, vcpu: usize, _: &mut Vgic) {
+    fn sync_interrupts(&self, vcpu: usize, _: &mut Vgic) {
         self.log().folded.push(vcpu);
     }
-    fn plan_interrupts(&self, vcpu: usize, _: &mut Vgic) {
+    fn flush_interrupts(&self, vcpu: usize, _: &mut Vgic) {
         self.log().planned.push(vcpu);
     }
     fn sample_lines(&self, vcpu: usize, vgic: &mut Vgic) -> VcpuSet {
