@@ -103,9 +103,9 @@ fn apply_cold(ctx: &mut VcpuContext, outcome: Outcome) -> *mut VcpuContext {
         }
         Outcome::Timer => {
             arch::skip_instruction(&mut ctx.vcpu.regs, true);
-            scheduler::look_around(ctx)
+            scheduler::reschedule(ctx)
         }
-        Outcome::Off | Outcome::Stop(_) => scheduler::leave(ctx),
+        Outcome::Off | Outcome::Stop(_) => scheduler::vcpu_off(ctx),
         // `apply` has handled these.
         Outcome::Resume
         | Outcome::Advance { .. }
@@ -198,7 +198,7 @@ fn tail(ctx: *mut VcpuContext) -> *mut VcpuContext {
 #[inline(never)]
 fn fall_back(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let info = exit_info();
-    if ctx.take_debug(info.esr) {
+    if ctx.enable_lazy_debug(info.esr) {
         checked::drop_exit();
         return ctx;
     }
@@ -282,7 +282,7 @@ pub extern "C" fn irq_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let iar = gic.acknowledge();
     if iar == timer::virtual_timer() {
         gic.drop_priority(iar);
-        return match ctx.forward_short(timer::GUEST_VIRTUAL, iar, gic.empty_list_registers()) {
+        return match ctx.try_forward(timer::GUEST_VIRTUAL, iar, gic.empty_list_registers()) {
             Some((n, lr)) => place(ctx, gic, n, lr),
             None => forward_timer(ctx),
         };
@@ -293,13 +293,13 @@ pub extern "C" fn irq_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
     }
     // Before what it is about is looked at (`sched::Wake`).
     queue.wake.take();
-    if scheduler::must_leave(ctx) {
+    if scheduler::must_leave_guest(ctx) {
         return other_interrupt(ctx, iar);
     }
     // About interrupts of the loaded vCPU, which is alone on its CPU.
     gic.drop_priority(gic::SGI_KICK);
     gic.deactivate(gic::SGI_KICK);
-    match ctx.kicked_short(gic.empty_list_registers()) {
+    match ctx.try_flush_kick(gic.empty_list_registers()) {
         Some((n, lr)) => place(ctx, gic, n, lr),
         None => plan(ctx),
     }
@@ -343,7 +343,7 @@ fn any_interrupt(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let queue = &cpu::current().queue;
     if interrupts::intid(iar) == gic::SGI_KICK && !queue.shared() {
         queue.wake.take();
-        if !scheduler::must_leave(ctx) {
+        if !scheduler::must_leave_guest(ctx) {
             gic.drop_priority(iar);
             gic.deactivate(iar);
             return plan(ctx);
@@ -358,7 +358,7 @@ fn any_interrupt(ctx: &mut VcpuContext) -> *mut VcpuContext {
 fn other_interrupt(ctx: &mut VcpuContext, iar: u32) -> *mut VcpuContext {
     let Some(gic) = gic::get() else { return ctx };
     interrupts::handle_one(gic, iar, Some(ctx));
-    if cpu::current().queue.take_need_resched() { scheduler::look_around(ctx) } else { ctx }
+    if cpu::current().queue.take_need_resched() { scheduler::reschedule(ctx) } else { ctx }
 }
 
 /// FIQs are group 0: none is configured for EL2.
@@ -371,5 +371,5 @@ pub extern "C" fn fiq_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
 /// An SError with a vCPU loaded.
 pub extern "C" fn serror_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
     ctx.stop_by_serror(exit_info().esr);
-    scheduler::leave_as_asked(ctx)
+    scheduler::leave_guest_as_asked(ctx)
 }

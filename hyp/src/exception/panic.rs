@@ -44,7 +44,7 @@ pub extern "C" fn el2_fault(frame: &FaultFrame) {
         ELR_EL2.set(elr.wrapping_add(4));
         return;
     }
-    if frame.kind == 7 && crate::vcpu::serror::is_taken(elr) {
+    if frame.kind == 7 && crate::vcpu::serror::is_expected_at(elr) {
         return;
     }
     report(frame, esr, far, elr)

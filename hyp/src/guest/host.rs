@@ -416,7 +416,7 @@ impl GuestHost {
 
     /// [`Host::sync_interrupts`] of a vCPU that leaves this CPU: all list registers are free then, and EOIcount goes with HCR.
     #[inline(always)]
-    pub fn take_back_interrupts(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
+    pub fn save_list_registers(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
         let others = match gic {
             Gic::V2(_) => {
                 self.sync_interrupts(vcpu, vgic);
@@ -435,18 +435,24 @@ impl GuestHost {
     /// Fills the list registers of a vCPU that comes back, and whose first one was kept but is to change.
     #[unsafe(link_section = ".text.hot")]
     #[inline(never)]
-    pub fn refill_anew(&self, gic: &Gic, vcpu: usize, kept: &VirtualInterface, vgic: &mut Vgic) {
+    pub fn restore_list_registers_anew(
+        &self,
+        gic: &Gic,
+        vcpu: usize,
+        kept: &VirtualInterface,
+        vgic: &mut Vgic,
+    ) {
         let first = ListRegister { state: State::Pending, ..ListRegister::FREE };
         let others = vgic.sync_from_lrs(vcpu, kept.interface(), &[first]);
         if !others.is_empty() {
             self.kick(others);
         }
-        self.refill(gic, vcpu, vgic);
+        self.restore_list_registers(gic, vcpu, vgic);
     }
 
     /// Fills the list registers, all free, of a vCPU that comes to this CPU.
     #[inline(always)]
-    pub fn refill(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
+    pub fn restore_list_registers(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
         match vgic.sync(vcpu, Event::Load { kept: false }, 0) {
             Sync::Write(_, lr) => {
                 gic.write_first(lr);

@@ -74,7 +74,12 @@ fn runs(guest: &VmInstance) -> bool {
 fn list_vms() {
     for guest in instance::all() {
         let keyboard = if guest_input::has_keyboard(guest.index) { " (keyboard)" } else { "" };
-        log::info!("{} {}{keyboard}: {}", guest.index, guest.vm.name(), operator::Status(guest));
+        log::info!(
+            "{} {}{keyboard}: {}",
+            guest.index,
+            guest.vm.name(),
+            operator::Status::of(guest)
+        );
     }
     log::info!(
         "after Ctrl-]: number or n keyboard, r number restart, s number stop or start, p number pause or resume, ? this"

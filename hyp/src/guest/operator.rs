@@ -4,7 +4,7 @@
 
 use core::fmt;
 
-use vm::{Holder, Phase, StopReason};
+use vm::{Holder, Holders, Phase, StopReason};
 
 use crate::cpu::{self, timer};
 use crate::guest::instance::VmInstance;
@@ -47,16 +47,26 @@ fn is_prepared(guest: &VmInstance) -> bool {
     !parked
 }
 
-/// A VM's state, CPUs, CPU time, memory and refusals, in one line.
-pub struct Status<'a>(pub &'a VmInstance);
+/// A VM's state, CPUs, CPU time, memory and refusals, in one line. It is read before the console's lock is taken.
+pub struct Status<'a> {
+    guest: &'a VmInstance,
+    phase: Phase,
+    holders: Holders,
+}
+
+impl<'a> Status<'a> {
+    /// The status of `guest` now.
+    pub fn of(guest: &'a VmInstance) -> Self {
+        let (order, lifecycle) = (&cpu::current().order, guest.vm.lifecycle());
+        Self { guest, phase: lifecycle.phase(order), holders: lifecycle.holders(order) }
+    }
+}
 
 impl fmt::Display for Status<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(guest) = *self;
-        let (order, lifecycle) = (&cpu::current().order, guest.vm.lifecycle());
+        let Self { guest, phase, holders } = self;
         let now = timer::now();
-        let holders = lifecycle.holders(order);
-        match lifecycle.phase(order) {
+        match phase {
             Phase::Running if holders.has(Holder::Crash) => f.write_str("paused after a crash")?,
             Phase::Running if holders.count() != 0 => f.write_str("paused")?,
             Phase::Running => f.write_str("running")?,

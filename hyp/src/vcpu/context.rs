@@ -54,7 +54,7 @@ pub struct VcpuContext {
     /// While it is not loaded.
     pub state: State,
     /// It is on, and does not run because its VM is paused; its state is `Off` meanwhile.
-    pub held: bool,
+    pub paused: bool,
     /// Its first entry of this life is still to come.
     fresh: bool,
     context: Context,
@@ -94,7 +94,7 @@ impl VcpuContext {
             cpu,
             number: 0,
             state: State::Off,
-            held: false,
+            paused: false,
             fresh: true,
             context: Context::reset(),
             features: Features::default(),
@@ -168,9 +168,9 @@ impl VcpuContext {
             }
             let kept = core::mem::take(&mut self.context.gic.first);
             if kept == 0 {
-                host.refill(gic, index, &mut vgic);
+                host.restore_list_registers(gic, index, &mut vgic);
             } else if let Sync::Full = vgic.sync(index, Event::Load { kept: true }, 0) {
-                host.refill_anew(gic, index, &self.context.gic, &mut vgic);
+                host.restore_list_registers_anew(gic, index, &self.context.gic, &mut vgic);
             } else {
                 gic.put_first(kept);
                 barrier::isb();
@@ -179,7 +179,7 @@ impl VcpuContext {
     }
 
     /// Takes the vCPU out of `cpu`, this one; it goes on later. One that waits with an interrupt to take does not wait.
-    /// Returns until when one that waits does so ([`VcpuContext::waits_until`]).
+    /// Returns until when one that waits does so ([`VcpuContext::wake_deadline`]).
     #[inline(always)]
     pub fn put(&mut self, state: State, gic: &Gic) -> u64 {
         self.synchronize_errors();
@@ -194,7 +194,7 @@ impl VcpuContext {
                 gic.free_first();
                 self.state = State::Ready;
             } else {
-                vm.host().take_back_interrupts(gic, index, &mut vgic);
+                vm.host().save_list_registers(gic, index, &mut vgic);
                 if vgic.deliverable(index) {
                     self.state = State::Ready;
                 }
@@ -206,7 +206,7 @@ impl VcpuContext {
         if timer_is_out {
             gic.set_ppi_active(self.cpu, timer::virtual_timer(), false);
         }
-        self.next_deadline(forwarded)
+        self.timer_deadline(forwarded)
     }
 
     /// An SError that this vCPU has caused and that comes late stops its VM, not the next one on this CPU.
@@ -243,7 +243,7 @@ impl VcpuContext {
     /// CNTPCT_EL0 at which a timer of the unloaded vCPU expires; `forwarded` says that the virtual one's interrupt is on its
     /// way: it does not expire again then.
     #[inline(always)]
-    fn next_deadline(&self, forwarded: bool) -> u64 {
+    fn timer_deadline(&self, forwarded: bool) -> u64 {
         let physical = self.vcpu.physical_timer.deadline().unwrap_or(u64::MAX);
         match self.virtual_expiry() {
             Some(expiry) if !forwarded => physical.min(expiry),
@@ -254,19 +254,19 @@ impl VcpuContext {
     /// An exit with this ESR_EL2 may be an access to a debug register that trapped because the vCPU had not used any: it
     /// has them now, and tries again. Others trap once more, if so.
     #[inline(always)]
-    pub fn take_debug(&mut self, esr: u64) -> bool {
+    pub fn enable_lazy_debug(&mut self, esr: u64) -> bool {
         let debug = match esr::ec_of(esr) {
             ec::SYS64 => esr & esr::SYS_OP0 == 2 << 20,
             ec::CP14_32 | ec::CP14_LOAD_STORE | ec::CP14_64 => true,
             _ => false,
         };
-        debug && self.context.take_debug(&self.features)
+        debug && self.context.enable_lazy_debug(&self.features)
     }
 
     /// Takes back what stands in the list registers, and drops the debug registers, of a vCPU that leaves its CPU for good:
     /// what was pending waits for its next life, as in the redistributor of a CPU that is off. Its timer is off, so that
     /// line is low.
-    pub fn take_back_interrupts(&mut self) {
+    pub fn save_list_registers(&mut self) {
         let (vm, index) = (&self.guest.vm, self.vcpu.index);
         if let Some(gic) = gic::get() {
             let mut vgic = vm.vgic().lock(&self.vcpu.order);
@@ -274,7 +274,7 @@ impl VcpuContext {
             gic.free_list_registers();
             let _ = vgic.set_level(index, timer::GUEST_VIRTUAL, false);
         }
-        self.context.drop_debug(&self.features);
+        self.context.disable_lazy_debug(&self.features);
     }
 
     /// CNTPCT_EL0 at which the virtual timer of an unloaded vCPU expires, or `counter::NEVER`.
@@ -288,7 +288,7 @@ impl VcpuContext {
     /// timer of its own wakes it; `None` where it wants it now. Its timers count.
     #[unsafe(link_section = ".text.hot")]
     #[inline(never)]
-    pub fn waits_until(&mut self, now: u64) -> Option<u64> {
+    pub fn wake_deadline(&mut self, now: u64) -> Option<u64> {
         if self.state == State::Off {
             self.start();
         }
@@ -306,7 +306,7 @@ impl VcpuContext {
         }
         let forwarded = vgic.is_forwarded(index, timer::GUEST_VIRTUAL);
         drop(vgic);
-        Some(self.next_deadline(forwarded))
+        Some(self.timer_deadline(forwarded))
     }
 
     /// Raises the interrupts of an unloaded vCPU's timers that have expired.
@@ -332,7 +332,7 @@ impl VcpuContext {
     /// [`VcpuContext::forward`] of a private interrupt where one list register is all it takes: which one, and its
     /// value; `None`, and nothing has changed, where not. `empty` is ICH_ELRSR_EL2.
     #[inline(always)]
-    pub fn forward_short(
+    pub fn try_forward(
         &mut self,
         intid: u32,
         pintid: u32,
@@ -341,9 +341,9 @@ impl VcpuContext {
         self.try_sync(Event::Forward { intid, pintid }, empty)
     }
 
-    /// After a kick, where one list register is all it takes; as [`VcpuContext::forward_short`].
+    /// After a kick, where one list register is all it takes; as [`VcpuContext::try_forward`].
     #[inline(always)]
-    pub fn kicked_short(&mut self, empty: u16) -> Option<(usize, vgic::ListRegister)> {
+    pub fn try_flush_kick(&mut self, empty: u16) -> Option<(usize, vgic::ListRegister)> {
         self.try_sync(Event::Kick, empty)
     }
 

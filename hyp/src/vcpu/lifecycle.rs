@@ -17,7 +17,7 @@ const PIECE: u64 = 16 << 10;
 /// Does what its VM asks of a vCPU that is not loaded: park if the VM stops, wait if it is paused, prepare its restart.
 #[inline(always)]
 pub fn park_if_asked(ctx: &mut VcpuContext) {
-    if ctx.guest.vm.lifecycle().is_asked() || ctx.held {
+    if ctx.guest.vm.lifecycle().is_asked() || ctx.paused {
         park_or_pause(ctx);
     }
 }
@@ -32,13 +32,13 @@ fn park_or_pause(ctx: &mut VcpuContext) {
     }
     match guest.vm.hold(&ctx.vcpu) {
         Held::No => {
-            if core::mem::take(&mut ctx.held) {
+            if core::mem::take(&mut ctx.paused) {
                 ctx.state = State::Ready;
             }
         }
         held => {
             if matches!(ctx.state, State::Ready | State::Waiting) {
-                (ctx.held, ctx.state) = (true, State::Off);
+                (ctx.paused, ctx.state) = (true, State::Off);
             }
             if held == Held::Last {
                 guest.stop_count(timer::now());
@@ -55,7 +55,7 @@ fn park_or_pause(ctx: &mut VcpuContext) {
 /// The VM is stopping: the last of its vCPUs to park decides what comes next.
 fn park(ctx: &mut VcpuContext) {
     let guest = ctx.guest;
-    (ctx.held, ctx.state) = (false, State::Off);
+    (ctx.paused, ctx.state) = (false, State::Off);
     if let Parked::Last(reason) = checked::park(&ctx.vcpu, &guest.vm) {
         let next = guest.after_stop(reason, timer::now());
         lifecycle::log_stop(guest, reason, next);

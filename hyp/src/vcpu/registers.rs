@@ -3,7 +3,7 @@
 //! restored when it gets one again. A vCPU begins with [`Context::reset`]: nothing of another's life is left in a
 //! register.
 //!
-//! Debug registers trap until the vCPU uses one: what it had in them is put into the CPU then ([`Context::take_debug`]). Where it
+//! Debug registers trap until the vCPU uses one: what it had in them is put into the CPU then ([`Context::enable_lazy_debug`]). Where it
 //! leaves its CPU and has no debug event enabled, they trap again. A CPU whose vCPU does not use them has none enabled.
 //!
 //! SVE, SME, MTE, PMU, SPE, trace and what else is hidden traps, so that there is nothing of it to switch.
@@ -106,7 +106,7 @@ pub struct Context {
     cntv_ctl: u64,
     pub gic: VirtualInterface,
     /// The debug registers are in the CPU, or to be put there with the rest; else they trap, and [`Context::debug`] has them.
-    uses_debug: bool,
+    debug_owned: bool,
     debug: Debug,
     keys: Keys,
     /// TPIDR2_EL0, which comes with SME and is not everywhere hidden with it (FEAT_FGT would do that).
@@ -167,7 +167,7 @@ impl Context {
             system: System { sctlr: SCTLR_RESET, ..System::default() },
             cntv_ctl: 0,
             keys: Keys::default(),
-            uses_debug: false,
+            debug_owned: false,
             debug: Debug::default(),
             fp: Fp { v: [[0; 2]; 32], fpcr: 0, fpsr: 0 },
             tpidr2: 0,
@@ -190,7 +190,7 @@ impl Context {
         if features.extra {
             self.save_extra(features);
         }
-        if self.uses_debug {
+        if self.debug_owned {
             self.save_debug(features);
         }
     }
@@ -208,7 +208,7 @@ impl Context {
         if features.extra {
             self.restore_extra(features);
         }
-        if self.uses_debug {
+        if self.debug_owned {
             self.restore_debug(features);
         }
     }
@@ -240,11 +240,11 @@ impl Context {
     }
 
     /// The loaded vCPU was kept from a debug register: it gets its own. `false` where it has them already.
-    pub fn take_debug(&mut self, features: &Features) -> bool {
-        if self.uses_debug {
+    pub fn enable_lazy_debug(&mut self, features: &Features) -> bool {
+        if self.debug_owned {
             return false;
         }
-        self.uses_debug = true;
+        self.debug_owned = true;
         self.restore_debug(features);
         true
     }
@@ -262,14 +262,14 @@ impl Context {
     fn save_debug(&mut self, features: &Features) {
         self.debug.save(features);
         let control = &self.debug.control;
-        self.uses_debug = control.mdscr & !NO_EVENTS != 0 || control.mdccint != 0;
+        self.debug_owned = control.mdscr & !NO_EVENTS != 0 || control.mdccint != 0;
         DebugControl::default().restore();
         trap_controls::trap_debug(true);
     }
 
     /// The vCPU leaves its CPU for good: nothing of its debug registers has an effect any more.
-    pub fn drop_debug(&mut self, features: &Features) {
-        if self.uses_debug {
+    pub fn disable_lazy_debug(&mut self, features: &Features) {
+        if self.debug_owned {
             self.save_debug(features);
         }
     }

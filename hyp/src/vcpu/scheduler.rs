@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which vCPU a CPU runs: what `sched` chooses, where several share it. A vCPU alone on its CPU is never interrupted for
+//! Which vCPU a CPU runs: `sched` chooses among those that share the CPU. A vCPU alone on its CPU is never interrupted for
 //! this, and its WFI is the CPU's own. docs/scheduling.md
 
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -18,17 +18,17 @@ use crate::guest::{console_events, passthrough};
 use crate::vcpu::context::{State, VcpuContext};
 use crate::vcpu::{interrupts, lifecycle};
 
-/// Set when all VMs are ready: before that no CPU touches its vCPUs.
+/// Set once all VMs are made: before that no CPU touches its vCPUs.
 static RELEASED: AtomicBool = AtomicBool::new(false);
 
-/// Lets the CPUs look for work.
+/// Lets the CPUs schedule.
 pub fn release_all() {
     RELEASED.store(true, Ordering::Release);
     barrier::dsb_ish();
     barrier::sev();
 }
 
-/// A CPU's first step into a guest; its stack is of no use any more.
+/// Enters a guest for the first time on this CPU. What is on the stack is discarded.
 pub fn first_entry() -> ! {
     unsafe extern "C" {
         fn enter_guest(regs: *mut GuestRegs) -> !;
@@ -36,41 +36,40 @@ pub fn first_entry() -> ! {
     while !RELEASED.load(Ordering::Acquire) {
         barrier::wfe();
     }
-    // What was turned on before the CPUs knew their vCPUs.
+    // vCPUs that were turned on before the CPUs knew them.
     let _ = cpu::current().queue.wake.signal(u32::MAX, Reason::Power);
-    let ctx = next(None);
-    // SAFETY: `next` returns one of this CPU's own vCPUs, loaded; the vectors expect SP_EL2 to point to it.
+    let ctx = schedule(None);
+    // SAFETY: `schedule` returns one of this CPU's own vCPUs, loaded; the vectors expect SP_EL2 to point to it.
     unsafe { enter_guest(ctx.cast()) }
 }
 
-/// Interrupts have been handled while `ctx` was loaded, and one of them was a reason to look around: goes on with it, or
-/// with another vCPU.
+/// Continues `ctx` or switches to another vCPU, after an interrupt that asked for it.
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
-pub fn look_around(ctx: &mut VcpuContext) -> *mut VcpuContext {
+pub fn reschedule(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let cpu = cpu::current();
-    // Before what they are about is looked at: a sender that finds its bit set sends no kick.
+    // Taken before the state that they announce is read: a sender that finds its bit set sends no kick.
     let bits = cpu.queue.wake.take();
-    if must_leave(ctx) {
-        return leave_as_asked(ctx);
+    if must_leave_guest(ctx) {
+        return leave_guest_as_asked(ctx);
     }
     ctx.guest.vm.tick(&mut ctx.vcpu, true);
     if cpu.queue.shared() {
-        if look(cpu, ctx, bits) {
-            return next(Some((ctx, State::Ready)));
+        if check_others(cpu, ctx, bits) {
+            return schedule(Some((ctx, State::Ready)));
         }
     } else {
-        arm(ctx, u64::MAX);
+        set_timer(ctx, u64::MAX);
     }
     ctx.plan();
     ctx
 }
 
-/// Looks at vCPUs of this CPU for which there may be something new: those of the `bits` that were taken, and those whose
-/// timers have expired. Whether another one than `ctx`, which is loaded, is to run.
+/// Updates the vCPUs of this CPU whose wake `bits` were set or whose timers have expired. Returns whether another one than
+/// `ctx`, which is loaded, is to run.
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
-fn look(cpu: &Cpu, ctx: &mut VcpuContext, bits: u64) -> bool {
+fn check_others(cpu: &Cpu, ctx: &mut VcpuContext, bits: u64) -> bool {
     let queue = &cpu.queue;
     let now = timer::now();
     queue.account(now);
@@ -78,7 +77,7 @@ fn look(cpu: &Cpu, ctx: &mut VcpuContext, bits: u64) -> bool {
     let told = (bits | bits >> 32) as u32 & own;
     let due = queue.with(|scheduler| scheduler.take_due(now));
     if told | due != 0 {
-        look_at(cpu, told | due, now);
+        update_vcpus(cpu, told | due, now);
     }
     if queue.holding.get() {
         passthrough::release(Some(ctx.loaded()), now);
@@ -87,21 +86,21 @@ fn look(cpu: &Cpu, ctx: &mut VcpuContext, bits: u64) -> bool {
         return true;
     }
     if told | due != 0 {
-        // It was for nothing, and is not the loaded one's doing.
+        // No switch came of it, and the loaded vCPU did not cause it.
         let cause = (told | due).trailing_zeros() as usize;
         // SAFETY: one of this CPU's own vCPUs, not the loaded one.
         let vcpu = unsafe { VcpuContext::on(cpu, cause).as_ref() };
         let used = vcpu.map(|vcpu| vcpu.guest.cpu_time(vcpu.vcpu.index));
         queue.account_to(cause, used, timer::now(), told != 0);
     }
-    listen(cpu, ctx);
+    publish_heed(cpu, ctx);
     false
 }
 
-/// Each of these vCPUs, none of which is loaded: it may want the CPU now, or be parked because its VM is stopping.
+/// Updates these vCPUs, none of which is loaded: each may want the CPU now, or is parked because its VM stops.
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
-fn look_at(cpu: &Cpu, mut vcpus: u32, now: u64) {
+fn update_vcpus(cpu: &Cpu, mut vcpus: u32, now: u64) {
     while vcpus != 0 {
         let number = vcpus.trailing_zeros() as usize;
         vcpus &= vcpus.wrapping_sub(1);
@@ -109,14 +108,14 @@ fn look_at(cpu: &Cpu, mut vcpus: u32, now: u64) {
         let Some(vcpu) = (unsafe { VcpuContext::on(cpu, number).as_mut() }) else { continue };
         let before = vcpu.state;
         lifecycle::park_if_asked(vcpu);
-        let until = vcpu.waits_until(now);
-        settle(cpu, vcpu, before, until);
+        let until = vcpu.wake_deadline(now);
+        update_scheduler(cpu, vcpu, before, until);
     }
 }
 
-/// Tells the scheduler what has become of a vCPU that was in the state `before`.
+/// Tells the scheduler the state of a vCPU that was in the state `before`.
 #[inline(always)]
-fn settle(cpu: &Cpu, vcpu: &VcpuContext, before: State, until: Option<u64>) {
+fn update_scheduler(cpu: &Cpu, vcpu: &VcpuContext, before: State, until: Option<u64>) {
     cpu.queue.with(|scheduler| match vcpu.state {
         State::Ready | State::Preparing => {
             if matches!(before, State::Off | State::Waiting) {
@@ -132,41 +131,40 @@ fn settle(cpu: &Cpu, vcpu: &VcpuContext, before: State, until: Option<u64>) {
     });
 }
 
-/// As the scheduler has it.
+/// `None` if no timer wakes the vCPU.
 #[inline(always)]
 fn deadline(until: Option<u64>) -> Option<u64> {
     until.filter(|at| *at != u64::MAX)
 }
 
-/// Says for what this CPU is to be kicked while `ctx` runs, and sets EL2's timer to when it has to choose again.
+/// Publishes which vCPUs this CPU is kicked for while `ctx` runs, and sets EL2's timer to the next choice.
 #[inline(always)]
-fn listen(cpu: &Cpu, ctx: &VcpuContext) {
+fn publish_heed(cpu: &Cpu, ctx: &VcpuContext) {
     let now = timer::now();
     let (heed, until) = cpu.queue.with(|scheduler| (scheduler.heed(now), scheduler.until(now)));
-    // Who has set a bit that was not listened for has sent no kick.
+    // A bit that was set before is announced by no kick.
     let at = if cpu.queue.wake.listen(heed) { now } else { until };
-    arm(ctx, at);
+    set_timer(ctx, at);
 }
 
-/// The vCPU has stopped running, by its own wish or its VM's, and its registers are of no use: waits until this CPU has
-/// something to run.
-pub fn leave(ctx: &mut VcpuContext) -> *mut VcpuContext {
+/// The vCPU was turned off or its VM stops: its register state is discarded, and another vCPU runs.
+pub fn vcpu_off(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let cpu = cpu::current();
     ctx.synchronize_errors();
-    // Its timer and its list registers would go on otherwise.
+    // Its timer and its list registers must not reach the next vCPU.
     CNTV_CTL_EL0.set(0);
     if let Some(gic) = gic::get() {
-        ctx.take_back_interrupts();
+        ctx.save_list_registers();
         gic.write_hcr(0);
         gic.set_ppi_active(ctx.cpu, timer::virtual_timer(), false);
     }
     cpu.queue.account(timer::now());
     ctx.state = State::Off;
-    // Where its VM is stopping it is still on, and is parked here.
+    // If its VM stops, the vCPU is still on, and is parked here.
     lifecycle::park_if_asked(ctx);
     cpu.queue.with(|scheduler| scheduler.turn_off(ctx.number));
-    settle(cpu, ctx, State::Off, None);
-    next(None)
+    update_scheduler(cpu, ctx, State::Off, None);
+    schedule(None)
 }
 
 /// The vCPU waits for an interrupt (CPU_SUSPEND, or WFI where it shares its CPU).
@@ -174,7 +172,7 @@ pub fn leave(ctx: &mut VcpuContext) -> *mut VcpuContext {
 pub fn wait_for_interrupt(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let cpu = cpu::current();
     if cpu.queue.shared() {
-        return next(Some((ctx, State::Waiting)));
+        return schedule(Some((ctx, State::Waiting)));
     }
     sleep(cpu, ctx)
 }
@@ -187,20 +185,20 @@ fn sleep(cpu: &Cpu, ctx: &mut VcpuContext) -> *mut VcpuContext {
     loop {
         interrupts::handle(gic, Some(ctx));
         cpu.queue.wake.take();
-        if must_leave(ctx) {
-            return leave_as_asked(ctx);
+        if must_leave_guest(ctx) {
+            return leave_guest_as_asked(ctx);
         }
         ctx.guest.vm.tick(&mut ctx.vcpu, true);
         ctx.plan();
         if ctx.guest.vm.vgic().lock(&ctx.vcpu.order).deliverable(ctx.vcpu.index) {
             return ctx;
         }
-        arm(ctx, u64::MAX);
+        set_timer(ctx, u64::MAX);
         barrier::wfi();
     }
 }
 
-/// The vCPU has nothing to do right now (WFE): another one may go first.
+/// The vCPU has executed WFE: another one may go first.
 pub fn yield_now(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let cpu = cpu::current();
     if cpu.queue.shared() {
@@ -211,35 +209,35 @@ pub fn yield_now(ctx: &mut VcpuContext) -> *mut VcpuContext {
             scheduler.choose(now)
         });
         if chosen != Some(ctx.number) {
-            return next(Some((ctx, State::Ready)));
+            return schedule(Some((ctx, State::Ready)));
         }
-        listen(cpu, ctx);
+        publish_heed(cpu, ctx);
     }
     ctx
 }
 
-/// The loaded vCPU is asked to leave: for good where its VM is stopping; else its VM is paused, and it keeps its registers.
+/// The loaded vCPU leaves the guest: for good if its VM stops; if its VM is paused, its registers are kept.
 #[cold]
 #[inline(never)]
-pub fn leave_as_asked(ctx: &mut VcpuContext) -> *mut VcpuContext {
+pub fn leave_guest_as_asked(ctx: &mut VcpuContext) -> *mut VcpuContext {
     if ctx.guest.vm.lifecycle().stopping().is_some() {
-        return leave(ctx);
+        return vcpu_off(ctx);
     }
-    // The scheduler looks at it once it is unloaded: it stands still then, unless its VM goes on already.
+    // The scheduler updates it once it is unloaded: it is paused then, unless its VM has resumed already.
     ctx.guest.vm.host().power_changed(VcpuSet::single(ctx.vcpu.index));
-    next(Some((ctx, State::Ready)))
+    schedule(Some((ctx, State::Ready)))
 }
 
-/// Whether the loaded vCPU is to leave the guest: its VM is stopping, or paused.
+/// Whether the loaded vCPU must leave the guest: its VM stops or is paused.
 #[inline(always)]
-pub fn must_leave(ctx: &VcpuContext) -> bool {
+pub fn must_leave_guest(ctx: &VcpuContext) -> bool {
     ctx.guest.vm.lifecycle().is_asked()
 }
 
-/// Takes the loaded vCPU, if there is one, out of this CPU, waits for one to be ready, and loads that.
+/// Puts the loaded vCPU, if there is one, waits until a vCPU is ready, and loads that.
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
-fn next(loaded: Option<(&mut VcpuContext, State)>) -> *mut VcpuContext {
+fn schedule(loaded: Option<(&mut VcpuContext, State)>) -> *mut VcpuContext {
     let cpu = cpu::current();
     let queue = &cpu.queue;
     let Some(gic) = gic::get() else { no_controller() };
@@ -275,36 +273,36 @@ fn next(loaded: Option<(&mut VcpuContext, State)>) -> *mut VcpuContext {
         let due = queue.with(|scheduler| scheduler.take_due(now));
         let told = (bits | bits >> 32) as u32 | due;
         if told != 0 {
-            look_at(cpu, told, now);
+            update_vcpus(cpu, told, now);
         }
         let Some(number) = queue.with(|scheduler| scheduler.choose(now)) else {
             queue.charge_to(None, now);
             let (heed, until) = queue.with(|scheduler| (scheduler.heed(now), scheduler.until(now)));
             if !queue.wake.listen(heed) {
-                wake(until);
+                set_timer_at(until);
                 barrier::wfi();
             }
             continue;
         };
-        // SAFETY: as in `look_at`; nothing is loaded.
+        // SAFETY: as in `update_vcpus`; nothing is loaded.
         let Some(vcpu) = (unsafe { VcpuContext::on(cpu, number).as_mut() }) else { continue };
         queue.charge_to(Some(vcpu.guest.cpu_time(vcpu.vcpu.index)), now);
         if vcpu.state == State::Preparing {
-            prepare(cpu, vcpu);
+            reset_slice(cpu, vcpu);
             continue;
         }
         vcpu.load(cpu, gic, now);
         let (heed, until) = queue.with(|scheduler| (scheduler.heed(now), scheduler.until(now)));
         let until = if queue.wake.listen(heed) { now } else { until };
-        arm(vcpu, until);
+        set_timer(vcpu, until);
         return vcpu;
     }
 }
 
-/// Lets a vCPU that prepares its VM's next life do a piece of that.
+/// Lets a vCPU do a slice of its VM's reset.
 #[cold]
 #[inline(never)]
-fn prepare(cpu: &Cpu, vcpu: &mut VcpuContext) {
+fn reset_slice(cpu: &Cpu, vcpu: &mut VcpuContext) {
     lifecycle::reset_slice(vcpu);
     if vcpu.state == State::Off {
         cpu.queue.account(timer::now());
@@ -312,7 +310,7 @@ fn prepare(cpu: &Cpu, vcpu: &mut VcpuContext) {
     }
 }
 
-/// Boot has refused to go on without an interrupt controller.
+/// Not reached: boot stops without an interrupt controller.
 #[cold]
 fn no_controller() -> ! {
     loop {
@@ -320,21 +318,21 @@ fn no_controller() -> ! {
     }
 }
 
-/// Sets EL2's timer to `until`, or to when a timer of `ctx`, which is loaded, expires.
+/// Sets EL2's timer to `until`, or to the expiry of a timer of `ctx`, which is loaded.
 #[inline(always)]
-fn arm(ctx: &VcpuContext, until: u64) {
-    wake(until.min(ctx.vcpu.physical_timer.deadline().unwrap_or(u64::MAX)));
+fn set_timer(ctx: &VcpuContext, until: u64) {
+    set_timer_at(until.min(ctx.vcpu.physical_timer.deadline().unwrap_or(u64::MAX)));
 }
 
-/// Sets EL2's timer to CNTPCT_EL0 `at`, or earlier where the console asks for it.
+/// Sets EL2's timer to CNTPCT_EL0 `at`, or earlier if the console or a restart asks for it.
 #[inline(always)]
-fn wake(mut at: u64) {
+fn set_timer_at(mut at: u64) {
     if ring::backlog() {
         at = at.min(timer::now().saturating_add(timer::frequency() / 1000));
     }
     if let Some(look) = crate::console::guest_input::next_poll() {
         at = at.min(look);
     }
-    // 0, for never, becomes the end of time.
+    // 0, for never, becomes `u64::MAX`.
     timer::wake_at(at.min(cpu::current().restart.get().wrapping_sub(1)));
 }

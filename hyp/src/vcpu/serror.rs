@@ -31,7 +31,7 @@ unsafe extern "C" {
 }
 
 /// Whether an SError of EL2 at `elr` is one that [`ErrorRegisters::take`] waits for.
-pub fn is_taken(elr: u64) -> bool {
+pub fn is_expected_at(elr: u64) -> bool {
     let range = take_serror as *const () as u64..=take_serror_end as *const () as u64;
     range.contains(&elr)
 }
@@ -65,7 +65,7 @@ impl ErrorRegisters for Errors {
         isr
     }
     fn take(&self) -> u64 {
-        // SAFETY: SErrors are unmasked for two instructions; the one that is taken returns there (`is_taken`). The
+        // SAFETY: SErrors are unmasked for two instructions; the one that is taken returns there (`is_expected_at`). The
         // guest's ELR and SPSR have been saved.
         unsafe { take_serror() }
     }
