@@ -154,6 +154,8 @@ fn counter(lab: &Lab, cpus: u32) -> Checked {
         keys(&mut session, "p1")?;
         wait(&mut session, "[hyp] b goes on")?;
         wait(&mut session, "[b] late")?;
+        // Its next look must come before the next pause.
+        std::thread::sleep(Duration::from_millis(300));
     }
     let run = session.stop_after(Duration::from_millis(500));
     ensure(run.with("JUMP").count() == 0, "its own counter has moved on", &run)
