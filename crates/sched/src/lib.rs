@@ -4,6 +4,7 @@
 //! # Key types
 //! - [`Scheduler`]: the vCPUs of one CPU. A VM on this CPU has a *seat*; seats of one priority share the CPU in turns, each
 //!   with a quantum per epoch.
+//! - [`VcpuState`]: what a vCPU does that is not loaded.
 //! - [`Wake`]: what other CPUs tell a CPU about its vCPUs, and when that is worth a kick.
 //! - [`CpuTime`]: CPU time of one vCPU, written by its CPU and readable by all.
 //!
@@ -21,9 +22,11 @@ extern crate std;
 mod cpu_time;
 mod scheduler;
 mod seat;
+mod vcpu_state;
 mod wake;
 
 pub use cpu_time::CpuTime;
 pub use scheduler::{Scheduler, VCPUS};
 pub use seat::{DEFAULT_PRIORITY, PRIORITIES, SEATS};
-pub use wake::{Reason, Wake};
+pub use vcpu_state::VcpuState;
+pub use wake::{Reason, Wake, vcpus_of};

@@ -17,6 +17,12 @@ pub enum Reason {
     Power = 32,
 }
 
+/// The vCPUs that `bits` of [`Wake`] name, for either reason.
+#[inline(always)]
+pub const fn vcpus_of(bits: u64) -> u32 {
+    (bits | bits >> 32) as u32
+}
+
 /// The wake word of a CPU: bits of vCPUs ([`Reason::Interrupt`]) and the same again 32 higher ([`Reason::Power`]).
 #[derive(Debug)]
 pub struct Wake {

@@ -6,6 +6,7 @@ use core::arch::asm;
 
 use arch::esr::{self, ec};
 use arch::{Errata, PstateRule, VcpuSet};
+use sched::VcpuState;
 use vgic::{Event, Sync};
 use vm::{Host, StopReason, Vcpu, Vm};
 
@@ -23,19 +24,6 @@ use crate::vcpu::crash_record::Record;
 use crate::vcpu::registers::{Context, Features};
 use crate::vcpu::serror::Errors;
 
-/// What a vCPU is up to while its CPU does not run it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Not turned on (`vm::Lifecycle` knows).
-    Off,
-    /// Wants the CPU.
-    Ready,
-    /// Sleeps until an interrupt is deliverable.
-    Waiting,
-    /// Parked, and its share of the CPU goes into the next life of its VM (`lives::prepare`).
-    Preparing,
-}
-
 /// A vCPU. Only its CPU touches it, but for the boot CPU before that CPU looks for work.
 #[repr(C)]
 pub struct VcpuContext {
@@ -52,7 +40,7 @@ pub struct VcpuContext {
     /// Its number among the vCPUs of its CPU.
     pub number: usize,
     /// While it is not loaded.
-    pub state: State,
+    pub state: VcpuState,
     /// It is on, and does not run because its VM is paused; its state is `Off` meanwhile.
     pub paused: bool,
     /// Its first entry of this life is still to come.
@@ -93,7 +81,7 @@ impl VcpuContext {
             pstate: crate::cpu::id_registers::pstate_features().rule(),
             cpu,
             number: 0,
-            state: State::Off,
+            state: VcpuState::Off,
             paused: false,
             fresh: true,
             context: Context::reset(),
@@ -121,7 +109,7 @@ impl VcpuContext {
             self.context = Context::reset();
             *self.record = Record::new();
             self.fresh = true;
-            self.state = State::Ready;
+            self.state = VcpuState::Ready;
         }
     }
 
@@ -181,7 +169,7 @@ impl VcpuContext {
     /// Takes the vCPU out of `cpu`, this one; it goes on later. One that waits with an interrupt to take does not wait.
     /// Returns until when one that waits does so ([`VcpuContext::wake_deadline`]).
     #[inline(always)]
-    pub fn put(&mut self, state: State, gic: &Gic) -> u64 {
+    pub fn put(&mut self, state: VcpuState, gic: &Gic) -> u64 {
         self.synchronize_errors();
         self.state = state;
         let (timer_is_out, forwarded);
@@ -192,11 +180,11 @@ impl VcpuContext {
             if let Sync::Unchanged = vgic.sync(index, Event::Put(pending), 0) {
                 self.context.gic.first = first;
                 gic.free_first();
-                self.state = State::Ready;
+                self.state = VcpuState::Ready;
             } else {
                 vm.host().save_list_registers(gic, index, &mut vgic);
                 if vgic.deliverable(index) {
-                    self.state = State::Ready;
+                    self.state = VcpuState::Ready;
                 }
             }
             timer_is_out = vgic.is_out(index, timer::GUEST_VIRTUAL);
@@ -289,19 +277,19 @@ impl VcpuContext {
     #[unsafe(link_section = ".text.hot")]
     #[inline(never)]
     pub fn wake_deadline(&mut self, now: u64) -> Option<u64> {
-        if self.state == State::Off {
+        if self.state == VcpuState::Off {
             self.start();
         }
         match self.state {
-            State::Ready | State::Preparing => return None,
-            State::Off => return Some(u64::MAX),
-            State::Waiting => {}
+            VcpuState::Ready | VcpuState::Preparing => return None,
+            VcpuState::Off => return Some(u64::MAX),
+            VcpuState::Waiting => {}
         }
         self.expire_timers(now);
         let index = self.vcpu.index;
         let vgic = self.guest.vm.vgic().lock(&self.vcpu.order);
         if vgic.deliverable(index) {
-            self.state = State::Ready;
+            self.state = VcpuState::Ready;
             return None;
         }
         let forwarded = vgic.is_forwarded(index, timer::GUEST_VIRTUAL);

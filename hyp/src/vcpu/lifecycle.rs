@@ -2,6 +2,7 @@
 //! What a vCPU does when its VM stops, is paused or restarts.
 
 use log::Level;
+use sched::VcpuState;
 use vm::crash::Next;
 use vm::{Held, Parked};
 
@@ -9,7 +10,7 @@ use crate::console::guest_input;
 use crate::cpu::timer;
 use crate::guest::{lifecycle, passthrough, vm_log};
 use crate::oracle::checked;
-use crate::vcpu::context::{State, VcpuContext};
+use crate::vcpu::context::VcpuContext;
 
 /// Bytes of memory that a reset wipes or copies at once: less than 10 us of EL2's time.
 const PIECE: u64 = 16 << 10;
@@ -33,12 +34,12 @@ fn park_or_pause(ctx: &mut VcpuContext) {
     match guest.vm.hold(&ctx.vcpu) {
         Held::No => {
             if core::mem::take(&mut ctx.paused) {
-                ctx.state = State::Ready;
+                ctx.state = VcpuState::Ready;
             }
         }
         held => {
-            if matches!(ctx.state, State::Ready | State::Waiting) {
-                (ctx.paused, ctx.state) = (true, State::Off);
+            if matches!(ctx.state, VcpuState::Ready | VcpuState::Waiting) {
+                (ctx.paused, ctx.state) = (true, VcpuState::Off);
             }
             if held == Held::Last {
                 guest.stop_count(timer::now());
@@ -55,7 +56,7 @@ fn park_or_pause(ctx: &mut VcpuContext) {
 /// The VM is stopping: the last of its vCPUs to park decides what comes next.
 fn park(ctx: &mut VcpuContext) {
     let guest = ctx.guest;
-    (ctx.paused, ctx.state) = (false, State::Off);
+    (ctx.paused, ctx.state) = (false, VcpuState::Off);
     if let Parked::Last(reason) = checked::park(&ctx.vcpu, &guest.vm) {
         let next = guest.after_stop(reason, timer::now());
         lifecycle::log_stop(guest, reason, next);
@@ -73,7 +74,7 @@ fn begin_reset(ctx: &mut VcpuContext) {
     if let Err(why) = guest.clear() {
         lifecycle::fail(guest, &why);
     } else {
-        ctx.state = State::Preparing;
+        ctx.state = VcpuState::Preparing;
     }
 }
 
@@ -96,5 +97,5 @@ pub fn reset_slice(ctx: &mut VcpuContext) {
         }
         Err(why) => lifecycle::fail(guest, &why),
     }
-    ctx.state = State::Off;
+    ctx.state = VcpuState::Off;
 }

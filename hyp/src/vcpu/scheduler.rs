@@ -8,14 +8,14 @@ use aarch64_cpu::registers::{CNTV_CTL_EL0, Writeable};
 use arch::{GuestRegs, VcpuSet};
 use vm::Host;
 
-use sched::Reason;
+use sched::{Reason, VcpuState, vcpus_of};
 
 use crate::console::ring;
 use crate::cpu::{self, Cpu};
 use crate::cpu::{barrier, timer};
 use crate::gic;
 use crate::guest::{console_events, passthrough};
-use crate::vcpu::context::{State, VcpuContext};
+use crate::vcpu::context::VcpuContext;
 use crate::vcpu::{interrupts, lifecycle};
 
 /// Set once all VMs are made: before that no CPU touches its vCPUs.
@@ -56,7 +56,7 @@ pub fn reschedule(ctx: &mut VcpuContext) -> *mut VcpuContext {
     ctx.guest.vm.tick(&mut ctx.vcpu, true);
     if cpu.queue.shared() {
         if check_others(cpu, ctx, bits) {
-            return schedule(Some((ctx, State::Ready)));
+            return schedule(Some((ctx, VcpuState::Ready)));
         }
     } else {
         set_timer(ctx, u64::MAX);
@@ -74,7 +74,7 @@ fn check_others(cpu: &Cpu, ctx: &mut VcpuContext, bits: u64) -> bool {
     let now = timer::now();
     queue.account(now);
     let own = !(1 << ctx.number);
-    let told = (bits | bits >> 32) as u32 & own;
+    let told = vcpus_of(bits) & own;
     let due = queue.with(|scheduler| scheduler.take_due(now));
     if told | due != 0 {
         update_vcpus(cpu, told | due, now);
@@ -115,33 +115,15 @@ fn update_vcpus(cpu: &Cpu, mut vcpus: u32, now: u64) {
 
 /// Tells the scheduler the state of a vCPU that was in the state `before`.
 #[inline(always)]
-fn update_scheduler(cpu: &Cpu, vcpu: &VcpuContext, before: State, until: Option<u64>) {
-    cpu.queue.with(|scheduler| match vcpu.state {
-        State::Ready | State::Preparing => {
-            if matches!(before, State::Off | State::Waiting) {
-                scheduler.wake(vcpu.number);
-            }
-        }
-        State::Waiting => scheduler.set_deadline(vcpu.number, deadline(until)),
-        State::Off => {
-            if before != State::Off {
-                scheduler.turn_off(vcpu.number);
-            }
-        }
-    });
-}
-
-/// `None` if no timer wakes the vCPU.
-#[inline(always)]
-fn deadline(until: Option<u64>) -> Option<u64> {
-    until.filter(|at| *at != u64::MAX)
+fn update_scheduler(cpu: &Cpu, vcpu: &VcpuContext, before: VcpuState, until: Option<u64>) {
+    cpu.queue.with(|scheduler| scheduler.update(vcpu.number, before, vcpu.state, until));
 }
 
 /// Publishes which vCPUs this CPU is kicked for while `ctx` runs, and sets EL2's timer to the next choice.
 #[inline(always)]
 fn publish_heed(cpu: &Cpu, ctx: &VcpuContext) {
     let now = timer::now();
-    let (heed, until) = cpu.queue.with(|scheduler| (scheduler.heed(now), scheduler.until(now)));
+    let (heed, until) = cpu.queue.with(|scheduler| scheduler.next_choice(now));
     // A bit that was set before is announced by no kick.
     let at = if cpu.queue.wake.listen(heed) { now } else { until };
     set_timer(ctx, at);
@@ -159,11 +141,11 @@ pub fn vcpu_off(ctx: &mut VcpuContext) -> *mut VcpuContext {
         gic.set_ppi_active(ctx.cpu, timer::virtual_timer(), false);
     }
     cpu.queue.account(timer::now());
-    ctx.state = State::Off;
+    ctx.state = VcpuState::Off;
     // If its VM stops, the vCPU is still on, and is parked here.
     lifecycle::park_if_asked(ctx);
     cpu.queue.with(|scheduler| scheduler.turn_off(ctx.number));
-    update_scheduler(cpu, ctx, State::Off, None);
+    update_scheduler(cpu, ctx, VcpuState::Off, None);
     schedule(None)
 }
 
@@ -172,7 +154,7 @@ pub fn vcpu_off(ctx: &mut VcpuContext) -> *mut VcpuContext {
 pub fn wait_for_interrupt(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let cpu = cpu::current();
     if cpu.queue.shared() {
-        return schedule(Some((ctx, State::Waiting)));
+        return schedule(Some((ctx, VcpuState::Waiting)));
     }
     sleep(cpu, ctx)
 }
@@ -209,7 +191,7 @@ pub fn yield_now(ctx: &mut VcpuContext) -> *mut VcpuContext {
             scheduler.choose(now)
         });
         if chosen != Some(ctx.number) {
-            return schedule(Some((ctx, State::Ready)));
+            return schedule(Some((ctx, VcpuState::Ready)));
         }
         publish_heed(cpu, ctx);
     }
@@ -225,7 +207,7 @@ pub fn leave_guest_as_asked(ctx: &mut VcpuContext) -> *mut VcpuContext {
     }
     // The scheduler updates it once it is unloaded: it is paused then, unless its VM has resumed already.
     ctx.guest.vm.host().power_changed(VcpuSet::single(ctx.vcpu.index));
-    schedule(Some((ctx, State::Ready)))
+    schedule(Some((ctx, VcpuState::Ready)))
 }
 
 /// Whether the loaded vCPU must leave the guest: its VM stops or is paused.
@@ -237,15 +219,15 @@ pub fn must_leave_guest(ctx: &VcpuContext) -> bool {
 /// Puts the loaded vCPU, if there is one, waits until a vCPU is ready, and loads that.
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
-fn schedule(loaded: Option<(&mut VcpuContext, State)>) -> *mut VcpuContext {
+fn schedule(loaded: Option<(&mut VcpuContext, VcpuState)>) -> *mut VcpuContext {
     let cpu = cpu::current();
     let queue = &cpu.queue;
     let Some(gic) = gic::get() else { no_controller() };
     let mut waits = None;
     if let Some((ctx, state)) = loaded {
         let until = ctx.put(state, gic);
-        if state == State::Waiting {
-            waits = Some((ctx.number, ctx.state == State::Ready, until));
+        if state == VcpuState::Waiting {
+            waits = Some((ctx.number, ctx.state, until));
         }
     }
     loop {
@@ -258,26 +240,21 @@ fn schedule(loaded: Option<(&mut VcpuContext, State)>) -> *mut VcpuContext {
         }
         let now = timer::now();
         queue.account(now);
-        if let Some((number, awake, until)) = waits.take() {
-            queue.with(|scheduler| {
-                scheduler.sleep(number, deadline(Some(until)));
-                if awake {
-                    scheduler.wake(number);
-                }
-            });
+        if let Some((number, state, until)) = waits.take() {
+            queue.with(|scheduler| scheduler.wait(number, state, until));
         }
         if queue.holding.get() {
             passthrough::release(None, now);
         }
         let bits = if queue.wake.any() { queue.wake.take() } else { 0 };
         let due = queue.with(|scheduler| scheduler.take_due(now));
-        let told = (bits | bits >> 32) as u32 | due;
+        let told = vcpus_of(bits) | due;
         if told != 0 {
             update_vcpus(cpu, told, now);
         }
         let Some(number) = queue.with(|scheduler| scheduler.choose(now)) else {
             queue.charge_to(None, now);
-            let (heed, until) = queue.with(|scheduler| (scheduler.heed(now), scheduler.until(now)));
+            let (heed, until) = queue.with(|scheduler| scheduler.next_choice(now));
             if !queue.wake.listen(heed) {
                 set_timer_at(until);
                 barrier::wfi();
@@ -287,12 +264,12 @@ fn schedule(loaded: Option<(&mut VcpuContext, State)>) -> *mut VcpuContext {
         // SAFETY: as in `update_vcpus`; nothing is loaded.
         let Some(vcpu) = (unsafe { VcpuContext::on(cpu, number).as_mut() }) else { continue };
         queue.charge_to(Some(vcpu.guest.cpu_time(vcpu.vcpu.index)), now);
-        if vcpu.state == State::Preparing {
+        if vcpu.state == VcpuState::Preparing {
             reset_slice(cpu, vcpu);
             continue;
         }
         vcpu.load(cpu, gic, now);
-        let (heed, until) = queue.with(|scheduler| (scheduler.heed(now), scheduler.until(now)));
+        let (heed, until) = queue.with(|scheduler| scheduler.next_choice(now));
         let until = if queue.wake.listen(heed) { now } else { until };
         set_timer(vcpu, until);
         return vcpu;
@@ -304,7 +281,7 @@ fn schedule(loaded: Option<(&mut VcpuContext, State)>) -> *mut VcpuContext {
 #[inline(never)]
 fn reset_slice(cpu: &Cpu, vcpu: &mut VcpuContext) {
     lifecycle::reset_slice(vcpu);
-    if vcpu.state == State::Off {
+    if vcpu.state == VcpuState::Off {
         cpu.queue.account(timer::now());
         cpu.queue.with(|scheduler| scheduler.turn_off(vcpu.number));
     }

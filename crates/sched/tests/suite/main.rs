@@ -11,3 +11,4 @@ mod cpu;
 mod direct;
 mod fair;
 mod random;
+mod state;
