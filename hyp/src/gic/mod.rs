@@ -4,10 +4,13 @@
 //! Acknowledging drops the priority only (EOImode 1): an interrupt that is handed to a guest stays active until the
 //! guest deactivates it through its list register (IHI 0069 4.1.1).
 
+mod common;
 mod registers;
 mod v2;
 mod v3;
 
+use common::bit;
+pub use common::{GicError, MAX_LIST_REGISTERS, SGI_KICK, SGI_PANIC, SPECIAL, VirtualInterface};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use platform::Gic as Described;
@@ -15,34 +18,6 @@ use spin::Once;
 use tock_registers::interfaces::{Readable, Writeable};
 pub use v3::{SystemRegisters, sgi1r};
 use vgic::{Interface, ListRegister, State};
-
-/// Asks a CPU to leave its guest and look at what it has been asked for.
-pub const SGI_KICK: u32 = 0;
-/// Tells a CPU that EL2 has panicked.
-pub const SGI_PANIC: u32 = 1;
-/// Interrupt ids from here on are none at all (1020..1023).
-pub const SPECIAL: u32 = 1020;
-/// List registers that the architecture allows at most.
-pub const MAX_LIST_REGISTERS: usize = 16;
-
-/// What a vCPU's virtual CPU interface holds besides the list registers. The default is that of a reset CPU.
-#[derive(Clone, Copy, Default)]
-pub struct VirtualInterface {
-    vmcr: u64,
-    /// The first list register, where it stays as it was ([`vgic::Event::Put`]); else 0.
-    pub first: u64,
-    /// Active priorities of group 0 (or, GICv2, of both).
-    ap0: [u64; 4],
-    /// Active priorities of group 1.
-    ap1: [u64; 4],
-}
-
-impl VirtualInterface {
-    /// What a fold needs of it, where nothing was left out of the list registers.
-    pub fn interface(&self) -> Interface {
-        Interface::new(0, self.vmcr as u32)
-    }
-}
 
 /// The machine's interrupt controller.
 // There is one, in a static: its size does not matter.
@@ -54,41 +29,6 @@ pub enum Gic {
     V2(v2::GicV2),
     /// GICv3 or GICv4, by system registers.
     V3(v3::GicV3),
-}
-
-/// Priority of every interrupt: EL2 ranks none of them.
-const PRIORITY: u8 = 0x80;
-
-/// The bit of an interrupt in its word of 32.
-const fn bit(intid: u32) -> u32 {
-    1_u32.wrapping_shl(intid & 31)
-}
-
-/// Why the controller cannot be used.
-#[derive(Clone, Copy, Debug)]
-pub enum GicError {
-    /// A GICv2 without one of its frames.
-    NoHypervisorInterface,
-    /// ICC_SRE_EL2.SRE stays 0.
-    NoSystemRegisters,
-    /// The tree puts the distributor at 0.
-    NoDistributor,
-    /// No redistributor has this CPU's affinity.
-    NoRedistributor,
-    /// The CPU's number is beyond [`crate::cpu::MAX_CPUS`].
-    TooManyCpus,
-}
-
-impl core::fmt::Display for GicError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::NoHypervisorInterface => "the GICv2 has no hypervisor interface",
-            Self::NoSystemRegisters => "the GIC's system registers cannot be enabled at EL2",
-            Self::NoDistributor => "the distributor is at address 0",
-            Self::NoRedistributor => "no redistributor for this CPU",
-            Self::TooManyCpus => "too many CPUs",
-        })
-    }
 }
 
 static GIC: Once<Gic> = Once::new();

@@ -11,8 +11,8 @@ use arm_gic::gicv2::registers::{Gicc, Gicd};
 use tock_registers::interfaces::{ReadWriteable, Readable, Writeable};
 use vgic::{Interface, ListRegister, State};
 
+use super::common::{self, GicError, VirtualInterface};
 use super::registers::*;
-use super::{GicError, VirtualInterface};
 use crate::cpu::MAX_CPUS;
 
 /// A GICv2.
@@ -69,10 +69,10 @@ impl GicV2 {
             own_groups.set(u32::MAX);
         }
         for priority in gicd.ipriorityr.iter().take(32) {
-            priority.set(super::PRIORITY);
+            priority.set(common::PRIORITY);
         }
         let [own_enable, ..] = &gicd.isenabler;
-        own_enable.set(1 << super::SGI_KICK | 1 << super::SGI_PANIC);
+        own_enable.set(1 << common::SGI_KICK | 1 << common::SGI_PANIC);
         gicd.ctlr.modify(GICD_CTLR::Enable::SET);
         gicc.pmr.set(0xff);
         gicc.bpr.set(0);
@@ -86,12 +86,12 @@ impl GicV2 {
 
     pub fn enable_ppi(&self, _cpu: usize, intid: u32) {
         let [own, ..] = &self.gicd.isenabler;
-        own.set(super::bit(intid));
+        own.set(common::bit(intid));
     }
 
     pub fn enable_spi(&self, cpu: usize, intid: u32, edge: bool) {
         let gicd = &self.gicd;
-        let (n, bit) = (intid as usize, super::bit(intid));
+        let (n, bit) = (intid as usize, common::bit(intid));
         let registers = (
             self.targets.get(cpu),
             gicd.igroupr.get(n / 32),
@@ -111,7 +111,7 @@ impl GicV2 {
         // The upper of an interrupt's two bits: 1 for an edge.
         let edge_bit = 2_u32.wrapping_shl((intid & 15) << 1);
         config.set(config.get() & !edge_bit | if edge { edge_bit } else { 0 });
-        priority.set(super::PRIORITY);
+        priority.set(common::PRIORITY);
         targets.set(target.load(Ordering::Acquire));
         enable.set(bit);
     }
@@ -119,7 +119,7 @@ impl GicV2 {
     pub fn set_ppi_active(&self, _cpu: usize, intid: u32, active: bool) {
         let [own_set, ..] = &self.gicd.isactiver;
         let [own_clear, ..] = &self.gicd.icactiver;
-        if active { own_set } else { own_clear }.set(super::bit(intid));
+        if active { own_set } else { own_clear }.set(common::bit(intid));
     }
 
     /// What a GICv3 does with system registers.

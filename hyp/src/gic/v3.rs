@@ -15,8 +15,8 @@ use arm_sysregs::el1::registers::{IccBpr1El1, IccCtlrEl1, IccIgrpen1El1, IccPmrE
 use safe_mmio::UniqueMmioPointer;
 use vgic::{Interface, ListRegister, State};
 
+use super::common::{self, GicError, VirtualInterface};
 use super::registers::{Distributor, Frame, GICR_TYPER, Redistributor};
-use super::{GicError, VirtualInterface};
 use crate::cpu::barrier::isb;
 use crate::cpu::sysreg::*;
 use crate::cpu::{self, MAX_CPUS};
@@ -143,7 +143,7 @@ impl GicV3 {
         // An error says that the CPU is awake already.
         let _ = redistributor.mark_core_awake();
         redistributor.configure_default_settings();
-        for sgi in [super::SGI_KICK, super::SGI_PANIC] {
+        for sgi in [common::SGI_KICK, common::SGI_PANIC] {
             let _ = redistributor.enable_interrupt(IntId::sgi(sgi), true);
         }
         write_icc_pmr_el1(IccPmrEl1::from_bits_retain(0xff));
@@ -166,7 +166,7 @@ impl GicV3 {
 
     pub fn enable_spi(&self, cpu: usize, intid: u32, edge: bool) {
         let Some(area) = cpu::CPUS.get(cpu) else { return };
-        if !(32..super::SPECIAL).contains(&intid) {
+        if !(32..common::SPECIAL).contains(&intid) {
             return;
         }
         let intid = IntId::spi(intid.wrapping_sub(32));
@@ -175,7 +175,7 @@ impl GicV3 {
         // An error says that `intid` is no SPI.
         let _ = gicd.set_group(intid, Group::Group1NS);
         let _ = gicd.set_trigger(intid, trigger);
-        let _ = gicd.set_interrupt_priority(intid, super::PRIORITY);
+        let _ = gicd.set_interrupt_priority(intid, common::PRIORITY);
         let _ = gicd.set_routing(intid, Some(area.cpu.mpidr.load(Ordering::Relaxed)));
         let _ = gicd.enable_interrupt(intid, true);
     }
@@ -185,7 +185,7 @@ impl GicV3 {
         let base = self.redistributors.get(cpu).map_or(0, |base| base.load(Ordering::Acquire));
         // SAFETY: `find_redistributor` found it; writing 1 to a bit sets or clears one interrupt's state.
         if let Some(frame) = unsafe { Frame::<Redistributor>::new(base as u64) } {
-            if active { &frame.isactiver0 } else { &frame.icactiver0 }.set(super::bit(intid));
+            if active { &frame.isactiver0 } else { &frame.icactiver0 }.set(common::bit(intid));
         }
     }
 
@@ -376,11 +376,9 @@ fn write_lr_here(n: usize, value: u64) {
             "add {at}, {at}, {n}, lsl #3",
             "br {at}",
             "2:",
-            ".irp m, 12, 13",
-            ".irp k, 0, 1, 2, 3, 4, 5, 6, 7",
-            "msr S3_4_C12_C\\m\\()_\\k, {value}",
+            ".irp m, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15",
+            "msr ich_lr\\m\\()_el2, {value}",
             "b 3f",
-            ".endr",
             ".endr",
             "3:",
             at = out(reg) _, n = in(reg) n & 15, value = in(reg) value,
