@@ -33,7 +33,7 @@ extern "C" fn main(tree: usize) -> ! {
     boot::device_tree::map(tree, console.as_ref(), board.as_ref().ok());
     boot::boot_error::keep_console(console.as_ref());
     console::ring::init(console.as_ref().and_then(console::uart::Uart::new));
-    let board = board.unwrap_or_else(|e| boot::boot_error::with(format_args!("{e}")));
+    let board = board.unwrap_or_else(|e| boot::boot_error::halt_with(format_args!("{e}")));
     log::info!("Portcullis {} at EL2: {}", env!("CARGO_PKG_VERSION"), board.model);
     boot::command_line::debug(&board);
     // 3. Firmware, traps, interrupts, time.
@@ -43,9 +43,9 @@ extern "C" fn main(tree: usize) -> ! {
         .store(cpu::id_registers::mpidr().raw(), core::sync::atomic::Ordering::Release);
     firmware::init_cpu();
     exception::guest_exit::init_cpu();
-    let gic =
-        gic::init(&board.gic).unwrap_or_else(|e| boot::boot_error::with(format_args!("GIC: {e}")));
-    gic.init_cpu(0).unwrap_or_else(|e| boot::boot_error::with(format_args!("GIC: {e}")));
+    let gic = gic::init(&board.gic)
+        .unwrap_or_else(|e| boot::boot_error::halt_with(format_args!("GIC: {e}")));
+    gic.init_cpu(0).unwrap_or_else(|e| boot::boot_error::halt_with(format_args!("GIC: {e}")));
     cpu::timer::init(&board.timer);
     cpu::timer::init_cpu();
     cpu::qemu_timer::probe(&board.model);
@@ -53,7 +53,7 @@ extern "C" fn main(tree: usize) -> ! {
     // 4. Memory that guests may have, and what they are.
     let own = boot::device_tree::own(tree);
     let configs = boot::device_tree::vms(&board, tree, &own)
-        .unwrap_or_else(|e| boot::boot_error::with(format_args!("{e}")));
+        .unwrap_or_else(|e| boot::boot_error::halt_with(format_args!("{e}")));
     for free in board.free_ram(&own.each_ref().map(|o| o.range)) {
         log::debug!("free {free}");
         memory::add(free);
@@ -71,7 +71,7 @@ extern "C" fn main(tree: usize) -> ! {
     // 6. The VMs.
     console::guest_output::init(&configs);
     boot::create_vms::create_all(&board, configs, cpus)
-        .unwrap_or_else(|e| boot::boot_error::with(format_args!("{e}")));
+        .unwrap_or_else(|e| boot::boot_error::halt_with(format_args!("{e}")));
     boot::command_line::apply(&board.bootargs);
     // 7. Guests run.
     console::guest_input::init(console.as_ref());

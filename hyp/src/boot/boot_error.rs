@@ -80,7 +80,7 @@ pub extern "C" fn check_entry(tree: usize, current_el: u64, hcr: u64) {
 }
 
 /// A reason found later, with the console up.
-pub fn with(reason: core::fmt::Arguments<'_>) -> ! {
+pub fn halt_with(reason: core::fmt::Arguments<'_>) -> ! {
     let _ = Kept::new(&boot_refusal).write_fmt(reason);
     log::error!("{reason}");
     crate::console::ring::flush();
@@ -89,7 +89,7 @@ pub fn with(reason: core::fmt::Arguments<'_>) -> ! {
 }
 
 /// A reason found before there is a console.
-pub fn silently(reason: &str) -> ! {
+pub fn halt_silently(reason: &str) -> ! {
     keep(reason);
     stop()
 }

@@ -13,7 +13,7 @@ pub fn apply(bootargs: &str) {
             _ if word.starts_with("hyp.console=") => {}
             // It was looked for when the console came up: `debug`.
             "hyp.debug" => {}
-            _ if word.starts_with("hyp.") => crate::boot::boot_error::with(format_args!(
+            _ if word.starts_with("hyp.") => crate::boot::boot_error::halt_with(format_args!(
                 "unknown word '{word}' on the command line; known are hyp.console=PATH, hyp.debug, hyp.panic, hyp.overflow"
             )),
             _ => {}

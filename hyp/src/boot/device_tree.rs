@@ -40,7 +40,7 @@ pub fn own(tree: &[u8]) -> [Occupied<'static>; 2] {
 fn range(span: &Span) -> Range<Pa> {
     // It does not wrap: what is appended ends where its size saturates at the latest, the rest is mapped memory.
     Range::<Pa>::new(Pa::new(span.start as u64), span.len() as u64).unwrap_or_else(|| {
-        crate::boot::boot_error::with(format_args!("memory at {:#x} wraps", span.start))
+        crate::boot::boot_error::halt_with(format_args!("memory at {:#x} wraps", span.start))
     })
 }
 
@@ -68,7 +68,7 @@ pub fn vms(board: &Board, tree: &[u8], own: &[Occupied<'_>]) -> Result<Vec<VmCon
 pub fn map(tree: &[u8], uart: Option<&Uart>, board: Option<&Board>) {
     if build(tree, uart, board).is_err() {
         // Without tables there is no console to say it on.
-        crate::boot::boot_error::silently(
+        crate::boot::boot_error::halt_silently(
             "EL2's own translation tables cannot be made from this tree",
         );
     }

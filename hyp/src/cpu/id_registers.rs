@@ -43,7 +43,7 @@ pub fn mpidr() -> arch::Mpidr {
 }
 
 /// Counts this CPU in, with its errata and its features.
-pub fn note_cpu() {
+pub fn sanitise_cpu_features() {
     let e = Errata::of(MIDR_EL1.get(), REVIDR_EL1.get());
     let bits = u64::from(e.repeat_tlbi)
         | u64::from(e.hpfar_unknown_on_translation) << 1

@@ -22,7 +22,7 @@ use crate::vcpu::{crash, interrupts, refusal, scheduler};
 
 /// Sets up what this CPU traps. Its errata count from here on.
 pub fn init_cpu() {
-    crate::cpu::id_registers::note_cpu();
+    crate::cpu::id_registers::sanitise_cpu_features();
     crate::cpu::trap_controls::init_cpu();
 }
 
