@@ -95,6 +95,20 @@ impl Mpidr {
     pub const fn raw(self) -> u64 {
         self.0
     }
+    /// The affinities as GICR_TYPER.Affinity_Value has them: Aff3 to Aff0 in 31:0 (IHI 0069 12.11.36).
+    pub const fn packed(self) -> u64 {
+        self.0 >> 32 << 24 | self.0 & 0xff_ffff
+    }
+    /// The value of ICC_SGI1R_EL1 that sends SGI `sgi` to the CPU with this affinity alone (IHI 0069 12.2.25).
+    pub const fn sgi1r(self, sgi: u32) -> u64 {
+        let [aff0, aff1, aff2, _, aff3, ..] = self.0.to_le_bytes();
+        (aff3 as u64) << 48
+            | (aff0 as u64 >> 4) << 44
+            | (aff2 as u64) << 32
+            | (sgi as u64 & 15) << 24
+            | (aff1 as u64) << 16
+            | 1 << (aff0 & 15)
+    }
 }
 
 /// A half-open range of addresses that does not wrap: `start <= a < start + size`.
@@ -220,6 +234,15 @@ mod tests {
     fn mpidr_keeps_the_affinities_alone() {
         assert_eq!(Mpidr::new(u64::MAX).raw(), 0xff_00ff_ffff);
         assert_eq!(Mpidr::new(0x8100_0203), Mpidr::new(0x0203));
+    }
+
+    #[test]
+    fn the_gic_has_affinities_in_its_own_places() {
+        let mpidr = Mpidr::new(0x81_8433_2257);
+        assert_eq!(mpidr.packed(), 0x8133_2257);
+        // Aff3 in 55:48, RS in 47:44, Aff2 in 39:32, INTID in 27:24, Aff1 in 23:16, a target list in 15:0.
+        assert_eq!(mpidr.sgi1r(9), 0x0081_5033_0922_0080);
+        assert_eq!(Mpidr::new(0).sgi1r(0x10), 1, "an SGI has four bits");
     }
 
     #[test]

@@ -141,6 +141,25 @@ impl Errata {
         }
     }
 
+    /// A bit for each, for a set that CPUs join.
+    pub const fn bits(self) -> u64 {
+        (self.repeat_tlbi as u64)
+            | (self.hpfar_unknown_on_translation as u64) << 1
+            | (self.speculative_at as u64) << 2
+            | (self.par_needs_dmb as u64) << 3
+    }
+
+    /// The errata with these [`Errata::bits`].
+    #[inline(always)]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self {
+            repeat_tlbi: bits & 1 != 0,
+            hpfar_unknown_on_translation: bits & 2 != 0,
+            speculative_at: bits & 4 != 0,
+            par_needs_dmb: bits & 8 != 0,
+        }
+    }
+
     /// What any of two CPUs needs: for a machine, or a VM, that has both.
     pub const fn union(self, other: Self) -> Self {
         Self {
@@ -255,6 +274,18 @@ mod tests {
     fn a77_1508412_ends_at_r1p0() {
         assert!(arm(CORTEX_A77, 0, 0).par_needs_dmb && arm(CORTEX_A77, 1, 0).par_needs_dmb);
         assert!(!arm(CORTEX_A77, 1, 1).par_needs_dmb);
+    }
+
+    #[test]
+    fn sets_of_errata_are_joined_by_their_bits() {
+        let cores =
+            [arm(CORTEX_A55, 2, 1), arm(CORTEX_A57, 1, 0), arm(CORTEX_A77, 0, 0), Errata::NONE];
+        for (a, b) in cores.iter().flat_map(|a| cores.map(|b| (*a, b))) {
+            assert_eq!(Errata::from_bits(a.bits() | b.bits()), a.union(b));
+        }
+        assert_eq!([0, 1, 2, 4, 8].map(|bit| Errata::from_bits(bit).bits()), [0, 1, 2, 4, 8]);
+        let last = Errata { par_needs_dmb: true, ..Errata::NONE };
+        assert_eq!((last.bits(), Errata { repeat_tlbi: true, ..last }.bits()), (8, 9));
     }
 
     #[test]

@@ -44,12 +44,8 @@ pub fn mpidr() -> arch::Mpidr {
 
 /// Counts this CPU in, with its errata and its features.
 pub fn sanitise_cpu_features() {
-    let e = Errata::of(MIDR_EL1.get(), REVIDR_EL1.get());
-    let bits = u64::from(e.repeat_tlbi)
-        | u64::from(e.hpfar_unknown_on_translation) << 1
-        | u64::from(e.speculative_at) << 2
-        | u64::from(e.par_needs_dmb) << 3;
-    ERRATA.fetch_or(bits, Ordering::AcqRel);
+    let errata = Errata::of(MIDR_EL1.get(), REVIDR_EL1.get());
+    ERRATA.fetch_or(errata.bits(), Ordering::AcqRel);
     // CPUs come up one after the other.
     let first = !COUNTED.swap(true, Ordering::AcqRel);
     for (n, (common, value)) in COMMON.iter().zip(id_space()).enumerate() {
@@ -61,13 +57,7 @@ pub fn sanitise_cpu_features() {
 /// What the CPUs that are up need, together.
 #[inline(always)]
 pub fn errata() -> Errata {
-    let bits = ERRATA.load(Ordering::Relaxed);
-    Errata {
-        repeat_tlbi: bits & 1 != 0,
-        hpfar_unknown_on_translation: bits & 2 != 0,
-        speculative_at: bits & 4 != 0,
-        par_needs_dmb: bits & 8 != 0,
-    }
+    Errata::from_bits(ERRATA.load(Ordering::Relaxed))
 }
 
 /// PSTATE fields that guests see; MTE, NMI and EBEP are hidden from them.

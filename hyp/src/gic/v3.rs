@@ -99,15 +99,13 @@ impl GicV3 {
     /// Finds the redistributor whose GICR_TYPER carries this CPU's affinity: regions need not be contiguous, and
     /// their order need not be the CPUs'. (arm-gic's iterator knows neither a region's end nor the tree's stride.)
     fn find_redistributor(&self, mpidr: Mpidr) -> Option<u64> {
-        let m = mpidr.raw();
-        let affinity = (m >> 32 & 0xff) << 24 | m & 0xff_ffff;
         for region in &self.regions {
             let mut base = region.start().raw();
             while base.saturating_add(REDISTRIBUTOR) <= region.end().raw() {
                 // SAFETY: the tree says that redistributors fill this region, and it is mapped as a device.
                 let frame = unsafe { Frame::<Redistributor>::new(base) }?;
                 let typer = frame.typer.extract();
-                if typer.read(GICR_TYPER::Affinity) == affinity {
+                if typer.read(GICR_TYPER::Affinity) == mpidr.packed() {
                     return Some(base);
                 }
                 if typer.is_set(GICR_TYPER::Last) {
@@ -355,14 +353,7 @@ impl SystemRegisters {
 /// exist.
 pub fn sgi1r(cpu: usize, sgi: u32) -> u64 {
     let Some(area) = cpu::CPUS.get(cpu) else { return 0 };
-    let m = area.cpu.mpidr.load(Ordering::Relaxed);
-    let (aff0, aff1, aff2, aff3) = (m & 0xff, m >> 8 & 0xff, m >> 16 & 0xff, m >> 32 & 0xff);
-    aff3 << 48
-        | (aff0 >> 4) << 44
-        | aff2 << 32
-        | u64::from(sgi & 15) << 24
-        | aff1 << 16
-        | 1 << (aff0 & 15)
+    Mpidr::new(area.cpu.mpidr.load(Ordering::Relaxed)).sgi1r(sgi)
 }
 
 /// Writes list register `n` modulo 16 (those that the CPU does not have are never asked for).
