@@ -2,18 +2,17 @@
 //! The first instructions: Image header, checks, relocation, stack, first translation tables.
 //!
 //! Boot protocol: Linux Documentation/arch/arm64/booting.rst. x0 holds the device tree's address, MMU and
-//! D-cache are off, the image has been cleaned to PoC by whoever loaded it. What a loader has left otherwise (the MMU on,
-//! one to one; VHE; interrupts; SP_EL0) is put right first.
+//! D-cache are off, and the loader has cleaned the image to PoC. Deviations (the MMU on, one to one; VHE; interrupts; SP_EL0)
+//! are corrected first.
 
 use core::arch::global_asm;
 
-// Why the image would not start, for a debugger where there is no console: a NUL-terminated text.
 global_asm!(
     r#"
     .section .text.header, "ax"
     .global _start
 _start:
-    .inst   0x91005a4d                  // code0: `MZ`, for who takes it for a PE/COFF file; add x13, x18, #0x16
+    .inst   0x91005a4d                  // code0: `MZ` of a PE/COFF file; add x13, x18, #0x16
     b       primary_entry               // code1
     .quad   0                           // text_offset
     .quad   image_end - _start          // image_size, bss included
@@ -103,7 +102,7 @@ primary_entry:
     mov     x0, x19
     mov     x1, x20
     mov     x2, x21
-    bl      {check_entry}               // comes back if this may go on
+    bl      {check_entry}               // returns if this may go on
     mov     x0, sp
     msr     tpidr_el2, x0
     adr     x1, vectors
@@ -181,8 +180,8 @@ settle:
     dsb     sy
     ret
 
-    // A CPU released from a spin-table: nobody gives it an argument, and others may come with it. It waits until
-    // the structure that PEN points to is its own. What it reads was cleaned to PoC for it.
+    // A CPU released from a spin-table: it has no argument, and others may come with it. It waits until PEN points to
+    // its own structure. What it reads was cleaned to PoC.
     .global secondary_pen
 secondary_pen:
     mrs     x2, mpidr_el1
@@ -197,8 +196,8 @@ secondary_pen:
 9:  wfe
     b       8b
 
-    // A CPU that firmware has just started (PSCI CPU_ON): x0 is the address of its Cpu structure, which
-    // was cleaned to PoC for it.
+    // A CPU that firmware has just started (PSCI CPU_ON): x0 is the address of its Cpu structure, which was cleaned to
+    // PoC.
     .global secondary_entry
 secondary_entry:
     mrs     x1, CurrentEL

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Calls to the firmware at EL3, or to QEMU where there is no EL3: PSCI, TRNG, and the SMCCC workarounds.
+//! Calls to firmware at EL3, or to QEMU without EL3: PSCI, TRNG, and the SMCCC workarounds.
 
 use core::sync::atomic::{AtomicBool, AtomicI8, AtomicU8, Ordering};
 
@@ -10,14 +10,14 @@ use vm::Workarounds;
 /// 0 none, 1 SMC.
 static CONDUIT: AtomicU8 = AtomicU8::new(0);
 
-/// Keeps the conduit that the tree names. HVC from EL2 is EL2's own vector, so only SMC reaches anybody.
+/// Stores the conduit that the tree names. An HVC from EL2 goes to EL2 itself, so only SMC reaches firmware.
 pub fn init(psci: Option<&platform::Psci>) {
     if let Some(psci) = psci {
         CONDUIT.store(u8::from(psci.conduit == platform::Conduit::Smc), Ordering::Release);
     }
 }
 
-/// Whether firmware can be asked at all.
+/// Whether there is firmware to call.
 pub fn present() -> bool {
     CONDUIT.load(Ordering::Acquire) == 1
 }
@@ -68,13 +68,12 @@ pub fn has_trng() -> bool {
     present() && vm::has_trng(&mut Secure)
 }
 
-/// The answers of the CPUs that are up about SMCCC_ARCH_WORKAROUND_1, 2 and 3.
+/// What firmware answered about SMCCC_ARCH_WORKAROUND_1, 2 and 3, on all CPUs that are up.
 static ANSWERS: [AtomicI8; 3] = [const { AtomicI8::new(-1) }; 3];
-/// A CPU has been asked.
+/// Whether firmware has been asked on any CPU.
 static ASKED: AtomicBool = AtomicBool::new(false);
 
-/// Asks the firmware of this CPU about the workarounds, and turns on what is to stay on. CPUs come up one
-/// after the other.
+/// Asks this CPU's firmware about the workarounds, and enables those that stay on. CPUs come up one at a time.
 pub fn init_cpu() {
     let own = if present() { Workarounds::ask(&mut Secure) } else { Workarounds::default() };
     let all = if ASKED.swap(true, Ordering::AcqRel) { workarounds().union(own) } else { own };
@@ -83,7 +82,7 @@ pub fn init_cpu() {
     }
 }
 
-/// What the firmware says of SMCCC_ARCH_WORKAROUND_1, 2 and 3, for all CPUs that are up.
+/// Firmware's answers about SMCCC_ARCH_WORKAROUND_1, 2 and 3, for all CPUs that are up.
 pub fn workarounds() -> Workarounds {
     Workarounds::new(ANSWERS.each_ref().map(|answer| answer.load(Ordering::Acquire)))
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where the linker put things.
+//! Addresses of the image's sections, from the linker.
 
 unsafe extern "C" {
     static image_start: u8;
@@ -30,12 +30,12 @@ pub fn rodata() -> Span {
     (&raw const rodata_start) as usize..(&raw const rodata_end) as usize
 }
 
-/// What is in the file behind the code.
+/// Everything behind the code that the file holds.
 pub fn constants_and_data() -> Span {
     (&raw const rodata_start) as usize..(&raw const file_end) as usize
 }
 
-/// What begins as zero. Heap and stacks are no part of it.
+/// .bss, which the entry code zeroes. It holds neither heap nor stacks.
 pub fn bss() -> Span {
     (&raw const bss_start) as usize..(&raw const bss_end) as usize
 }
@@ -45,10 +45,10 @@ pub fn data() -> Span {
     (&raw const rodata_end) as usize..(&raw const image_end) as usize
 }
 
-/// What was appended to the image: from its end to where the size in its own header ends. Empty where that is its end.
+/// Data appended to the image: from the image's end to the end by the size in its header. Empty if both are the same.
 pub fn appended() -> Span {
     let image = image();
-    // SAFETY: the header is the image's first 64 bytes, mapped and never written; the size stands at byte 16 of it.
+    // SAFETY: the header is the image's first 64 bytes, mapped and never written; the size is at byte 16.
     let size = unsafe { (image.start as *const u64).add(2).read_volatile() } as usize;
     image.end..image.start.saturating_add(size).max(image.end)
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Portcullis: the EL2 image.
 //!
-//! The only crate with assembly, system registers, statics and linker symbols; what it decides, the crates under
-//! crates/ decide for it. `main` below is the boot story.
+//! The only crate with assembly, system registers, statics and linker symbols. The crates under crates/ decide; this one
+//! executes. `main` below is the boot sequence.
 #![no_std]
 #![no_main]
 
@@ -23,7 +23,7 @@ mod vcpu;
 
 /// The boot CPU, at EL2, on the early tables, with the device tree's address. Nothing runs unless all of this is right.
 extern "C" fn main(tree: usize) -> ! {
-    // 1. The device tree: the board, and a console even where there is something wrong with the board.
+    // 1. The device tree: the board, and a console even if the board has an error.
     let tree = boot::device_tree::find(tree);
     let (console, mut board) = platform::Board::with_console(tree);
     // 2. EL2's own tables: all RAM, the devices EL2 drives, the image W^X.
@@ -50,7 +50,7 @@ extern "C" fn main(tree: usize) -> ! {
     cpu::timer::init_cpu();
     cpu::qemu_timer::probe(&board.model);
     vcpu::interrupts::init(&board.gic);
-    // 4. Memory that guests may have, and what they are.
+    // 4. The VMs' descriptions, and the memory that they can have.
     let own = boot::device_tree::own(tree);
     let configs = boot::device_tree::vms(&board, tree, &own)
         .unwrap_or_else(|e| boot::boot_error::halt_with(format_args!("{e}")));

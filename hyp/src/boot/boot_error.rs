@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Starts that cannot go on: said on the console where there is one, and in the symbol `boot_refusal` always. Another
-//! symbol, `boot_console`, says which console that is, or why there is none.
+//! Errors that end the boot. The reason goes to the console, if there is one, and always to the symbol `boot_refusal`.
+//! Another symbol, `boot_console`, names the console or says why there is none.
 
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use arch::EntryRefusal;
 
-/// Why the image did not start; a text for a debugger (`x/s &boot_refusal`). Empty while all is well.
+/// Why the image did not start: text for a debugger (`x/s &boot_refusal`). Empty without an error.
 #[unsafe(no_mangle)]
 pub static boot_refusal: [AtomicU8; 128] = [const { AtomicU8::new(0) }; 128];
 
-/// The console: what drives which node, or why nothing does; a text for a debugger. Empty until the tree has been read.
+/// The console's driver and node, or why there is none: text for a debugger. Empty until the tree has been read.
 #[unsafe(no_mangle)]
 pub static boot_console: [AtomicU8; 128] = [const { AtomicU8::new(0) }; 128];
 
-/// Writes into one of the texts above, as far as it has room: its last byte stays 0.
+/// Writes into one of the texts above, as far as there is room. The last byte stays 0.
 struct Kept(core::slice::Iter<'static, AtomicU8>);
 
 impl Kept {
@@ -34,12 +34,12 @@ impl Write for Kept {
     }
 }
 
-/// Keeps the reason where a debugger finds it.
+/// Stores the reason for a debugger.
 fn keep(reason: &str) {
     let _ = Kept::new(&boot_refusal).write_str(reason);
 }
 
-/// Keeps what is known of the console.
+/// Stores what is known of the console.
 #[inline(never)]
 pub fn keep_console(uart: Option<&platform::Uart>) {
     let mut text = Kept::new(&boot_console);
@@ -52,7 +52,7 @@ pub fn keep_console(uart: Option<&platform::Uart>) {
     };
 }
 
-/// Comes back if the image may go on as it was entered, with the MMU off: x0, CurrentEL, and HCR_EL2 with E2H cleared.
+/// Returns if the image can run as it was entered, with the MMU off. Takes x0, CurrentEL, and HCR_EL2 with E2H cleared.
 pub extern "C" fn check_entry(tree: usize, current_el: u64, hcr: u64) {
     let Some(refusal) = arch::entry_refusal(current_el, hcr, tree as u64) else { return };
     let (reason, advice) = match refusal {
@@ -79,7 +79,7 @@ pub extern "C" fn check_entry(tree: usize, current_el: u64, hcr: u64) {
     stop()
 }
 
-/// A reason found later, with the console up.
+/// Ends the boot for a reason found with the console up.
 pub fn halt_with(reason: core::fmt::Arguments<'_>) -> ! {
     let _ = Kept::new(&boot_refusal).write_fmt(reason);
     log::error!("{reason}");
@@ -88,7 +88,7 @@ pub fn halt_with(reason: core::fmt::Arguments<'_>) -> ! {
     stop()
 }
 
-/// A reason found before there is a console.
+/// Ends the boot for a reason found before there is a console.
 pub fn halt_silently(reason: &str) -> ! {
     keep(reason);
     stop()
@@ -121,8 +121,8 @@ fn early_console(tree: usize) -> Option<Early> {
     if tree == 0 || !tree.is_multiple_of(8) {
         return None;
     }
-    // SAFETY: the boot protocol says that x0 holds a device tree, of at most 2 MiB; its magic and size are checked
-    // before anything else of it is read. With the MMU off all of memory can be read.
+    // SAFETY: by the boot protocol x0 holds a device tree of at most 2 MiB. Its magic and size are checked before the
+    // rest is read. With the MMU off all memory can be read.
     let tree = unsafe {
         let magic = u32::from_be((tree as *const u32).read_volatile());
         let size = u32::from_be((tree as *const u32).add(1).read_volatile()) as usize;

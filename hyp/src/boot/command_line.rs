@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Words of EL2's own command line (/chosen bootargs). Those of a VM are in its module's.
+//! Options of EL2's own command line (/chosen bootargs). A VM's options are in its module's bootargs.
 
-/// Acts on the words that begin with `hyp.`; an unknown one is refused by name before any guest runs.
+/// Applies the options that begin with `hyp.`. An unknown one ends the boot before any guest runs.
 pub fn apply(bootargs: &str) {
     for word in bootargs.split_ascii_whitespace() {
         match word {
@@ -9,9 +9,9 @@ pub fn apply(bootargs: &str) {
             "hyp.overflow" => {
                 overflow(0);
             }
-            // It has chosen the console already: `platform::Board`.
+            // `platform::Board` has chosen the console by it.
             _ if word.starts_with("hyp.console=") => {}
-            // It was looked for when the console came up: `debug`.
+            // `debug` has acted on it when the console came up.
             "hyp.debug" => {}
             _ if word.starts_with("hyp.") => crate::boot::boot_error::halt_with(format_args!(
                 "unknown word '{word}' on the command line; known are hyp.console=PATH, hyp.debug, hyp.panic, hyp.overflow"
@@ -21,7 +21,7 @@ pub fn apply(bootargs: &str) {
     }
 }
 
-/// With `hyp.debug`, the log has more from here on: what the tree gives, which RAM is free, each CPU before it is started.
+/// With `hyp.debug`, logs more from here on: what the tree gives, which RAM is free, each CPU before its start.
 pub fn debug(board: &platform::Board) {
     if !board.bootargs.split_ascii_whitespace().any(|word| word == "hyp.debug") {
         return;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The device tree that the boot loader left, and what EL2 makes of it.
+//! The device tree from the boot loader, and EL2's tables and VMs from it.
 
 use alloc::vec::Vec;
 
@@ -13,12 +13,12 @@ use crate::memory::mmu::Builder;
 /// The boot protocol bounds a tree to 2 MiB.
 const MAX_TREE: usize = 2 << 20;
 
-/// The tree at `address`, which the early tables map; empty where nothing there looks like one.
+/// The tree at `address`, which the early tables map. Empty if there is no tree.
 pub fn find(address: usize) -> &'static [u8] {
     if !address.is_multiple_of(8) {
         return &[];
     }
-    // SAFETY: `map_early` mapped 2 MiB from here; nobody writes to it while EL2 runs: it is kept out of free RAM.
+    // SAFETY: `map_early` mapped 2 MiB from here; nothing writes to it while EL2 runs: it is kept out of free RAM.
     let all = unsafe { core::slice::from_raw_parts(address as *const u8, MAX_TREE) };
     let size = platform::tree_size(all).unwrap_or(0);
     all.get(..size).unwrap_or(&[])
@@ -38,7 +38,7 @@ pub fn own(tree: &[u8]) -> [Occupied<'static>; 2] {
 }
 
 fn range(span: &Span) -> Range<Pa> {
-    // It does not wrap: what is appended ends where its size saturates at the latest, the rest is mapped memory.
+    // It does not wrap: the end of what is appended saturates, and the rest is mapped memory.
     Range::<Pa>::new(Pa::new(span.start as u64), span.len() as u64).unwrap_or_else(|| {
         crate::boot::boot_error::halt_with(format_args!("memory at {:#x} wraps", span.start))
     })
@@ -52,7 +52,7 @@ fn range(span: &Span) -> Range<Pa> {
 pub fn vms(board: &Board, tree: &[u8], own: &[Occupied<'_>]) -> Result<Vec<VmConfig>, Error> {
     let read = |range: Range<Pa>| {
         board.ram.iter().any(|bank| bank.encloses(&range)).then(|| {
-            // SAFETY: RAM, mapped by EL2's tables; modules are written by nobody.
+            // SAFETY: RAM, mapped by EL2's tables; nothing writes modules.
             unsafe { crate::memory::slice(range) }
         })
     };
@@ -67,7 +67,7 @@ pub fn vms(board: &Board, tree: &[u8], own: &[Occupied<'_>]) -> Result<Vec<VmCon
 #[inline(never)]
 pub fn map(tree: &[u8], uart: Option<&Uart>, board: Option<&Board>) {
     if build(tree, uart, board).is_err() {
-        // Without tables there is no console to say it on.
+        // Without tables there is no console.
         crate::boot::boot_error::halt_silently(
             "EL2's own translation tables cannot be made from this tree",
         );

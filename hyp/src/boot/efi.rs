@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Started as an EFI application: takes the device tree and the memory map, leaves boot services, and goes on as if a
-//! boot loader had entered the image. What firmware keeps for itself is taken out of RAM later.
+//! The entry as an EFI application: takes the device tree and the memory map, leaves boot services, and goes on as if a
+//! boot loader had entered the image. Memory that firmware keeps is taken out of RAM later.
 //!
-//! Runs on firmware's stack and tables, before the image is relocated: no formatting, no `dyn`, nothing that may panic.
+//! Runs on firmware's stack and tables, before the image is relocated: no formatting, no `dyn`, no possible panic.
 //!
 //! Sources: UEFI Specification 2.10, sections 4.3, 4.6, 7.2 and 7.4.6; EBBR 2.1 (the tree's table).
 
@@ -16,9 +16,9 @@ use uefi_raw::{Guid, Handle, Status, guid};
 /// The table with the flattened device tree.
 const DEVICE_TREE: Guid = guid!("b1b621d5-f19c-41a5-830b-d9152c69aae0");
 
-/// Ranges of firmware's that are kept at most.
+/// The largest number of firmware's ranges.
 const RANGES: usize = 64;
-/// What firmware keeps: start and size of each. Not in .bss, which is cleared after this was written.
+/// Start and size of each range that firmware keeps. Not in .bss, which is cleared later.
 #[unsafe(link_section = ".data.efi")]
 static KEPT: [[AtomicU64; 2]; RANGES] = [const { [const { AtomicU64::new(0) }; 2] }; RANGES];
 #[unsafe(link_section = ".data.efi")]
@@ -44,7 +44,7 @@ const NO_TREE_TEXT: &[u8] =
     b"[hyp] error: firmware has no device tree for Portcullis; turn ACPI off\r\n";
 static NO_TREE: [u16; NO_TREE_TEXT.len() + 1] = wide(NO_TREE_TEXT);
 
-/// The image's entry as a PE/COFF application. Returns an EFI status where it cannot go on.
+/// The image's entry as a PE/COFF application. Returns an EFI status if it cannot go on.
 ///
 /// # Safety
 /// Firmware calls it, with its handle of the image and its system table.
@@ -53,7 +53,7 @@ pub unsafe extern "C" fn entry(handle: Handle, system: *const SystemTable) -> St
         fn primary_entry(tree: usize) -> !;
     }
     // SAFETY: firmware's tables are as the specification has them while boot services last. The map is a buffer of the
-    // size that it says. `primary_entry` is called with boot services left, so that nobody uses this stack any more.
+    // stated size. `primary_entry` runs after boot services have ended, so that nothing else uses this stack.
     unsafe {
         let system = &*system;
         let tables = core::slice::from_raw_parts(
@@ -92,7 +92,7 @@ pub unsafe extern "C" fn entry(handle: Handle, system: *const SystemTable) -> St
     Status::ABORTED
 }
 
-/// Notes what firmware keeps; false where that is too much.
+/// Stores what firmware keeps. Returns false if there are too many ranges.
 fn keep(map: EfiMap<'_>) -> bool {
     let mut count = 0;
     for (start, size) in map {
@@ -105,7 +105,7 @@ fn keep(map: EfiMap<'_>) -> bool {
     true
 }
 
-/// What firmware keeps, if it was EFI's: nothing else may be used of RAM.
+/// The memory that EFI firmware keeps. EL2 does not use it.
 pub fn reserved() -> impl Iterator<Item = Reserved> {
     KEPT.iter().take(COUNT.load(Ordering::Relaxed)).filter_map(|[start, size]| {
         let start = Pa::new(start.load(Ordering::Relaxed));

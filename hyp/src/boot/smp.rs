@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Starting the other CPUs, and what they do first.
+//! Start of the other CPUs, and their first steps.
 
 use core::sync::atomic::{AtomicPtr, Ordering};
 
@@ -8,8 +8,8 @@ use platform::{Board, StartMethod};
 
 use crate::cpu::{self, CPUS, Cpu, MAX_CPUS};
 
-/// Of the CPUs that wait in `secondary_pen`, the one with this structure's MPIDR may leave. Several may share one
-/// cpu-release-addr, and then all arrive there when the first is asked for.
+/// Of the CPUs that wait in `secondary_pen`, the one with this structure's MPIDR may leave. CPUs that share a
+/// cpu-release-addr all arrive there when the first is released.
 pub static PEN: AtomicPtr<Cpu> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Why a CPU was not started.
@@ -29,7 +29,7 @@ impl core::fmt::Display for StartError {
     }
 }
 
-/// Starts every CPU of the tree but this one; returns how many are up, this one included.
+/// Starts every other CPU of the tree. Returns how many CPUs are up, this one included.
 #[inline(never)]
 pub fn start_all(board: &Board) -> usize {
     unsafe extern "C" {
@@ -52,7 +52,7 @@ pub fn start_all(board: &Board) -> usize {
         // The new CPU reads its structure and the tables with its caches off at first.
         crate::cpu::cache::clean_to_poc((&raw const *cpu) as usize, cpu::CPU_SIZE);
         let entry = secondary_entry as *const () as u64;
-        // Firmware that is not there as the tree says may never come back: this line names the CPU then.
+        // The call never returns if firmware is not as the tree says. Then this line names the CPU.
         log::debug!("starting CPU {mpidr:#x}");
         let started = match description.start {
             StartMethod::Psci if crate::firmware::present() => {
@@ -79,8 +79,8 @@ pub fn start_all(board: &Board) -> usize {
     next
 }
 
-/// Lets a CPU out of the loop in which firmware left it: it looks at `release` for an address to go to, with its caches off
-/// (booting.rst; the binding arm/cpus.yaml).
+/// Releases a CPU from firmware's loop, which polls `release` for an address with its caches off (booting.rst; the binding
+/// arm/cpus.yaml).
 fn release_from_spin_table(release: Pa, cpu: &'static Cpu) {
     unsafe extern "C" {
         fn secondary_pen();
@@ -89,8 +89,8 @@ fn release_from_spin_table(release: Pa, cpu: &'static Cpu) {
     PEN.store(core::ptr::from_ref(cpu).cast_mut(), Ordering::Release);
     clean((&raw const PEN) as usize);
     let release = release.raw() as usize;
-    // SAFETY: the tree says that this address, aligned to 8, is there to be written; `tree::map` mapped its page, and
-    // nobody else of the image uses it.
+    // SAFETY: by the tree this address, aligned to 8, is there to be written. `device_tree::map` mapped its page, and
+    // nothing else in the image uses it.
     unsafe { (release as *mut u64).write_volatile(secondary_pen as *const () as u64) };
     clean(release);
     crate::cpu::barrier::sev();

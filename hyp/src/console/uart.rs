@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The UART that EL2 writes to and reads from by polling, as the firmware or the boot loader left it: one driver for
-//! all, which does what `platform::UartDriver` says of it.
+//! The UART, polled, in the state in which firmware or the boot loader left it. One driver serves all UARTs: a
+//! `platform::UartDriver` describes each.
 
 use platform::{Uart as Described, UartDriver, UartKind};
 
@@ -56,8 +56,7 @@ impl Uart {
         }
     }
 
-    /// Interrupts for as long as a byte that has arrived waits, or never: every other reason stays off. Only where
-    /// [`Self::interrupts`].
+    /// Enables or disables the interrupt for received bytes. All other interrupts stay off. Requires [`Self::interrupts`].
     pub fn interrupt_for_input(&self, on: bool) {
         if let Some((register, value)) = self.driver.interrupt {
             self.write(register, if on { value } else { 0 });
@@ -74,12 +73,12 @@ impl Uart {
         (self.read(self.driver.status) & self.driver.room != 0) == self.driver.room_when_set
     }
 
-    /// Writes a byte; lost where the UART is not ready.
+    /// Writes a byte. It is lost if the UART is not ready.
     pub fn put(&self, byte: u8) {
         self.write(self.driver.send, u32::from(byte));
     }
 
-    /// A byte that has arrived, if any.
+    /// The next received byte, if any.
     pub fn get(&self) -> Option<u8> {
         let arrived = self.read(self.driver.status) & self.driver.arrived != 0;
         (arrived == self.driver.arrived_when_set).then(|| self.read(self.driver.receive) as u8)

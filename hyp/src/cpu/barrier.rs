@@ -8,8 +8,8 @@ macro_rules! instruction {
         $(#[$doc])*
         #[inline(always)]
         pub fn $name() {
-            // SAFETY: changes no value that Rust knows of; as an asm block without `nomem` it also orders the
-            // compiler's memory accesses, which is what it is for.
+            // SAFETY: changes no value that Rust knows of. Without `nomem` the block also orders the compiler's memory
+            // accesses, as a barrier must.
             unsafe { asm!($text, options(nostack, preserves_flags)) };
         }
     };
@@ -17,13 +17,13 @@ macro_rules! instruction {
 
 instruction!(/// Context synchronization.
     isb, "isb");
-instruction!(/// Stores to tables are visible to walkers of all CPUs.
+instruction!(/// Makes stores to tables visible to the walkers of all CPUs.
     dsb_ishst, "dsb ishst");
-instruction!(/// All is complete in the inner shareable domain.
+instruction!(/// Waits until all accesses are complete in the inner shareable domain.
     dsb_ish, "dsb ish");
-instruction!(/// All is complete, for the full system.
+instruction!(/// Waits until all accesses are complete in the full system.
     dsb_sy, "dsb sy");
-instruction!(/// Waits for an interrupt or an event; EL2's interrupts are masked, so it only wakes.
+instruction!(/// Waits for an interrupt, which EL2 does not take: interrupts are masked.
     wfi, "wfi");
 instruction!(/// Waits for an event.
     wfe, "wfe");

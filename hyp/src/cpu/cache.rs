@@ -19,8 +19,8 @@ macro_rules! by_line {
         let line = line();
         let mut address = span.start & line.wrapping_neg();
         while address < span.end {
-            // SAFETY: the callers pass memory that is mapped or, with the MMU off, exists; cleaning changes no value,
-            // and invalidation is only used where `invalidate_before_mmu` says.
+            // SAFETY: the callers pass memory that is mapped or, with the MMU off, exists. Cleaning changes no value, and
+            // only `invalidate_before_mmu` invalidates without it.
             unsafe { asm!(concat!("dc ", $op, ", {}"), in(reg) address, options(nostack, preserves_flags)) };
             address = match address.checked_add(line) {
                 Some(next) => next,
@@ -31,7 +31,7 @@ macro_rules! by_line {
     }};
 }
 
-/// Discards cached copies of what was written with the MMU off (so what is in memory is newer than any cache).
+/// Discards cached copies of data that was written with the MMU off: memory is newer than any cache.
 pub fn invalidate_before_mmu(span: Span) {
     by_line!(span, "ivac");
 }
@@ -46,8 +46,8 @@ pub fn clean_invalidate_to_poc(start: usize, bytes: usize) {
     by_line!(start..start.saturating_add(bytes), "civac");
 }
 
-/// Drops all instruction cache lines of all CPUs: new code is about to run.
+/// Drops the instruction cache lines of all CPUs, before new code runs.
 pub fn invalidate_instructions() {
-    // SAFETY: drops copies, changes no value.
+    // SAFETY: drops copies and changes no value.
     unsafe { asm!("ic ialluis", "dsb ish", "isb", options(nostack, preserves_flags)) };
 }

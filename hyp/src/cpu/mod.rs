@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Leaves: registers, barriers, caches and timers of one CPU.
+//! Registers, barriers, caches and timers of one CPU. Imports no other folder.
 
 pub mod address_translation;
 pub mod barrier;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What belongs to one physical CPU: its stack, and the structure right above it that TPIDR_EL2 points to.
+//! The stack of each physical CPU, and its structure right above, to which TPIDR_EL2 points.
 
 use core::arch::asm;
 use core::cell::{Cell, UnsafeCell};
@@ -22,23 +22,23 @@ const EMERGENCY: usize = 4096;
 /// One CPU. Only its own CPU touches the non-atomic fields.
 #[repr(C, align(64))]
 pub struct Cpu {
-    /// Number of this CPU: its place in the device tree's list.
+    /// Number of this CPU, in the order in which CPUs were started.
     pub index: Cell<usize>,
     /// Lock ranks held.
     pub order: Order,
     /// The vCPUs of this CPU.
     pub queue: RunQueue,
-    /// CNTPCT_EL0 at which a VM whose last vCPU parked here begins its next life; 0 for never.
+    /// CNTPCT_EL0 at which a VM restarts whose last vCPU parked here; 0 if none does.
     pub restart: Cell<u64>,
     /// Set by the CPU itself once it is up.
     pub online: AtomicBool,
     /// MPIDR_EL1 affinity.
     pub mpidr: AtomicU64,
-    /// A fault of EL2 itself that it expected has been survived (see `crate::cpu::address_translation`).
+    /// EL2 has survived a fault that it expected (`crate::cpu::address_translation`).
     pub fault_seen: Cell<bool>,
     /// The last refusals on this CPU.
     pub trace: Ring<TRACE_EVENTS>,
-    /// Stack for the report of a fault of EL2 itself, whose cause may be the ordinary stack.
+    /// Stack for the report of a fault of EL2: the ordinary stack may be its cause.
     emergency: Emergency,
 }
 
@@ -51,12 +51,12 @@ pub const CPU_SIZE: usize = size_of::<Cpu>();
 pub const CPU_STRIDE: usize = size_of::<CpuArea>();
 /// Offset of [`Cpu`] in its area.
 pub const CPU_OFFSET: usize = CPU_STRIDE - CPU_SIZE;
-/// Bytes of [`Cpu`] below its emergency stack: what the entry code zeroes, rounded up to 64.
+/// Bytes of [`Cpu`] below its emergency stack. The entry code zeroes them, rounded up to 64.
 pub const CPU_ZEROED: usize = core::mem::offset_of!(Cpu, emergency);
 /// Offset from [`Cpu`] to the top of its emergency stack.
 pub const EMERGENCY_TOP: usize = core::mem::offset_of!(Cpu, emergency) + EMERGENCY;
 
-/// Guard page, stack and structure of a CPU. The guard page is not mapped once EL2's own tables are in use.
+/// Guard page, stack and structure of a CPU. EL2's own tables do not map the guard page.
 #[repr(C, align(4096))]
 pub struct CpuArea {
     guard: UnsafeCell<[u8; GUARD]>,
@@ -102,15 +102,15 @@ impl CpuArea {
 }
 
 impl Cpu {
-    /// A next life is to begin at CNTPCT_EL0 `at`.
+    /// Asks for a restart at CNTPCT_EL0 `at`, unless an earlier one is asked for.
     pub fn set_restart(&self, at: u64) {
         let first = self.restart.get();
         self.restart.set(if first == 0 { at.max(1) } else { first.min(at.max(1)) });
     }
 }
 
-/// All CPUs, boot CPU first. Of this the entry code zeroes the structures alone: nobody reads of a stack what was not
-/// written there before.
+/// All CPUs, boot CPU first. The entry code zeroes only the structures. Stacks need no zeroing: every slot is written
+/// before it is read.
 #[unsafe(link_section = ".bss.unset.cpus")]
 pub static CPUS: [CpuArea; MAX_CPUS] = [const { CpuArea::new() }; MAX_CPUS];
 
@@ -118,8 +118,8 @@ pub static CPUS: [CpuArea; MAX_CPUS] = [const { CpuArea::new() }; MAX_CPUS];
 #[inline(always)]
 pub fn current() -> &'static Cpu {
     let cpu: *const Cpu;
-    // SAFETY: TPIDR_EL2 is set to this CPU's element of CPUS by the entry code, before any Rust runs, and never
-    // changed; the array is static.
+    // SAFETY: the entry code sets TPIDR_EL2 to this CPU's element of CPUS, a static, before any Rust runs. Nothing
+    // changes it. (`pure`, which aarch64-cpu has not, lets the compiler read it once.)
     unsafe {
         asm!("mrs {}, tpidr_el2", out(reg) cpu, options(nomem, nostack, preserves_flags, pure));
         &*cpu

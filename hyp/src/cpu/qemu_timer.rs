@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! QEMU before 8.2: a guest must not be able to stop the whole emulator by its timer.
+//! QEMU before 8.2: no guest may stop the whole emulator with its timer.
 //!
 //! Those versions compute when a virtual timer expires as CNTV_CVAL_EL0 + CNTVOFF_EL2 modulo 2^64.
-//! A guest that parks its timer at 2^64 - 1, as many RTOSes do, makes a sum that wraps and has
-//! passed already: QEMU's main loop then runs the timer's callback for ever. Guests write
-//! CNTV_CVAL_EL0 without a trap, so EL2's means is the offset. None above 0 is safe; all others
-//! are, since an unexpired compare value is then larger than the offset's absolute value. So on such
-//! a QEMU every VM's counter begins ahead of the machine's, at [`AHEAD`].
+//! A guest that parks its timer at 2^64 - 1, as many RTOSes do, makes that sum wrap to a time in the
+//! past: QEMU's main loop then runs the timer's callback for ever. Guests write CNTV_CVAL_EL0
+//! without a trap, so EL2 can only choose the offset. No offset above 0 is safe. All others are,
+//! since an unexpired compare value is then larger than the offset's absolute value. So on such a
+//! QEMU every VM's counter begins ahead of the machine's, at [`AHEAD`].
 //!
 //! Later versions handle the wrap, and raise no interrupt at all under an offset below 0.
 
@@ -23,13 +23,13 @@ use crate::cpu::{barrier, timer};
 const AHEAD: u64 = 1 << 44;
 /// First `model` or `compatible` of QEMU's virt machine.
 const VIRT: &str = "linux,dummy-virt";
-/// How often both questions are asked, with twice the patience each time.
+/// How often both questions are asked. Each round waits twice as long.
 const ROUNDS: u32 = 8;
 
-/// This QEMU's timers wrap.
+/// Whether this QEMU's timers wrap.
 static WRAPS: AtomicBool = AtomicBool::new(false);
 
-/// Where a VM's counter begins, at each of its lives.
+/// Where a VM's counter begins after each reset.
 pub fn first_count() -> u64 {
     if WRAPS.load(Ordering::Relaxed) { AHEAD } else { 0 }
 }
@@ -44,7 +44,7 @@ pub fn offset(count: u64, now: u64) -> CounterOffset {
 /// Finds out which QEMU this is, if it is one. Boot CPU, before there is a VM.
 ///
 /// Both questions end with a change of ISTATUS that only a callback of QEMU's timer makes, so that
-/// neither an interrupted nor a slow emulator gives a wrong answer; one that is too slow for either
+/// neither an interrupted nor a slow emulator gives a wrong answer. One that is too slow for both
 /// counts as a later version.
 #[inline(never)]
 pub fn probe(model: &str) {

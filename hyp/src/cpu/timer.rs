@@ -16,19 +16,19 @@ static VIRTUAL: AtomicU32 = AtomicU32::new(27);
 /// Interrupt of EL2's physical timer.
 static HYPERVISOR: AtomicU32 = AtomicU32::new(26);
 
-/// Keeps the interrupts that the tree names.
+/// Stores the interrupts that the tree names.
 pub fn init(timer: &platform::Timer) {
     VIRTUAL.store(timer.virt, Ordering::Relaxed);
     HYPERVISOR.store(timer.hypervisor, Ordering::Relaxed);
     if CNTFRQ_EL0.get() == 0
         && let Some(frequency) = timer.frequency
     {
-        // Firmware should have; only the highest level may, which is EL2 where there is no EL3.
+        // Only the highest exception level can write it: firmware's task, unless there is no EL3.
         log::warn!("firmware left CNTFRQ_EL0 at 0; the tree says {frequency} Hz");
     }
 }
 
-/// Sets this CPU's timers up: EL2's is off. What EL1 reads of them is in `arch::trap_controls`.
+/// Turns EL2's timer off on this CPU. `arch::trap_controls` decides which timers EL1 reads.
 pub fn init_cpu() {
     CNTVOFF_EL2.set(0);
     CNTHP_CTL_EL2.set(0);
@@ -40,7 +40,7 @@ pub fn virtual_timer() -> u32 {
     VIRTUAL.load(Ordering::Relaxed)
 }
 
-/// Whether the line of the loaded vCPU's virtual timer is high: CNTV_CTL_EL0 has ENABLE and ISTATUS set, and IMASK clear.
+/// Whether the line of the loaded vCPU's virtual timer is high.
 pub fn virtual_line() -> bool {
     CNTV_CTL_EL0.matches_all(
         CNTV_CTL_EL0::ENABLE::SET + CNTV_CTL_EL0::IMASK::CLEAR + CNTV_CTL_EL0::ISTATUS::SET,
@@ -76,12 +76,12 @@ pub fn ticks(us: u64) -> u64 {
     frequency().saturating_mul(us) / 1_000_000
 }
 
-/// Ticks of 50 us: the least time between two switches among vCPUs that want the CPU as much.
+/// Ticks of 50 us: the least time between two switches among vCPUs of equal claim.
 pub fn turn() -> u64 {
     ticks(50)
 }
 
-/// Interrupts this CPU when CNTPCT_EL0 reaches `at`; never, for `u64::MAX`.
+/// Interrupts this CPU when CNTPCT_EL0 reaches `at`, or never if `at` is `u64::MAX`.
 #[inline(always)]
 pub fn wake_at(at: u64) {
     if at == u64::MAX {
@@ -92,7 +92,7 @@ pub fn wake_at(at: u64) {
     }
 }
 
-/// Interrupts this CPU in a millisecond, or earlier where that was asked for before.
+/// Interrupts this CPU in a millisecond, or earlier if an earlier time is set.
 pub fn wake_soon() {
     let soon = now().saturating_add(frequency() / 1000);
     if !CNTHP_CTL_EL2.is_set(CNTHP_CTL_EL2::ENABLE) || CNTHP_CVAL_EL2.get() > soon {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Writes what [`arch::trap_controls`] says: what traps, and what guests run natively.
+//! Writes the trap controls of [`arch::trap_controls`]: what traps, and what guests run natively.
 
 use core::arch::asm;
 
@@ -10,7 +10,7 @@ use arm_sysregs::el1::registers::MpamidrEl1;
 
 use crate::cpu::sysreg::*;
 
-/// HCR_EL2 while a guest is loaded, on a CPU that it shares or has alone.
+/// HCR_EL2 while a guest is loaded. `shared`: other vCPUs use the same CPU.
 pub fn hcr(shared: bool) -> u64 {
     const ALONE: u64 = table::HCR.value();
     if shared { ALONE | HCR_SHARED } else { ALONE }
@@ -44,7 +44,7 @@ macro_rules! write {
     };
 }
 
-/// Writes what is the same for every guest on this CPU.
+/// Writes the trap controls that all guests share on this CPU.
 pub fn init_cpu() {
     let ids = &id_space();
     write! { ids;

@@ -9,10 +9,10 @@ pub const SGI_KICK: u32 = 0;
 pub const SGI_PANIC: u32 = 1;
 /// The first of the special INTIDs, which name no interrupt (1020 to 1023).
 pub const SPECIAL: u32 = 1020;
-/// List registers that the architecture allows at most.
+/// The largest number of list registers that the architecture allows.
 pub const MAX_LIST_REGISTERS: usize = 16;
 
-/// What a vCPU's virtual CPU interface holds besides the list registers. The default is that of a reset CPU.
+/// The state of a vCPU's virtual CPU interface except for the list registers. The default is that of a reset CPU.
 #[derive(Clone, Copy, Default)]
 pub struct VirtualInterface {
     pub(super) vmcr: u64,

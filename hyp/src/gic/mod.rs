@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The physical interrupt controller, and the hypervisor interface that shows virtual interrupts to a guest.
 //!
-//! Acknowledging drops the priority only (EOImode 1): an interrupt that is handed to a guest stays active until the
+//! End of interrupt drops only the priority (EOImode 1). An interrupt that is forwarded to a guest stays active until the
 //! guest deactivates it through its list register (IHI 0069 4.1.1).
 
 mod common;
@@ -20,9 +20,9 @@ pub use v3::{SystemRegisters, sgi1r};
 use vgic::{Interface, ListRegister, State};
 
 /// The machine's interrupt controller.
-// There is one, in a static: its size does not matter.
+// The only value is in a static: its size does not matter.
 #[allow(clippy::large_enum_variant)]
-// Which one it is costs little to find out.
+// A small tag is cheap to test.
 #[repr(u8)]
 pub enum Gic {
     /// GICv2 or GIC-400.
@@ -32,7 +32,7 @@ pub enum Gic {
 }
 
 static GIC: Once<Gic> = Once::new();
-/// [`GIC`] is a GICv3: quicker to find out than by looking at it.
+/// Whether [`GIC`] is a GICv3: cheaper to test than `GIC` itself.
 static BY_SYSTEM_REGISTERS: AtomicBool = AtomicBool::new(false);
 
 macro_rules! both {
@@ -75,7 +75,7 @@ pub fn system_registers() -> Option<SystemRegisters> {
 }
 
 impl Gic {
-    /// Sets up what belongs to this CPU.
+    /// Sets up the CPU interface and the private interrupts of this CPU.
     pub fn init_cpu(&self, cpu: usize) -> Result<(), GicError> {
         both!(self, g => g.init_cpu(cpu))
     }
@@ -87,7 +87,7 @@ impl Gic {
     pub fn enable_spi(&self, cpu: usize, intid: u32, edge: bool) {
         both!(self, g => g.enable_spi(cpu, intid, edge))
     }
-    /// Masks a shared peripheral interrupt and makes it neither pending nor active, or lets it arrive again.
+    /// Masks a shared peripheral interrupt and makes it neither pending nor active, or unmasks it.
     pub fn mask_spi(&self, intid: u32, masked: bool) {
         let gicd = both!(self, g => &g.gicd);
         let registers: &[_] = if masked {
@@ -102,13 +102,13 @@ impl Gic {
             }
         }
     }
-    /// Whether the line of a level-sensitive SPI is high, while the interrupt is active: it is pending once more then
+    /// Whether the line of a level-sensitive SPI is high while the interrupt is active: then it is also pending
     /// (IHI 0069 12.9.15, GICD_ISPENDR).
     pub fn spi_line(&self, intid: u32) -> bool {
         let gicd = both!(self, g => &g.gicd);
         gicd.ispendr.get(intid as usize / 32).is_some_and(|word| word.get() & bit(intid) != 0)
     }
-    /// Takes the most urgent interrupt; `SPECIAL` and up is none.
+    /// Acknowledges the interrupt of the highest priority. Returns [`SPECIAL`] or more if there is none.
     #[inline(always)]
     pub fn acknowledge(&self) -> u32 {
         both!(self, g => g.interrupts().acknowledge())
@@ -137,7 +137,7 @@ impl Gic {
     pub fn list_registers(&self) -> usize {
         both!(self, g => g.list_registers())
     }
-    /// What the virtual interface says besides the list registers.
+    /// HCR and VMCR of the virtual interface.
     #[inline(always)]
     pub fn interface(&self) -> Interface {
         both!(self, g => g.interface())
@@ -170,7 +170,7 @@ impl Gic {
     pub fn free_first(&self) {
         both!(self, g => g.interrupts().put_first(0));
     }
-    /// Writes the first list register, if it is to hold anything (all are free), and HCR with En alone.
+    /// Writes the first list register unless `lr` is free, and HCR with En alone. All list registers must be free.
     #[inline(always)]
     pub fn write_first(&self, lr: ListRegister) {
         if lr.state != State::Invalid {
@@ -195,17 +195,17 @@ impl Gic {
     pub fn write_hcr(&self, hcr: u32) {
         both!(self, g => g.write_hcr(hcr))
     }
-    /// Whether a private peripheral interrupt of this CPU is active: then it does not arrive again.
+    /// Sets whether a private peripheral interrupt of this CPU is active. An active one does not arrive again.
     #[inline(always)]
     pub fn set_ppi_active(&self, cpu: usize, intid: u32, active: bool) {
         both!(self, g => g.set_ppi_active(cpu, intid, active))
     }
-    /// Keeps what the loaded vCPU's interface holds besides the list registers, and turns it off.
+    /// Saves the loaded vCPU's interface except for the list registers, and turns it off.
     #[inline(always)]
     pub fn save_virtual(&self, kept: &mut VirtualInterface) {
         both!(self, g => g.save_virtual(kept))
     }
-    /// Puts a vCPU's interface into this CPU, but for the list registers and HCR, which its plan has.
+    /// Restores a vCPU's interface except for the list registers and HCR.
     #[inline(always)]
     pub fn restore_virtual(&self, kept: &VirtualInterface) {
         both!(self, g => g.restore_virtual(kept))

@@ -21,7 +21,7 @@ pub struct GicV2 {
     gicc: Frame<CpuInterface>,
     gich: Frame<HypervisorInterface>,
     list_registers: usize,
-    /// GICv2's number of each CPU as a mask bit: not the affinity, so each CPU reads its own.
+    /// GICv2's number of each CPU, as a mask. It does not follow from the affinity, so each CPU reads its own.
     targets: [AtomicU8; MAX_CPUS],
 }
 
@@ -63,7 +63,7 @@ impl GicV2 {
         own_disable.set(u32::MAX);
         let [own_deactivate, ..] = &gicd.icactiver;
         own_deactivate.set(u32::MAX);
-        // The group that this CPU can use: 1 where the GIC has the Security Extensions, else 0.
+        // Non-secure state has group 1 if the GIC has the Security Extensions, else group 0 is used.
         if gicd.typer.is_set(GICD_TYPER::SecurityExtn) {
             let [own_groups, ..] = &gicd.igroupr;
             own_groups.set(u32::MAX);
@@ -77,7 +77,7 @@ impl GicV2 {
         gicc.pmr.set(0xff);
         gicc.bpr.set(0);
         gicc.ctlr.write(GICC_CTLR::EnableGrp1::SET + GICC_CTLR::EOImodeNS::SET);
-        // UNKNOWN at reset: a vCPU finds them free.
+        // They are UNKNOWN at reset.
         for n in 0..self.list_registers {
             self.write_list_register(n, ListRegister::FREE);
         }

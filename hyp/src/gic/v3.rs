@@ -24,8 +24,7 @@ use crate::cpu::{self, MAX_CPUS};
 /// Bytes of a redistributor without virtual LPIs.
 const REDISTRIBUTOR: u64 = size_of::<Redistributor>() as u64;
 
-/// The CPU's and the hypervisor's interface of a GICv3: system registers, the same everywhere. There is one only where the
-/// machine has such a controller.
+/// CPU interface and hypervisor interface of a GICv3: system registers. A value proves that the machine has a GICv3.
 #[derive(Clone, Copy)]
 pub struct SystemRegisters(());
 
@@ -33,9 +32,9 @@ pub struct SystemRegisters(());
 pub struct GicV3 {
     pub(super) gicd: Frame<Distributor>,
     list_registers: usize,
-    /// How many registers of active priorities each group has: follows from the preemption bits (IHI 0069 12.4.4).
+    /// How many registers of active priorities each group has, by the preemption bits (IHI 0069 12.4.4).
     active_priorities: u8,
-    /// Redistributor of each CPU, by CPU number; 0 where not found.
+    /// Address of each CPU's redistributor, by CPU number; 0 if there is none.
     redistributors: [AtomicUsize; MAX_CPUS],
     regions: Vec<Range<Pa>>,
     stride: u64,
@@ -56,7 +55,7 @@ fn enable_system_registers() {
     isb();
 }
 
-/// EL1 has the system registers too: there is no other interface for it.
+/// Gives EL1 the system registers: it has no other interface.
 #[inline(always)]
 fn enable_system_registers_of_el1() {
     // SAFETY: SRE is 1 for as long as the image runs.
@@ -96,8 +95,8 @@ impl GicV3 {
         GicDistributor::new(unsafe { UniqueMmioPointer::new(base) })
     }
 
-    /// Finds the redistributor whose GICR_TYPER carries this CPU's affinity: regions need not be contiguous, and
-    /// their order need not be the CPUs'. (arm-gic's iterator knows neither a region's end nor the tree's stride.)
+    /// Finds the redistributor with this affinity in GICR_TYPER. Regions need not be contiguous, nor in the order of the CPUs.
+    /// (arm-gic's iterator knows neither a region's end nor the tree's stride.)
     fn find_redistributor(&self, mpidr: Mpidr) -> Option<u64> {
         for region in &self.regions {
             let mut base = region.start().raw();
@@ -138,7 +137,7 @@ impl GicV3 {
             .ok_or(GicError::TooManyCpus)?
             .store(base as usize, Ordering::Release);
         let mut redistributor = self.redistributor(cpu).ok_or(GicError::NoRedistributor)?;
-        // An error says that the CPU is awake already.
+        // An error means that the CPU is awake already.
         let _ = redistributor.mark_core_awake();
         redistributor.configure_default_settings();
         for sgi in [common::SGI_KICK, common::SGI_PANIC] {
@@ -148,7 +147,7 @@ impl GicV3 {
         write_icc_bpr1_el1(IccBpr1El1::empty());
         write_icc_ctlr_el1(IccCtlrEl1::EOIMODE);
         write_icc_igrpen1_el1(IccIgrpen1El1::ENABLE);
-        // UNKNOWN at reset: a vCPU finds them free.
+        // They are UNKNOWN at reset.
         for n in 0..self.list_registers {
             self.interrupts().write_list_register(n, ListRegister::FREE);
         }
@@ -170,7 +169,7 @@ impl GicV3 {
         let intid = IntId::spi(intid.wrapping_sub(32));
         let mut gicd = self.distributor();
         let trigger = if edge { Trigger::Edge } else { Trigger::Level };
-        // An error says that `intid` is no SPI.
+        // An error means that `intid` is no SPI.
         let _ = gicd.set_group(intid, Group::Group1NS);
         let _ = gicd.set_trigger(intid, trigger);
         let _ = gicd.set_interrupt_priority(intid, common::PRIORITY);
@@ -187,7 +186,7 @@ impl GicV3 {
         }
     }
 
-    /// What needs nothing of this structure.
+    /// The system registers, which need no state of this structure.
     #[inline(always)]
     pub fn interrupts(&self) -> SystemRegisters {
         SystemRegisters::new()
@@ -265,7 +264,7 @@ impl GicV3 {
 }
 
 impl SystemRegisters {
-    /// Where there is a GICv3.
+    /// Only for a machine that has a GICv3.
     #[inline(always)]
     pub(super) const fn new() -> Self {
         Self(())
@@ -288,7 +287,7 @@ impl SystemRegisters {
         ICC_DIR_EL1.set(u64::from(iar));
     }
 
-    /// Writes ICC_SGI1R_EL1 ([`sgi1r`]), after what has been written to memory before.
+    /// Writes ICC_SGI1R_EL1 ([`sgi1r`]) after all earlier stores.
     #[inline(always)]
     pub fn send_sgi(self, value: u64) {
         crate::cpu::barrier::dsb_ish();
@@ -303,7 +302,7 @@ impl SystemRegisters {
 
     #[inline(always)]
     pub fn list_register_state(self, n: usize) -> State {
-        // Mostly it is the first.
+        // The first is the most frequent.
         State::from_bits(if n == 0 { ICH_LR0_EL2.get() } else { read_lr(n) } >> 62)
     }
 
@@ -318,7 +317,7 @@ impl SystemRegisters {
         ICH_LR0_EL2.set(raw);
     }
 
-    /// The state of a list register, which is free then.
+    /// Frees a list register and returns its former state.
     #[inline(always)]
     pub fn take_list_register(self, n: usize) -> State {
         if n == 0 {
@@ -336,11 +335,11 @@ impl SystemRegisters {
         write_lr(n, lr.to_v3());
     }
 
-    /// The same without a call, for code that is to need no frame.
+    /// Inlined variant of `write_list_register`, for callers without a stack frame.
     #[inline(always)]
     pub fn write_list_register_here(self, n: usize, lr: ListRegister) {
         let value = lr.to_v3();
-        // Mostly it is the first.
+        // The first is the most frequent.
         if n == 0 {
             ICH_LR0_EL2.set(value);
         } else {
@@ -356,11 +355,10 @@ pub fn sgi1r(cpu: usize, sgi: u32) -> u64 {
     Mpidr::new(area.cpu.mpidr.load(Ordering::Relaxed)).sgi1r(sgi)
 }
 
-/// Writes list register `n` modulo 16 (those that the CPU does not have are never asked for).
+/// Writes list register `n` modulo 16. Callers ask only for those that the CPU has.
 #[inline(always)]
 fn write_lr_here(n: usize, value: u64) {
-    // SAFETY: ICH_LR0_EL2 to ICH_LR15_EL2, where the architecture has them (IHI 0069 12.4); two instructions each, into which
-    // a number below 16 leads. They do not touch memory.
+    // SAFETY: a number below 16 selects one of 16 pairs of instructions (IHI 0069 12.4). They do not touch memory.
     unsafe {
         core::arch::asm!(
             "adr {at}, 2f",

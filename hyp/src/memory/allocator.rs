@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! EL2's heap, and the frames that guests get.
+//! EL2's heap, and the frame allocator of guests' memory.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
@@ -13,9 +13,9 @@ use lock::{Lock, Rank};
 /// Size of EL2's heap: VM structures, device trees while they are made, EL2's own translation tables.
 const HEAP: usize = if cfg!(feature = "oracle") { 32 << 20 } else { 512 << 10 };
 const PAGE: u64 = 4096;
-/// 2 MiB: the smallest piece that a guest's RAM is gathered from.
+/// 2 MiB: the smallest piece of a guest's RAM.
 pub const PIECE: u64 = 2 << 20;
-/// 32 MiB: fewer to take where there is much.
+/// 32 MiB: large VMs need fewer of them.
 pub const MIDDLE_PIECE: u64 = 32 << 20;
 /// 1 GiB: the largest.
 pub const LARGE_PIECE: u64 = 1 << 30;
@@ -24,7 +24,7 @@ pub const LARGE_PIECE: u64 = 1 << 30;
 struct HeapMemory(UnsafeCell<[u8; HEAP]>);
 // SAFETY: only the allocator below touches it, under its lock.
 unsafe impl Sync for HeapMemory {}
-// Not zeroed by the entry code: who takes memory from the heap writes it before it is read, `alloc_zeroed` too.
+// The entry code does not zero it: users of the heap write memory before they read it, `alloc_zeroed` too.
 #[unsafe(link_section = ".bss.unset.heap")]
 static HEAP_MEMORY: HeapMemory = HeapMemory(UnsafeCell::new([0; HEAP]));
 
@@ -33,7 +33,7 @@ struct Allocator(Lock<Option<Heap<20>>>);
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator(Lock::new(Rank::Heap, None));
 
-// SAFETY: `Heap` hands out disjoint, aligned pieces of HEAP_MEMORY, which nobody else uses; the lock serializes it.
+// SAFETY: `Heap` hands out disjoint, aligned pieces of HEAP_MEMORY, which nothing else uses. The lock serializes it.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let mut heap = self.0.lock(&crate::cpu::current().order);
@@ -55,7 +55,7 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// Bytes of the heap that are in use, with what its blocks have to spare.
+/// Bytes of the heap that are in use, with the padding of its blocks.
 pub fn heap_used() -> usize {
     let heap = ALLOCATOR.0.lock(&crate::cpu::current().order);
     heap.as_ref().map_or(0, Heap::stats_alloc_actual)
@@ -93,15 +93,15 @@ pub fn take(bytes: u64, align: u64) -> Option<Pa> {
     Some(Pa::new((frame as u64).saturating_mul(PAGE)))
 }
 
-/// Bytes that nothing uses.
+/// Bytes of free memory.
 pub fn free() -> u64 {
     FREE.load(Ordering::Relaxed)
 }
 
-/// Zeroes memory and writes it back to the point of coherency, for whoever reads it with caches off.
+/// Zeroes memory and writes it back to the point of coherency, for readers with caches off.
 pub fn wipe(start: Pa, bytes: u64) {
     let start = start.raw() as usize;
-    // SAFETY: callers pass RAM that they own and that EL2's tables map read-write; no Rust object lives in it.
+    // SAFETY: callers pass RAM that they own and that EL2's tables map read-write. It holds no Rust object.
     unsafe { core::ptr::write_bytes(start as *mut u8, 0, bytes as usize) };
     crate::cpu::cache::clean_invalidate_to_poc(start, bytes as usize);
 }
@@ -122,10 +122,10 @@ pub fn copy(to: Pa, from: &[u8]) {
     crate::cpu::cache::clean_invalidate_to_poc(start, from.len());
 }
 
-/// Memory as bytes, for what the boot loader left in it.
+/// Memory as bytes, to read what the boot loader left there.
 ///
 /// # Safety
-/// The range is RAM that EL2 maps and that nobody writes while the slice lives.
+/// The range is RAM that EL2 maps. Nothing writes it while the slice exists.
 pub unsafe fn slice(range: Range<Pa>) -> &'static [u8] {
     // SAFETY: as the caller promises.
     unsafe { core::slice::from_raw_parts(range.start().raw() as *const u8, range.size() as usize) }

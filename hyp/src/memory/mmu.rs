@@ -47,7 +47,7 @@ const DATA: El23Attributes = NORMAL.union(El23Attributes::XN);
 const RODATA: El23Attributes = DATA.union(El23Attributes::READ_ONLY);
 const TEXT: El23Attributes = NORMAL.union(El23Attributes::READ_ONLY);
 
-/// Root of the final tables, for CPUs that start later (with their MMU off: cleaned to PoC).
+/// Root of the final tables. CPUs that start later read it with the MMU off, so it is cleaned to PoC.
 pub static ROOT: AtomicUsize = AtomicUsize::new(0);
 
 const EARLY_TABLES: usize = 10;
@@ -59,7 +59,7 @@ static EARLY: Early = Early(UnsafeCell::new([[0; 512]; EARLY_TABLES]));
 
 /// Maps the image and the device tree in 2 MiB blocks of Normal memory, with the MMU still off, and returns the root.
 ///
-/// With the MMU off all of memory is Device: no atomics here, and no lock. Everything else runs with the MMU on.
+/// With the MMU off all memory is Device: no atomics and no locks here. Everything else runs with the MMU on.
 pub extern "C" fn map_early(tree: usize) -> usize {
     let base = EARLY.0.get();
     // SAFETY: see the Sync impl for exclusivity.
@@ -67,7 +67,7 @@ pub extern "C" fn map_early(tree: usize) -> usize {
     map.add(layout::image());
     // The boot protocol bounds a device tree to 2 MiB.
     map.add(tree..tree.saturating_add(2 << 20));
-    // What was written with the MMU off may have stale copies in a cache.
+    // A cache may hold stale copies of data that was written with the MMU off.
     let [boot_cpu, ..] = &crate::cpu::CPUS;
     for span in [layout::constants_and_data(), layout::bss(), boot_cpu.span()] {
         crate::cpu::cache::invalidate_before_mmu(span);
@@ -75,7 +75,7 @@ pub extern "C" fn map_early(tree: usize) -> usize {
     base as usize
 }
 
-/// The final tables, while they are being made.
+/// The final tables under construction.
 pub struct Builder {
     map: IdMap<El2>,
 }
@@ -105,7 +105,7 @@ impl Builder {
         ROOT.store(root, Ordering::Release);
         // Other CPUs read ROOT with their MMU off.
         crate::cpu::cache::clean_to_poc((&raw const ROOT) as usize, size_of::<usize>());
-        // The tables live as long as the machine runs.
+        // The tables are in use for as long as the machine runs.
         core::mem::forget(self.map);
         switch(root);
     }
@@ -122,7 +122,7 @@ fn switch(root: usize) {
     forbid_writable_code();
 }
 
-/// Sets SCTLR_EL2.WXN: what is writable is never executable, whatever the tables say.
+/// Sets SCTLR_EL2.WXN: writable memory is never executable, whatever the tables say.
 pub fn forbid_writable_code() {
     SCTLR_EL2.modify(SCTLR_EL2::WXN::Enable);
     crate::cpu::barrier::isb();
