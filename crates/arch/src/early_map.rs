@@ -10,7 +10,7 @@ const BLOCK: usize = 2 << 20;
 /// Bytes of a table.
 const TABLE_BYTES: u64 = 4096;
 
-const VALID: u64 = 1 << 0;
+const VALID: u64 = 1;
 /// A valid descriptor that leads to a table.
 const TABLE: u64 = VALID | 1 << 1;
 /// AttrIndx 1: Normal memory, in EL2's MAIR.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who owns each frame of RAM (DESIGN promise P2).
+//! The owner of each frame of RAM (DESIGN promise P2).
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -9,7 +9,7 @@ use lock::{Lock, Rank};
 use stage2::{Chunk, FrameError, FrameTable, Split};
 
 static TABLE: Lock<Option<FrameTable<'static>>> = Lock::new(Rank::Frames, None);
-/// Chunks of 2 MiB that can have several owners: ROMs and other small pieces.
+/// How many chunks of 2 MiB can have several owners. ROMs and other small pieces need them.
 const SPLITS: usize = 8;
 
 /// Makes the table for the machine's RAM.
