@@ -2,7 +2,7 @@
 //! The fast path: the exits that guests make most, decided from the raw syndrome by code that calls nothing.
 //!
 //! Every other exit falls back to the slow path, [`on_exit`](crate::on_exit): `access.rs`, `smccc.rs`, `sysreg.rs`. A rule
-//! that is added there must be added here, and the other way round. `tests/suite/beside.rs` and `streams.rs` fail where
+//! that is added there must be added here, and the other way round. `tests/suite/fast_vs_slow.rs` and `random_sequences.rs` fail where
 //! the two differ.
 
 use crate::bus::Device;

@@ -9,19 +9,19 @@
 )]
 
 mod accesses;
-mod beside;
 mod calls;
 mod common;
 mod devices;
-mod direct;
 mod endian;
-mod first_path;
+mod fast_vs_slow;
 mod flash;
 mod lifecycle;
 mod lines;
+mod mapped_mmio;
 mod pause;
+mod random_sequences;
 mod setup;
 mod smccc;
-mod streams;
+mod smoke;
 mod sysregs;
 mod threats;
