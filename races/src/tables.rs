@@ -6,14 +6,14 @@ use arch::{Ipa, Pa, Range};
 use lock::Order;
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use stage2::fake::{self, Fake};
-use stage2::{Annotation, Attr, Entry, Note, Stage2};
+use stage2::{Annotation, Attr, Entry, GuardAnnotation, Stage2};
 use std::sync::Arc;
 
 const RAM: u64 = 0x4000_0000;
 const MMIO: u64 = 0xc000_0000;
 const FRAMES: u64 = 0x8_0000_0000;
 const MIB2: u64 = 0x20_0000;
-const NOTE: Note = Note::of_call(0, 0);
+const NOTE: GuardAnnotation = GuardAnnotation::of_call(0, 0);
 
 fn range(start: u64, size: u64) -> Range<Ipa> {
     Range::<Ipa>::new(Ipa::new(start), size).unwrap()

@@ -51,7 +51,7 @@ impl Region {
 
 /// Device pages that stage 2 maps while they are declared or the guard is not active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Direct {
+pub struct MappedMmio {
     /// Where the guest sees them.
     pub at: Region,
     /// Physical address of the first.
@@ -121,7 +121,7 @@ pub struct Config {
     /// Declared on the guest's behalf.
     pub preset: Vec<Region>,
     /// Pages reached without a trap.
-    pub direct: Vec<Direct>,
+    pub mapped_mmio: Vec<MappedMmio>,
     /// Banks of flash.
     pub flash: Vec<Flash>,
     /// What else answers where.
@@ -156,8 +156,8 @@ impl Config {
     }
 
     /// The device pages reached without a trap that hold `ipa`.
-    pub fn direct_at(&self, ipa: u64) -> Option<&Direct> {
-        self.direct.iter().find(|direct| direct.at.contains(ipa))
+    pub fn mapped_mmio_at(&self, ipa: u64) -> Option<&MappedMmio> {
+        self.mapped_mmio.iter().find(|mapped_mmio| mapped_mmio.at.contains(ipa))
     }
 
     /// End of what may be declared from `ipa` on; `None` where `ipa` may not be.

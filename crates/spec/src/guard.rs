@@ -8,8 +8,14 @@ impl Vm {
     /// ENROLL. Device pages that were reached without a trap are so no longer, unless they are declared.
     pub(crate) fn enroll(&mut self) -> Outcome {
         self.enrolled = true;
-        for page in self.config.direct.clone().into_iter().flat_map(|direct| direct.at.pages()) {
-            if self.active() && !self.direct.contains(&page) {
+        for page in self
+            .config
+            .mapped_mmio
+            .clone()
+            .into_iter()
+            .flat_map(|mapped_mmio| mapped_mmio.at.pages())
+        {
+            if self.active() && !self.mapped_mmio.contains(&page) {
                 self.tables.remove(page);
             }
         }
@@ -43,35 +49,36 @@ impl Vm {
     }
 
     /// Declares a page that may be reached without a trap. `false` where a table is needed and none is left.
-    fn declare_direct(&mut self, page: u64, hint: Hint) -> bool {
+    fn declare_mapped(&mut self, page: u64, hint: Hint) -> bool {
         if let Some(n) = self.bank_at(page) {
             return self.declare_in_bank(n, page, hint);
         }
-        let Some(direct) = self.config.direct_at(page) else { return false };
-        let installed = self.tables.install(page, direct.pa + (page - direct.at.start)).is_ok();
+        let Some(mapped_mmio) = self.config.mapped_mmio_at(page) else { return false };
+        let installed =
+            self.tables.install(page, mapped_mmio.pa + (page - mapped_mmio.at.start)).is_ok();
         if installed {
-            self.direct.insert(page);
+            self.mapped_mmio.insert(page);
         }
         installed
     }
 
     /// Undeclares it; `false` where a table is needed and none is left.
-    fn undeclare_direct(&mut self, page: u64) -> bool {
+    fn undeclare_mapped(&mut self, page: u64) -> bool {
         if let Some(n) = self.bank_at(page) {
             return self.undeclare_in_bank(n, page);
         }
         if self.active() {
             self.tables.remove(page);
         }
-        self.direct.remove(&page);
+        self.mapped_mmio.remove(&page);
         true
     }
 
     /// End of the pages that hold `ipa` and may be reached without a trap, as far as one call goes.
-    fn direct_until(&self, ipa: u64) -> Option<u64> {
-        let direct = self.config.direct_at(ipa).map(|direct| direct.at.end);
+    fn mapped_mmio_until(&self, ipa: u64) -> Option<u64> {
+        let mapped_mmio = self.config.mapped_mmio_at(ipa).map(|mapped_mmio| mapped_mmio.at.end);
         let bank = || self.bank_at(ipa).map(|n| self.config.flash[n].at.end);
-        direct.or_else(bank).map(|end| end.min(ipa + BUDGET * PAGE))
+        mapped_mmio.or_else(bank).map(|end| end.min(ipa + BUDGET * PAGE))
     }
 
     /// MAP.
@@ -81,8 +88,8 @@ impl Vm {
         }
         let index = (x2 >> 2 & 7) as u8;
         let hint = Hint { index, mair: (mair_el1 >> (8 * index)) as u8, preset: false };
-        let granted = match self.direct_until(ipa) {
-            Some(_) => self.declare_direct(ipa, hint),
+        let granted = match self.mapped_mmio_until(ipa) {
+            Some(_) => self.declare_mapped(ipa, hint),
             None => self.tables.declare(ipa, ipa + PAGE, hint).is_ok(),
         };
         self.one(granted)
@@ -99,8 +106,8 @@ impl Vm {
         if !declared {
             return self.one(pkvm);
         }
-        let granted = match self.direct_until(page) {
-            Some(_) => self.undeclare_direct(page),
+        let granted = match self.mapped_mmio_until(page) {
+            Some(_) => self.undeclare_mapped(page),
             None => self.tables.undeclare(page, page + PAGE).is_ok(),
         };
         self.one(granted)
@@ -127,17 +134,17 @@ impl Vm {
         let memory = core::iter::once(self.config.ram).chain(self.config.roms.iter().copied());
         let next_memory = memory.map(|m| m.start).filter(|at| *at > start).min();
         let mut end = end.min(allowed).min(next_memory.unwrap_or(end));
-        let granules = match self.direct_until(start) {
+        let granules = match self.mapped_mmio_until(start) {
             Some(until) => {
                 end = end.min(until);
                 let mut at = start;
-                while at < end && self.declare_direct(at, Hint::default()) {
+                while at < end && self.declare_mapped(at, Hint::default()) {
                     at += PAGE;
                 }
                 (at - start) / PAGE
             }
             None => {
-                end = end.min(self.next_direct(start).unwrap_or(end));
+                end = end.min(self.next_mapped_mmio(start).unwrap_or(end));
                 self.tables.declare(start, end, Hint::default()).unwrap_or(0)
             }
         };
@@ -147,15 +154,15 @@ impl Vm {
     /// RANGE_UNMAP.
     pub(crate) fn range_unmap(&mut self, arguments: [u64; 3]) -> Outcome {
         let Some((start, end)) = self.range(arguments) else { return answer(INVALID_PARAMETER) };
-        if let Some(until) = self.direct_until(start) {
+        if let Some(until) = self.mapped_mmio_until(start) {
             let end = end.min(until);
             let mut at = start;
-            while at < end && self.undeclare_direct(at) {
+            while at < end && self.undeclare_mapped(at) {
                 at += PAGE;
             }
             return if at == start { answer(INVALID_PARAMETER) } else { done((at - start) / PAGE) };
         }
-        let end = end.min(self.next_direct(start).unwrap_or(end));
+        let end = end.min(self.next_mapped_mmio(start).unwrap_or(end));
         match self.tables.undeclare(start, end) {
             Ok(granules) => done(granules),
             Err(_) => answer(INVALID_PARAMETER),

@@ -45,7 +45,7 @@ mod vm;
 pub use access::{Data, Fault, Fetch};
 pub use bank::{Bank, Sentence};
 pub use calls::{Call, Conduit};
-pub use config::{Config, Device, DeviceKind, Dialect, Direct, Flash, Policy, Region};
+pub use config::{Config, Device, DeviceKind, Dialect, Flash, MappedMmio, Policy, Region};
 pub use outcome::{Load, Outcome, Reason};
 pub use power_state::{Parked, Phase, Power, StopReason};
 pub use tables::{Entry, Found, Full, Hint, Leaf, Tables, size_of_level};

@@ -29,7 +29,7 @@ pub struct Vm {
     /// It has enrolled.
     pub enrolled: bool,
     /// Declared pages among those that are reached without a trap.
-    pub direct: BTreeSet<u64>,
+    pub mapped_mmio: BTreeSet<u64>,
     /// Its banks of flash, in the order of the configuration.
     pub banks: Vec<Bank>,
     /// Pages of RAM that it shares.
@@ -53,7 +53,7 @@ impl Vm {
             config,
             tables,
             enrolled: false,
-            direct: BTreeSet::new(),
+            mapped_mmio: BTreeSet::new(),
             banks,
             shared: BTreeSet::new(),
             phase: Phase::Parked,
@@ -78,8 +78,8 @@ impl Vm {
             return false;
         }
         let page = crate::page_of(ipa);
-        match (self.config.direct_at(ipa), self.bank_at(ipa)) {
-            (Some(_), _) => self.direct.contains(&page),
+        match (self.config.mapped_mmio_at(ipa), self.bank_at(ipa)) {
+            (Some(_), _) => self.mapped_mmio.contains(&page),
             (None, Some(n)) => self.banks[n].declared.contains(&page),
             (None, None) => matches!(self.tables.at(ipa).entry, Entry::Declared(_)),
         }
@@ -89,7 +89,7 @@ impl Vm {
     pub fn declared(&self) -> u64 {
         let mapped = self.banks.iter().filter(|bank| bank.mapped);
         let in_banks: usize = mapped.map(|bank| bank.declared.len()).sum();
-        self.tables.declared() + self.direct.len() as u64 + in_banks as u64
+        self.tables.declared() + self.mapped_mmio.len() as u64 + in_banks as u64
     }
 
     /// Back to the beginning: nothing of the life before is left, presets are declared again. Only while the
@@ -100,7 +100,7 @@ impl Vm {
     pub fn reset(&mut self) -> Result<(), Full> {
         self.enrolled = false;
         self.shared.clear();
-        self.direct.clear();
+        self.mapped_mmio.clear();
         self.counters = Counters::default();
         self.tables.reset();
         self.reset_banks();
@@ -108,8 +108,8 @@ impl Vm {
         for range in self.config.preset.clone() {
             let mut at = range.start;
             while at < range.end {
-                if self.config.direct_at(at).is_some() {
-                    self.direct.insert(at);
+                if self.config.mapped_mmio_at(at).is_some() {
+                    self.mapped_mmio.insert(at);
                     at += crate::PAGE;
                     continue;
                 }
@@ -123,14 +123,14 @@ impl Vm {
                     }
                     continue;
                 }
-                let next = self.next_direct(at).unwrap_or(range.end).min(range.end);
+                let next = self.next_mapped_mmio(at).unwrap_or(range.end).min(range.end);
                 at += self.tables.declare(at, next, preset)? * crate::PAGE;
             }
         }
-        for direct in self.config.direct.clone() {
-            for page in direct.at.pages() {
-                if self.direct.contains(&page) || !self.active() {
-                    self.tables.install(page, direct.pa + (page - direct.at.start))?;
+        for mapped_mmio in self.config.mapped_mmio.clone() {
+            for page in mapped_mmio.at.pages() {
+                if self.mapped_mmio.contains(&page) || !self.active() {
+                    self.tables.install(page, mapped_mmio.pa + (page - mapped_mmio.at.start))?;
                 }
             }
         }
@@ -141,9 +141,9 @@ impl Vm {
     }
 
     /// Where the next pages behind `ipa` begin that may be reached without a trap.
-    pub(crate) fn next_direct(&self, ipa: u64) -> Option<u64> {
-        let direct = self.config.direct.iter().map(|direct| direct.at.start);
+    pub(crate) fn next_mapped_mmio(&self, ipa: u64) -> Option<u64> {
+        let mapped_mmio = self.config.mapped_mmio.iter().map(|mapped_mmio| mapped_mmio.at.start);
         let banks = self.config.flash.iter().map(|flash| flash.at.start);
-        direct.chain(banks).filter(|start| *start > ipa).min()
+        mapped_mmio.chain(banks).filter(|start| *start > ipa).min()
     }
 }

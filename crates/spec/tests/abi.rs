@@ -22,7 +22,7 @@ fn config(policy: Policy, dialect: Dialect) -> Config {
         roms: vec![Region::new(ROM, 0x2000)],
         allow: vec![],
         preset: vec![],
-        direct: vec![Direct { at: Region::new(GICV, 0x2000), pa: 0x1234_0000 }],
+        mapped_mmio: vec![MappedMmio { at: Region::new(GICV, 0x2000), pa: 0x1234_0000 }],
         flash: vec![],
         devices: vec![
             Device { at: Region::new(0x0800_0000, 0x1_0000), kind: DeviceKind::Gic },

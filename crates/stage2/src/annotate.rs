@@ -7,7 +7,7 @@
 
 use core::fmt;
 
-use crate::codec::{self, EMPTY, Note, level_shift, level_size};
+use crate::codec::{self, EMPTY, GuardAnnotation, level_shift, level_size};
 use crate::host::{TableMemory, Tlb};
 use crate::tables::{Stage2, Writer};
 use arch::{Ipa, PAGE_SHIFT, PAGE_SIZE, Pa};
@@ -141,7 +141,12 @@ impl<H: TableMemory + Tlb> Stage2<H> {
     /// # Errors
     /// As [`Stage2::declare`].
     #[inline(always)]
-    pub fn declare_page(&self, order: &Order, ipa: Ipa, note: Note) -> Result<(), DeclareError> {
+    pub fn declare_page(
+        &self,
+        order: &Order,
+        ipa: Ipa,
+        note: GuardAnnotation,
+    ) -> Result<(), DeclareError> {
         if ipa.raw() >= self.limit() || ipa.page_offset() != 0 {
             return Err(DeclareError::Range);
         }
@@ -167,7 +172,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         &self,
         writer: &mut Writer,
         ipa: Ipa,
-        note: Note,
+        note: GuardAnnotation,
     ) -> Result<(), DeclareError> {
         let end = ipa.raw().wrapping_add(PAGE_SIZE);
         self.declare_locked(writer, ipa.raw(), end, note, 1).map(|_| ())
@@ -188,7 +193,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         &self,
         order: &Order,
         range: arch::Range<Ipa>,
-        note: Note,
+        note: GuardAnnotation,
         budget: u32,
     ) -> Result<u64, DeclareError> {
         let (start, end) = self.checked(range).ok_or(DeclareError::Range)?;
@@ -202,7 +207,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         writer: &mut Writer,
         start: u64,
         end: u64,
-        note: Note,
+        note: GuardAnnotation,
         budget: u32,
     ) -> Result<u64, DeclareError> {
         let progress = self.edit(writer, start, end, budget, &Declare(codec::guard(note)));

@@ -38,7 +38,7 @@ pub enum Entry {
     /// Memory at this IPA was given away, to the owner with this id.
     Owner(u16),
     /// Declared as MMIO by the guest, or on its behalf.
-    Guard(Note),
+    Guard(GuardAnnotation),
     /// A valid leaf.
     Leaf {
         /// Start of what it maps.
@@ -71,7 +71,7 @@ impl Attr {
 
 /// What is kept of a declaration: a hint, never judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Note {
+pub struct GuardAnnotation {
     /// AttrIndx of the guest's mapping, 0..=7.
     pub hint: u8,
     /// The byte of the guest's MAIR_EL1 which that index chose when the call was made.
@@ -80,7 +80,7 @@ pub struct Note {
     pub preset: bool,
 }
 
-impl Note {
+impl GuardAnnotation {
     /// The note of a call with `x2` (a stage-1 descriptor's attribute bits) under `mair_el1`.
     #[inline]
     pub const fn of_call(x2: u64, mair_el1: u64) -> Self {
@@ -219,7 +219,7 @@ pub(crate) const fn detached_table(raw: u64) -> Option<Pa> {
 
 /// Descriptor of a guard note.
 #[inline]
-pub(crate) const fn guard(note: Note) -> u64 {
+pub(crate) const fn guard(note: GuardAnnotation) -> u64 {
     GUARD
         | ((note.hint as u64 & 7) << 2)
         | ((note.mair as u64) << 5)
@@ -231,7 +231,7 @@ pub(crate) const fn annotation(annotation: Annotation) -> u64 {
     match annotation {
         Annotation::Empty => EMPTY,
         Annotation::Owner(id) => OWNER | ((id as u64) << 2),
-        Annotation::Declared => guard(Note { hint: 0, mair: 0, preset: false }),
+        Annotation::Declared => guard(GuardAnnotation { hint: 0, mair: 0, preset: false }),
     }
 }
 
@@ -251,7 +251,7 @@ pub(crate) const fn entry(raw: u64, level: u8) -> Entry {
         return Entry::Empty;
     }
     if is_guard(raw) {
-        return Entry::Guard(Note {
+        return Entry::Guard(GuardAnnotation {
             hint: ((raw & GUARD_HINT) >> 2) as u8,
             mair: ((raw & GUARD_MAIR) >> 5) as u8,
             preset: raw & GUARD_PRESET != 0,
@@ -318,14 +318,14 @@ mod tests {
     #[test]
     fn the_table_of_descriptors() {
         let pa = Pa::new(0x0000_8000_4000_0000);
-        let note = Note { hint: 5, mair: 0xa6, preset: true };
+        let note = GuardAnnotation { hint: 5, mair: 0xa6, preset: true };
         let annotations = [
             (0, Entry::Empty),
             (0x1000_0000_0000_0000, Entry::Locked),
             (0x2000_0000_0000_0000, Entry::Owner(0)),
             (0x2000_0000_0000_0004, Entry::Owner(1)),
             (0x2000_0000_0003_fffc, Entry::Owner(0xffff)),
-            (0x3000_0000_0000_0000, Entry::Guard(Note::default())),
+            (0x3000_0000_0000_0000, Entry::Guard(GuardAnnotation::default())),
             (0x3000_0000_0000_34d4, Entry::Guard(note)),
         ];
         for level in 0..=3 {
@@ -380,7 +380,7 @@ mod tests {
         for hint in 0..8 {
             for mair in 0..=255 {
                 for preset in [false, true] {
-                    all.push((guard(Note { hint, mair, preset }), 3));
+                    all.push((guard(GuardAnnotation { hint, mair, preset }), 3));
                 }
             }
         }
@@ -402,7 +402,11 @@ mod tests {
             assert_eq!(decoded(annotation(Annotation::Owner(id)), 3), Entry::Owner(id));
         }
         for raw in 0..4096u32 {
-            let note = Note { hint: raw as u8 & 7, mair: (raw >> 3) as u8, preset: raw >> 11 != 0 };
+            let note = GuardAnnotation {
+                hint: raw as u8 & 7,
+                mair: (raw >> 3) as u8,
+                preset: raw >> 11 != 0,
+            };
             assert!(is_guard(guard(note)));
             assert_eq!(decoded(guard(note), 1), Entry::Guard(note));
         }
@@ -415,7 +419,7 @@ mod tests {
                 assert_eq!(decoded(kind << 60, level), Entry::Unknown(kind << 60));
             }
             for bit in 14..60 {
-                let raw = guard(Note::default()) | 1 << bit;
+                let raw = guard(GuardAnnotation::default()) | 1 << bit;
                 assert_eq!(decoded(raw, level), Entry::Unknown(raw), "guard with bit {bit}");
             }
             for bit in 18..60 {
@@ -425,7 +429,12 @@ mod tests {
             for bit in 2..60 {
                 assert_eq!(decoded(1 << bit, level), Entry::Unknown(1 << bit), "bit {bit}");
             }
-            for raw in [EMPTY, locked(), guard(Note::default()), annotation(Annotation::Owner(1))] {
+            for raw in [
+                EMPTY,
+                locked(),
+                guard(GuardAnnotation::default()),
+                annotation(Annotation::Owner(1)),
+            ] {
                 let raw = raw | 2;
                 assert_eq!(decoded(raw, level), Entry::Unknown(raw), "0b10 in {raw:#x}");
             }
@@ -459,16 +468,16 @@ mod tests {
     fn a_note_takes_the_attribute_index_from_x2_and_its_byte_from_mair() {
         let mair = 0x8877_6655_4433_2211;
         for index in 0..8u64 {
-            let note = Note::of_call(!0x1c | index << 2, mair);
+            let note = GuardAnnotation::of_call(!0x1c | index << 2, mair);
             let byte = (index as u8 + 1) * 0x11;
-            assert_eq!(note, Note { hint: index as u8, mair: byte, preset: false });
+            assert_eq!(note, GuardAnnotation { hint: index as u8, mair: byte, preset: false });
         }
     }
 
     #[test]
     fn an_index_that_is_none_does_not_spill_into_its_neighbours() {
-        let note = Note { hint: 0xff, mair: 0, preset: false };
-        assert_eq!(guard(note), guard(Note { hint: 7, ..note }));
+        let note = GuardAnnotation { hint: 0xff, mair: 0, preset: false };
+        assert_eq!(guard(note), guard(GuardAnnotation { hint: 7, ..note }));
     }
 
     #[test]
@@ -481,7 +490,9 @@ mod tests {
         let pa = Pa::new(0x8765_4321_f000);
         assert_eq!(decoded(detached(pa), 2), Entry::Locked);
         assert_eq!(detached_table(detached(pa)), Some(pa));
-        for raw in [EMPTY, locked(), table(pa), guard(Note::PRESET), leaf(pa, Attr::Ram, 3)] {
+        for raw in
+            [EMPTY, locked(), table(pa), guard(GuardAnnotation::PRESET), leaf(pa, Attr::Ram, 3)]
+        {
             assert_eq!(detached_table(raw), None, "{raw:#x}");
         }
     }

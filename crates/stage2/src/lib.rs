@@ -6,7 +6,7 @@
 //!
 //! # Key types
 //! - [`Stage2`]: the tables of one VM. [`Stage2::lookup`] takes no lock; writers take one.
-//! - [`Entry`], [`Note`], [`Attr`]: what a descriptor means; the table of all of them is in [`codec`].
+//! - [`Entry`], [`GuardAnnotation`], [`Attr`]: what a descriptor means; the table of all of them is in [`codec`].
 //! - [`Pool`]: the table pages of one VM, and its bound.
 //! - [`FrameTable`]: the owner of every physical frame.
 //!
@@ -45,12 +45,12 @@ mod visit;
 
 pub use annotate::DeclareError;
 pub use arch::Stage2Geometry;
-pub use codec::{Annotation, Attr, Entry, Note};
+pub use codec::{Annotation, Attr, Entry, GuardAnnotation};
 pub use frames::{Chunk, FrameError, FrameTable, NO_OWNER, Split};
 pub use host::{TableMemory, Tlb};
 pub use map::{MapError, Over};
 pub use pool::{Pool, tables_for};
-pub use tables::{Found, Glance, Stage2};
+pub use tables::{Found, Probe, Stage2};
 
 /// How many descriptors one guest call may visit (docs/abi.md).
 pub const BUDGET: u32 = 512;

@@ -20,7 +20,7 @@ pub struct Found {
 
 /// As much of what a walk found as an access to a device needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Glance {
+pub enum Probe {
     /// [`Entry::Empty`].
     Empty,
     /// [`Entry::Guard`].
@@ -103,17 +103,17 @@ impl<H: TableMemory + Tlb> Stage2<H> {
 
     /// [`Stage2::lookup`] for those who need to know no more than this.
     #[inline(always)]
-    pub fn glance(&self, ipa: Ipa) -> Glance {
+    pub fn probe(&self, ipa: Ipa) -> Probe {
         if ipa.raw() >= self.limit {
-            return Glance::Other;
+            return Probe::Other;
         }
         let raw = self.walk(ipa.raw()).raw;
         if codec::is_guard(raw) {
-            Glance::Guard
+            Probe::Guard
         } else if raw == codec::EMPTY {
-            Glance::Empty
+            Probe::Empty
         } else {
-            Glance::Other
+            Probe::Other
         }
     }
 

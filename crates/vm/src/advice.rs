@@ -60,7 +60,7 @@ impl<H: Host> Vm<H> {
         }
         let is_here = |range: &Range<Ipa>| range.contains(page);
         let (bit, range) = (DIRECT_BIT..)
-            .zip(self.direct.iter().map(|it| it.range()))
+            .zip(self.mapped_mmio.iter().map(|it| it.range()))
             .find(|it| is_here(&it.1))?;
         // Under GICv2 its CPU interface is one of them.
         let is_gic = range.start().raw().wrapping_sub(GICD_IPA.raw()) < GIC_WINDOW;

@@ -11,7 +11,7 @@ use crate::smccc_ids::{PSCI_1_1, PSCI_CPU_SUSPEND_64, PSCI_VERSION, SMCCC_1_1, S
 use crate::{Abort, Host, Outcome, Reason, Refusal, Vcpu, Vm, gic_access, guard_calls, psci};
 use arch::esr::{self, ec};
 use arch::{AbortKind, Errata, ExitInfo, Ipa, PAGE_SIZE, Va, Width, pstate, sysreg};
-use stage2::Glance;
+use stage2::Probe;
 use vgic::Version;
 
 const OFFSET_SHIFT: u32 = 32;
@@ -116,10 +116,10 @@ fn data_abort<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &V
         return FastPath::Done(Outcome::ResolveIpa);
     }
     let ipa = Ipa::new(esr::hpfar_page(info.hpfar).raw() | offset);
-    let declared = match vm.stage2.glance(ipa) {
-        Glance::Guard => true,
+    let declared = match vm.stage2.probe(ipa) {
+        Probe::Guard => true,
         // Whether it lies in a ROM takes a search.
-        Glance::Empty if !vm.memory.is_ram(ipa) && vm.memory.roms().is_empty() => false,
+        Probe::Empty if !vm.memory.is_ram(ipa) && vm.memory.roms().is_empty() => false,
         _ => return FastPath::Fallback,
     };
     if !declared && vm.guard.active() {

@@ -25,7 +25,7 @@ impl Features {
     /// The interrupt controller is a GICv3.
     pub const GICV3: Self = Self(1 << 6);
     /// Some device pages are reached without a trap.
-    pub const DIRECT: Self = Self(1 << 7);
+    pub const MAPPED_MMIO: Self = Self(1 << 7);
     /// The machine's entropy is offered.
     pub const TRNG: Self = Self(1 << 8);
     /// There is a test device.
@@ -42,7 +42,7 @@ impl Features {
         (Self::PRESET, "preset"),
         (Self::ROM, "rom"),
         (Self::GICV3, "gicv3"),
-        (Self::DIRECT, "direct"),
+        (Self::MAPPED_MMIO, "direct"),
         (Self::TRNG, "trng"),
         (Self::TEST_DEVICE, "test-device"),
         (Self::FLASH, "flash"),

@@ -11,7 +11,7 @@ use crate::{Host, Vcpu, Vm};
 use arch::{Ipa, Pa, Width};
 use lock::Order;
 use lock::atomic::Ordering::Relaxed;
-use stage2::{Annotation, Attr, Entry, MapError, Note, Over};
+use stage2::{Annotation, Attr, Entry, GuardAnnotation, MapError, Over};
 
 impl<H: Host> Vm<H> {
     /// Its banks of flash.
@@ -29,7 +29,7 @@ impl<H: Host> Vm<H> {
         let all = bank.is_declared();
         let leave = if all { Annotation::Declared } else { Annotation::Empty };
         self.stage2.unmap(order, bank.range(), leave)?;
-        bank.direct.store(false, Relaxed);
+        bank.mapped.store(false, Relaxed);
         Ok(())
     }
 
@@ -39,7 +39,7 @@ impl<H: Host> Vm<H> {
         let shown = bank.chips.lock(order).is_array();
         let open = bank.declared.load(Relaxed) == 0 && !self.guard.active();
         let wanted = shown && (open || bank.is_declared());
-        if wanted == bank.direct.load(Relaxed) {
+        if wanted == bank.mapped.load(Relaxed) {
             return Ok(());
         }
         if !wanted {
@@ -47,14 +47,20 @@ impl<H: Host> Vm<H> {
         }
         let (start, size) = (bank.range().start(), bank.range().size());
         self.stage2.map_over(order, start, bank.flash.pa, size, Attr::Rom, Over::Declared)?;
-        bank.direct.store(true, Relaxed);
+        bank.mapped.store(true, Relaxed);
         Ok(())
     }
 
     /// Declares a page of a bank.
-    pub(crate) fn declare_flash(&self, bank: &Bank, ipa: Ipa, note: Note, order: &Order) -> bool {
-        let _changes = self.direct_changes.lock(order);
-        if bank.direct.load(Relaxed) && (bank.is_declared() || self.hide(order, bank).is_err()) {
+    pub(crate) fn declare_flash(
+        &self,
+        bank: &Bank,
+        ipa: Ipa,
+        note: GuardAnnotation,
+        order: &Order,
+    ) -> bool {
+        let _changes = self.mapping_changes.lock(order);
+        if bank.mapped.load(Relaxed) && (bank.is_declared() || self.hide(order, bank).is_err()) {
             return bank.is_declared();
         }
         let known =
@@ -70,8 +76,8 @@ impl<H: Host> Vm<H> {
 
     /// Undeclares a page of a bank: whether it was declared; `None` where that failed, and nothing changed.
     pub(crate) fn undeclare_flash(&self, bank: &Bank, ipa: Ipa, order: &Order) -> Option<bool> {
-        let _changes = self.direct_changes.lock(order);
-        if bank.direct.load(Relaxed) && bank.is_declared() {
+        let _changes = self.mapping_changes.lock(order);
+        if bank.mapped.load(Relaxed) && bank.is_declared() {
             self.hide(order, bank).ok()?;
         }
         let was = self.stage2.undeclare_page(order, ipa).ok();
@@ -112,7 +118,7 @@ impl<H: Host> Vm<H> {
         }
         let (order, host) = (&vcpu.order, self.host());
         let at = |offset: u64| Pa::new(bank.flash.pa.raw().wrapping_add(offset));
-        let _changes = self.direct_changes.lock(order);
+        let _changes = self.mapping_changes.lock(order);
         let mut chips = bank.chips.lock(order);
         let value = value as u32;
         match chips.store(offset, value) {

@@ -26,7 +26,7 @@ pub struct Bank {
     /// How many pages are declared. This and the next one are changed under the lock of direct pages only.
     pub(crate) declared: AtomicU64,
     /// It has leaves.
-    pub(crate) direct: AtomicBool,
+    pub(crate) mapped: AtomicBool,
 }
 
 impl fmt::Debug for Bank {
@@ -42,7 +42,7 @@ impl Bank {
             flash,
             chips: Lock::new(Rank::Device, Chips::new()),
             declared: AtomicU64::new(0),
-            direct: AtomicBool::new(false),
+            mapped: AtomicBool::new(false),
         }
     }
 
@@ -69,7 +69,7 @@ impl Bank {
 
     /// Declared pages that no note stands for.
     pub(crate) fn declared_pages(&self) -> u64 {
-        if self.direct.load(Relaxed) { self.declared.load(Relaxed) } else { 0 }
+        if self.mapped.load(Relaxed) { self.declared.load(Relaxed) } else { 0 }
     }
 
     /// Out of reset; `preset`: all of it is declared.

@@ -7,7 +7,7 @@ use mmio_guard::abi::{
     self, GRANULE, Hint, INVALID_PARAMETER, KVM_UID, NOT_SUPPORTED, PageState, SUCCESS, own, pkvm,
 };
 use mmio_guard::{Call, Dialect, Policy, feature_map};
-use stage2::{BUDGET, DeclareError, Entry, Note};
+use stage2::{BUDGET, DeclareError, Entry, GuardAnnotation};
 
 /// A vendor-specific hypervisor call.
 #[inline(always)]
@@ -93,7 +93,7 @@ fn map<H: Host>(dialect: Dialect, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     // The series declares nothing before ENROLL; later guests never enrol.
     let granted = dialect == Dialect::Pkvm || vm.guard.active();
     let done = granted
-        && if vm.plain {
+        && if vm.ram_only {
             !vm.memory.is_ram(ipa) && declare_page(ipa, vcpu, vm)
         } else {
             map_page(ipa, vcpu, vm)
@@ -102,8 +102,8 @@ fn map<H: Host>(dialect: Dialect, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
 }
 
 #[inline(always)]
-fn note<H: Host>(vcpu: &Vcpu, vm: &Vm<H>) -> Note {
-    Note::of_call(vcpu.argument(2), vm.host().mair_el1())
+fn note<H: Host>(vcpu: &Vcpu, vm: &Vm<H>) -> GuardAnnotation {
+    GuardAnnotation::of_call(vcpu.argument(2), vm.host().mair_el1())
 }
 
 /// MAP on the fast path: success for a page that needs no table. The slow path serves all else.
@@ -154,7 +154,7 @@ fn map_page<H: Host>(ipa: Ipa, vcpu: &Vcpu, vm: &Vm<H>) -> bool {
         return false;
     }
     if vm.untrapped_end(ipa).is_some() {
-        return vm.declare_direct(ipa, note(vcpu, vm), &vcpu.order);
+        return vm.declare_mapped(ipa, note(vcpu, vm), &vcpu.order);
     }
     declare_page(ipa, vcpu, vm)
 }
@@ -168,7 +168,7 @@ fn unmap<H: Host>(dialect: Dialect, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
         Dialect::Series => {
             let done = vm.guard.active()
                 && match vm.untrapped_end(page) {
-                    Some(_) => vm.undeclare_direct(page, &vcpu.order) == Some(true),
+                    Some(_) => vm.undeclare_mapped(page, &vcpu.order) == Some(true),
                     None => undeclare_page(page, vcpu, vm) == Ok(true),
                 };
             answer_page(done, dialect, vcpu)
@@ -176,7 +176,7 @@ fn unmap<H: Host>(dialect: Dialect, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
         Dialect::Pkvm => {
             let done = page == at
                 && match vm.untrapped_end(page) {
-                    Some(_) => vm.undeclare_direct(page, &vcpu.order).is_some(),
+                    Some(_) => vm.undeclare_mapped(page, &vcpu.order).is_some(),
                     None => {
                         // Beyond the IPA size nothing is declared, so there is nothing to do.
                         page.raw() >= vm.stage2.geometry().ipa_limit()
@@ -220,15 +220,15 @@ fn map_range<H: Host>(range: Range<Ipa>, vcpu: &Vcpu, vm: &Vm<H>) -> Option<u64>
     if ram > start {
         end = end.min(ram);
     }
-    if !vm.plain {
+    if !vm.ram_only {
         end = end.min(piece_end(start, vm)?);
         if let Some(region_end) = vm.untrapped_end(start) {
-            return map_direct(start, end.min(region_end), vcpu, vm);
+            return declare_mapped_range(start, end.min(region_end), vcpu, vm);
         }
     }
     let piece = Range::<Ipa>::new(start, end.raw().wrapping_sub(start.raw()))?;
     // x2 is a number of granules here: ranges carry no hint.
-    vm.stage2.declare(&vcpu.order, piece, Note::default(), BUDGET).ok()
+    vm.stage2.declare(&vcpu.order, piece, GuardAnnotation::default(), BUDGET).ok()
 }
 
 /// Where the piece that begins at `start` ends at the latest: at the next rom, the end of what is allowed, the
@@ -246,14 +246,14 @@ fn piece_end<H: Host>(start: Ipa, vm: &Vm<H>) -> Option<Ipa> {
         }
     }
     // The region that holds `start` ends it by itself.
-    Some(if vm.untrapped_end(start).is_none() { end.min(vm.next_direct(start)) } else { end })
+    Some(if vm.untrapped_end(start).is_none() { end.min(vm.next_mapped_mmio(start)) } else { end })
 }
 
 /// Declares pages that are reached without a trap, until `end` or the first that fails.
-fn map_direct<H: Host>(start: Ipa, end: Ipa, vcpu: &Vcpu, vm: &Vm<H>) -> Option<u64> {
+fn declare_mapped_range<H: Host>(start: Ipa, end: Ipa, vcpu: &Vcpu, vm: &Vm<H>) -> Option<u64> {
     let mut pages = 0_u64;
     while let Some(at) = page_after(start, pages, end) {
-        if !vm.declare_direct(at, Note::default(), &vcpu.order) {
+        if !vm.declare_mapped(at, GuardAnnotation::default(), &vcpu.order) {
             break;
         }
         pages = pages.wrapping_add(1);
@@ -269,14 +269,14 @@ fn unmap_range<H: Host>(range: Range<Ipa>, vcpu: &Vcpu, vm: &Vm<H>) -> Option<u6
         let end = range.end().min(region_end);
         let mut pages = 0_u64;
         while let Some(at) = page_after(start, pages, end) {
-            if vm.undeclare_direct(at, &vcpu.order).is_none() {
+            if vm.undeclare_mapped(at, &vcpu.order).is_none() {
                 break;
             }
             pages = pages.wrapping_add(1);
         }
         return Some(pages);
     }
-    let end = range.end().min(vm.next_direct(start));
+    let end = range.end().min(vm.next_mapped_mmio(start));
     let piece = Range::<Ipa>::new(start, end.raw().wrapping_sub(start.raw()))?;
     vm.stage2.undeclare(&vcpu.order, piece, BUDGET).ok()
 }

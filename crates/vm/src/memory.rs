@@ -58,7 +58,7 @@ impl MemoryMap {
 
 /// Device pages that a guest reaches without a trap while they are declared, or the guard is not active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Direct {
+pub struct MappedMmio {
     /// Where the guest sees them; at most 64 pages.
     pub ipa: Range<Ipa>,
     /// Where they are.
@@ -122,21 +122,21 @@ impl Shares {
     }
 }
 
-/// [`Direct`] pages, and which of them are declared.
+/// [`MappedMmio`] pages, and which of them are declared.
 #[derive(Debug)]
-pub(crate) struct DirectPages {
+pub(crate) struct MappedMmioPages {
     range: Range<Ipa>,
     pa: Pa,
     /// One bit per page. Changed under the lock of [`lock::Rank::Lifecycle`] only.
     declared: AtomicU64,
 }
 
-impl DirectPages {
+impl MappedMmioPages {
     /// Most pages of one region: one word of bits.
     pub(crate) const MAX_PAGES: u64 = 64;
 
-    pub(crate) const fn new(direct: &Direct) -> Self {
-        Self { range: direct.ipa, pa: direct.pa, declared: AtomicU64::new(0) }
+    pub(crate) const fn new(mapped_mmio: &MappedMmio) -> Self {
+        Self { range: mapped_mmio.ipa, pa: mapped_mmio.pa, declared: AtomicU64::new(0) }
     }
 
     #[inline]

@@ -4,7 +4,7 @@
 use crate::{Host, Vm};
 use arch::{Ipa, PAGE_SIZE, Range};
 use lock::Order;
-use stage2::{DeclareError, MapError, Note};
+use stage2::{DeclareError, GuardAnnotation, MapError};
 
 /// Why a VM could not be brought back to its beginning. It must not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,14 +12,16 @@ pub enum ResetError {
     /// A preset page cannot be declared.
     Preset(Range<Ipa>, DeclareError),
     /// A page reached without a trap cannot be mapped.
-    Direct(Ipa, MapError),
+    MappedMmio(Ipa, MapError),
 }
 
 impl core::fmt::Display for ResetError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Preset(range, error) => write!(f, "preset {range} cannot be declared: {error}"),
-            Self::Direct(ipa, error) => write!(f, "device page {ipa} cannot be mapped: {error}"),
+            Self::MappedMmio(ipa, error) => {
+                write!(f, "device page {ipa} cannot be mapped: {error}")
+            }
         }
     }
 }
@@ -42,7 +44,7 @@ impl<H: Host> Vm<H> {
         for counters in &self.counters {
             counters.clear();
         }
-        for region in &self.direct {
+        for region in &self.mapped_mmio {
             region.clear();
         }
         for bank in self.flash {
@@ -53,18 +55,18 @@ impl<H: Host> Vm<H> {
             self.declare_preset(order, *range)?;
         }
         // What is not declared is reached without a trap only while the guard is not active.
-        for region in &self.direct {
+        for region in &self.mapped_mmio {
             for ipa in region.pages() {
                 if region.is_declared(ipa) || !self.guard.active() {
                     self.stage2
                         .install_device(order, ipa, region.pa(ipa))
-                        .map_err(|error| ResetError::Direct(ipa, error))?;
+                        .map_err(|error| ResetError::MappedMmio(ipa, error))?;
                 }
             }
         }
         for bank in self.flash {
             self.place_flash(order, bank)
-                .map_err(|error| ResetError::Direct(bank.range().start(), error))?;
+                .map_err(|error| ResetError::MappedMmio(bank.range().start(), error))?;
         }
         Ok(())
     }
@@ -73,7 +75,7 @@ impl<H: Host> Vm<H> {
     fn declare_preset(&self, order: &Order, range: Range<Ipa>) -> Result<(), ResetError> {
         let mut at = range.start();
         while at < range.end() {
-            if let Some(region) = self.direct_region(at) {
+            if let Some(region) = self.mapped_mmio_at(at) {
                 region.set_declared(at, true);
                 at = Ipa::new(at.raw().wrapping_add(PAGE_SIZE));
                 continue;
@@ -83,18 +85,18 @@ impl<H: Host> Vm<H> {
                     at = bank.range().end();
                     continue;
                 }
-                if !self.declare_flash(bank, at, Note::PRESET, order) {
+                if !self.declare_flash(bank, at, GuardAnnotation::PRESET, order) {
                     return Err(ResetError::Preset(range, DeclareError::PoolEmpty));
                 }
                 at = Ipa::new(at.raw().wrapping_add(PAGE_SIZE));
                 continue;
             }
-            let end = self.next_direct(at).min(range.end());
+            let end = self.next_mapped_mmio(at).min(range.end());
             let rest = Range::<Ipa>::new(at, end.raw().wrapping_sub(at.raw()));
             let Some(rest) = rest else { break };
             let pages = self
                 .stage2
-                .declare(order, rest, Note::PRESET, stage2::BUDGET)
+                .declare(order, rest, GuardAnnotation::PRESET, stage2::BUDGET)
                 .map_err(|error| ResetError::Preset(range, error))?;
             at = Ipa::new(at.raw().wrapping_add(pages.wrapping_mul(PAGE_SIZE)));
         }

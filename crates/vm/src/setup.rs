@@ -2,7 +2,7 @@
 //! How a VM is made.
 
 use crate::flash_bank::Bank;
-use crate::memory::{Direct, DirectPages, Shares};
+use crate::memory::{MappedMmio, MappedMmioPages, Shares};
 use crate::{SetupError, Workarounds};
 use arch::guest_map::MAX_FLASH;
 use arch::{Ipa, Range};
@@ -34,7 +34,7 @@ pub struct Setup<'a> {
     /// What is declared on the guest's behalf, at most 16 ranges.
     pub preset: &'a [Range<Ipa>],
     /// Device pages reached without a trap, at most 8 regions. Under GICv2 GICV is one of them.
-    pub direct: &'a [Direct],
+    pub mapped_mmio: &'a [MappedMmio],
     /// Banks of flash, at most 4.
     pub flash: &'static [Bank],
     /// Whether there is QEMU's firmware configuration device, for firmware that cannot do without.
@@ -67,10 +67,10 @@ pub(crate) fn check(setup: &Setup<'_>, ipa_limit: u64) -> Result<(), SetupError>
             check_range(kind, range, ipa_limit)?;
         }
     }
-    for region in setup.direct {
+    for region in setup.mapped_mmio {
         check_range("direct", &region.ipa, ipa_limit)?;
         let pages = region.ipa.size() >> arch::PAGE_SHIFT;
-        if pages > DirectPages::MAX_PAGES || region.pa.page_offset() != 0 {
+        if pages > MappedMmioPages::MAX_PAGES || region.pa.page_offset() != 0 {
             return Err(SetupError::Range("direct", region.ipa));
         }
     }
@@ -98,19 +98,26 @@ pub(crate) fn check(setup: &Setup<'_>, ipa_limit: u64) -> Result<(), SetupError>
             return Err(SetupError::Overlap("preset", "memory", *preset));
         }
     }
-    for (i, direct) in setup.direct.iter().enumerate() {
-        if memory().any(|region| region.overlaps(&direct.ipa)) {
-            return Err(SetupError::Overlap("direct", "memory", direct.ipa));
+    for (i, mapped_mmio) in setup.mapped_mmio.iter().enumerate() {
+        if memory().any(|region| region.overlaps(&mapped_mmio.ipa)) {
+            return Err(SetupError::Overlap("direct", "memory", mapped_mmio.ipa));
         }
-        if setup.direct.iter().skip(i).skip(1).any(|other| other.ipa.overlaps(&direct.ipa)) {
-            return Err(SetupError::Overlap("direct", "direct", direct.ipa));
+        if setup
+            .mapped_mmio
+            .iter()
+            .skip(i)
+            .skip(1)
+            .any(|other| other.ipa.overlaps(&mapped_mmio.ipa))
+        {
+            return Err(SetupError::Overlap("direct", "direct", mapped_mmio.ipa));
         }
     }
-    let direct = || setup.direct.iter().map(|direct| &direct.ipa);
+    let mapped_mmio = || setup.mapped_mmio.iter().map(|mapped_mmio| &mapped_mmio.ipa);
     for (i, bank) in setup.flash.iter().enumerate() {
         let later = setup.flash.iter().skip(i).skip(1).map(Bank::range);
         let range = bank.range();
-        if memory().chain(direct()).copied().chain(later).any(|region| region.overlaps(&range)) {
+        if memory().chain(mapped_mmio()).copied().chain(later).any(|region| region.overlaps(&range))
+        {
             return Err(SetupError::Overlap("flash", "memory or a device", range));
         }
     }

@@ -9,9 +9,9 @@ use core::cell::Cell;
 /// a CPU, what one has left in its TLBs and instruction cache is not for the other. vCPUs of different VMs are told
 /// apart by their VMIDs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Residents<const VMS: usize>([Cell<u8>; VMS]);
+pub struct TlbResidency<const VMS: usize>([Cell<u8>; VMS]);
 
-impl<const VMS: usize> Residents<VMS> {
+impl<const VMS: usize> TlbResidency<VMS> {
     /// Nobody has been here.
     pub const fn new() -> Self {
         Self([const { Cell::new(0) }; VMS])
@@ -20,7 +20,7 @@ impl<const VMS: usize> Residents<VMS> {
     /// vCPU `vcpu` of VM `vm` is about to run here, for the first time in its life if `fresh`. Calls `invalidate` where
     /// what is held for its VMID is to be dropped first (TLBI VMALLE1, IC IALLU).
     #[inline(always)]
-    pub fn enter(&self, vm: usize, vcpu: usize, fresh: bool, invalidate: impl FnOnce()) {
+    pub fn switch_to(&self, vm: usize, vcpu: usize, fresh: bool, invalidate: impl FnOnce()) {
         let now = (vcpu as u8).wrapping_add(1);
         let before = self.0.get(vm).map(|resident| resident.replace(now));
         if fresh || before.is_none_or(|before| before != now && before != 0) {
@@ -29,7 +29,7 @@ impl<const VMS: usize> Residents<VMS> {
     }
 }
 
-impl<const VMS: usize> Default for Residents<VMS> {
+impl<const VMS: usize> Default for TlbResidency<VMS> {
     fn default() -> Self {
         Self::new()
     }
@@ -37,24 +37,24 @@ impl<const VMS: usize> Default for Residents<VMS> {
 
 #[cfg(test)]
 mod tests {
-    use super::Residents;
+    use super::TlbResidency;
 
     /// Whether an entry invalidates what is held.
     fn entered<const VMS: usize>(
-        cpu: &Residents<VMS>,
+        cpu: &TlbResidency<VMS>,
         vm: usize,
         vcpu: usize,
         fresh: bool,
     ) -> bool {
         let mut invalidated = false;
-        cpu.enter(vm, vcpu, fresh, || invalidated = true);
+        cpu.switch_to(vm, vcpu, fresh, || invalidated = true);
         invalidated
     }
 
     // scenario: I8 G4
     #[test]
     fn another_vcpu_of_the_same_vm_finds_nothing_of_the_one_before() {
-        let cpu = Residents::<4>::new();
+        let cpu = TlbResidency::<4>::new();
         assert!(entered(&cpu, 1, 0, true), "its first entry");
         assert!(!entered(&cpu, 1, 0, false), "it goes on");
         assert!(entered(&cpu, 1, 2, false), "another one");
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn vcpus_of_other_vms_do_not_matter() {
-        let cpu = Residents::<4>::new();
+        let cpu = TlbResidency::<4>::new();
         entered(&cpu, 1, 0, true);
         assert!(entered(&cpu, 2, 1, true));
         assert!(!entered(&cpu, 1, 0, false), "its own are still its own");
@@ -74,7 +74,7 @@ mod tests {
     // scenario: G4
     #[test]
     fn a_new_life_finds_nothing_of_the_former_one() {
-        let cpu = Residents::<4>::new();
+        let cpu = TlbResidency::<4>::new();
         entered(&cpu, 3, 1, true);
         assert!(!entered(&cpu, 3, 1, false));
         assert!(entered(&cpu, 3, 1, true));
@@ -82,6 +82,6 @@ mod tests {
 
     #[test]
     fn what_it_does_not_know_it_drops() {
-        assert!(entered(&Residents::<2>::new(), 2, 0, false));
+        assert!(entered(&TlbResidency::<2>::new(), 2, 0, false));
     }
 }

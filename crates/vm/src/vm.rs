@@ -7,7 +7,7 @@ use crate::counters::Counters;
 use crate::crash::Progress;
 use crate::flash_bank::Bank;
 use crate::guard::Guard;
-use crate::memory::{DirectPages, Shares};
+use crate::memory::{MappedMmioPages, Shares};
 use crate::{
     Counts, Features, Host, ID_REGISTERS, Lifecycle, MemoryMap, RateLimit, Setup, SetupError, Vcpu,
     Workarounds,
@@ -19,8 +19,8 @@ use mmio_guard::{Dialect, Policy, abi};
 use stage2::{Attr, Entry, Stage2};
 use vgic::{Frame, Version, Vgic};
 
-/// Most regions of [`Direct`](crate::Direct) pages.
-pub(crate) const MAX_DIRECT: usize = 8;
+/// Most regions of [`MappedMmio`](crate::MappedMmio) pages.
+pub(crate) const MAX_MAPPED_MMIO: usize = 8;
 
 /// One VM. What every exit looks at comes first: there an instruction's offset reaches it.
 #[repr(C)]
@@ -33,7 +33,7 @@ pub struct Vm<H: Host> {
     pub(crate) gicd_head: [Option<u32>; 4],
     pub(crate) memory: MemoryMap,
     /// The guard need look at nothing but RAM: no allow list, no rom, no direct pages.
-    pub(crate) plain: bool,
+    pub(crate) ram_only: bool,
     pub(crate) guard: Guard,
     pub(crate) bus: Bus,
     pub(crate) id_registers: [u64; ID_REGISTERS],
@@ -41,10 +41,10 @@ pub struct Vm<H: Host> {
     log_limit: RateLimit,
     id: u16,
     pub(crate) vgic: Lock<Vgic>,
-    pub(crate) direct: ArrayVec<DirectPages, MAX_DIRECT>,
+    pub(crate) mapped_mmio: ArrayVec<MappedMmioPages, MAX_MAPPED_MMIO>,
     pub(crate) flash: &'static [Bank],
     /// Serialises what changes direct pages and flash: a page's bit, its leaf and the guard's state go together.
-    pub(crate) direct_changes: Lock<()>,
+    pub(crate) mapping_changes: Lock<()>,
     pub(crate) shares: Shares,
     pub(crate) workarounds: Workarounds,
     features: Features,
@@ -70,10 +70,10 @@ impl FastIds {
     /// What no guest can pass in W0.
     const NONE: u64 = u64::MAX;
 
-    const fn new(policy: Policy, dialect: Dialect, plain: bool) -> Self {
+    const fn new(policy: Policy, dialect: Dialect, ram_only: bool) -> Self {
         let series = matches!(dialect, Dialect::Series);
         let (map, unmap) = match dialect {
-            _ if !plain || matches!(policy, Policy::Off) => (Self::NONE, Self::NONE),
+            _ if !ram_only || matches!(policy, Policy::Off) => (Self::NONE, Self::NONE),
             Dialect::Pkvm => (abi::pkvm::MAP as u64, abi::pkvm::UNMAP as u64),
             Dialect::Series => (abi::series::MAP as u64, abi::series::UNMAP as u64),
         };
@@ -93,13 +93,15 @@ impl<H: Host> Vm<H> {
     /// [`SetupError`] says what does not fit; nothing runs then.
     pub fn new(stage2: Stage2<H>, setup: &Setup<'_>) -> Result<Self, SetupError> {
         crate::setup::check(setup, stage2.geometry().ipa_limit())?;
-        let mut direct = ArrayVec::new();
-        for region in setup.direct {
-            direct.try_push(DirectPages::new(region)).map_err(|_| SetupError::TooMany("direct"))?;
+        let mut mapped_mmio = ArrayVec::new();
+        for region in setup.mapped_mmio {
+            mapped_mmio
+                .try_push(MappedMmioPages::new(region))
+                .map_err(|_| SetupError::TooMany("direct"))?;
         }
-        let plain = setup.allow.is_empty()
+        let ram_only = setup.allow.is_empty()
             && setup.roms.is_empty()
-            && setup.direct.is_empty()
+            && setup.mapped_mmio.is_empty()
             && setup.flash.is_empty();
         let mut name = ArrayString::new();
         for c in setup.name.chars() {
@@ -111,11 +113,11 @@ impl<H: Host> Vm<H> {
             stage2,
             guard: Guard::new(setup.policy, setup.dialect, setup.allow, setup.preset)?,
             memory: MemoryMap::new(setup.ram, setup.roms)?,
-            plain,
-            direct,
+            ram_only,
+            mapped_mmio,
             flash: setup.flash,
-            ids: FastIds::new(setup.policy, setup.dialect, plain),
-            direct_changes: Lock::new(Rank::Lifecycle, ()),
+            ids: FastIds::new(setup.policy, setup.dialect, ram_only),
+            mapping_changes: Lock::new(Rank::Lifecycle, ()),
             counters: Default::default(),
             bus: Bus::new(setup),
             gic: setup.gic,
@@ -222,9 +224,9 @@ impl<H: Host> Vm<H> {
 
     /// Pages declared now, those reached without a trap included.
     pub fn declared_pages(&self) -> u64 {
-        self.direct
+        self.mapped_mmio
             .iter()
-            .map(DirectPages::declared_pages)
+            .map(MappedMmioPages::declared_pages)
             .chain(self.flash.iter().map(Bank::declared_pages))
             .fold(self.stage2.declared_pages(), u64::wrapping_add)
     }
@@ -260,7 +262,7 @@ fn features(setup: &Setup<'_>) -> Features {
         .with(Features::PRESET, !setup.preset.is_empty())
         .with(Features::ROM, !setup.roms.is_empty())
         .with(Features::GICV3, setup.gic.version() == Version::V3)
-        .with(Features::DIRECT, !setup.direct.is_empty())
+        .with(Features::MAPPED_MMIO, !setup.mapped_mmio.is_empty())
         .with(Features::TRNG, setup.trng)
         .with(Features::TEST_DEVICE, setup.test_device.is_some())
         .with(Features::FLASH, !setup.flash.is_empty())

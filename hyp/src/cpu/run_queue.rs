@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use platform::{MAX_VMS, VCPUS_PER_CPU};
 use sched::{CpuTime, DEFAULT_PRIORITY, Scheduler, Wake};
-use vm::Residents;
+use vm::TlbResidency;
 
 use crate::cpu::timer;
 
@@ -29,7 +29,7 @@ pub struct RunQueue {
     /// Interrupts of passed-through devices wait until their VM may interrupt others (`crate::guest::passthrough`).
     pub holding: Cell<bool>,
     /// Whose translations may be here.
-    residents: Residents<MAX_VMS>,
+    residents: TlbResidency<MAX_VMS>,
 }
 
 impl RunQueue {
@@ -43,7 +43,7 @@ impl RunQueue {
             charged: Cell::new(None),
             need_resched: Cell::new(false),
             holding: Cell::new(false),
-            residents: Residents::new(),
+            residents: TlbResidency::new(),
         }
     }
 
@@ -128,9 +128,9 @@ impl RunQueue {
         self.need_resched.replace(false)
     }
 
-    /// Says that vCPU `index` of VM `vm` runs here now, with or without a `fresh` life: [`Residents::enter`].
+    /// Says that vCPU `index` of VM `vm` runs here now, with or without a `fresh` life: [`TlbResidency::switch_to`].
     #[inline(always)]
     pub fn take_residence(&self, vm: usize, index: usize, fresh: bool, invalidate: impl FnOnce()) {
-        self.residents.enter(vm, index, fresh, invalidate);
+        self.residents.switch_to(vm, index, fresh, invalidate);
     }
 }

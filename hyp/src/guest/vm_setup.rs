@@ -7,7 +7,7 @@ use core::sync::atomic::AtomicU64;
 use arch::{Ipa, Range, VisibleCpu};
 use platform::{Board, GICC_BASE, GICC_SIZE, Gic, GicVersion, VmConfig};
 use stage2::Stage2;
-use vm::{Bank, Direct, ID_REGISTERS, Setup, SetupError, Vm};
+use vm::{Bank, ID_REGISTERS, MappedMmio, Setup, SetupError, Vm};
 
 use crate::cpu::id_registers;
 use crate::guest::host::GuestHost;
@@ -36,11 +36,11 @@ pub fn vm(
     let words = Vm::<GuestHost>::share_words(config.ram.size());
     let shares: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
     let id_registers = id_registers(&visible);
-    let mut direct: Vec<Direct> = match &board.gic {
+    let mut mapped_mmio: Vec<MappedMmio> = match &board.gic {
         Gic::V2 { gicv, .. } => {
             let size = gicv.size().min(GICC_SIZE);
             Range::<Ipa>::new(Ipa::new(GICC_BASE), size)
-                .map(|ipa| Direct { ipa, pa: gicv.start() })
+                .map(|ipa| MappedMmio { ipa, pa: gicv.start() })
                 .into_iter()
                 .collect()
         }
@@ -48,7 +48,7 @@ pub fn vm(
     };
     for pages in config.devices.iter().flat_map(platform::Passed::pages) {
         let ipa = Range::<Ipa>::new(Ipa::new(pages.start().raw()), pages.size());
-        direct.extend(ipa.map(|ipa| Direct { ipa, pa: pages.start() }));
+        mapped_mmio.extend(ipa.map(|ipa| MappedMmio { ipa, pa: pages.start() }));
     }
     let setup = Setup {
         name: &config.name,
@@ -60,7 +60,7 @@ pub fn vm(
         roms: &config.roms,
         allow: &config.allow,
         preset: &config.preset,
-        direct: &direct,
+        mapped_mmio: &mapped_mmio,
         flash,
         fw_cfg: config.fw_cfg(),
         test_device: config.test_device,

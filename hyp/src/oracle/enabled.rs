@@ -16,7 +16,7 @@ use aarch64_cpu::registers::{MAIR_EL1, Readable, SCTLR_EL1};
 use arch::{Errata, Exit, ExitInfo, GuestRegs, Ipa, Pa, Range};
 use lock::Order;
 use platform::{Board, Gic, GicVersion, VmConfig};
-use spec::{Config, Device, DeviceKind, Direct, Flash, Leaf, Region, Tables};
+use spec::{Config, Device, DeviceKind, Flash, Leaf, MappedMmio, Region, Tables};
 use stage2::Attr;
 use vm::{
     Deferred, FastPath, Holder, Holders, Host, Outcome, Parked, ResetError, Stop, StopReason, Vcpu,
@@ -388,17 +388,17 @@ fn specified<H: Host>(board: &Board, config: &VmConfig, vm: &Vm<H>, ipa_bits: u3
     if config.policy == mmio_guard::Policy::Off {
         devices.push(Device { at: Region::new(0x0a00_0000, 0x4000), kind: DeviceKind::Quiet });
     }
-    let mut direct = match &board.gic {
+    let mut mapped_mmio = match &board.gic {
         Gic::V2 { gicv, .. } => {
             let at = Region::new(0x0801_0000, gicv.size().min(0x1_0000));
-            alloc::vec![Direct { at, pa: gicv.start().raw() }]
+            alloc::vec![MappedMmio { at, pa: gicv.start().raw() }]
         }
         Gic::V3 { .. } => Vec::new(),
     };
     // Devices of the machine that were given to it.
     for pages in config.devices.iter().flat_map(platform::Passed::pages) {
         let at = Region { start: pages.start().raw(), end: pages.end().raw() };
-        direct.push(Direct { at, pa: at.start });
+        mapped_mmio.push(MappedMmio { at, pa: at.start });
     }
     Config {
         ipa_bits,
@@ -415,7 +415,7 @@ fn specified<H: Host>(board: &Board, config: &VmConfig, vm: &Vm<H>, ipa_bits: u3
         roms: regions(&config.roms),
         allow: regions(&config.allow),
         preset: regions(&config.preset),
-        direct,
+        mapped_mmio,
         flash: vm
             .flash()
             .map(|bank| Flash {

@@ -5,7 +5,8 @@ use arch::{Ipa, Pa, Range};
 pub use lock::Order;
 pub use stage2::fake::{self, Event, Fake};
 pub use stage2::{
-    Annotation, Attr, BUDGET, DeclareError, Entry, MapError, Note, Over, Stage2, TableMemory, Tlb,
+    Annotation, Attr, BUDGET, DeclareError, Entry, GuardAnnotation, MapError, Over, Stage2,
+    TableMemory, Tlb,
 };
 
 pub const KIB4: u64 = 4 << 10;
@@ -15,8 +16,8 @@ pub const RAM: u64 = 0x4000_0000;
 /// Where RAM comes from in these tests: another address than its IPA, same alignment.
 pub const FRAMES: u64 = 0x8_0000_0000;
 
-pub const NOTE: Note = Note { hint: 2, mair: 0x04, preset: false };
-pub const OTHER: Note = Note { hint: 3, mair: 0x44, preset: false };
+pub const NOTE: GuardAnnotation = GuardAnnotation { hint: 2, mair: 0x04, preset: false };
+pub const OTHER: GuardAnnotation = GuardAnnotation { hint: 3, mair: 0x44, preset: false };
 
 /// Tables under test, with everything an assertion needs.
 pub struct Bench {

@@ -94,7 +94,7 @@ fn a_lookup_is_one_load_per_level_and_takes_no_lock() {
 
 #[test]
 fn a_glance_sees_what_a_lookup_sees() {
-    use stage2::{Annotation, Glance};
+    use stage2::{Annotation, Probe};
     for bits in [40, 48] {
         let bench = Bench::new(bits, 16);
         bench.map(0, FRAMES, GIB).unwrap();
@@ -107,11 +107,11 @@ fn a_glance_sees_what_a_lookup_sees() {
         let pages = [0, GIB, GIB + KIB4, GIB + 2 * KIB4, GIB + MIB2, 2 * GIB + 0x1234, 3 * GIB];
         for ipa in pages.into_iter().chain([(1 << bits) - 1, 1 << bits, u64::MAX]).map(Ipa::new) {
             let expected = match bench.s2.lookup(ipa).map(|found| found.entry) {
-                Some(Entry::Empty) => Glance::Empty,
-                Some(Entry::Guard(_)) => Glance::Guard,
-                _ => Glance::Other,
+                Some(Entry::Empty) => Probe::Empty,
+                Some(Entry::Guard(_)) => Probe::Guard,
+                _ => Probe::Other,
             };
-            assert_eq!(bench.s2.glance(ipa), expected, "{ipa} of {bits} bits");
+            assert_eq!(bench.s2.probe(ipa), expected, "{ipa} of {bits} bits");
             seen[expected as usize] += 1;
         }
         assert_eq!(seen, [3, 2, 5]);

@@ -132,7 +132,7 @@ impl Model {
         &mut self,
         ipa: u64,
         size: u64,
-        note: Note,
+        note: GuardAnnotation,
         budget: u32,
     ) -> Result<u64, DeclareError> {
         let becomes = |entry| match entry {
@@ -225,7 +225,7 @@ impl Model {
             Entry::Leaf { .. } => Ok(Some(match leave {
                 Annotation::Empty => Entry::Empty,
                 Annotation::Owner(id) => Entry::Owner(id),
-                Annotation::Declared => Entry::Guard(Note::default()),
+                Annotation::Declared => Entry::Guard(GuardAnnotation::default()),
             })),
             _ => Err(MapError::NotMapped(Ipa::new(at))),
         })

@@ -13,7 +13,7 @@ fn patch_02_no_cache_maintenance_on_an_annotation() {
     bench.unmap(RAM, KIB4, Annotation::Owner(0xffff)).unwrap();
     bench.declare(2 * GIB, GIB).unwrap();
     // A note whose payload has the bits of Normal write-back memory in MemAttr.
-    let loud = Note { hint: 7, mair: 0xff, preset: true };
+    let loud = GuardAnnotation { hint: 7, mair: 0xff, preset: true };
     bench.s2.declare(&bench.order, range(4 * GIB, MIB2), loud, BUDGET).unwrap();
     bench.quiet();
     bench.fake().take_events();

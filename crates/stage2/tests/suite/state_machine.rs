@@ -95,7 +95,7 @@ fn op(bits: u8) -> impl Strategy<Value = Op> {
     ]
 }
 
-fn note(which: bool) -> Note {
+fn note(which: bool) -> GuardAnnotation {
     if which { NOTE } else { OTHER }
 }
 

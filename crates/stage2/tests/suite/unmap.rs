@@ -29,7 +29,7 @@ fn threat_01_what_is_left_has_nothing_of_the_old_leaf() {
                 let (expected, raw) = match leave {
                     Annotation::Empty => (Entry::Empty, 0),
                     Annotation::Owner(id) => (Entry::Owner(id), 2 << 60 | u64::from(id) << 2),
-                    Annotation::Declared => (Entry::Guard(Note::default()), 3 << 60),
+                    Annotation::Declared => (Entry::Guard(GuardAnnotation::default()), 3 << 60),
                 };
                 assert_eq!(bench.entry(ipa), expected);
                 assert_eq!(bench.entry(ipa + size - 1), expected);

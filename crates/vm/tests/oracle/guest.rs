@@ -12,7 +12,7 @@ use stage2::{Attr, Stage2};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use vgic::Version;
-use vm::{Bank, Direct, Flash, ID_REGISTERS, Setup, Vcpu, Vm, Workarounds};
+use vm::{Bank, Flash, ID_REGISTERS, MappedMmio, Setup, Vcpu, Vm, Workarounds};
 
 pub const RAM: u64 = 0x4000_0000;
 pub const UART: u64 = 0x0900_0000;
@@ -80,10 +80,13 @@ impl Make {
         let shares: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
         let shares: &'static [AtomicU64] = Box::leak(shares.into_boxed_slice());
         let ranges = |regions: &[Region]| regions.iter().map(range).collect::<Vec<_>>();
-        let direct: Vec<Direct> = config
-            .direct
+        let mapped_mmio: Vec<MappedMmio> = config
+            .mapped_mmio
             .iter()
-            .map(|direct| Direct { ipa: range(&direct.at), pa: Pa::new(direct.pa) })
+            .map(|mapped_mmio| MappedMmio {
+                ipa: range(&mapped_mmio.at),
+                pa: Pa::new(mapped_mmio.pa),
+            })
             .collect();
         // A VM's banks are for ever, and so are a test's.
         let banks: Vec<Bank> = config
@@ -112,7 +115,7 @@ impl Make {
             roms: &ranges(&config.roms),
             allow: &ranges(&config.allow),
             preset: &ranges(&config.preset),
-            direct: &direct,
+            mapped_mmio: &mapped_mmio,
             flash: banks,
             fw_cfg: self.fw_cfg,
             test_device: self.test_device.then_some(Ipa::new(TEST)),

@@ -6,7 +6,7 @@ use crate::exits::{Action, Step};
 use crate::guest::{FW_CFG, GICD, GICR, GICV, Guest, Make, RAM, TEST, UART};
 use crate::random::Random;
 use arch::ExitInfo;
-use spec::{Config, Device, DeviceKind, Dialect, Direct, Flash, Policy, Region};
+use spec::{Config, Device, DeviceKind, Dialect, Flash, MappedMmio, Policy, Region};
 use vgic::Version;
 
 /// An address with nothing at it.
@@ -152,12 +152,13 @@ fn make(random: &mut Random, number: u64) -> Make {
             roms.push(Region::new(ram.end, 0x3000));
         }
     }
-    let mut direct = Vec::new();
+    let mut mapped_mmio = Vec::new();
     if random.one_in(2) {
-        direct.push(Direct { at: Region::new(GICV, 0x2000), pa: 0x1234_0000 });
+        mapped_mmio.push(MappedMmio { at: Region::new(GICV, 0x2000), pa: 0x1234_0000 });
         if random.one_in(2) {
             let pages = random.of(&[1, 3, 64]);
-            direct.push(Direct { at: Region::new(DEVICES, pages * PAGE), pa: 0x2_0000_1000 });
+            mapped_mmio
+                .push(MappedMmio { at: Region::new(DEVICES, pages * PAGE), pa: 0x2_0000_1000 });
         }
     }
     let mut flash = Vec::new();
@@ -231,7 +232,7 @@ fn make(random: &mut Random, number: u64) -> Make {
             roms,
             allow,
             preset,
-            direct,
+            mapped_mmio,
             flash,
             devices,
             vcpus,
@@ -279,7 +280,7 @@ impl Guide {
             GICR,
         ];
         let regions = config.roms.iter().chain(&config.allow).chain(&config.preset);
-        for region in regions.chain([&config.ram]).chain(config.direct.iter().map(|d| &d.at)) {
+        for region in regions.chain([&config.ram]).chain(config.mapped_mmio.iter().map(|d| &d.at)) {
             edges.extend([region.start, region.end]);
         }
         edges.extend(config.flash.iter().flat_map(|bank| [bank.at.start, bank.at.end]));

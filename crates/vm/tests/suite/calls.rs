@@ -4,7 +4,7 @@
 use crate::common::*;
 use arch::{Exit, Ipa, Pa, Width};
 use mmio_guard::{Dialect, Policy};
-use stage2::{Entry, Note};
+use stage2::{Entry, GuardAnnotation};
 use vm::{Outcome, Reason};
 
 const UID: [u64; 4] = [0xb66f_b428, 0xe911_c52e, 0x564b_caa9, 0x743a_004d];
@@ -188,7 +188,10 @@ fn map_keeps_the_hint_and_judges_nothing_by_it() {
         {
             assert_eq!(rig.call(ids.map, [UART, x2, u64::MAX]), done(dialect));
             let found = rig.vm.stage2().lookup(Ipa::new(UART)).unwrap();
-            assert_eq!(found.entry, Entry::Guard(Note { hint: index, mair, preset: false }));
+            assert_eq!(
+                found.entry,
+                Entry::Guard(GuardAnnotation { hint: index, mair, preset: false })
+            );
             let hint = u64::from(index) << 2 | u64::from(mair) << 8;
             assert_eq!(rig.call(QUERY, [UART + 0x18, 0, 0]), [0, 3, hint, 0]);
             assert!(rig.read(UART + 0x18, Width::B4).is_ok());
@@ -475,9 +478,10 @@ fn own_query_tells_the_state_of_a_page() {
         for policy in [OFF, ENROL, ENFORCE] {
             let preset = if policy == OFF { vec![] } else { vec![range(TEST, 0x1000)] };
             let roms = vec![range(0x40_0000, 0x1000)];
-            let direct =
-                vec![vm::Direct { ipa: range(0x801_0000, 0x1000), pa: Pa::new(0x700_0000) }];
-            let mut rig = Config { preset, roms, direct, ..Config::of(policy, dialect) }.build();
+            let mapped_mmio =
+                vec![vm::MappedMmio { ipa: range(0x801_0000, 0x1000), pa: Pa::new(0x700_0000) }];
+            let mut rig =
+                Config { preset, roms, mapped_mmio, ..Config::of(policy, dialect) }.build();
             let mut state = |ipa| rig.call(QUERY, [ipa, 7, 7]);
             assert_eq!(state(RAM + 0x123), [0, 1, 0, 0]);
             assert_eq!(state(0x40_0fff), [0, 2, 0, 0]);
@@ -485,8 +489,8 @@ fn own_query_tells_the_state_of_a_page() {
             assert_eq!(state((1 << 40) - 1), [0, 0, 0, 0]);
             assert_eq!(state(1 << 40), INVALID);
             assert_eq!(state(u64::MAX), INVALID);
-            let direct = if policy == ENFORCE { 0 } else { 4 };
-            assert_eq!(state(0x801_0000), [0, direct, 0, 0]);
+            let mapped_mmio = if policy == ENFORCE { 0 } else { 4 };
+            assert_eq!(state(0x801_0000), [0, mapped_mmio, 0, 0]);
             if policy != OFF {
                 assert_eq!(state(TEST), [0, 3, 1 << 16, 0], "preset");
             }

@@ -16,7 +16,7 @@ use stage2::fake::Fake;
 use stage2::{Attr, Entry, Stage2};
 use std::sync::Arc;
 use vm::{
-    Abort, Bank, Direct, FastPath, Flash, ID_REGISTERS, Outcome, Setup, Vcpu, Vm, Workarounds,
+    Abort, Bank, FastPath, Flash, ID_REGISTERS, MappedMmio, Outcome, Setup, Vcpu, Vm, Workarounds,
     on_exit, run_deferred, try_fast_path,
 };
 
@@ -43,7 +43,7 @@ pub struct Config {
     pub roms: Vec<Range<Ipa>>,
     pub allow: Vec<Range<Ipa>>,
     pub preset: Vec<Range<Ipa>>,
-    pub direct: Vec<Direct>,
+    pub mapped_mmio: Vec<MappedMmio>,
     pub flash: Vec<Flash>,
     pub fw_cfg: bool,
     pub test_device: bool,
@@ -64,7 +64,7 @@ impl Default for Config {
             roms: vec![],
             allow: vec![],
             preset: vec![],
-            direct: vec![],
+            mapped_mmio: vec![],
             flash: vec![],
             fw_cfg: false,
             test_device: true,
@@ -122,7 +122,7 @@ impl Config {
             roms: &self.roms,
             allow: &self.allow,
             preset: &self.preset,
-            direct: &self.direct,
+            mapped_mmio: &self.mapped_mmio,
             flash: self.flash.iter().map(|flash| Bank::new(*flash)).collect::<Vec<_>>().leak(),
             fw_cfg: self.fw_cfg,
             test_device: self.test_device.then_some(Ipa::new(TEST)),

@@ -382,8 +382,8 @@ fn a_reset_keeps_what_it_holds_and_nothing_else() {
             }
             let mut rig = config.build();
             let first = rig.snapshot();
-            let direct = preset == PAGES || preset == 0 && policy != ENFORCE;
-            assert_eq!(is_leaf(&rig, 0), direct, "{policy:?} {preset}");
+            let mapped_mmio = preset == PAGES || preset == 0 && policy != ENFORCE;
+            assert_eq!(is_leaf(&rig, 0), mapped_mmio, "{policy:?} {preset}");
             assert_eq!(rig.vm.declared_pages(), preset);
             if policy != OFF {
                 rig.call(RANGE_MAP, [BANK, PAGES, 0]);
@@ -452,12 +452,13 @@ fn banks_that_cannot_be_are_refused() {
 
 #[test]
 fn an_address_within_a_page_declares_nothing_wherever_it_is() {
-    let direct = 0x0801_0000;
+    let mapped_mmio = 0x0801_0000;
     let mut config = config(ENFORCE, Dialect::Pkvm);
-    config.direct = vec![vm::Direct { ipa: range(direct, 0x1000), pa: Pa::new(0x1234_0000) }];
+    config.mapped_mmio =
+        vec![vm::MappedMmio { ipa: range(mapped_mmio, 0x1000), pa: Pa::new(0x1234_0000) }];
     let mut rig = config.build();
     let before = rig.snapshot();
-    for at in [BANK + 8, direct + 8, VOID + 8, RAM + 8] {
+    for at in [BANK + 8, mapped_mmio + 8, VOID + 8, RAM + 8] {
         assert_eq!(rig.call(0xc600_0007, [at, 0, 0]), INVALID, "{at:#x}");
         assert_eq!(rig.snapshot(), before, "{at:#x}");
     }

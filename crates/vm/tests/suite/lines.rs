@@ -92,9 +92,10 @@ fn advice_is_about_the_whole_device_once_whichever_page_was_touched() {
          or vm.preset=0x8000000+0x10000"
     );
     // Pages that are reached without a trap: GICv2's CPU interface, and a device of the machine.
-    let direct = |start, size| vm::Direct { ipa: range(start, size), pa: Pa::new(0x1000_0000) };
-    let direct = vec![direct(0x801_0000, 0x2000), direct(0xd00_0000, 0x3000)];
-    let mut rig = Config { policy: ENFORCE, direct, ..Config::default() }.build();
+    let mapped_mmio =
+        |start, size| vm::MappedMmio { ipa: range(start, size), pa: Pa::new(0x1000_0000) };
+    let mapped_mmio = vec![mapped_mmio(0x801_0000, 0x2000), mapped_mmio(0xd00_0000, 0x3000)];
+    let mut rig = Config { policy: ENFORCE, mapped_mmio, ..Config::default() }.build();
     for (ipa, text) in [
         (0x801_1000, "intc@8000000: HVC 0xc600000a with x1=0x8010000 x2=0x2, "),
         (0xd00_1000, "this device: HVC 0xc600000a with x1=0xd000000 x2=0x3, "),

@@ -7,14 +7,14 @@ use mmio_guard::{Dialect, Policy};
 use stage2::fake::Event;
 use stage2::{Attr, Entry};
 use vgic::Version;
-use vm::{Direct, Outcome, Reason};
+use vm::{MappedMmio, Outcome, Reason};
 
 const GICC: u64 = 0x0801_0000;
 const GICV_PA: u64 = 0x0804_0000;
 
 fn config(policy: Policy, dialect: Dialect) -> Config {
-    let direct = vec![Direct { ipa: range(GICC, 0x2000), pa: Pa::new(GICV_PA) }];
-    Config { direct, version: Version::V2, ..Config::of(policy, dialect) }
+    let mapped_mmio = vec![MappedMmio { ipa: range(GICC, 0x2000), pa: Pa::new(GICV_PA) }];
+    Config { mapped_mmio, version: Version::V2, ..Config::of(policy, dialect) }
 }
 
 fn leaf(rig: &Rig, ipa: u64) -> Option<Pa> {

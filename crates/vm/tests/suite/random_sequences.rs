@@ -5,10 +5,10 @@ use crate::common::*;
 use arch::{Access, Exit, ExitInfo, Fault, FaultKind, Ipa, Pa, SysRegAccess, Va, Width};
 use mmio_guard::Dialect;
 use proptest::prelude::*;
-use vm::{Direct, Outcome};
+use vm::{MappedMmio, Outcome};
 
 const LIMIT: u64 = 1 << 40;
-const DIRECT: u64 = 0x0801_0000;
+const MAPPED_MMIO: u64 = 0x0801_0000;
 
 /// Pages where something changes: edges of memory, of lists, of tables, of the IPA space.
 fn pages() -> impl Strategy<Value = u64> {
@@ -18,7 +18,7 @@ fn pages() -> impl Strategy<Value = u64> {
         2 => (0..4_u64).prop_map(|n| RAM - 0x2000 + n * 0x1000),
         2 => (0..4_u64).prop_map(|n| RAM + RAM_SIZE - 0x2000 + n * 0x1000),
         2 => (0..4_u64).prop_map(|n| 0x3f_f000 + n * 0x1000),
-        3 => (0..6_u64).prop_map(|n| DIRECT - 0x2000 + n * 0x1000),
+        3 => (0..6_u64).prop_map(|n| MAPPED_MMIO - 0x2000 + n * 0x1000),
         1 => (0..4_u64).prop_map(|n| LIMIT - 0x2000 + n * 0x1000),
         1 => prop_oneof![Just(0), Just(1 << 63), Just(u64::MAX - 0xfff), Just(0x2_0000_0000)],
         2 => prop_oneof![Just(UART), Just(GICD), Just(GICR), Just(TEST)],
@@ -125,7 +125,7 @@ proptest! {
         }
         if !plain {
             config.roms = vec![range(0x40_0000, 0x2000)];
-            config.direct = vec![Direct { ipa: range(DIRECT, 0x2000), pa: Pa::new(0x1234_0000) }];
+            config.mapped_mmio = vec![MappedMmio { ipa: range(MAPPED_MMIO, 0x2000), pa: Pa::new(0x1234_0000) }];
         }
         let (mut short, mut long) = (config.build(), config.build());
         for (info, id, x1, x2, rest, aarch32) in exits {

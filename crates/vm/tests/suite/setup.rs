@@ -4,7 +4,7 @@
 use crate::common::*;
 use arch::Pa;
 use mmio_guard::Dialect;
-use vm::{Direct, Features, SetupError};
+use vm::{Features, MappedMmio, SetupError};
 
 fn refused(config: &Config) -> SetupError {
     config.try_build().err().unwrap()
@@ -34,7 +34,10 @@ fn ranges_that_are_none() {
             ("preset", Config { preset: vec![bad], ..Config::default() }),
             (
                 "direct",
-                Config { direct: vec![Direct { ipa: bad, pa: Pa::new(0) }], ..Config::default() },
+                Config {
+                    mapped_mmio: vec![MappedMmio { ipa: bad, pa: Pa::new(0) }],
+                    ..Config::default()
+                },
             ),
         ] {
             assert_eq!(refused(&config), SetupError::Range(kind, bad));
@@ -54,12 +57,12 @@ fn ranges_in_each_others_way() {
         let config = Config { roms: vec![rom], preset: vec![memory], ..Config::default() };
         assert_eq!(refused(&config), overlap("preset", "memory", memory));
         let small = range(memory.start().raw(), 0x4000.min(memory.size()));
-        let direct = vec![Direct { ipa: small, pa: Pa::new(0) }];
-        let config = Config { roms: vec![rom], direct, ..Config::default() };
+        let mapped_mmio = vec![MappedMmio { ipa: small, pa: Pa::new(0) }];
+        let config = Config { roms: vec![rom], mapped_mmio, ..Config::default() };
         assert_eq!(refused(&config), overlap("direct", "memory", small));
     }
-    let twice = vec![Direct { ipa: range(VOID, 0x2000), pa: Pa::new(0) }; 2];
-    let config = Config { direct: twice, ..Config::default() };
+    let twice = vec![MappedMmio { ipa: range(VOID, 0x2000), pa: Pa::new(0) }; 2];
+    let config = Config { mapped_mmio: twice, ..Config::default() };
     assert_eq!(refused(&config), overlap("direct", "direct", range(VOID, 0x2000)));
     let config = Config { roms: vec![range(TEST, 0x1000)], ..Config::default() };
     assert_eq!(refused(&config), overlap("test device", "memory", range(TEST, 0x1000)));
@@ -85,21 +88,21 @@ fn too_many_and_too_large() {
         refused(&Config { preset: ranges(17), ..Config::default() }),
         SetupError::TooMany("preset")
     );
-    let direct =
-        |n| ranges(n).into_iter().map(|ipa| Direct { ipa, pa: Pa::new(0) }).collect::<Vec<_>>();
-    assert!(Config { direct: direct(8), ..Config::default() }.try_build().is_ok());
+    let mapped_mmio =
+        |n| ranges(n).into_iter().map(|ipa| MappedMmio { ipa, pa: Pa::new(0) }).collect::<Vec<_>>();
+    assert!(Config { mapped_mmio: mapped_mmio(8), ..Config::default() }.try_build().is_ok());
     assert_eq!(
-        refused(&Config { direct: direct(9), ..Config::default() }),
+        refused(&Config { mapped_mmio: mapped_mmio(9), ..Config::default() }),
         SetupError::TooMany("direct")
     );
-    let large = Direct { ipa: range(VOID, 65 * 0x1000), pa: Pa::new(0) };
+    let large = MappedMmio { ipa: range(VOID, 65 * 0x1000), pa: Pa::new(0) };
     assert_eq!(
-        refused(&Config { direct: vec![large], ..Config::default() }),
+        refused(&Config { mapped_mmio: vec![large], ..Config::default() }),
         SetupError::Range("direct", large.ipa)
     );
-    let odd = Direct { ipa: range(VOID, 0x1000), pa: Pa::new(0x800) };
+    let odd = MappedMmio { ipa: range(VOID, 0x1000), pa: Pa::new(0x800) };
     assert_eq!(
-        refused(&Config { direct: vec![odd], ..Config::default() }),
+        refused(&Config { mapped_mmio: vec![odd], ..Config::default() }),
         SetupError::Range("direct", odd.ipa)
     );
 }
@@ -126,7 +129,7 @@ fn features_are_what_was_asked_for() {
         allow: vec![range(VOID, 0x1000)],
         preset: vec![range(VOID, 0x1000)],
         roms: vec![range(0, 0x1000)],
-        direct: vec![Direct { ipa: range(0x1000, 0x1000), pa: Pa::new(0) }],
+        mapped_mmio: vec![MappedMmio { ipa: range(0x1000, 0x1000), pa: Pa::new(0) }],
         ..Config::of(ENFORCE, Dialect::Series)
     };
     let text = features(&all).to_string();

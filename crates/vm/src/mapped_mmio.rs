@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Pages that are reached without a trap while they are declared or the guard is not active.
 
-use crate::memory::DirectPages;
+use crate::memory::MappedMmioPages;
 use crate::{Host, Vm};
 use arch::Ipa;
 use lock::Order;
-use stage2::{Entry, Note};
+use stage2::{Entry, GuardAnnotation};
 
 impl<H: Host> Vm<H> {
     /// The region of direct pages that holds `ipa`.
     #[inline]
-    pub(crate) fn direct_region(&self, ipa: Ipa) -> Option<&DirectPages> {
-        self.direct.iter().find(|region| region.range().contains(ipa))
+    pub(crate) fn mapped_mmio_at(&self, ipa: Ipa) -> Option<&MappedMmioPages> {
+        self.mapped_mmio.iter().find(|region| region.range().contains(ipa))
     }
 
     /// Where the next region of direct pages, or bank of flash, behind `ipa` begins; the top of all addresses if there is none.
-    pub(crate) fn next_direct(&self, ipa: Ipa) -> Ipa {
-        self.direct
+    pub(crate) fn next_mapped_mmio(&self, ipa: Ipa) -> Ipa {
+        self.mapped_mmio
             .iter()
             .map(|region| region.range().start())
             .chain(self.flash.iter().map(|bank| bank.range().start()))
@@ -27,7 +27,7 @@ impl<H: Host> Vm<H> {
 
     /// Whether the page at `ipa` is declared, by a note or, where it is reached without a trap, by its bit.
     pub(crate) fn is_declared(&self, ipa: Ipa) -> bool {
-        match self.direct_region(ipa) {
+        match self.mapped_mmio_at(ipa) {
             Some(region) => region.is_declared(ipa),
             None => {
                 let entry = self.stage2.lookup(ipa).map(|found| found.entry);
@@ -40,16 +40,16 @@ impl<H: Host> Vm<H> {
     /// End of the pages that hold `ipa` and are reached without a trap at times: a device's, a bank of flash.
     pub(crate) fn untrapped_end(&self, ipa: Ipa) -> Option<Ipa> {
         let bank = || self.flash_at(ipa).map(|(_, bank)| bank.range().end());
-        self.direct_region(ipa).map(|region| region.range().end()).or_else(bank)
+        self.mapped_mmio_at(ipa).map(|region| region.range().end()).or_else(bank)
     }
 
     /// Declares a page that is reached without a trap: its leaf stands from here on.
-    pub(crate) fn declare_direct(&self, ipa: Ipa, note: Note, order: &Order) -> bool {
+    pub(crate) fn declare_mapped(&self, ipa: Ipa, note: GuardAnnotation, order: &Order) -> bool {
         if let Some((_, bank)) = self.flash_at(ipa) {
             return self.declare_flash(bank, ipa, note, order);
         }
-        let Some(region) = self.direct_region(ipa) else { return false };
-        let _changes = self.direct_changes.lock(order);
+        let Some(region) = self.mapped_mmio_at(ipa) else { return false };
+        let _changes = self.mapping_changes.lock(order);
         let done = self.stage2.install_device(order, ipa, region.pa(ipa)).is_ok();
         if done {
             region.set_declared(ipa, true);
@@ -59,12 +59,12 @@ impl<H: Host> Vm<H> {
 
     /// Undeclares such a page: its leaf goes, unless the guard is not active. Whether it was declared;
     /// `None` where that failed, and nothing changed.
-    pub(crate) fn undeclare_direct(&self, ipa: Ipa, order: &Order) -> Option<bool> {
+    pub(crate) fn undeclare_mapped(&self, ipa: Ipa, order: &Order) -> Option<bool> {
         if let Some((_, bank)) = self.flash_at(ipa) {
             return self.undeclare_flash(bank, ipa, order);
         }
-        let region = self.direct_region(ipa)?;
-        let _changes = self.direct_changes.lock(order);
+        let region = self.mapped_mmio_at(ipa)?;
+        let _changes = self.mapping_changes.lock(order);
         let declared = region.is_declared(ipa);
         if self.guard.active() {
             self.stage2.remove_device(order, ipa).ok()?;
@@ -76,9 +76,9 @@ impl<H: Host> Vm<H> {
     /// Activates the guard, and takes away what was reached without a trap and is not declared.
     #[cold]
     pub(crate) fn activate_guard(&self, order: &Order) {
-        let _changes = self.direct_changes.lock(order);
+        let _changes = self.mapping_changes.lock(order);
         self.guard.activate();
-        for region in &self.direct {
+        for region in &self.mapped_mmio {
             for ipa in region.pages() {
                 if !region.is_declared(ipa) {
                     // Fails only for an address that Setup would have refused.
