@@ -6,7 +6,7 @@ use crate::{Abort, Host, Outcome, Reason, Refusal, Vcpu, Vm};
 use arch::{AbortKind, Access, DataAbort, FaultKind, InstructionAbort, Ipa, PAGE_SIZE, Va, Width};
 use stage2::{Attr, Entry};
 
-/// What the tables say about a data access that is none of a stage-1 walk.
+/// What stage 2 says about a data access that is not part of a stage-1 walk.
 #[derive(Clone, Copy)]
 enum Page {
     /// Memory, or a device's page that is reached without a trap, or soon one of them: try again.
@@ -15,15 +15,15 @@ enum Page {
     Undeclared,
     /// Read-only memory, and this is no load.
     ReadOnly,
-    /// Memory that is not there any more.
+    /// Memory that the VM no longer has.
     GivenAway,
 }
 
 /// A data abort.
 #[inline(always)]
 pub(crate) fn data<H: Host>(abort: &DataAbort, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
-    if abort.s1ptw || !judged_by_tables(abort.fault.kind) {
-        return rare_data(abort, vcpu, vm);
+    if abort.s1ptw || !is_stage2_fault(abort.fault.kind) {
+        return data_abort_cold(abort, vcpu, vm);
     }
     let Some(ipa) = abort.ipa else { return Outcome::ResolveIpa };
     let declared = match page(abort, ipa, vm) {
@@ -69,9 +69,9 @@ pub(crate) fn data<H: Host>(abort: &DataAbort, vcpu: &mut Vcpu, vm: &Vm<H>) -> O
     }
 }
 
-/// Faults of stage 2 itself; all others are the machine's answer.
+/// Faults of stage 2 itself. The machine reported all others.
 #[inline(always)]
-const fn judged_by_tables(kind: FaultKind) -> bool {
+const fn is_stage2_fault(kind: FaultKind) -> bool {
     matches!(
         kind,
         FaultKind::Translation
@@ -101,11 +101,11 @@ fn page<H: Host>(abort: &DataAbort, ipa: Ipa, vm: &Vm<H>) -> Page {
     }
 }
 
-/// A walk's abort, and what the machine itself answered.
+/// The abort of a walk, or one that the machine itself reported.
 #[cold]
 #[inline(never)]
-fn rare_data<H: Host>(abort: &DataAbort, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
-    if !judged_by_tables(abort.fault.kind) {
+fn data_abort_cold<H: Host>(abort: &DataAbort, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
+    if !is_stage2_fault(abort.fault.kind) {
         return record(
             vcpu,
             AbortKind::Data,
@@ -145,7 +145,7 @@ fn walk<H: Host>(
 #[inline]
 pub(crate) fn fetch<H: Host>(abort: &InstructionAbort, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     let kind = AbortKind::Instruction;
-    if !judged_by_tables(abort.fault.kind) {
+    if !is_stage2_fault(abort.fault.kind) {
         return record(vcpu, kind, abort.va, abort.ipa, Reason::External, None, false);
     }
     if abort.s1ptw {
@@ -170,7 +170,7 @@ fn read_only(abort: &DataAbort, vcpu: &mut Vcpu) -> Outcome {
         return Outcome::Advance { il: abort.il };
     }
     let width = abort.access.map(|access| access.width);
-    // WnR may be clear for an atomic; as the guest's people see it, it is a store.
+    // WnR may be clear for an atomic; for the log it is a store.
     record(vcpu, AbortKind::Data, abort.va, abort.ipa, Reason::ReadOnly, width, true)
 }
 
@@ -193,7 +193,7 @@ fn no_syndrome<H: Host>(
     abort_data(abort, ipa, Reason::NoSyndrome, vcpu)
 }
 
-/// An access whose last byte is in the next page. Never served: both pages must be declared, or it is
+/// An access whose last byte is in the next page. Never served. If a page is not declared, it is
 /// refused.
 #[cold]
 #[inline(never)]
@@ -219,7 +219,7 @@ fn crossing<H: Host>(
     abort_data(abort, ipa, Reason::CrossesPage, vcpu)
 }
 
-/// The guard says no.
+/// The guard refuses the access.
 #[cold]
 #[inline(never)]
 fn refuse<H: Host>(abort: &DataAbort, ipa: Ipa, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {

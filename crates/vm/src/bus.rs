@@ -50,7 +50,7 @@ pub(crate) struct Bus {
     pub(crate) gicr_size: u64,
     test_at: Option<Ipa>,
     pub(crate) fw_cfg: Option<FwCfg>,
-    /// Whether there are virtio-mmio transports to be found: no guest declares what it only looks for.
+    /// Whether there are virtio-mmio transports to probe: no guest declares what it only probes.
     slots: bool,
     pub(crate) uart: Uart,
     pub(crate) test: TestDevice,
@@ -80,8 +80,8 @@ impl Bus {
         }
     }
 
-    /// What stands where neither [`Bus::at`] nor flash has anything.
-    pub(crate) fn rare_at(&self, ipa: Ipa) -> Option<(Device, u64)> {
+    /// The device at `ipa` where neither [`Bus::at`] nor flash has one.
+    pub(crate) fn at_cold(&self, ipa: Ipa) -> Option<(Device, u64)> {
         let offset = ipa.raw().wrapping_sub(FW_CFG_IPA.raw());
         if offset < PAGE_SIZE && self.fw_cfg.is_some() {
             return Some((Device::FwCfg, offset));
@@ -90,7 +90,7 @@ impl Bus {
         (offset < VIRTIO_SIZE && self.slots).then_some((Device::VirtioSlot, offset))
     }
 
-    /// The device at `ipa`, and the offset in its registers, but for flash and what is rare. Static: no device is added later.
+    /// The device at `ipa` and the offset in its registers, without flash and rare devices. No device is added later.
     #[inline(always)]
     pub(crate) fn at(&self, ipa: Ipa) -> Option<(Device, u64)> {
         let offset = ipa.raw().wrapping_sub(GICD_IPA.raw());

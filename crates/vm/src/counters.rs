@@ -3,7 +3,7 @@
 
 use lock::atomic::{AtomicU64, Ordering};
 
-/// Counters of one vCPU. Only the vCPU itself counts; anybody may read. Alone in its cache line, so that
+/// Counters of one vCPU. Only the vCPU itself writes them. They have a cache line of their own, so that
 /// counting disturbs no other vCPU.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -24,7 +24,7 @@ pub struct Counts {
     pub refused: u64,
 }
 
-/// One writer: a load and a store will do.
+/// With one writer a load and a store suffice.
 #[inline(always)]
 fn count(counter: &AtomicU64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);

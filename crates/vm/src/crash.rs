@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A guest that aborts again and again at one instruction: how that is known, what is said of it, what follows.
+//! A guest that aborts again and again at one instruction: how EL2 notices, what it logs, what follows.
 
 use crate::StopReason;
 use crate::trace::Event;
@@ -7,23 +7,23 @@ use arch::GuestRegs;
 pub use arch::OnCrash;
 use core::fmt;
 
-/// A CPU looks at every so many exceptions that EL2 has injected there.
+/// A CPU checks once per so many exceptions that EL2 has injected there.
 pub const EVERY: u64 = 1024;
-/// Looks in a row that must find the same loop.
+/// Checks in a row that must find the same loop.
 const LOOKS: u32 = 10;
-/// Exceptions at one instruction that a crash takes at least.
+/// Fewest exceptions at one instruction that count as a crash.
 pub const BOUND: u64 = EVERY * LOOKS as u64;
-/// Events that each look must find at least.
+/// Fewest events that each check must find.
 const ENOUGH: u32 = 8;
 
-/// What a vCPU has done besides its exceptions, and where the last of them came from.
+/// What a vCPU has done besides its exceptions, and where the last exception came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Hypercalls in this life.
+    /// Hypercalls since the last reset.
     pub hypercalls: u64,
-    /// Accesses outside memory in this life, refused ones included.
+    /// Accesses outside memory since the last reset, refused ones included.
     pub accesses: u64,
-    /// The exception came from EL0: whatever a program does there, the guest's kernel goes on.
+    /// The exception came from EL0: a program there does not stop the guest's kernel.
     pub from_el0: bool,
     /// Ticks of the counter, as in [`Event::time`], that a loop must last.
     pub second: u64,
@@ -98,7 +98,7 @@ impl Watch {
     }
 }
 
-/// How long a VM that crashes waits for its next life.
+/// How long a VM that has crashed waits for its restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backoff {
     /// Seconds of the last wait; 0 for none.
@@ -106,25 +106,25 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The longest wait. A life of more than this is none that died at once.
+    /// The longest wait. A VM that ran for longer did not crash at once.
     pub const LONGEST: u64 = 64;
 
-    /// It has not crashed yet.
+    /// Of a VM that has not crashed yet.
     pub const fn new() -> Self {
         Self { last: 0 }
     }
 
-    /// As [`Backoff::raw`] had it.
+    /// From the value of [`Backoff::raw`].
     pub const fn from_raw(last: u64) -> Self {
         Self { last }
     }
 
-    /// All of it, as one number.
+    /// The state as one number.
     pub const fn raw(self) -> u64 {
         self.last
     }
 
-    /// The seconds to wait after a life of `lived` seconds: one, and twice as long after each life that was short.
+    /// The seconds to wait after a run of `lived` seconds: one, doubled after each short run.
     pub fn after(&mut self, lived: u64) -> u64 {
         self.last = match self.last {
             0 => 1,
@@ -135,21 +135,21 @@ impl Backoff {
     }
 }
 
-/// What follows the end of a life.
+/// What follows when a VM has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Nothing: the VM has stopped.
     End,
-    /// A new life, at once.
-    Life,
-    /// A new life in so many seconds.
+    /// A restart, at once.
+    Restart,
+    /// A restart in so many seconds.
     Rest(u64),
 }
 
-/// What follows a life of `lived` seconds that ended by `reason`.
+/// What follows a run of `lived` seconds that ended by `reason`.
 pub fn next(reason: StopReason, on_crash: OnCrash, backoff: &mut Backoff, lived: u64) -> Next {
     match reason {
-        StopReason::Reset | StopReason::Restart => Next::Life,
+        StopReason::Reset | StopReason::Restart => Next::Restart,
         _ if reason.is_crash() && on_crash == OnCrash::Restart => Next::Rest(backoff.after(lived)),
         _ => Next::End,
     }
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn a_handler_that_moves_on_is_no_crash() {
         let mut watch = Watch::new();
-        // The same load for ever, stepped over each time.
+        // The same load repeats, skipped each time.
         assert_eq!(looks(&mut watch, 100, &[event(0x4000, 0x4004); 32]), None);
         // A fix-up elsewhere.
         assert_eq!(looks(&mut watch, 100, &[event(0x4000, 0x9000); 32]), None);
@@ -343,7 +343,7 @@ mod tests {
         let waits: Vec<u64> = (0..9).map(|_| backoff.after(0)).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
         assert_eq!(backoff.after(Backoff::LONGEST), 64);
-        assert_eq!(backoff.after(Backoff::LONGEST + 1), 1, "that was no life that ended at once");
+        assert_eq!(backoff.after(Backoff::LONGEST + 1), 1, "that run did not end at once");
         assert_eq!(backoff.after(3), 2);
         assert_eq!(Backoff::from_raw(backoff.raw()), backoff);
     }
@@ -355,7 +355,7 @@ mod tests {
             let mut backoff = Backoff::new();
             let mut next = |reason| next(reason, on_crash, &mut backoff, 0);
             for reason in [Reset, Restart] {
-                assert_eq!(next(reason), Next::Life);
+                assert_eq!(next(reason), Next::Restart);
             }
             for reason in [PowerOff, AllOff, Failure, Operator] {
                 assert_eq!(next(reason), Next::End, "{reason}");

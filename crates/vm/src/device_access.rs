@@ -65,19 +65,19 @@ impl<H: Host> Vm<H> {
     #[inline(always)]
     pub(crate) fn device_at(&self, ipa: Ipa) -> Option<(Device, u64)> {
         match self.bus.at(ipa) {
-            None => self.other_device(ipa),
+            None => self.device_at_cold(ipa),
             found => found,
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn other_device(&self, ipa: Ipa) -> Option<(Device, u64)> {
+    fn device_at_cold(&self, ipa: Ipa) -> Option<(Device, u64)> {
         match self.flash_at(ipa) {
             Some((n, bank)) => {
                 Some((Device::Flash(n), ipa.raw().wrapping_sub(bank.range().start().raw())))
             }
-            None => self.bus.rare_at(ipa),
+            None => self.bus.at_cold(ipa),
         }
     }
 }

@@ -209,7 +209,7 @@ fn vendor_call<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
 
 #[inline(always)]
 fn send_sgi<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) -> FastPath {
-    if gic_access::send_sgi_now(reg, vcpu, vm) {
+    if gic_access::try_send_sgi(reg, vcpu, vm) {
         FastPath::ADVANCE
     } else {
         FastPath::Deferred(Deferred::Sgis(reg))

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Banks of flash in a VM: loads of what a bank holds do not trap while its chips show it, and all of its pages are
-//! declared or the guard is not active; all else traps.
+//! declared or the guard is not active. All other accesses trap.
 //!
-//! A bank has leaves for all of its pages, or for none. Where it has none, notes in stage 2 say which pages are declared;
-//! where it has leaves while none is declared, the guard is not active; else all are.
+//! A bank has leaves for all of its pages, or for none. Where it has none, annotations in stage 2 say which pages are declared.
+//! If it has leaves while no page is declared, the guard is not active; otherwise all pages are declared.
 
 use crate::device::{BLOCK, Effect, Load, part};
 use crate::flash_bank::{Bank, Flash};
@@ -24,7 +24,7 @@ impl<H: Host> Vm<H> {
         (0..).zip(self.flash).find(|(_, bank)| bank.range().contains(ipa))
     }
 
-    /// Takes all leaves of a bank away.
+    /// Unmaps a bank.
     fn hide(&self, order: &Order, bank: &Bank) -> Result<(), MapError> {
         let all = bank.is_declared();
         let leave = if all { Annotation::Declared } else { Annotation::Empty };
@@ -33,7 +33,7 @@ impl<H: Host> Vm<H> {
         Ok(())
     }
 
-    /// Gives a bank its leaves or takes them away, as its state wants it. The lock of direct pages is held, or nobody runs.
+    /// Maps or unmaps a bank as its state asks for. The lock of mapped MMIO is held, or no vCPU runs.
     #[inline(never)]
     pub(crate) fn place_flash(&self, order: &Order, bank: &Bank) -> Result<(), MapError> {
         let shown = bank.chips.lock(order).is_array();
@@ -99,7 +99,7 @@ impl<H: Host> Vm<H> {
         })
     }
 
-    /// A store to flash: a command or its data. `false` where it has not the 32 bits of a bank.
+    /// A store to flash: a command or its data. `false` if it does not have the 32 bits of a bank.
     #[inline(never)]
     pub(crate) fn flash_store(
         &self,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! State of a bank of flash. What follows from it is in `flash`.
+//! State of a bank of flash. Declarations and accesses are in `flash`.
 
 use crate::device::{BLOCK, Chips};
 use arch::guest_map::MAX_FLASH_BYTES;
@@ -23,9 +23,9 @@ pub struct Flash {
 pub struct Bank {
     pub(crate) flash: Flash,
     pub(crate) chips: Lock<Chips>,
-    /// How many pages are declared. This and the next one are changed under the lock of direct pages only.
+    /// How many pages are declared. This and the next field change only under the lock of mapped MMIO.
     pub(crate) declared: AtomicU64,
-    /// It has leaves.
+    /// It is mapped.
     pub(crate) mapped: AtomicBool,
 }
 
@@ -67,7 +67,7 @@ impl Bank {
         self.declared.load(Relaxed) == self.pages()
     }
 
-    /// Declared pages that no note stands for.
+    /// Declared pages without an annotation in stage 2.
     pub(crate) fn declared_pages(&self) -> u64 {
         if self.mapped.load(Relaxed) { self.declared.load(Relaxed) } else { 0 }
     }

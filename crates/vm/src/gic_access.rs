@@ -38,7 +38,7 @@ fn gic_read_state<H: Host>(
 ) -> u64 {
     let me = vcpu.index;
     let mut vgic = vm.vgic.lock(&vcpu.order);
-    // Other vCPUs' list registers are answered as last folded: nobody waits for them.
+    // State in other vCPUs' list registers is answered as last read back, without waiting for them.
     let stale = vgic.stale(me, frame, offset, width).contains(me);
     if stale {
         vm.host().sync_interrupts(me, &mut vgic);
@@ -67,7 +67,7 @@ pub(crate) fn gic_write<H: Host>(
     gic_write_here(frame, offset, width, value, vcpu, vm);
 }
 
-/// [`gic_write`] for who has a frame of its own.
+/// Inlined variant of `gic_write` for callers that already have a stack frame.
 #[inline(always)]
 pub(crate) fn gic_write_here<H: Host>(
     frame: Frame,
@@ -91,9 +91,9 @@ pub(crate) fn send_sgi<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) {
     vm.interrupts(&vcpu.order, Some(vcpu.index), |vgic| vgic.sgi1r(vcpu.index, value));
 }
 
-/// [`send_sgi`] where that is quickly done; else `false`, and nothing has changed.
+/// Fast path of [`send_sgi`]: returns `false`, with no state changed, if the slow path must decide.
 #[inline(always)]
-pub(crate) fn send_sgi_now<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) -> bool {
+pub(crate) fn try_send_sgi<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) -> bool {
     match vm.vgic.lock_now(&vcpu.order) {
         Some(vgic) => vm.host().send_sgi(vcpu.index, vcpu.regs.get(reg), vgic),
         None => false,
@@ -101,8 +101,8 @@ pub(crate) fn send_sgi_now<H: Host>(reg: u8, vcpu: &Vcpu, vm: &Vm<H>) -> bool {
 }
 
 impl<H: Host> Vm<H> {
-    /// Changes the interrupt controller, and sees to it that what follows reaches the vCPUs: `me`, whose
-    /// CPU this is, here and now; others by a kick.
+    /// Changes the interrupt controller and brings list registers up to date: those of `me`, which runs on this CPU, at
+    /// once, those of others by a kick.
     pub fn interrupts(
         &self,
         order: &Order,
@@ -116,7 +116,7 @@ impl<H: Host> Vm<H> {
         }
     }
 
-    /// What [`Vm::interrupts`] does after a change that touched somebody.
+    /// The second half of [`Vm::interrupts`], if the change concerns any vCPU.
     #[inline(never)]
     pub(crate) fn settle(
         &self,
@@ -136,8 +136,8 @@ impl<H: Host> Vm<H> {
         }
     }
 
-    /// [`Vm::interrupts`] where the change must see what the list registers of `me`, whose CPU this is, say.
-    pub(crate) fn folded_interrupts(
+    /// [`Vm::interrupts`] for a change that must see the list registers of `me`, which runs on this CPU.
+    pub(crate) fn synced_interrupts(
         &self,
         order: &Order,
         me: usize,

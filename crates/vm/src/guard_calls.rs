@@ -333,7 +333,7 @@ fn share_pages<H: Host>(
     Some(done)
 }
 
-/// RELINQUISH: x1 = IPA. Nobody else can have the page, so it is wiped and stays.
+/// RELINQUISH: x1 = IPA. No other party can have the page, so it is wiped and stays.
 fn relinquish<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     let ipa = Ipa::new(vcpu.argument(1));
     if ipa.page_offset() != 0 {

@@ -19,23 +19,23 @@ pub trait Host: TableMemory + Tlb {
         self.kick(vcpus);
     }
 
-    /// Reads the list registers of `vcpu`, whose CPU this is, back into `vgic` ([`Vgic::sync_from_lrs`]), and clears EOIcount,
+    /// Reads the list registers of `vcpu`, which runs on this CPU, back into `vgic` ([`Vgic::sync_from_lrs`]), and clears EOIcount,
     /// which would be counted again otherwise. Kicks the others that the call names. [`Host::flush_interrupts`] follows
     /// before the guest is entered.
     fn sync_interrupts(&self, vcpu: usize, vgic: &mut Vgic);
 
-    /// Brings the list registers of `vcpu`, whose CPU this is, up to date ([`vgic::Event::Marked`]).
+    /// Brings the list registers of `vcpu`, which runs on this CPU, up to date ([`vgic::Event::Marked`]).
     fn flush_interrupts(&self, vcpu: usize, vgic: &mut Vgic);
 
-    /// Looks at the lines behind physical interrupts that are pending in `vgic` ([`Vgic::awaits_level`]), those of `vcpu`, whose
-    /// CPU this is, and shared ones, and tells it of each that has fallen ([`Vgic::set_level`]). Returns what that returns.
+    /// Samples the lines behind forwarded interrupts that are pending in `vgic` ([`Vgic::awaits_level`]): those of `vcpu`, which
+    /// runs on this CPU, and shared ones. Reports each that has fallen ([`Vgic::set_level`]), and returns what that returns.
     /// [`Host::flush_interrupts`] does the same first.
     fn sample_lines(&self, vcpu: usize, vgic: &mut Vgic) -> VcpuSet {
         let _ = (vcpu, vgic);
         VcpuSet::EMPTY
     }
 
-    /// A write of ICC_SGI1R_EL1 by `vcpu`, whose CPU this is: [`vgic::Event::Sgi1r`], and what its answer asks for. `false`
+    /// A write of ICC_SGI1R_EL1 by `vcpu`, which runs on this CPU: [`vgic::Event::Sgi1r`], and what its answer asks for. `false`
     /// for [`vgic::Sync::Fallback`]: nothing has changed.
     fn send_sgi(&self, vcpu: usize, value: u64, vgic: Guard<'_, Vgic>) -> bool;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A VM without hardware: its guard, its devices, its firmware calls, and what each exit leads to.
+//! A VM without hardware: its guard, its devices, its firmware calls, and the outcome of each exit.
 //!
 //! The crate touches no hardware: the machine is behind [`Host`]. Everything that runs per exit is
 //! inlined into the caller, takes no lock to judge an access, allocates nothing and formats nothing.
@@ -7,18 +7,18 @@
 //! # Key types
 //! - [`Vm`]: what the vCPUs of a VM share; [`Vcpu`]: what one has for itself; [`Setup`]: how a VM is made.
 //! - [`on_exit`]: judges one exit; [`Outcome`]: what is left for EL2 to do.
-//! - [`Refusal`], [`Reason`]: why an access was aborted; [`Vm::refusal_line`] says it to people.
-//! - [`Lifecycle`]: vCPUs on and off, and the way from a running VM to a stopped one or a new life; [`Holder`]: pauses.
+//! - [`Refusal`], [`Reason`]: why an access was aborted; [`Vm::refusal_line`] is its log line.
+//! - [`Lifecycle`]: vCPUs on and off, and the states of a VM from running to stopped or restarted; [`Holder`]: pauses.
 //! - [`crash::Watch`]: notices a guest that aborts again and again at one instruction.
-//! - [`Workarounds`]: what the firmware of the CPUs says of the SMCCC workarounds; [`Firmware`]: its calls.
-//! - [`trace::Ring`], [`RateLimit`]: how refusals reach the outside, bounded.
+//! - [`Workarounds`]: what the firmware of the CPUs says about the SMCCC workarounds; [`Firmware`]: its calls.
+//! - [`trace::Ring`], [`RateLimit`]: how refusals are reported, with a bound.
 //!
 //! # Invariants
-//! - The guard is asked before any device is, the interrupt controller included.
+//! - The guard's check comes before every device, the interrupt controller included.
 //! - [`on_exit`] writes general registers, never ELR, SPSR or a register of EL1: [`Outcome`] asks for those.
 //! - Whether an address is memory is decided by the VM's memory map, not by a descriptor.
 //! - A call that fails has changed nothing; one that stops early says how far it got.
-//! - [`Vm::reset`] leaves nothing of the former life but the VM's own log limit.
+//! - [`Vm::reset`] leaves nothing of the former run but the VM's own log limit.
 //!
 //! # Sources
 //! docs/abi.md (the calls), docs/trap-path.md (the table of accesses), docs/vm.md (devices, lifecycle);

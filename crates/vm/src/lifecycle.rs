@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! vCPUs on and off; a VM's way from running to stopped, or to its next life.
+//! Power states of vCPUs, and the states of a VM from running to stopped or restarted.
 //!
 //! ```text
 //!            start                stop (first reason wins)       last vCPU parks
@@ -23,19 +23,19 @@ use lock::{Lock, Order, Rank};
 pub enum StopReason {
     /// PSCI SYSTEM_OFF.
     PowerOff = 1,
-    /// PSCI SYSTEM_RESET or SYSTEM_RESET2: a new life follows.
+    /// PSCI SYSTEM_RESET or SYSTEM_RESET2: a restart follows.
     Reset = 2,
-    /// The last vCPU that was on called CPU_OFF: nobody could ever turn one on again.
+    /// The last vCPU that was on called CPU_OFF: no vCPU is left that could turn one on.
     AllOff = 3,
     /// A physical SError arrived while one of its vCPUs ran.
     SError = 4,
-    /// EL2 could not go on with it (a reset that failed).
+    /// EL2 cannot continue it: a reset failed.
     Failure = 5,
     /// It aborted again and again at one instruction ([`crate::crash::Watch`]).
     Crash = 6,
-    /// Whoever operates the machine wants a new life of it.
+    /// The operator of the machine restarts it.
     Restart = 7,
-    /// Whoever operates the machine has stopped it.
+    /// The operator of the machine has stopped it.
     Operator = 8,
 }
 
@@ -54,7 +54,7 @@ impl StopReason {
         }
     }
 
-    /// Whether its guest can go on no more: `vm.oncrash` decides what follows.
+    /// Whether its guest has crashed: `vm.oncrash` decides what follows.
     pub const fn is_crash(self) -> bool {
         matches!(self, Self::SError | Self::Crash)
     }
@@ -94,33 +94,33 @@ pub(crate) enum Power {
 pub enum Parked {
     /// Other vCPUs are still on their way out; or the VM is not stopping.
     Others,
-    /// This was the last one: whoever gets this acts on the reason, alone.
+    /// This was the last one: the caller alone acts on the reason.
     Last(StopReason),
 }
 
-/// What became of [`Vm::stop`](crate::Vm::stop).
+/// The result of [`Vm::stop`](crate::Vm::stop).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stop {
     /// The reason that counts: the first one.
     pub reason: StopReason,
     /// vCPUs to kick: those that are on.
     pub kick: VcpuSet,
-    /// No vCPU was on: whoever called acts on the reason, alone.
+    /// No vCPU was on: the caller alone acts on the reason.
     pub parked: bool,
 }
 
-/// Where a VM is.
+/// The phase of a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// No vCPU runs: not yet started, or between two lives.
+    /// No vCPU runs: not yet started, or between two runs.
     Parked,
     /// It runs, or is paused.
     Running,
     /// Its vCPUs are leaving.
     Stopping(StopReason),
-    /// It waits for its next life.
+    /// It waits for its restart.
     Resting,
-    /// Its end, unless it is started again.
+    /// It has ended, unless it is started again.
     Stopped,
 }
 
@@ -143,7 +143,7 @@ pub(crate) struct State {
 
 /// [`Lifecycle::asked`]: to leave the guest, and keep their registers.
 pub(crate) const PAUSE: u8 = 0x40;
-/// [`Lifecycle::asked`]: to prepare another life.
+/// [`Lifecycle::asked`]: to prepare a restart.
 pub(crate) const START: u8 = 0x80;
 
 /// The state machine; all transitions under one lock of [`Rank::Lifecycle`].
@@ -183,7 +183,7 @@ impl Lifecycle {
         }
     }
 
-    /// Begins a life: vCPU 0 will start at `entry` with `context` in x0. `false` unless nobody runs.
+    /// Starts the VM: vCPU 0 will start at `entry` with `context` in x0. `false` unless the VM is parked.
     pub fn start(&self, order: &Order, entry: u64, context: u64) -> bool {
         let mut state = self.state.lock(order);
         if state.phase != Phase::Parked {
@@ -207,12 +207,12 @@ impl Lifecycle {
         parked
     }
 
-    /// Where it is.
+    /// Its phase.
     pub fn phase(&self, order: &Order) -> Phase {
         self.state.lock(order).phase
     }
 
-    /// Whether the VM has come to its end.
+    /// Whether the VM has ended.
     pub fn finished(&self, order: &Order) -> bool {
         self.state.lock(order).phase == Phase::Stopped
     }
@@ -243,7 +243,7 @@ impl Lifecycle {
         let running = state.phase == Phase::Running;
         match state.cpus.get_mut(target) {
             Some(cpu) if cpu.power == Power::Off => {
-                // While stopping the answer reaches nobody; but nobody may start.
+                // While the VM stops, the answer is never seen, but no vCPU may start.
                 if running {
                     *cpu = Cpu { power: Power::OnPending, entry, context };
                 }
@@ -319,7 +319,7 @@ impl Lifecycle {
         StopReason::from_raw(self.asked.load(Ordering::Acquire))
     }
 
-    /// Whether its vCPUs are asked to do anything: to leave because it is stopping or paused, or to begin a new life.
+    /// Whether its vCPUs are asked to do anything: to leave because it is stopping or paused, or to prepare a restart.
     #[inline(always)]
     pub fn is_asked(&self) -> bool {
         self.asked.load(Ordering::Acquire) != 0

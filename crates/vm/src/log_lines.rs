@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What people read: the line of a refusal, and a VM's last line. How to declare what was refused is in `advice`. Formatted outside the exit path.
+//! Log lines of a refusal and of a VM's end, formatted outside the exit path. `advice` says how to declare what was refused.
 
 use crate::{Counts, Host, Reason, Refusal, StopReason, Vm};
 use arch::{AbortKind, Ipa};
@@ -25,7 +25,7 @@ impl fmt::Display for StopLine<'_> {
     }
 }
 
-/// One refusal or other abort, in words.
+/// The log line of one refusal or other abort.
 pub struct RefusalLine<'a, H: Host> {
     vm: &'a Vm<H>,
     vcpu: usize,
@@ -33,7 +33,7 @@ pub struct RefusalLine<'a, H: Host> {
 }
 
 impl<H: Host> Vm<H> {
-    /// What its stop line says.
+    /// Its last line.
     pub fn stop_line(&self, reason: StopReason) -> StopLine<'_> {
         StopLine { name: &self.name, reason, counts: self.counts() }
     }
@@ -78,8 +78,7 @@ impl<H: Host> fmt::Display for RefusalLine<'_, H> {
 }
 
 impl<H: Host> RefusalLine<'_, H> {
-    /// Why the page of `ipa` cannot be declared, where it cannot. How to declare it is a line of its own:
-    /// [`Advice`](crate::Advice).
+    /// Why the page of `ipa` cannot be declared, if so. A line of its own says how to declare it: [`Advice`](crate::Advice).
     fn why_not(&self, f: &mut fmt::Formatter<'_>, ipa: Ipa) -> fmt::Result {
         let (vm, page) = (self.vm, ipa.page());
         if vm.memory().is_memory(page) {

@@ -8,13 +8,13 @@ use lock::Order;
 use stage2::{Entry, GuardAnnotation};
 
 impl<H: Host> Vm<H> {
-    /// The region of direct pages that holds `ipa`.
+    /// The region of mapped MMIO that holds `ipa`.
     #[inline]
     pub(crate) fn mapped_mmio_at(&self, ipa: Ipa) -> Option<&MappedMmioPages> {
         self.mapped_mmio.iter().find(|region| region.range().contains(ipa))
     }
 
-    /// Where the next region of direct pages, or bank of flash, behind `ipa` begins; the top of all addresses if there is none.
+    /// Start of the next region of mapped MMIO or bank of flash behind `ipa`; the top of all addresses if there is none.
     pub(crate) fn next_mapped_mmio(&self, ipa: Ipa) -> Ipa {
         self.mapped_mmio
             .iter()
@@ -25,7 +25,7 @@ impl<H: Host> Vm<H> {
             .unwrap_or(Ipa::new(u64::MAX))
     }
 
-    /// Whether the page at `ipa` is declared, by a note or, where it is reached without a trap, by its bit.
+    /// Whether the page at `ipa` is declared: by an annotation, or by its bit if it is reached without a trap.
     pub(crate) fn is_declared(&self, ipa: Ipa) -> bool {
         match self.mapped_mmio_at(ipa) {
             Some(region) => region.is_declared(ipa),
@@ -37,13 +37,13 @@ impl<H: Host> Vm<H> {
         }
     }
 
-    /// End of the pages that hold `ipa` and are reached without a trap at times: a device's, a bank of flash.
+    /// End of the pages around `ipa` that can be reached without a trap: mapped MMIO, or a bank of flash.
     pub(crate) fn untrapped_end(&self, ipa: Ipa) -> Option<Ipa> {
         let bank = || self.flash_at(ipa).map(|(_, bank)| bank.range().end());
         self.mapped_mmio_at(ipa).map(|region| region.range().end()).or_else(bank)
     }
 
-    /// Declares a page that is reached without a trap: its leaf stands from here on.
+    /// Declares a page that is reached without a trap: it is mapped from here on.
     pub(crate) fn declare_mapped(&self, ipa: Ipa, note: GuardAnnotation, order: &Order) -> bool {
         if let Some((_, bank)) = self.flash_at(ipa) {
             return self.declare_flash(bank, ipa, note, order);
@@ -57,8 +57,8 @@ impl<H: Host> Vm<H> {
         done
     }
 
-    /// Undeclares such a page: its leaf goes, unless the guard is not active. Whether it was declared;
-    /// `None` where that failed, and nothing changed.
+    /// Undeclares such a page, and unmaps it if the guard is active. Returns whether it was declared; `None` if that failed and
+    /// nothing has changed.
     pub(crate) fn undeclare_mapped(&self, ipa: Ipa, order: &Order) -> Option<bool> {
         if let Some((_, bank)) = self.flash_at(ipa) {
             return self.undeclare_flash(bank, ipa, order);
@@ -73,7 +73,7 @@ impl<H: Host> Vm<H> {
         Some(declared)
     }
 
-    /// Activates the guard, and takes away what was reached without a trap and is not declared.
+    /// Activates the guard, and unmaps undeclared pages that were reached without a trap.
     #[cold]
     pub(crate) fn activate_guard(&self, order: &Order) {
         let _changes = self.mapping_changes.lock(order);
@@ -87,7 +87,7 @@ impl<H: Host> Vm<H> {
             }
         }
         for bank in self.flash {
-            // Nothing is split: all of a bank goes.
+            // Nothing is split: the whole bank is unmapped.
             let _ = self.place_flash(order, bank);
         }
     }

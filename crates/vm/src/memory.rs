@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which addresses are memory, which are reached without a trap, and what is shared.
+//! Which addresses are memory, which are mapped MMIO, and which pages are shared.
 
 use crate::SetupError;
 use arch::{Ipa, PAGE_SHIFT, PAGE_SIZE, Pa, Range};
@@ -9,7 +9,7 @@ use lock::atomic::{AtomicU64, Ordering};
 /// Most regions of read-only memory a VM can have.
 pub(crate) const MAX_ROMS: usize = 8;
 
-/// A VM's memory: one range of RAM, and read-only regions. Decides what is memory, whatever a
+/// A VM's memory: one range of RAM, and read-only regions. It decides what is memory, whatever a
 /// descriptor says at the moment.
 #[derive(Clone, Debug)]
 pub struct MemoryMap {
@@ -88,7 +88,7 @@ impl Shares {
         Some((word, 1_u64.wrapping_shl(page as u32)))
     }
 
-    /// Sets (or clears) the share of page number `page`; `false` where it was so already. Of several
+    /// Sets or clears the share of page number `page`; `false` if nothing has changed. Of several
     /// vCPUs that do the same at once, one succeeds.
     #[inline]
     pub(crate) fn set(&self, page: u64, shared: bool) -> bool {
@@ -144,7 +144,7 @@ impl MappedMmioPages {
         self.range
     }
 
-    /// The page's bit, and where it is.
+    /// The page's bit and its physical address.
     fn page(&self, ipa: Ipa) -> (u64, Pa) {
         let offset = ipa.page().raw().wrapping_sub(self.range.start().raw());
         (

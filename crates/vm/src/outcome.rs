@@ -10,7 +10,7 @@ use crate::lifecycle::StopReason;
 /// Small enough for one register, so that it costs the same whether or not the compiler inlines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Enter the guest as it stands.
+    /// Enter the guest with its registers unchanged.
     Resume,
     /// Step over the instruction (`arch::skip_instruction`), then enter the guest.
     Advance {
@@ -22,7 +22,7 @@ pub enum Outcome {
     /// Inject an UNDEFINED exception.
     Undefined,
     /// HPFAR_EL2 is UNKNOWN: find the IPA with AT S1E1R or S1E0R on the FAR, set it in the exit and call
-    /// [`on_exit`](crate::on_exit) again; enter the guest as it stands where AT fails.
+    /// [`on_exit`](crate::on_exit) again; if AT fails, enter the guest unchanged.
     ResolveIpa,
     /// The vCPU waits for an interrupt: step over the instruction if asked to, then sleep until one is
     /// deliverable, if that is worth it (WFI, CPU_SUSPEND).
@@ -52,7 +52,7 @@ pub struct Abort {
     /// Data or instruction abort.
     pub kind: AbortKind,
     /// It hit a stage-1 walk: find the level with `arch::Stage1::walk_level`; where that gives none,
-    /// enter the guest as it stands.
+    /// enter the guest unchanged.
     pub walk: bool,
 }
 
@@ -69,7 +69,7 @@ pub enum FastPath {
 }
 
 impl FastPath {
-    /// Handled; the guest goes on as it stands.
+    /// Handled; the guest goes on.
     pub const RESUME: Self = Self::Done(Outcome::Resume);
     /// Handled; the guest goes on behind the instruction.
     pub const ADVANCE: Self = Self::Done(Outcome::Advance { il: true });

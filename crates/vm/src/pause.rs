@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A VM stands still for as long as somebody holds it; a stopped VM is started again.
+//! A VM is paused as long as it has a holder. A stopped VM can be started again.
 
 use crate::lifecycle::{PAUSE, Phase, Power, START};
 use crate::{Host, Lifecycle, Vcpu, Vm};
@@ -11,15 +11,15 @@ use lock::atomic::Ordering;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Holder {
-    /// Whoever operates the machine.
+    /// The operator of the machine.
     User = 1,
     /// `vm.oncrash=pause`.
     Crash = 2,
-    /// Whoever saves it.
+    /// A save of its state.
     Save = 4,
 }
 
-/// Whose holds count, as a set.
+/// A set of holders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Holders(u8);
 
@@ -51,7 +51,7 @@ pub enum Held {
     No,
     /// It is.
     Yes,
-    /// It is, and this was the last vCPU to leave the guest: all of it stands still from here on.
+    /// It is, and this was the last vCPU to leave the guest: the whole VM is paused from here on.
     Last,
 }
 
@@ -110,7 +110,7 @@ impl Lifecycle {
         state.phase == Phase::Running && state.holders != 0 && state.leaving.is_empty()
     }
 
-    /// The VM waits for its next life. `false` unless no vCPU runs.
+    /// The VM waits for its restart. `false` unless no vCPU runs.
     pub fn rest(&self, order: &Order) -> bool {
         let mut state = self.state.lock(order);
         let parked = state.phase == Phase::Parked;
@@ -120,8 +120,8 @@ impl Lifecycle {
         parked
     }
 
-    /// Asks for another life of a VM that has stopped, or waits for one: `true` if it may have one. A vCPU that takes the
-    /// request ([`Lifecycle::take_request`]) prepares that life.
+    /// Asks for a restart of a VM that has stopped or waits for one: `true` if that is possible. A vCPU that takes the
+    /// request ([`Lifecycle::take_request`]) prepares it.
     pub fn revive(&self, order: &Order) -> bool {
         let mut state = self.state.lock(order);
         if !matches!(state.phase, Phase::Stopped | Phase::Resting) {
@@ -132,7 +132,7 @@ impl Lifecycle {
         true
     }
 
-    /// Whether another life is asked for, once.
+    /// Whether a restart is asked for, once.
     pub fn take_request(&self, order: &Order) -> bool {
         let state = self.state.lock(order);
         let asked = state.phase == Phase::Parked && self.asked.load(Ordering::Acquire) == START;
@@ -144,7 +144,7 @@ impl Lifecycle {
 }
 
 impl<H: Host> Vm<H> {
-    /// `holder` holds the VM, whose vCPUs leave the guest. `false` where it does not run. A calling vCPU is kicked too unless it
+    /// `holder` pauses the VM: its vCPUs leave the guest. `false` if it does not run. A calling vCPU is kicked too unless it
     /// is `except`.
     pub fn pause(&self, order: &Order, holder: Holder, except: Option<&Vcpu>) -> bool {
         let Some(mut kick) = self.lifecycle().pause(order, holder) else { return false };
@@ -171,7 +171,7 @@ impl<H: Host> Vm<H> {
         self.lifecycle().hold(&vcpu.order, vcpu.index)
     }
 
-    /// Asks for another life of a VM that has stopped or waits for one. `false` where it runs.
+    /// Asks for a restart of a VM that has stopped or waits for one. `false` if it runs.
     pub fn revive(&self, order: &Order) -> bool {
         let revived = self.lifecycle().revive(order);
         if revived {

@@ -7,13 +7,13 @@ use arch::Ipa;
 use lock::Order;
 
 impl<H: Host> Vm<H> {
-    /// Begins a life, after [`Vm::reset`]: vCPU 0 starts at `entry` with `context` in x0. Wakes its CPU.
+    /// Starts the VM, after [`Vm::reset`]: vCPU 0 starts at `entry` with `context` in x0. Wakes its CPU.
     pub fn start(&self, order: &Order, entry: Ipa, context: u64) -> bool {
         self.lifecycle.start(order, entry.raw(), context)
     }
 
-    /// Whether `vcpu` was turned on. Its general registers are those of a vCPU out of reset then: x0 the
-    /// caller's context, the others 0, EL1h with everything masked; EL2 resets all else.
+    /// Whether `vcpu` was turned on. If so, its general registers are those of a vCPU out of reset: x0 is the
+    /// caller's context, the others are 0, EL1h with everything masked. EL2 resets all else.
     pub fn take_start(&self, vcpu: &mut Vcpu) -> bool {
         let Some((entry, context)) = self.lifecycle.take_start(&vcpu.order, vcpu.index) else {
             return false;
@@ -31,8 +31,7 @@ impl<H: Host> Vm<H> {
         true
     }
 
-    /// Asks the VM to stop, from anywhere, and kicks its vCPUs. `None` if it does not run. A calling
-    /// vCPU is kicked too unless it is `except`.
+    /// Asks the VM to stop, and kicks its vCPUs but `except`. Any CPU may call it. `None` if the VM does not run.
     pub fn stop(&self, order: &Order, reason: StopReason, except: Option<&Vcpu>) -> Option<Stop> {
         let mut stop = self.lifecycle.stop(order, reason)?;
         if let Some(vcpu) = except {
@@ -44,7 +43,7 @@ impl<H: Host> Vm<H> {
         Some(stop)
     }
 
-    /// `vcpu` has left the guest of a VM that is stopping, and does not enter it again.
+    /// `vcpu` has left the guest of a VM that is stopping. It does not enter it again.
     pub fn park(&self, vcpu: &Vcpu) -> Parked {
         self.lifecycle.park(&vcpu.order, vcpu.index)
     }

@@ -8,7 +8,7 @@ use crate::{Host, Outcome, StopReason, Vcpu, Vm};
 use arch::{Ipa, VcpuSet};
 use mmio_guard::abi::{NOT_SUPPORTED, SUCCESS};
 
-/// No trusted OS, so nothing that cannot migrate.
+/// There is no trusted OS.
 const TRUSTED_OS_ABSENT: u64 = 2;
 /// SYSTEM_RESET2's only architected type.
 const SYSTEM_WARM_RESET: u32 = 0;
@@ -73,7 +73,7 @@ pub(crate) fn suspend(vcpu: &mut Vcpu) -> Outcome {
     Outcome::Wait { advance: false, il: true }
 }
 
-/// What PSCI_FEATURES answers 0 to: no flag applies to any of them.
+/// Calls that PSCI_FEATURES answers with 0: no flag applies to any of them.
 const fn is_known(id: u32) -> bool {
     matches!(
         id,
@@ -102,7 +102,7 @@ fn target<H: Host>(mpidr: u64, vm: &Vm<H>) -> Option<usize> {
 
 fn turn_on<H: Host>(mpidr: u64, entry: u64, context: u64, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     let Some(index) = target(mpidr, vm) else { return vcpu.answer0(INVALID_PARAMETERS) };
-    // Bit 0 would ask for AArch32, which EL1 does not have here.
+    // Bit 0 would ask for AArch32, which EL1 here lacks.
     if entry & 3 != 0 || !vm.memory().is_memory(Ipa::new(entry)) {
         return vcpu.answer0(INVALID_ADDRESS);
     }
@@ -126,7 +126,7 @@ fn affinity_info<H: Host>(mpidr: u64, level: u64, vcpu: &mut Vcpu, vm: &Vm<H>) -
     }
 }
 
-/// Stops the VM. Whoever asked first is obeyed; the calling vCPU has nothing more to do either way.
+/// Stops the VM. The first reason counts; the calling vCPU does not run on either way.
 fn stop<H: Host>(reason: StopReason, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     let reason = vm.stop(&vcpu.order, reason, Some(vcpu)).map_or(reason, |stop| stop.reason);
     Outcome::Stop(reason)

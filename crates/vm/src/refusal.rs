@@ -12,7 +12,7 @@ pub enum Reason {
     Undeclared = 0,
     /// Nothing answers at this address.
     NoDevice = 1,
-    /// The instruction is one whose access EL2 is not told (ISV = 0).
+    /// The syndrome does not describe the access (ISV = 0).
     NoSyndrome = 2,
     /// The access reaches into a second page.
     CrossesPage = 3,
@@ -33,7 +33,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// A few words for people.
+    /// A short description for the log.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Undeclared => "undeclared",

@@ -6,7 +6,7 @@ use arch::{Ipa, PAGE_SIZE, Range};
 use lock::Order;
 use stage2::{DeclareError, GuardAnnotation, MapError};
 
-/// Why a VM could not be brought back to its beginning. It must not run.
+/// Why a VM could not be reset. It must not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetError {
     /// A preset page cannot be declared.
@@ -29,9 +29,9 @@ impl core::fmt::Display for ResetError {
 impl core::error::Error for ResetError {}
 
 impl<H: Host> Vm<H> {
-    /// Back to the beginning: no declaration but the presets, no enrolment, no share, no interrupt, no
-    /// device state, counters at zero. Memory is the caller's to fill again. Also called before the first
-    /// life. Nobody may be running.
+    /// Resets the VM: no declaration but the presets, no enrolment, no share, no interrupt, no
+    /// device state, counters at zero. The caller fills memory again. Also called before the first
+    /// start. No vCPU may run.
     ///
     /// # Errors
     /// The VM must not be started then.
@@ -71,7 +71,7 @@ impl<H: Host> Vm<H> {
         Ok(())
     }
 
-    /// Declares a preset range: direct pages by their bit, all others by a note.
+    /// Declares a preset range: mapped MMIO by its bits, all other pages by annotations.
     fn declare_preset(&self, order: &Order, range: Range<Ipa>) -> Result<(), ResetError> {
         let mut at = range.start();
         while at < range.end() {

@@ -12,10 +12,10 @@ use mmio_guard::{Dialect, Policy};
 /// Number of ID registers: op0 = 3, op1 = 0, CRn = 0, CRm 0..8, op2 0..8.
 pub const ID_REGISTERS: usize = 64;
 
-/// All that a [`Vm`](crate::Vm) needs to know. Addresses are the guest's.
+/// The description of a [`Vm`](crate::Vm). Addresses are the guest's.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup<'a> {
-    /// Name in log lines; what goes beyond 31 bytes is cut.
+    /// Name in log lines, cut after 31 bytes.
     pub name: &'a str,
     /// Number in trace events.
     pub id: u16,
@@ -33,18 +33,18 @@ pub struct Setup<'a> {
     pub allow: &'a [Range<Ipa>],
     /// What is declared on the guest's behalf, at most 16 ranges.
     pub preset: &'a [Range<Ipa>],
-    /// Device pages reached without a trap, at most 8 regions. Under GICv2 GICV is one of them.
+    /// Device pages that stage 2 maps, at most 8 regions. Under GICv2 GICV is one of them.
     pub mapped_mmio: &'a [MappedMmio],
     /// Banks of flash, at most 4.
     pub flash: &'static [Bank],
-    /// Whether there is QEMU's firmware configuration device, for firmware that cannot do without.
+    /// Whether there is QEMU's firmware configuration device, for firmware that needs it.
     pub fw_cfg: bool,
     /// Page of the test device.
     pub test_device: Option<Ipa>,
     /// The interrupt controller.
     pub gic: vgic::Config,
     /// What the guest reads from its ID registers, at CRm << 3 | op2: filtered by
-    /// `arch::visible_id_register`, zero where that has no answer.
+    /// `arch::visible_id_register`, zero if that has no answer.
     pub id_registers: &'a [u64; ID_REGISTERS],
     /// Whether [`Host::random`](crate::Host::random) has a source.
     pub trng: bool,
@@ -54,7 +54,7 @@ pub struct Setup<'a> {
     pub shares: &'static [AtomicU64],
 }
 
-/// Checks everything that can be checked without the machine.
+/// Checks what can be checked without the machine.
 pub(crate) fn check(setup: &Setup<'_>, ipa_limit: u64) -> Result<(), SetupError> {
     if setup.vcpus == 0 || setup.vcpus > arch::MAX_VCPUS || setup.vcpus != setup.gic.vcpus() {
         return Err(SetupError::Vcpus(setup.vcpus));
@@ -83,7 +83,7 @@ pub(crate) fn check(setup: &Setup<'_>, ipa_limit: u64) -> Result<(), SetupError>
             return Err(SetupError::Range("flash", bank.range()));
         }
     }
-    // Memory, presets and direct pages: memory is never declared, and no page has two meanings.
+    // Memory, presets and mapped MMIO: memory is never declared, and no page has two meanings.
     for (i, rom) in setup.roms.iter().enumerate() {
         if rom.overlaps(&setup.ram) {
             return Err(SetupError::Overlap("rom", "ram", *rom));

@@ -13,7 +13,7 @@ pub enum SetupError {
     Range(&'static str, Range<Ipa>),
     /// These two kinds of ranges overlap here.
     Overlap(&'static str, &'static str, Range<Ipa>),
-    /// The test device cannot stand here.
+    /// There is no room for a test device here.
     TestDevice(Ipa),
     /// More ranges of this kind than there is room for.
     TooMany(&'static str),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Trapped system registers. What is not in a table here is UNDEFINED to the guest.
+//! Trapped system registers. A register without a rule here is UNDEFINED to the guest.
 
 use crate::timer_access::timer_access;
 use crate::{Host, Outcome, Vcpu, Vm, gic_access, physical_timer};
@@ -47,9 +47,9 @@ fn sysreg_access_cold<H: Host>(access: SysRegAccess, vcpu: &mut Vcpu, vm: &Vm<H>
             true
         }
         ICC_DIR_EL1 if access.write && vm.gic.version() == Version::V3 => {
-            // Asked for by a plan that left active interrupts out of the list registers.
+            // Traps when active interrupts were left out of the list registers.
             let (me, intid) = (vcpu.index, vcpu.regs.get(access.rt) as u32 & 0xff_ffff);
-            vm.folded_interrupts(&vcpu.order, me, |vgic| vgic.deactivate(me, intid));
+            vm.synced_interrupts(&vcpu.order, me, |vgic| vgic.deactivate(me, intid));
             true
         }
         ICC_SRE_EL1 if vm.gic.version() == Version::V3 => {

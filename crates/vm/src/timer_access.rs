@@ -17,8 +17,8 @@ pub(crate) fn timer_access<H: Host>(access: SysRegAccess, vcpu: &mut Vcpu, vm: &
 }
 
 impl<H: Host> Vm<H> {
-    /// Moves the line of `vcpu`'s physical timer where that is due. `here` says that its list registers are in
-    /// this CPU; else whoever loads it plans them.
+    /// Moves the line of `vcpu`'s physical timer if that is due. `here`: its list registers are in this CPU. Otherwise they
+    /// are filled when it is loaded.
     pub fn tick(&self, vcpu: &mut Vcpu, here: bool) {
         if !vcpu.physical_timer.moves(self.host().counter()) {
             return;
@@ -31,7 +31,7 @@ impl<H: Host> Vm<H> {
         }
     }
 
-    /// Takes the physical timer of a vCPU that is turned on back to its reset.
+    /// Resets the physical timer of a vCPU that is turned on.
     pub(crate) fn reset_physical_timer(&self, vcpu: &mut Vcpu) {
         vcpu.physical_timer.control = 0;
         self.tick(vcpu, false);

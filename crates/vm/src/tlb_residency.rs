@@ -1,24 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which vCPUs a CPU may still hold translations and instructions of.
+//! Which vCPUs' translations and instructions a CPU may still hold.
 
 use core::cell::Cell;
 
-/// For each of `VMS` VMs, which of its vCPUs was in this CPU last.
+/// For each of `VMS` VMs, the vCPU that ran on this CPU last.
 ///
-/// All vCPUs of a VM have one VMID, and each may use the same ASIDs for other tables: where two of them take turns on
-/// a CPU, what one has left in its TLBs and instruction cache is not for the other. vCPUs of different VMs are told
-/// apart by their VMIDs.
+/// All vCPUs of a VM have one VMID, and each may use the same ASIDs for other tables: if two of them share a CPU,
+/// one must not use what the other has left in its TLBs and instruction cache. VMIDs tell vCPUs of different VMs apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlbResidency<const VMS: usize>([Cell<u8>; VMS]);
 
 impl<const VMS: usize> TlbResidency<VMS> {
-    /// Nobody has been here.
+    /// No vCPU has run here.
     pub const fn new() -> Self {
         Self([const { Cell::new(0) }; VMS])
     }
 
-    /// vCPU `vcpu` of VM `vm` is about to run here, for the first time in its life if `fresh`. Calls `invalidate` where
-    /// what is held for its VMID is to be dropped first (TLBI VMALLE1, IC IALLU).
+    /// vCPU `vcpu` of VM `vm` is about to run here, for the first time since it was turned on if `fresh`. Calls `invalidate` if
+    /// what the CPU holds for its VMID must be dropped first (TLBI VMALLE1, IC IALLU).
     #[inline(always)]
     pub fn switch_to(&self, vm: usize, vcpu: usize, fresh: bool, invalidate: impl FnOnce()) {
         let now = (vcpu as u8).wrapping_add(1);

@@ -84,7 +84,7 @@ impl Event {
     }
 }
 
-/// The last `N` events (a power of two) of one CPU: it alone writes; others may read at any time.
+/// The last `N` events (a power of two) of one CPU: that CPU alone writes; others may read at any time.
 #[repr(C, align(64))]
 pub struct Ring<const N: usize> {
     records: [[AtomicU64; WORDS]; N],
@@ -110,7 +110,7 @@ impl<const N: usize> Ring<N> {
         }
     }
 
-    /// Adds an event over the oldest, and returns its number. Only the CPU whose ring it is may call this.
+    /// Adds an event over the oldest, and returns its number. Only the CPU that owns the ring may call this.
     #[inline(always)]
     pub fn push(&self, event: &Event) -> u64 {
         let number = self.written.load(Ordering::Relaxed);
@@ -134,7 +134,7 @@ impl<const N: usize> Ring<N> {
         number
     }
 
-    /// The events that are there, the newest first. For the CPU whose ring it is.
+    /// The events in the ring, the newest first. For the CPU that owns it.
     pub fn newest_first(&self) -> impl Iterator<Item = Event> + '_ {
         let newest = self.written();
         (0..N as u64).map_while(move |age| self.get(newest.checked_sub(age)?))
@@ -145,7 +145,7 @@ impl<const N: usize> Ring<N> {
         self.written.load(Ordering::Acquire)
     }
 
-    /// Event `number`, counted from 1; `None` where it is not there any more, or not yet.
+    /// Event `number`, counted from 1; `None` if it was overwritten or does not exist yet.
     pub fn get(&self, number: u64) -> Option<Event> {
         let index = number.checked_sub(1)? as usize & N.wrapping_sub(1);
         let [sequence, body @ ..] = self.records.get(index)?;

@@ -39,7 +39,7 @@ impl Uart {
                 state.fill(|| vm.host().console_take());
             }
             byte = state.take();
-            // What waits behind it moves up: a driver that has had enough for now hears of the rest by the interrupt.
+            // What waits behind it moves up: the interrupt tells a driver that stops reading now of the rest.
             state.fill(|| vm.host().console_take());
         });
         u64::from(byte)
@@ -72,7 +72,7 @@ impl Uart {
         true
     }
 
-    /// Takes input in, and tells the transmitter of room: EL2 calls it when either may have changed.
+    /// Takes input, and reports room to the transmitter. EL2 calls it when either may have changed.
     pub(crate) fn poll<H: Host>(&self, order: &Order, me: Option<usize>, vm: &Vm<H>) {
         self.change(order, me, vm, |state| {
             state.fill(|| vm.host().console_take());
@@ -82,7 +82,7 @@ impl Uart {
         });
     }
 
-    /// Changes the state, then moves the interrupt line if that changed it.
+    /// Changes the state, then moves the interrupt line if its level has changed.
     #[inline]
     fn change<H: Host>(
         &self,
@@ -100,7 +100,7 @@ impl Uart {
         let moved = self.level.swap(level, Ordering::AcqRel) != level;
         drop(state);
         if moved {
-            // The line is read again under the vGIC's lock: whoever comes last sets what is true last.
+            // The line is read again under the vGIC's lock: the last caller sets the last value.
             vm.interrupts(order, me, |vgic| {
                 vgic.set_level(me.unwrap_or(0), UART_INTID, self.level.load(Ordering::Acquire))
             });
@@ -109,7 +109,7 @@ impl Uart {
 }
 
 impl<H: Host> Vm<H> {
-    /// The console has input, or room for output again. `me` is the vCPU of this VM whose CPU this is.
+    /// The console has input, or room for output again. `me` is the vCPU of this VM that runs on this CPU.
     pub fn poll_console(&self, order: &Order, me: Option<usize>) {
         self.bus.uart.poll(order, me, self);
     }

@@ -22,17 +22,17 @@ use vgic::{Frame, Version, Vgic};
 /// Most regions of [`MappedMmio`](crate::MappedMmio) pages.
 pub(crate) const MAX_MAPPED_MMIO: usize = 8;
 
-/// One VM. What every exit looks at comes first: there an instruction's offset reaches it.
+/// One VM. What every exit reads comes first: an instruction's offset reaches it there.
 #[repr(C)]
 pub struct Vm<H: Host> {
     pub(crate) stage2: Stage2<H>,
-    /// Ids that are looked for first.
+    /// Call ids that the fast path compares first.
     pub(crate) ids: FastIds,
     pub(crate) gic: vgic::Config,
-    /// The words at the start of the distributor, where they never change.
+    /// The first words of the distributor that never change.
     pub(crate) gicd_head: [Option<u32>; 4],
     pub(crate) memory: MemoryMap,
-    /// The guard need look at nothing but RAM: no allow list, no rom, no direct pages.
+    /// The guard need check nothing but RAM: no allow list, no ROM, no flash, no mapped MMIO.
     pub(crate) ram_only: bool,
     pub(crate) guard: Guard,
     pub(crate) bus: Bus,
@@ -43,7 +43,7 @@ pub struct Vm<H: Host> {
     pub(crate) vgic: Lock<Vgic>,
     pub(crate) mapped_mmio: ArrayVec<MappedMmioPages, MAX_MAPPED_MMIO>,
     pub(crate) flash: &'static [Bank],
-    /// Serialises what changes direct pages and flash: a page's bit, its leaf and the guard's state go together.
+    /// Serialises changes of mapped MMIO and flash: a page's bit, its leaf and the guard's state change together.
     pub(crate) mapping_changes: Lock<()>,
     pub(crate) shares: Shares,
     pub(crate) workarounds: Workarounds,
@@ -51,11 +51,11 @@ pub struct Vm<H: Host> {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) name: ArrayString<32>,
     vcpus: usize,
-    /// For what its owner got advice.
+    /// What its owner got advice for.
     pub(crate) advice_given: AdviceGiven,
 }
 
-/// The ids of MAP and UNMAP where the fast path can serve them, else a number that is no id: a guest's id has 32
+/// The ids of MAP and UNMAP if the fast path can serve them. Otherwise a number that is no id: a guest's id has 32
 /// bits, these have 64.
 pub(crate) struct FastIds {
     pub(crate) map: u64,
@@ -67,7 +67,7 @@ pub(crate) struct FastIds {
 }
 
 impl FastIds {
-    /// What no guest can pass in W0.
+    /// A value that no guest can pass in W0.
     const NONE: u64 = u64::MAX;
 
     const fn new(policy: Policy, dialect: Dialect, ram_only: bool) -> Self {
@@ -180,12 +180,12 @@ impl<H: Host> Vm<H> {
         self.stage2.host()
     }
 
-    /// Its interrupt controller: to fold, plan and forward, on the CPU of the vCPU that it is about.
+    /// Its interrupt controller. List registers are synchronised on the CPU of their vCPU.
     pub const fn vgic(&self) -> &Lock<Vgic> {
         &self.vgic
     }
 
-    /// Its vCPUs on and off.
+    /// Its lifecycle and the power states of its vCPUs.
     pub const fn lifecycle(&self) -> &Lifecycle {
         &self.lifecycle
     }
@@ -195,7 +195,7 @@ impl<H: Host> Vm<H> {
         &self.log_limit
     }
 
-    /// What a vCPU's MPIDR_EL1 says (VMPIDR_EL2 also has bit 31 set).
+    /// MPIDR_EL1 of a vCPU (VMPIDR_EL2 also has bit 31 set).
     pub const fn mpidr(index: usize) -> Mpidr {
         Mpidr::new(vgic::Config::affinity(index) as u64)
     }
@@ -206,14 +206,14 @@ impl<H: Host> Vm<H> {
         self.counters.get(vcpu.index % MAX_VCPUS).unwrap_or(first)
     }
 
-    /// What `vcpu` has done in this life, and whether its last exception came from EL0. `second` is in ticks of the
+    /// What `vcpu` has done since the last reset, and whether its last exception came from EL0. `second` is in ticks of the
     /// counter.
     pub fn progress(&self, vcpu: &Vcpu, from_el0: bool, second: u64) -> Progress {
         let (hypercalls, accesses) = self.counters(vcpu).calls_and_accesses();
         Progress { hypercalls, accesses, from_el0, second }
     }
 
-    /// What its vCPUs have done in this life.
+    /// What its vCPUs have done since the last reset.
     pub fn counts(&self) -> Counts {
         let mut sum = Counts::default();
         for counters in &self.counters {
@@ -236,7 +236,7 @@ impl<H: Host> Vm<H> {
         self.shares.count()
     }
 
-    /// Where the page of RAM at `ipa` really is.
+    /// The physical address behind `ipa`, if that is RAM.
     pub fn ram_pa(&self, ipa: Ipa) -> Option<Pa> {
         if !self.memory.is_ram(ipa) {
             return None;

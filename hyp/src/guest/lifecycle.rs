@@ -18,7 +18,7 @@ pub fn log_stop(guest: &VmInstance, reason: StopReason, next: Next) {
     let line = guest.vm.stop_line(reason);
     match next {
         Next::End => vm_log::always(guest, Level::Info, format_args!("{line}")),
-        Next::Life => vm_log::about(guest, Level::Info, format_args!("{line}")),
+        Next::Restart => vm_log::about(guest, Level::Info, format_args!("{line}")),
         // No more often than it waits.
         Next::Rest(seconds) => vm_log::always(
             guest,

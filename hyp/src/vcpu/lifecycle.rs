@@ -62,7 +62,7 @@ fn park(ctx: &mut VcpuContext) {
         lifecycle::log_stop(guest, reason, next);
         match next {
             Next::End => lifecycle::finish(guest),
-            Next::Life => begin_reset(ctx),
+            Next::Restart => begin_reset(ctx),
             Next::Rest(seconds) => lifecycle::rest(guest, seconds),
         }
     }

@@ -29,7 +29,7 @@ const fn item(key: u16) -> &'static [u8] {
 }
 
 impl FwCfg {
-    /// The VM begins a life.
+    /// The VM starts.
     pub(crate) fn reset(&self) {
         self.0.store(0, Relaxed);
     }

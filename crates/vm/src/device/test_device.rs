@@ -19,9 +19,9 @@ pub(crate) struct TestDevice {
     last_value: AtomicU64,
     last_access: AtomicU64,
     value: AtomicU64,
-    /// Resets so far; one comes before the first life.
+    /// Resets so far; one comes before the first start.
     resets: AtomicU64,
-    /// Survives resets, unlike everything else of a VM: tests of resets tell one life from the next by it.
+    /// Survives resets, unlike everything else of a VM: by it tests of resets tell one run from the next.
     keep: AtomicU64,
 }
 
@@ -30,7 +30,7 @@ impl TestDevice {
         Self::default()
     }
 
-    /// The VM begins a life.
+    /// The VM starts.
     pub(crate) fn reset(&self) {
         self.clear();
         self.resets.fetch_add(1, Relaxed);
@@ -127,7 +127,7 @@ mod tests {
     fn lives_are_counted_and_a_word_outlives_them() {
         let device = TestDevice::new();
         device.reset();
-        assert_eq!(device.read(0x40, Width::B8), Some(0), "the first life");
+        assert_eq!(device.read(0x40, Width::B8), Some(0), "the first run");
         assert!(device.write(0x48, Width::B8, 0x1234));
         assert!(device.write(0x30, Width::B8, 0x5678));
         assert!(device.write(0x38, Width::B8, 1));
