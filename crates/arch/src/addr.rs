@@ -148,7 +148,7 @@ macro_rules! range {
             pub const fn contains(&self, address: $name) -> bool {
                 address.raw().wrapping_sub(self.start.raw()) < self.size
             }
-            /// Whether all of `other` lies in the range (an empty `other` does where it stands).
+            /// Whether all of `other` lies in the range (an empty `other` does if its start does).
             pub const fn encloses(&self, other: &Self) -> bool {
                 other.start.raw() >= self.start.raw() && other.end().raw() <= self.end().raw()
             }

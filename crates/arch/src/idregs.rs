@@ -3,7 +3,7 @@
 //!
 //! An allow-list: a field shows only if it is named here, and then at most up to the value named, so
 //! that what a later architecture adds stays hidden until EL2 knows how to switch or trap it. Which
-//! trap stands behind each hidden feature is in docs/trap-path.md.
+//! trap is behind each hidden feature is in docs/trap-path.md.
 //!
 //! Sources: DDI 0487 D17.2 (each register), D17.1.3 (rules for signed and unsigned fields).
 

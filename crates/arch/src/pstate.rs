@@ -44,7 +44,7 @@ pub const NZCV: u64 = 0xf << 28;
 /// PMU exception mask (FEAT_EBEP).
 pub const PM: u64 = 1 << 32;
 
-/// The fields that stand elsewhere, or only, in an SPSR taken from AArch32.
+/// Fields that an SPSR taken from AArch32 has alone, or in another place.
 pub mod aarch32 {
     /// T32 state.
     pub const T: u64 = 1 << 5;

@@ -13,12 +13,12 @@
 /// Ctrl-].
 const ESCAPE: u8 = 0x1d;
 
-/// What is to be done with the VM whose number follows.
+/// What to do with the VM whose number follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Give it the keyboard.
     Select,
-    /// End its life, and begin another.
+    /// Restart it.
     Restart,
     /// Stop it if it runs, else start it.
     Stop,
@@ -56,7 +56,7 @@ enum State {
     Digit(Command, u8),
 }
 
-/// Where in an escape the input stands.
+/// How far the input is in an escape.
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
     state: State,

@@ -108,19 +108,19 @@ impl LiveLine {
     }
 }
 
-/// Whose unfinished line stands at the end of the console.
+/// The source of the unfinished line at the end of the console.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Open {
     vm: Option<usize>,
 }
 
 impl Open {
-    /// Nobody's.
+    /// None.
     pub const fn new() -> Self {
         Self { vm: None }
     }
 
-    /// Ends it, as somebody else has something to say: whether there was one. The caller writes the end of the line.
+    /// Ends the line for another source: returns whether there was one. The caller writes the end of the line.
     #[must_use]
     pub fn end(&mut self) -> bool {
         self.vm.take().is_some()

@@ -16,7 +16,7 @@ pub trait Transmitter {
     fn put(&self, byte: u8);
 }
 
-/// The console: a ring of `N` bytes, and whose line has not ended yet.
+/// The console: a ring of `N` bytes, and the source of the unfinished line.
 #[derive(Debug)]
 pub struct Console<'r, const N: usize> {
     ring: Ring<'r, N>,
@@ -152,7 +152,7 @@ impl<'r, const N: usize> Console<'r, N> {
     }
 }
 
-/// What stands at the end of a line about a VM.
+/// The end of a line about a VM.
 struct LeftOut {
     lines: u64,
     lost: Lost,

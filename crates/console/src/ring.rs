@@ -4,7 +4,7 @@
 use core::fmt::{self, Write};
 use lock::atomic::{AtomicU8, Ordering::Relaxed};
 
-/// Who bytes of the console come from.
+/// The source of bytes of the console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// EL2, about itself or the machine.

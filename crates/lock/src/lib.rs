@@ -8,7 +8,7 @@
 //!
 //! # Invariants
 //! - A CPU takes locks in strictly rising rank; checked in debug builds ([`Lock::lock`] panics there).
-//! - CPUs that wait for a lock get it in the order in which they came: whoever comes while others wait goes behind them.
+//! - CPUs that wait for a lock get it in the order in which they came.
 //! - Guards release in any order; nothing is logged and no guest runs while one lives.
 //! - EL2 runs with exceptions masked, so a lock is never taken by an interrupt handler over its holder.
 #![no_std]
@@ -100,7 +100,7 @@ impl Order {
 ///
 /// Fair: while a CPU waits, others queue behind it, so that a VM that takes its locks again and again cannot keep them from
 /// a CPU that runs another VM. `spin` has a ticket lock too; its guard costs 20 instructions more on each exit that takes a
-/// lock, and this queue three while nobody waits.
+/// lock, and this queue three while no CPU waits.
 pub struct Lock<T> {
     rank: Rank,
     /// CPUs that wait.
@@ -178,7 +178,7 @@ impl<T> Lock<T> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let ticket = self.next.fetch_add(1, Ordering::Relaxed);
         let inner = loop {
-            // Then only the holder is before us, and who looked before we came.
+            // Then only the holder is before us, and CPUs that looked before we came.
             if self.serving.load(Ordering::Acquire) == ticket
                 && let Some(inner) = self.take_now()
             {
@@ -191,7 +191,7 @@ impl<T> Lock<T> {
         inner
     }
 
-    /// Takes the value without waiting; `None` where somebody else has it.
+    /// Takes the value without waiting; `None` if another CPU holds it.
     pub fn try_lock<'a>(&'a self, order: &'a Order) -> Option<Guard<'a, T>> {
         let inner = self.inner.try_lock();
         #[cfg(shuttle)]
@@ -201,7 +201,7 @@ impl<T> Lock<T> {
         Some(Guard { inner, order, rank: self.rank })
     }
 
-    /// The value, of a lock that nobody else can see.
+    /// The value of a lock that no other CPU can see.
     pub fn get_mut(&mut self) -> &mut T {
         let value = self.inner.get_mut();
         #[cfg(shuttle)]

@@ -193,7 +193,7 @@ pub const fn hint_argument(index: u8) -> u64 {
     (index as u64 & 7) << 2
 }
 
-/// The MAIR_EL1 index in x2 of MAP, whatever else of a descriptor stands around it: bits 4:2.
+/// The MAIR_EL1 index in x2 of MAP, at bits 4:2; the other bits of a descriptor do not count.
 #[must_use]
 #[inline]
 pub const fn hint_index(x2: u64) -> u8 {

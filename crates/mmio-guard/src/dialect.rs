@@ -7,8 +7,8 @@ use core::str::FromStr;
 
 /// Which table of function numbers a VM is served.
 ///
-/// The same number means different things in the two, so nobody may guess one from a guest's calls:
-/// who describes the VM chooses, before its first instruction.
+/// The same number means different things in the two, so a dialect is never guessed from a guest's calls:
+/// the VM's description chooses it, before the first instruction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// Android's numbers in their newest form; Linux 6.12 and later call a part of them.
@@ -65,7 +65,7 @@ impl Policy {
     }
 }
 
-/// A name that is none of a [`Dialect`] or [`Policy`].
+/// A name of no [`Dialect`] or [`Policy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownName {
     expected: &'static str,

@@ -2,7 +2,7 @@
 //! The MMIO guard of Portcullis: its hypercall interface, and the guest's side of it.
 //!
 //! A guest declares which of its pages are device memory. Once it has enrolled, every other access
-//! outside its RAM gets a synchronous external abort, instead of reaching whoever poses as a device
+//! outside its RAM gets a synchronous external abort, instead of reaching whatever poses as a device
 //! there. This crate holds the numbers of that interface, for the hypervisor, its guests and their tests
 //! alike, and a client for any Rust guest: no allocator, no `unsafe`, no statics.
 //!

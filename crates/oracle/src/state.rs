@@ -16,7 +16,7 @@ use vm::{Host, Vm};
 /// Descriptors of a table.
 const ENTRIES: usize = 512;
 
-/// An entry as the specification has it. Nothing but those stands between two exits.
+/// An entry as the specification has it. Between two exits there are no others.
 fn entry(entry: Entry) -> Option<spec::Entry> {
     Some(match entry {
         Entry::Empty => spec::Entry::Empty,

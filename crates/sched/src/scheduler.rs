@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The vCPUs of one CPU, and whose turn it is.
+//! The vCPUs of one CPU, and which of them runs next.
 
 use crate::seat::{Level, PRIORITIES, SEATS, Seat, Table, bit, first};
 

@@ -52,7 +52,7 @@ const fn abort(reason: Reason, ipa: Option<u64>) -> Outcome {
 }
 
 impl Vm {
-    /// What stands at `ipa`; nothing at or beyond the IPA size.
+    /// The entry at `ipa`; empty at or beyond the IPA size.
     fn entry(&self, ipa: u64) -> Entry {
         if ipa < self.config.limit() { self.tables.at(ipa).entry } else { Entry::Empty }
     }

@@ -37,7 +37,7 @@ pub struct Bank {
 }
 
 impl Bank {
-    /// A bank before its VM's first life.
+    /// A bank before its VM's first start.
     pub const fn new() -> Self {
         Self { sentence: Sentence::Array, mapped: false, declared: BTreeSet::new() }
     }

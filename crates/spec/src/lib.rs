@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The executable specification: what each exit of a guest leads to, in small maps and plain functions.
 //!
-//! It is slow, takes memory as it likes, and is there to be read beside docs/abi.md: each rule stands once,
+//! It is slow, takes memory as it likes, and is there to be read beside docs/abi.md: each rule is written once,
 //! in the order of that page, with nothing of how the image does it. Tests, and EL2 built with its feature
 //! `oracle`, do every exit twice, here and there, and compare state and outcome. It shares no code with the
 //! crates that it judges, their names of types included.

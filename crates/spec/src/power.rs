@@ -39,7 +39,7 @@ impl Vm {
         }
     }
 
-    /// The vCPU whose affinity this is: its number, compared whole.
+    /// The vCPU with this affinity: its number, compared whole.
     fn target(&self, affinity: u64) -> Option<usize> {
         (0..self.config.vcpus).find(|index| *index as u64 == affinity)
     }
@@ -54,7 +54,7 @@ impl Vm {
             Power::On => ALREADY_ON,
             Power::Pending { .. } => ON_PENDING,
             Power::Off => {
-                // Nobody begins in a VM that stops.
+                // No vCPU starts in a VM that stops.
                 if self.phase == Phase::Running {
                     self.vcpus[target] = Power::Pending { entry, context };
                 }
@@ -111,7 +111,7 @@ impl Vm {
         }
     }
 
-    /// A life begins, after a reset: vCPU 0 will start.
+    /// Starts the VM, after a reset: vCPU 0 will start.
     pub fn start(&mut self, entry: u64, context: u64) -> bool {
         let parked = self.phase == Phase::Parked;
         if parked {
@@ -153,7 +153,7 @@ impl Vm {
         (0..self.config.vcpus).filter(|n| self.vcpus[*n] == Power::On)
     }
 
-    /// `holder` holds the VM: `false` where it does not run. It stands still while there is a holder.
+    /// `holder` pauses the VM: `false` if it does not run. It is paused while there is a holder.
     pub fn pause(&mut self, holder: u8) -> bool {
         let runs = self.phase == Phase::Running;
         if runs {
@@ -169,7 +169,7 @@ impl Vm {
         paused && self.holders.is_empty()
     }
 
-    /// It waits for its next life: `false` unless it is between two.
+    /// It waits for its restart: `false` unless it is between two runs.
     pub fn rest(&mut self) -> bool {
         let parked = self.phase == Phase::Parked;
         if parked {
@@ -178,7 +178,7 @@ impl Vm {
         parked
     }
 
-    /// It gets another life: `false` unless it has stopped or waits for that.
+    /// It is restarted: `false` unless it has stopped or waits for that.
     pub fn revive(&mut self) -> bool {
         let may = matches!(self.phase, Phase::Stopped | Phase::Resting);
         if may {
@@ -187,7 +187,7 @@ impl Vm {
         may
     }
 
-    /// The end: `false` where somebody runs.
+    /// The VM ends: `false` if a vCPU runs.
     pub fn finish(&mut self) -> bool {
         let parked = matches!(self.phase, Phase::Parked | Phase::Resting);
         if parked {

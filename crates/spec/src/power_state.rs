@@ -22,7 +22,7 @@ pub enum Power {
 pub enum StopReason {
     /// SYSTEM_OFF.
     PowerOff,
-    /// SYSTEM_RESET or RESET2: another life follows.
+    /// SYSTEM_RESET or RESET2: a restart follows.
     Reset,
     /// The last vCPU turned itself off.
     AllOff,
@@ -30,18 +30,18 @@ pub enum StopReason {
     Other,
 }
 
-/// Where a VM is in its life.
+/// The phase of a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Nobody runs: before the first life, or between two.
+    /// No vCPU runs: before the first start, or between two runs.
     Parked,
-    /// It waits for its next life.
+    /// It waits for its restart.
     Resting,
     /// It runs.
     Running,
     /// Its vCPUs are leaving. The first reason counts.
     Stopping(StopReason),
-    /// Its end.
+    /// It has ended.
     Stopped,
 }
 

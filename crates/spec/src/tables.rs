@@ -44,12 +44,12 @@ pub struct Hint {
     pub preset: bool,
 }
 
-/// An entry and where it stands.
+/// An entry and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Its first address.
     pub base: u64,
-    /// Its level: 3 is a page, 2 stands for 2 MiB, 1 for 1 GiB, 0 for 512 GiB.
+    /// Its level: 3 is a page, 2 covers 2 MiB, 1 covers 1 GiB, 0 covers 512 GiB.
     pub level: u8,
     /// What it carries.
     pub entry: Entry,
@@ -62,7 +62,7 @@ impl Found {
     }
 }
 
-/// Bytes that an entry of `level` stands for.
+/// Bytes that an entry of `level` covers.
 pub const fn size_of_level(level: u8) -> u64 {
     PAGE << (9 * (3 - level as u32))
 }
@@ -70,7 +70,7 @@ pub const fn size_of_level(level: u8) -> u64 {
 /// Why a page could not be done. Nothing changed for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// Something stands there that may not be replaced.
+    /// There is an entry that may not be replaced.
     Occupied,
     /// An entry would have to be cut, and no table page is left.
     NoTable,

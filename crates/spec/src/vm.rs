@@ -34,9 +34,9 @@ pub struct Vm {
     pub banks: Vec<Bank>,
     /// Pages of RAM that it shares.
     pub shared: BTreeSet<u64>,
-    /// Where it is in its life.
+    /// Its phase.
     pub phase: Phase,
-    /// Who holds it while it runs: it is paused then.
+    /// Its holders: a running VM with one is paused.
     pub holders: BTreeSet<u8>,
     /// Its vCPUs.
     pub vcpus: Vec<Power>,
@@ -45,7 +45,7 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// A VM before its first life, with `tables` that hold its memory.
+    /// A VM before its first start, with `tables` that hold its memory.
     pub fn new(config: Config, tables: Tables) -> Self {
         let vcpus = vec![Power::Off; config.vcpus];
         let banks = vec![Bank::new(); config.flash.len()];
@@ -92,7 +92,7 @@ impl Vm {
         self.tables.declared() + self.mapped_mmio.len() as u64 + in_banks as u64
     }
 
-    /// Back to the beginning: nothing of the life before is left, presets are declared again. Only while the
+    /// Resets the VM: nothing of the former run is left, presets are declared again. Only while the
     /// VM is parked.
     ///
     /// # Errors

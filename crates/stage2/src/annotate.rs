@@ -2,7 +2,7 @@
 //! Declaring pages as MMIO, and undoing it.
 //!
 //! All of it is invalid to invalid: no TLB, no cache. A range takes as few descriptors as its
-//! alignment and the tables that stand already allow; one that begins or ends inside a larger entry
+//! alignment and existing tables allow; one that begins or ends inside a larger entry
 //! splits that one exactly.
 
 use core::fmt;
@@ -135,7 +135,7 @@ struct Progress {
 }
 
 impl<H: TableMemory + Tlb> Stage2<H> {
-    /// Declares the page at `ipa`. A declared page keeps being declared, with the new note where its
+    /// Declares the page at `ipa`. A declared page stays declared, with the new annotation where its
     /// entry is a page's own.
     ///
     /// # Errors
@@ -165,7 +165,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         self.declare_slowly(writer, ipa, note)
     }
 
-    /// One page where no table of pages stands yet.
+    /// One page where there is no table of pages yet.
     #[cold]
     #[inline(never)]
     fn declare_slowly(
@@ -182,12 +182,12 @@ impl<H: TableMemory + Tlb> Stage2<H> {
     /// end, a page that cannot be declared, an empty pool, or `budget` descriptors; returns how many
     /// pages it did.
     ///
-    /// An entry that reaches beyond the range and is declared already keeps its note. Besides the
+    /// An entry that reaches beyond the range and is declared already keeps its annotation. Besides the
     /// descriptors of the budget at most six new tables are filled: three levels at either end.
     ///
     /// # Errors
     /// Where not even the first page could be done; nothing has changed then. [`DeclareError::Range`]
-    /// where the range as a whole is none.
+    /// if the range as a whole is invalid.
     #[inline(always)]
     pub fn declare(
         &self,
@@ -251,7 +251,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
     ///
     /// # Errors
     /// Where not even the first page could be done; nothing has changed then. [`DeclareError::Range`]
-    /// where the range as a whole is none.
+    /// if the range as a whole is invalid.
     pub fn undeclare(
         &self,
         order: &Order,

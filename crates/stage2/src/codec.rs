@@ -12,7 +12,7 @@
 //! | page | 0 | the same | | | | 1 | 1 | 3 |
 //!
 //! Anything else is [`Entry::Unknown`]: never written, and never a reason to let an access pass.
-//! `locked` carries in 47:12 the address of a table on its way back to the pool; nobody else looks.
+//! `locked` carries in 47:12 the address of a table on its way back to the pool; no other code reads it.
 //!
 //! | leaf | MemAttr 5:2 | S2AP 7:6 | SH 9:8 | AF 10 | XN 54:53 |
 //! |---|---|---|---|---|---|
@@ -33,7 +33,7 @@ use arch::Pa;
 pub enum Entry {
     /// Nothing here.
     Empty,
-    /// A change is under way; whoever reads this re-enters the guest, which tries again.
+    /// A change is in progress: a reader re-enters the guest, which tries again.
     Locked,
     /// Memory at this IPA was given away, to the owner with this id.
     Owner(u16),
@@ -81,7 +81,7 @@ pub struct GuardAnnotation {
 }
 
 impl GuardAnnotation {
-    /// The note of a call with `x2` (a stage-1 descriptor's attribute bits) under `mair_el1`.
+    /// The annotation of a call with `x2` (a stage-1 descriptor's attribute bits) under `mair_el1`.
     #[inline]
     pub const fn of_call(x2: u64, mair_el1: u64) -> Self {
         let hint = (x2 >> 2) & 7;
@@ -92,7 +92,7 @@ impl GuardAnnotation {
         }
     }
 
-    /// The note of a page declared on the guest's behalf.
+    /// The annotation of a page declared on the guest's behalf.
     pub const PRESET: Self = Self { hint: 0, mair: 0, preset: true };
 }
 
@@ -103,7 +103,7 @@ pub enum Annotation {
     Empty,
     /// The memory now belongs to the owner with this id.
     Owner(u16),
-    /// A declaration with nothing to note.
+    /// A declaration without hints.
     Declared,
 }
 
@@ -127,7 +127,7 @@ const OWNER_ID: u64 = 0xffff << 2;
 const GUARD_HINT: u64 = 7 << 2;
 const GUARD_MAIR: u64 = 0xff << 5;
 const GUARD_PRESET: u64 = 1 << 13;
-/// Everything of a guard note that does not vary.
+/// The constant bits of a guard annotation.
 const GUARD_FIXED: u64 = !(GUARD_HINT | GUARD_MAIR | GUARD_PRESET);
 /// Output or next-level address, bits 47:12.
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
@@ -166,7 +166,7 @@ pub(crate) const fn is_table(raw: u64, level: u8) -> bool {
     raw & (VALID | TABLE_OR_PAGE) == (VALID | TABLE_OR_PAGE) && level < 3
 }
 
-/// Whether `raw` is a note of the guard.
+/// Whether `raw` is an annotation of the guard.
 #[inline(always)]
 pub(crate) const fn is_guard(raw: u64) -> bool {
     raw & GUARD_FIXED == GUARD
@@ -212,12 +212,12 @@ pub(crate) const fn detached(table: Pa) -> u64 {
     LOCKED | (table.raw() & ADDRESS)
 }
 
-/// The table which a [`detached`] descriptor stands for.
+/// The table that a [`detached`] descriptor names.
 pub(crate) const fn detached_table(raw: u64) -> Option<Pa> {
     if raw & !ADDRESS == LOCKED && raw & ADDRESS != 0 { Some(table_address(raw)) } else { None }
 }
 
-/// Descriptor of a guard note.
+/// Descriptor of a guard annotation.
 #[inline]
 pub(crate) const fn guard(note: GuardAnnotation) -> u64 {
     GUARD
@@ -518,7 +518,7 @@ mod tests {
             let descriptor = decode(raw, level);
             match encode(descriptor, level) {
                 None => prop_assert_eq!(descriptor, Descriptor::Entry(Entry::Unknown(raw))),
-                // `locked` and tables carry bits that are nobody's business.
+                // `locked` and tables carry bits without a meaning here.
                 Some(again) => {
                     let ignored = match descriptor {
                         Descriptor::Table(_) => !(ADDRESS | 3),

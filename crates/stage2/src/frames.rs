@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who owns a physical frame.
+//! The owner of each physical frame.
 //!
 //! Sparse: one word per 2 MiB chunk, and 512 owner ids only for chunks that are split between owners.
 //! The caller gives the storage for both. A frame has one owner or none; a chunk whose frames come to
@@ -9,7 +9,7 @@ use core::fmt;
 
 use arch::{PAGE_SHIFT, PAGE_SIZE, Pa, Range};
 
-/// The id of nobody: a free frame.
+/// The owner id of a free frame.
 pub const NO_OWNER: u16 = 0;
 
 /// log2 of the bytes of a chunk.
@@ -31,7 +31,7 @@ enum State {
 }
 
 impl Chunk {
-    /// A chunk that nobody owns.
+    /// A chunk without an owner.
     pub const FREE: Self = Self(State::Whole(NO_OWNER));
 }
 
@@ -43,7 +43,7 @@ pub struct Split {
 }
 
 impl Split {
-    /// A split in nobody's use.
+    /// An unused split.
     pub const FREE: Self = Self { owners: [NO_OWNER; FRAMES], used: false };
 }
 
@@ -58,7 +58,7 @@ pub enum FrameError {
     Owned {
         /// The first such frame.
         frame: Pa,
-        /// Whose it is; [`NO_OWNER`] for a free one.
+        /// Its owner; [`NO_OWNER`] for a free one.
         owner: u16,
     },
     /// There is no room for another split chunk.
@@ -109,7 +109,7 @@ impl<'a> FrameTable<'a> {
     /// Gives free frames to `owner`.
     ///
     /// # Errors
-    /// Nothing has changed then. [`FrameError::Owned`] where one of them is not free, whoever has it.
+    /// Nothing has changed then. [`FrameError::Owned`] if one of them is not free.
     pub fn claim(&mut self, range: Range<Pa>, owner: u16) -> Result<(), FrameError> {
         if owner == NO_OWNER {
             return Err(FrameError::Nobody);
@@ -139,7 +139,7 @@ impl<'a> FrameTable<'a> {
         self.change(range, from, to)
     }
 
-    /// Whose frame this is: [`NO_OWNER`] for a free one, `None` outside the table.
+    /// The owner of a frame: [`NO_OWNER`] for a free one, `None` outside the table.
     pub fn owner_of(&self, frame: Pa) -> Option<u16> {
         let offset = frame.raw().checked_sub(self.base)?;
         let chunk = self.chunks.get(usize::try_from(offset >> CHUNK_SHIFT).ok()?)?;

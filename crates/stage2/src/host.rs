@@ -44,6 +44,6 @@ pub trait Tlb {
     /// Whether an erratum of one of the CPUs asks for every TLBI and its DSB to be done twice.
     fn repeat(&self) -> bool;
     /// `DC CIVAC` over `bytes` bytes at `pa`, and the DSB behind it. Only ever called for the output
-    /// of a leaf that was valid Normal memory, after its TLB entries are gone.
+    /// of a leaf that was valid Normal memory, after its TLB entries were invalidated.
     fn clean_invalidate_to_poc(&self, pa: Pa, bytes: u64);
 }

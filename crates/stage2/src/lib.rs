@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A VM's stage-2 translation: descriptors, annotations, walker, table pool, and who owns a frame.
+//! A VM's stage-2 translation: descriptors, annotations, walker, table pool, and owners of frames.
 //!
 //! The crate touches no hardware: tables are read and written through [`TableMemory`], TLBs and
 //! caches are maintained through [`Tlb`].

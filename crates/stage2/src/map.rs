@@ -44,7 +44,7 @@ impl core::error::Error for MapError {}
 pub enum Over {
     /// Only what is empty.
     Empty,
-    /// What is empty or declared; the declaration is gone then.
+    /// Empty or declared entries; the declaration is lost.
     Declared,
     /// Only what was given to this owner: the memory comes back.
     Owner(u16),
@@ -65,7 +65,7 @@ const PA_LIMIT: u64 = 1 << 48;
 
 impl<H: TableMemory + Tlb> Stage2<H> {
     /// Maps `size` bytes at `ipa` to `pa` with the largest blocks that alignment and the tables that
-    /// stand already allow. All of it must be empty.
+    /// exist already allow. All of it must be empty.
     ///
     /// Does no cache maintenance: what is mapped was cleaned to the point of coherency when it was
     /// zeroed or filled.
@@ -158,7 +158,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         Ok(())
     }
 
-    /// Cuts the valid block at `slot`, which stands for `address`, into 512 leaves of the next level.
+    /// Cuts the valid block at `slot`, which maps `address`, into 512 leaves of the next level.
     /// `false`, and nothing changed, where the pool is empty.
     pub(crate) fn split_block(
         &self,
@@ -174,7 +174,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
             let part = pa.raw().wrapping_add((index as u64).wrapping_shl(level_shift(level)));
             self.host.store(table, index, codec::leaf(Pa::new(part), attr, level));
         }
-        // Break, with `locked`: a reader re-enters its guest until the table stands. The barrier of
+        // Break, with `locked`: a reader re-enters its guest until the table is in place. The barrier of
         // the sequence also orders the table's contents before the store that publishes it.
         self.host.store(slot.table, slot.index, codec::locked());
         let base = address & !level_size(slot.level).wrapping_sub(1);
@@ -186,7 +186,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
     }
 }
 
-/// End of the entry of `level` that stands for `at`.
+/// End of the entry of `level` that covers `at`.
 pub(crate) fn entry_end(at: u64, level: u8) -> u64 {
     let size = level_size(level);
     (at & !size.wrapping_sub(1)).wrapping_add(size)

@@ -12,7 +12,7 @@ const LINK: u64 = 1 << 2;
 
 /// Free table pages, chained through their own first words.
 ///
-/// A pool belongs to one VM and bounds what its tables can grow to: exhausting it harms nobody else.
+/// A pool belongs to one VM and bounds what its tables can grow to: exhausting it affects no other VM.
 #[derive(Debug, Default)]
 pub struct Pool {
     head: Option<Pa>,
@@ -49,7 +49,7 @@ impl Pool {
         self.free = self.free.saturating_add(1);
     }
 
-    /// Takes a page, whose contents are whatever was left in it.
+    /// Takes a page. Its contents are undefined.
     pub fn take(&mut self, memory: &impl TableMemory) -> Option<Pa> {
         let page = self.head?;
         let link = memory.load(page, 0);

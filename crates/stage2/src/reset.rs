@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Nothing of a former life survives: reset, and release for good.
+//! Reset, which leaves nothing of the former run, and final release.
 //!
 //! Both run in two passes around one invalidation of the whole VMID. The first makes everything that
 //! goes invalid, and leaves in place of a table that goes `locked` with that table's address: hardware

@@ -14,7 +14,7 @@ use lock::{Lock, Order, Rank};
 pub struct Found {
     /// The entry that ends the walk.
     pub entry: Entry,
-    /// Its level, 0..=3: it stands for 512 GiB, 1 GiB, 2 MiB or 4 KiB.
+    /// Its level, 0..=3: it covers 512 GiB, 1 GiB, 2 MiB or 4 KiB.
     pub level: u8,
 }
 
@@ -89,7 +89,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         &self.host
     }
 
-    /// What stands at `ipa`; `None` at or beyond the end of the IPA space.
+    /// The entry at `ipa`; `None` at or beyond the end of the IPA space.
     ///
     /// Takes no lock: one acquire load per level. See docs/stage2.md for why that is enough.
     #[inline(always)]
@@ -101,7 +101,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         Some(Found { entry: codec::entry(slot.raw, slot.level), level: slot.level })
     }
 
-    /// [`Stage2::lookup`] for those who need to know no more than this.
+    /// A [`Stage2::lookup`] that tells only these cases apart.
     #[inline(always)]
     pub fn probe(&self, ipa: Ipa) -> Probe {
         if ipa.raw() >= self.limit {
@@ -117,7 +117,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         }
     }
 
-    /// Walks to the descriptor that stands for `address`, which is within the IPA space.
+    /// Walks to the descriptor of `address`, which is within the IPA space.
     ///
     /// Unrolled, with shifts that the compiler knows: this runs on every trapped access.
     #[inline(always)]
@@ -150,7 +150,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         Slot { table, index, level: 3, raw }
     }
 
-    /// [`Stage2::walk`] for those who are in no hurry.
+    /// [`Stage2::walk`], not inlined.
     #[inline(never)]
     pub(crate) fn slot(&self, address: u64) -> Slot {
         self.walk(address)
@@ -173,7 +173,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         self.limit
     }
 
-    /// Pages (4 KiB) that carry a note of the guard.
+    /// Pages (4 KiB) that carry an annotation of the guard.
     #[inline]
     pub fn declared_pages(&self) -> u64 {
         self.declared.load(Ordering::Relaxed)

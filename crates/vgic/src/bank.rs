@@ -13,8 +13,8 @@ pub(crate) struct Groups {
 
 /// 32 interrupts: a vCPU's private ones, or 32 shared ones.
 ///
-/// While an interrupt is in a list register (`in_lr`), what it was pending or active for stands there, and `pending_latch` and `active`
-/// say what came since.
+/// While an interrupt is in a list register (`in_lr`), that register holds what it was pending or active for, and
+/// `pending_latch` and `active` say what came since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bank {
     pub enabled: u32,
@@ -33,9 +33,9 @@ pub(crate) struct Bank {
     pub lr_active: u32,
     /// In a list register that asks for EOI maintenance.
     pub lr_eoi: u32,
-    /// In a list register, whose active state the guest has cleared since (ICACTIVER).
+    /// In a list register; the guest has cleared its active state since (ICACTIVER).
     pub lr_inactive: u32,
-    /// Stands for a physical interrupt, which is active.
+    /// Forwarded from a physical interrupt, which is active.
     pub forwarded: u32,
     /// The physical interrupt in `physical` is to be deactivated by software.
     pub released: u32,
@@ -110,13 +110,13 @@ impl Bank {
         self.active | self.lr_active
     }
 
-    /// Those that the distributor would forward if they were pending.
+    /// Interrupts that the distributor would forward if they were pending.
     #[inline(always)]
     pub fn allowed(&self, groups: Groups) -> u32 {
         self.enabled & (self.group1 & groups.group1 | !self.group1 & groups.group0)
     }
 
-    /// Those to be put into a list register as pending.
+    /// Interrupts to place as pending.
     #[inline(always)]
     pub fn ready(&self, groups: Groups) -> u32 {
         (self.pending_latch | self.line_level & !self.edge)
@@ -124,7 +124,7 @@ impl Bank {
             & self.allowed(groups)
     }
 
-    /// Those in a list register that have become pending once more.
+    /// Interrupts in a list register that have become pending once more.
     #[inline(always)]
     pub fn repending(&self) -> u32 {
         self.pending_latch & self.in_lr & self.enabled
@@ -140,7 +140,7 @@ impl Bank {
         self.physical.get(n as usize & 31).copied().unwrap_or(0)
     }
 
-    /// Hands the physical interrupts of `mask` over for deactivation, where nothing of the virtual one is left.
+    /// Marks the physical interrupts of `mask` for deactivation, if the virtual one is neither pending, active nor placed.
     #[inline(always)]
     pub fn release_idle(&mut self, mask: u32) {
         let idle = mask & self.forwarded & !(self.pending_latch | self.active | self.in_lr);
@@ -148,7 +148,7 @@ impl Bank {
         self.released |= idle;
     }
 
-    /// The list register is free again, and the guest was through with the interrupt.
+    /// The list register is free again: the guest has ended the interrupt.
     #[inline(always)]
     pub fn retire(&mut self, mask: u32, was_hw: bool) {
         self.in_lr &= !mask;
@@ -164,7 +164,7 @@ impl Bank {
         }
     }
 
-    /// Takes back what the list register says. Whether it is pending again because of a latch, and whether active.
+    /// Takes over the state of its list register. Returns whether it is pending again because of a latch, and whether active.
     #[inline(always)]
     pub fn fold(&mut self, mask: u32, state: State, was_hw: bool) -> (bool, bool) {
         let latch = state.pending() && self.lr_latch & mask != 0;

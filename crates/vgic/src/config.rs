@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a virtual GIC is made of, and the registers that follow from that alone.
+//! Size and shape of a virtual GIC.
 
 use arch::MAX_VCPUS;
 
@@ -14,7 +14,7 @@ pub const MAX_LIST_REGISTERS: usize = 16;
 /// Bits of a priority that guests can set, as KVM and every GIC-400 have it: 32 levels.
 pub const PRIORITY_MASK: u8 = 0xf8;
 
-/// No vCPU: the target of an SPI that nobody gets, the holder of one that nobody has.
+/// No vCPU: the target of an SPI without one, the holder of an SPI in no list register.
 pub(crate) const NO_VCPU: u8 = u8::MAX;
 
 /// Which architecture version the guest sees.
@@ -36,7 +36,7 @@ pub enum Frame {
     Redist(usize),
 }
 
-/// Size and shape of a virtual GIC. Values outside their range are brought into it by [`Config::new`].
+/// Size and shape of a virtual GIC. [`Config::new`] brings values into their range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     version: Version,
@@ -121,7 +121,7 @@ impl Config {
             Version::V3 => u32::MAX,
         }
     }
-    /// Route and target vCPU of every SPI out of reset. GICv3: affinity 0. GICv2: nobody, but on one vCPU that one, as
+    /// Route and target vCPU of every SPI out of reset. GICv3: affinity 0. GICv2: none, but with one vCPU that one, as
     /// a uniprocessor need not write ITARGETSR.
     pub(crate) const fn reset_route(&self) -> (u32, u8) {
         match self.version {

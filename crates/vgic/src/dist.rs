@@ -18,8 +18,8 @@ const PROCESSOR_SLEEP: u64 = 1 << 1;
 const CHILDREN_ASLEEP: u64 = 1 << 2;
 
 impl Vgic {
-    /// A guest's load; `vcpu` is who accesses. What stands in list registers counts as last folded: [`Vgic::stale`] says whose
-    /// matter. Reads 0 where there is no register, or none of this size at this offset.
+    /// A guest's load by `vcpu`. State in list registers counts as last read back: [`Vgic::stale`] names the vCPUs that matter.
+    /// Reads 0 if there is no register of this size at this offset.
     pub fn read(&self, vcpu: usize, frame: Frame, offset: u64, width: Width) -> u64 {
         if vcpu >= self.config.vcpus() {
             return 0;
@@ -71,7 +71,7 @@ impl Vgic {
         }
     }
 
-    /// Whose list registers should be folded before this load, so that it answers exactly: those that hold an interrupt of
+    /// The vCPUs whose list registers should be read back before this load, so that it is exact: those that hold an interrupt of
     /// an ISPENDR, ICPENDR, ISACTIVER, ICACTIVER, CPENDSGIR or SPENDSGIR.
     pub fn stale(&self, vcpu: usize, frame: Frame, offset: u64, width: Width) -> VcpuSet {
         let at = match decode(&self.config, frame, offset, width) {
@@ -93,8 +93,8 @@ impl Vgic {
         }
     }
 
-    /// A guest's store. Returns whose list registers must be planned again: `vcpu` itself before it goes on, others after a kick.
-    /// Without effect where there is no register, or none of this size at this offset.
+    /// A guest's store by `vcpu`. Returns the vCPUs whose list registers are out of date.
+    /// Without effect if there is no register of this size at this offset.
     #[inline(always)]
     pub fn write(
         &mut self,
@@ -349,7 +349,7 @@ impl Vgic {
         self.touch(at, changed)
     }
 
-    /// GICv2: the vCPUs whose SGI waits.
+    /// GICv2: the senders that wait.
     fn sources(&self, vcpu: usize, sgi: u32) -> u8 {
         let Some(cpu) = self.cpus.get(vcpu) else { return 0 };
         cpu.sources.get(sgi as usize & 15).copied().unwrap_or(0) | cpu.source_in_lr(sgi)

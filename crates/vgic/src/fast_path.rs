@@ -15,7 +15,7 @@ use arch::MAX_VCPUS;
 /// What has happened to a vCPU's interrupts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A [`VcpuSet`](arch::VcpuSet) names the vCPU whose CPU this is, a kick for it has come, or a maintenance interrupt.
+    /// A [`VcpuSet`](arch::VcpuSet) names the vCPU that runs on this CPU, or a kick for it or a maintenance interrupt has come.
     Marked,
     /// A kick has come (GICv3). The fast path serves it if it is about one SGI.
     Kick,
@@ -89,7 +89,7 @@ impl Vgic {
     fn flush_sgi(&mut self, vcpu: usize, value: u64, empty: u16) -> Option<Sync> {
         let targets = value & (ELSEWHERE | IRM | 0xffff);
         let reached = u64::from(self.config.sgi1r_reaches());
-        // None of the vCPUs that there are, or several, or elsewhere.
+        // No vCPU, or several, or an affinity that no vCPU has.
         if targets & reached == 0 || targets & targets.wrapping_sub(1) != 0 {
             return None;
         }
@@ -113,7 +113,7 @@ impl Vgic {
         let reached = self.config.sgi1r_reaches();
         let cpu = self.cpus.get(vcpu)?;
         let latch = cpu.private.pending_latch;
-        // One SGI, no PPI, no SPI, nothing that asks for EOI maintenance.
+        // One SGI, no PPI, no SPI, no EOI maintenance.
         let less = latch.wrapping_sub(1);
         if latch & less != 0
             || less >= 0xffff
@@ -165,8 +165,8 @@ impl Vgic {
         };
         let s;
         if bank.lr_latch & !bank.lr_active & mask != 0 {
-            // Where it was pending last, if the guest is through with it there. Had anything about it changed since, the
-            // vCPU were stale: it is as allowed, as forwarded and as free of a line as it was then.
+            // The list register in which it was pending last, if the guest has ended it there. A change since then would have
+            // marked the vCPU stale: it is still enabled, and forwarded and without a line as it was then.
             s = u32::from(bank.slot.get(n as usize).copied()?);
             let slot = bit(s) as u16;
             if empty & slot == 0 || hw.is_some() != (cpu.hw & slot != 0) {
@@ -175,7 +175,7 @@ impl Vgic {
             if let Some(source) = source {
                 cpu.slots.get_mut(s as usize)?.source = source;
             }
-            // It may have become pending again before this.
+            // It may have become pending again before.
             bank.pending_latch &= !mask;
         } else {
             let groups = self.groups;
@@ -215,7 +215,7 @@ impl Vgic {
         if cpu.stale || cpu.overflow || cpu.eoi_maintenance & cpu.used != 0 {
             return Sync::Full;
         }
-        // Mostly it is one private interrupt.
+        // The frequent case: one private interrupt.
         let bank = &cpu.private;
         let allowed = bank.allowed(groups) & !bank.active;
         let latched = bank.pending_latch & allowed;
@@ -227,7 +227,7 @@ impl Vgic {
             let n = latched.trailing_zeros();
             let forwarded = bank.forwarded & latched != 0;
             let hw = if forwarded { Some(u32::from(bank.physical_of(n))) } else { None };
-            // None for all but GICv2 SGIs.
+            // Zero for all but GICv2 SGIs.
             let sources = cpu.sources.get(n as usize).copied().unwrap_or(0);
             if sources & sources.wrapping_sub(1) == 0
                 && let source =
@@ -244,7 +244,7 @@ impl Vgic {
             }
         }
         let Some(cpu) = self.cpus.get_mut(vcpu) else { return Sync::Unchanged };
-        // What the guest is through with. State that changed meanwhile would have made it stale.
+        // What the guest has ended. A change meanwhile would have marked the vCPU stale.
         for s in Bits(u32::from(cpu.used & empty)) {
             let slot = cpu.slots.get(s as usize).copied().unwrap_or_default();
             let intid = u32::from(slot.intid);

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The virtual interrupt controller: distributor and redistributor registers, and what goes into the list registers.
+//! The virtual interrupt controller: distributor and redistributor registers, and the contents of list registers.
 //!
-//! Pure state machines for GICv2 and GICv3: no lock, no allocation, no hardware. Whoever owns a [`Vgic`] puts a
-//! lock around it; docs/vgic.md says when to fold and when to plan.
+//! Pure state machines for GICv2 and GICv3: no lock, no allocation, no hardware. The owner of a [`Vgic`] puts a
+//! lock around it. docs/vgic.md says what a caller must do.
 //!
 //! # Key types
 //! - [`Config`]: version and size; answers registers that never change.
 //! - [`Vgic`]: the state of one VM's interrupts, all vCPUs.
 //! - [`ListRegister`]: one list register, with the codecs of both versions.
+//! - [`Vgic::sync`]: the entry point for list registers; [`Event`], [`Sync`]: what has happened, and what to do.
 //! - [`Plan`]: what else to program besides the list registers.
 //!
 //! # Invariants
 //! - No guest access panics; what is unknown, misaligned or of the wrong size reads 0 and is not written.
 //! - An INTID is in at most one list register of the whole VM.
-//! - An interrupt that is pending or active is found again: in the state here or in a list register, never nowhere.
+//! - A pending or active interrupt is never lost: it is in the state here or in a list register.
 //! - A forwarded physical interrupt stays active until the guest deactivates it or [`Vgic::take_released`] names it.
 //!
 //! # Sources
-//! GICv3/v4: Arm IHI 0069; GICv2: Arm IHI 0048. Choices where these leave one: docs/vgic.md.
+//! GICv3/v4: Arm IHI 0069; GICv2: Arm IHI 0048. Choices that these leave open: docs/vgic.md.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -9,16 +9,16 @@ use arch::VcpuSet;
 
 /// ICC_SGI1R_EL1.IRM: all but the sender.
 pub(crate) const IRM: u64 = 1 << 40;
-/// Aff3, RS, Aff2 and Aff1: all 0 for the vCPUs there are, whose affinities are 0.0.0.0 to 0.0.0.7.
+/// Aff3, RS, Aff2 and Aff1: all 0 for vCPUs, which have affinities 0.0.0.0 to 0.0.0.7.
 pub(crate) const ELSEWHERE: u64 = 0xff << 48 | 0xf << 44 | 0xff << 32 | 0xff << 16;
 
 impl Cpu {
-    /// GICv3: an SGI becomes pending. Whether the list registers must be planned again.
+    /// GICv3: an SGI becomes pending. Returns whether the list registers are out of date.
     #[inline(always)]
     pub(crate) fn add_sgi(&mut self, mask: u32, groups: Groups) -> bool {
         let bank = &mut self.private;
         bank.pending_latch |= mask;
-        // SGIs have no line. Most are in a list register still, done with.
+        // SGIs have no line. Most are still in a list register that the guest has ended.
         let news = if bank.in_lr & mask != 0 {
             bank.enabled & !self.waiting
         } else {
@@ -36,7 +36,8 @@ impl Cpu {
 
 impl Vgic {
     /// A write of ICC_SGI1R_EL1 (IHI 0069 section 12.2.25): an SGI to a list of vCPUs or to all others. With one security state it
-    /// reaches SGIs of either group. Targets that do not exist are ignored. Returns whose list registers must be planned again.
+    /// reaches SGIs of either group. Targets that do not exist are ignored. Returns the vCPUs whose list registers
+    /// are out of date.
     #[inline]
     pub fn sgi1r(&mut self, vcpu: usize, value: u64) -> VcpuSet {
         self.sgi(vcpu, value, u32::MAX)
@@ -95,7 +96,7 @@ impl Vgic {
         let groups = self.groups;
         let mask = bit(intid);
         let Some(cpu) = self.cpus.get_mut(target) else { return VcpuSet::EMPTY };
-        // Whether it is the same one still, or one more after an acknowledge, only a fold tells.
+        // Only the list register tells whether it is still the same one, or one more after an acknowledge.
         cpu.stale |= cpu.waiting & mask != 0 && cpu.source_in_lr(intid) & sources != 0;
         let Some(waiting) = cpu.sources.get_mut(intid as usize & 15) else {
             return VcpuSet::EMPTY;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Between the state here and the list registers: fold and plan.
+//! The slow path between the state here and the list registers: reading them back, and filling them.
 
 use crate::bits::{Bits, bit};
 use crate::config::NO_VCPU;
@@ -79,7 +79,7 @@ impl Lowest {
     }
 }
 
-/// Sorts by priority, then by INTID; what the guest's CPU interface does not take comes last.
+/// Sorts by priority, then by INTID; a group that the guest's CPU interface has disabled comes last.
 const fn key(intid: u32, priority: u8, taken: bool) -> u32 {
     (!taken as u32) << 31 | (priority as u32) << 16 | intid
 }
@@ -89,7 +89,7 @@ const fn intid_of_key(key: u32) -> u32 {
 }
 
 impl crate::vgic::Cpu {
-    /// GICv2: the source that stands in a list register as pending, as a bit; 0 if none.
+    /// GICv2: the source that a list register holds as pending, as a bit; 0 if none.
     pub(crate) fn source_in_lr(&self, sgi: u32) -> u8 {
         if self.private.lr_latch & bit(sgi) == 0 {
             return 0;
@@ -102,8 +102,8 @@ impl crate::vgic::Cpu {
 }
 
 impl Vgic {
-    /// Takes back the state of `vcpu`'s list registers; slots that nothing was placed in are not looked at. Until the next
-    /// [`Vgic::flush_to_lrs`] all of its interrupts' state is here. Returns which *other* vCPUs must be planned again.
+    /// Reads the state of `vcpu`'s list registers back, of those in use. Until the next [`Vgic::flush_to_lrs`] the state of all
+    /// its interrupts is here. Returns the *other* vCPUs whose list registers are out of date.
     pub fn sync_from_lrs(
         &mut self,
         vcpu: usize,
@@ -115,7 +115,7 @@ impl Vgic {
         })
     }
 
-    /// [`Vgic::sync_from_lrs`], reading only the list registers in use, and of them the state.
+    /// [`Vgic::sync_from_lrs`] that reads only the states of list registers in use.
     #[inline(always)]
     pub fn sync_from_lrs_with(
         &mut self,
@@ -127,7 +127,7 @@ impl Vgic {
         let v3 = matches!(self.config.version(), Version::V3);
         let Some(cpu) = self.cpus.get_mut(vcpu) else { return set };
         if cpu.left_active != 0 {
-            // First: these deactivations are of what the plan left out. Others are of nothing.
+            // First: only these deactivations, of interrupts that were left out, have an effect.
             set = self.count_deactivated(vcpu, interface.eoi_count);
         }
         let Some(cpu) = self.cpus.get_mut(vcpu) else { return VcpuSet::EMPTY };
@@ -147,7 +147,7 @@ impl Vgic {
                 && u32::from(slot.intid) < PRIVATE
                 && v3
             {
-                // Mostly: nobody else's matter.
+                // The frequent case: it concerns no other vCPU.
                 cpu.private.fold(bit(u32::from(slot.intid)), state, was_hw);
             } else {
                 set = set.union(self.fold_one(vcpu, s, state, was_hw));
@@ -170,7 +170,7 @@ impl Vgic {
             && u32::from(slot.intid) < PRIVATE
     }
 
-    /// So many deactivations found no list register: they are of the active interrupts that the last plan left out.
+    /// So many deactivations found no list register: they are of the active interrupts that were left out.
     #[cold]
     #[inline(never)]
     fn count_deactivated(&mut self, vcpu: usize, eoi_count: u8) -> VcpuSet {
@@ -186,7 +186,7 @@ impl Vgic {
         set
     }
 
-    /// Takes back one slot.
+    /// Reads one list register back.
     #[inline(never)]
     fn fold_one(&mut self, vcpu: usize, s: u32, state: State, was_hw: bool) -> VcpuSet {
         let Some(slot) = self.cpus.get(vcpu).and_then(|cpu| cpu.slots.get(s as usize)).copied()
@@ -216,7 +216,8 @@ impl Vgic {
         self.touch(at, mask)
     }
 
-    /// A trapped write of ICC_DIR_EL1 (a [`Plan`] asked for TDIR), and each of EOIcount. [`Vgic::sync_from_lrs`] before, [`Vgic::flush_to_lrs`] after.
+    /// A trapped write of ICC_DIR_EL1 (a [`Plan`] asked for TDIR), and each of EOIcount. [`Vgic::sync_from_lrs`] comes before,
+    /// [`Vgic::flush_to_lrs`] after.
     /// Without effect on what is not active for `vcpu`.
     pub fn deactivate(&mut self, vcpu: usize, intid: u32) -> VcpuSet {
         let Some((at, mask)) = self.locate(vcpu, intid) else { return VcpuSet::EMPTY };
@@ -235,11 +236,11 @@ impl Vgic {
         self.touch(at, mask)
     }
 
-    /// Chooses what goes into `vcpu`'s list registers, after a [`Vgic::sync_from_lrs`]: all of `out` is written, free ones included; as many are
-    /// used as [`Config::list_registers`](crate::Config::list_registers) says.
+    /// Fills `vcpu`'s list registers, after a [`Vgic::sync_from_lrs`]. All of `out` is written, free ones included; at most
+    /// [`Config::list_registers`](crate::Config::list_registers) are used.
     ///
     /// What is active comes first, then what is pending, each by priority; but if anything is pending, its first has a place. What is left out
-    /// comes in through the maintenance interrupts that the plan asks for.
+    /// is placed at the maintenance interrupts that the plan asks for.
     pub fn flush_to_lrs(&mut self, vcpu: usize, out: &mut [ListRegister]) -> Plan {
         if self.used(vcpu) != 0 {
             self.unplace(vcpu);
@@ -275,7 +276,7 @@ impl Vgic {
             plan.hcr |= NPIE;
         }
         if pendings < pending.offered {
-            // Which of the two groups the guest takes decides what is first.
+            // Which groups the guest has enabled decides what is first.
             let [takes0, takes1] = cpu.enabled_groups;
             plan.hcr |= if takes0 { VGRP0DIE } else { VGRP0EIE };
             plan.hcr |= if takes1 { VGRP1DIE } else { VGRP1EIE };
@@ -324,7 +325,7 @@ impl Vgic {
         Some(lr)
     }
 
-    /// Where nobody folded before a plan: takes everything back as it was placed, as if the guest had not run.
+    /// Without a [`Vgic::sync_from_lrs`] before: takes everything back as it was placed, as if the guest had not run.
     #[cold]
     #[inline(never)]
     fn unplace(&mut self, vcpu: usize) {
@@ -341,7 +342,7 @@ impl Vgic {
         self.sync_from_lrs(vcpu, Interface { eoi_count: 0, group0, group1 }, &lrs);
     }
 
-    /// What is active and what is pending for `vcpu`, and how much of the latter its CPU interface takes.
+    /// What is active and what is pending for `vcpu`, and how much of the latter is in a group that its CPU interface has enabled.
     fn candidates(&self, vcpu: usize, active: &mut Lowest, pending: &mut Lowest) -> usize {
         let mut taken = 0usize;
         let Some(cpu) = self.cpus.get(vcpu) else { return taken };
@@ -411,13 +412,13 @@ impl Vgic {
         placed.lr
     }
 
-    /// Which list registers are filled: what a fold reads.
+    /// The list registers in use, which [`Vgic::sync_from_lrs`] reads.
     #[inline]
     pub fn used(&self, vcpu: usize) -> u16 {
         self.cpus.get(vcpu).map_or(0, |cpu| cpu.used)
     }
 
-    /// Whether `vcpu`'s list registers should be planned again ([`Vgic::quick`], or fold and plan), as after a kick.
+    /// Whether `vcpu`'s list registers are out of date ([`Event::Marked`](crate::Event::Marked)).
     #[inline(always)]
     pub fn needs_flush(&self, vcpu: usize) -> bool {
         let Some(cpu) = self.cpus.get(vcpu) else { return false };
@@ -427,8 +428,8 @@ impl Vgic {
                     || cpu.ready_banks != 0 && self.any_shared_ready(cpu))
     }
 
-    /// Whether an interrupt waits to be acknowledged by `vcpu`, so that its WFI does not sleep. What stands in list registers counts
-    /// as placed: fold before asking. The guest's priority mask is not looked at, as WFI may end early.
+    /// Whether an interrupt waits to be acknowledged by `vcpu`, so that its WFI does not sleep. Call
+    /// [`Vgic::sync_from_lrs`] before. The guest's priority mask does not count, as WFI may end early.
     #[inline(always)]
     pub fn deliverable(&self, vcpu: usize) -> bool {
         let Some(cpu) = self.cpus.get(vcpu) else { return false };

@@ -12,7 +12,7 @@ const PRIVATE_EDGE: u32 = 0xffff;
 /// SGIs are enabled from the start, as on GIC-400 and under KVM; guests may disable them.
 const PRIVATE_ENABLED: u32 = 0xffff;
 
-/// What stands in a list register.
+/// What a list register holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub intid: u16,
@@ -30,17 +30,17 @@ pub(crate) struct Cpu {
     pub used: u16,
     /// A bit per slot that was placed with HW=1.
     pub hw: u16,
-    /// A bit per slot that asks for EOI maintenance: ICH_ELRSR_EL2 does not tell when its interrupt is through.
+    /// A bit per slot that asks for EOI maintenance: ICH_ELRSR_EL2 does not tell when its interrupt has ended.
     pub eoi_maintenance: u16,
     /// A bit per slot that was placed as pending.
     pub pending: u16,
-    /// Something in the list registers has changed since, or not all was planned: fold and plan.
+    /// Interrupts in the list registers have changed, or not all were placed: the slow path must see to them.
     pub stale: bool,
-    /// The last plan left something out.
+    /// The last [`Vgic::flush_to_lrs`] left something out.
     pub overflow: bool,
-    /// How many active ones the last plan left out: as many deactivations can EOIcount mean.
+    /// How many active ones were left out: so many deactivations EOIcount can mean.
     pub left_active: u16,
-    /// Groups that the guest's CPU interface takes, as last folded.
+    /// Groups that the guest's CPU interface has enabled, as last read.
     pub enabled_groups: [bool; 2],
     /// GICR_WAKER.ProcessorSleep.
     pub asleep: bool,
@@ -52,9 +52,9 @@ pub(crate) struct Cpu {
     /// The SPIs that go to this vCPU.
     pub targeted: [u32; MAX_SPIS / 32],
     pub slots: [Slot; MAX_LIST_REGISTERS],
-    /// GICv2: for each SGI, a bit per vCPU whose SGI waits.
+    /// GICv2: for each SGI, a bit per sender that waits.
     pub sources: [u8; SGIS as usize],
-    /// GICv2: for each SGI, whose is active.
+    /// GICv2: for each SGI, the sender of the active one.
     pub active_source: [u8; SGIS as usize],
 }
 
@@ -97,7 +97,7 @@ impl Cpu {
         self.pending = self.pending & !mask | set(state.pending());
     }
 
-    /// Whether a private interrupt in a list register is pending once more, unknown to the last plan.
+    /// Whether a private interrupt in a list register is pending once more, since it was placed.
     #[inline(always)]
     pub fn repending(&self) -> u32 {
         self.private.repending() & !self.waiting
@@ -112,7 +112,7 @@ pub(crate) struct Shared {
     pub route: [u32; MAX_SPIS],
     /// The vCPU that gets it when it is pending, or [`NO_VCPU`].
     pub target: [u8; MAX_SPIS],
-    /// The vCPU in whose list registers it is, or for whom it is active. Means nothing otherwise.
+    /// The vCPU in whose list registers it is, or for whom it is active. Otherwise it has no meaning.
     pub holder: [u8; MAX_SPIS],
     /// A bit per bank in which something is to be released.
     pub released: u32,
@@ -140,7 +140,7 @@ pub(crate) enum At {
     Shared(usize),
 }
 
-/// The state of one VM's interrupts: distributor, redistributors, and what stands in list registers.
+/// The state of one VM's interrupts: distributor, redistributors, and the contents of list registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vgic {
     pub(crate) config: Config,
@@ -158,7 +158,7 @@ impl Vgic {
         Self { config, groups: Groups { group0: 0, group1: 0 }, cpus, shared: Shared::new(&config) }
     }
 
-    /// Its shape.
+    /// Its configuration.
     #[inline]
     pub const fn config(&self) -> &Config {
         &self.config
@@ -186,7 +186,7 @@ impl Vgic {
     }
 
     /// The input line of an emulated device: PPI of `vcpu`, or SPI (then `vcpu` does not matter). SGIs and INTIDs that
-    /// the GIC does not have are ignored. Returns whose list registers must be planned again.
+    /// the GIC does not have are ignored. Returns the vCPUs whose list registers are out of date.
     ///
     /// For a level-sensitive interrupt that is forwarded, `false` withdraws it if the guest has not acknowledged it yet.
     #[inline(never)]
@@ -203,7 +203,7 @@ impl Vgic {
             if edge {
                 bank.pending_latch |= mask;
             } else if bank.lr_eoi & mask != 0 {
-                // The fold after its deactivation finds the line.
+                // Its EOI maintenance finds the line.
                 return VcpuSet::EMPTY;
             }
         } else {
@@ -238,7 +238,7 @@ impl Vgic {
             *physical = (pintid & 0x1fff) as u16;
         }
         if resident {
-            // It fires again, so its list register, if of HW=1, is through: the guest has deactivated it there.
+            // It fires again, so with HW=1 the guest has deactivated it in its list register.
             let holder = match at {
                 At::Private(v) => v,
                 At::Shared(_) => usize::from(self.holder_of(intid)),
@@ -259,7 +259,7 @@ impl Vgic {
         self.touch(at, mask)
     }
 
-    /// Whether a physical interrupt stands behind `intid`: it is active until the guest deactivates its own. As last folded.
+    /// Whether a physical interrupt is behind `intid`. It is active until the guest deactivates its own. As last read back.
     #[inline(always)]
     pub fn is_forwarded(&self, vcpu: usize, intid: u32) -> bool {
         if intid < PRIVATE {
@@ -272,9 +272,9 @@ impl Vgic {
             .unwrap_or(false)
     }
 
-    /// Whether the line of the physical interrupt behind the level-sensitive `intid` must be looked at before `vcpu`, whose CPU this
-    /// is, is planned or its GIC read: it is pending here, and perhaps not acknowledged. If the line has fallen,
-    /// `set_level(.., false)` withdraws it. `empty` is ICH_ELRSR_EL2: what stood in a free list register has been ended.
+    /// Whether the line of the physical interrupt behind the level-sensitive `intid` must be sampled before the list
+    /// registers of `vcpu`, which runs on this CPU, are filled or its GIC is read: it is pending, and perhaps not acknowledged. If the line has fallen,
+    /// `set_level(.., false)` withdraws it. `empty` is ICH_ELRSR_EL2: an interrupt in a free list register has ended.
     #[inline(never)]
     pub fn awaits_level(&self, vcpu: usize, intid: u32, empty: u16) -> bool {
         let Some((at, mask)) = self.input(vcpu, intid) else { return false };
@@ -292,7 +292,7 @@ impl Vgic {
     }
 
     /// Whether the physical interrupt behind the private `intid` may be active: it [is forwarded](Vgic::is_forwarded), or
-    /// [`Vgic::take_released`] has it still to name. As last folded.
+    /// [`Vgic::take_released`] has still to name it. As last read back.
     #[inline(always)]
     pub fn is_out(&self, vcpu: usize, intid: u32) -> bool {
         self.cpus
@@ -374,7 +374,7 @@ impl Vgic {
         self.shared.target.get(spi).copied().unwrap_or(NO_VCPU)
     }
 
-    /// After a change to the interrupts of `mask`: keeps what is derived from them, and says whom it concerns.
+    /// After a change to the interrupts of `mask`: updates what is derived from them, and returns the vCPUs that it concerns.
     #[inline(always)]
     pub(crate) fn touch(&mut self, at: At, mask: u32) -> VcpuSet {
         match at {
@@ -404,13 +404,13 @@ impl Vgic {
         let replan = (bank.in_lr | bank.active) & mask;
         let released = bank.released & mask;
         if ready | replan | released == 0 {
-            // Mostly: nothing that is pending or on its way.
+            // The frequent case: nothing is pending or in a list register.
             return VcpuSet::EMPTY;
         }
         self.concern(k, ready, replan, released)
     }
 
-    /// Whom a change to SPIs of bank `k` concerns that are ready, on their way already, or to be released.
+    /// The vCPUs that a change of SPIs of bank `k` concerns: they are ready, in a list register, or to be released.
     #[inline(never)]
     fn concern(&mut self, k: usize, ready: u32, replan: u32, released: u32) -> VcpuSet {
         let mut set = VcpuSet::EMPTY;

@@ -53,7 +53,7 @@ pub enum DetectError {
     /// The host offers no guard in any dialect; its feature map.
     NoGuard(u32),
     /// Functions 2 to 5 are offered and none above. That is the series dialect, or the beginning of
-    /// another host's pkvm table: whoever knows the host must say which.
+    /// another host's pkvm table: the caller must know the host and say which.
     Ambiguous(u32),
     /// The feature map cannot be one of the dialect that the caller named.
     OtherDialect {
@@ -62,7 +62,7 @@ pub enum DetectError {
         /// The feature map.
         features: u32,
     },
-    /// The granule is none of 4, 16 and 64 KiB; x0 of INFO or MEMINFO, an error code perhaps.
+    /// The granule is not 4, 16 or 64 KiB; x0 of INFO or MEMINFO, an error code perhaps.
     Granule(u64),
 }
 

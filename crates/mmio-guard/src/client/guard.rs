@@ -146,7 +146,7 @@ impl<H: Hypercall> Guard<H> {
     ///
     /// # Errors
     /// As [`Self::map`], and [`CallError::BadRange`]. What [`RangeError::done`] counts stays declared: only
-    /// the caller knows whether somebody else uses it.
+    /// the caller knows whether other code uses it.
     pub fn map_range(
         &self,
         ipa: u64,

@@ -20,7 +20,7 @@ impl<T: Hypercall + ?Sized> Hypercall for &T {
 /// The HVC instruction, through the smccc crate.
 ///
 /// Only a guest whose hypervisor answers HVC may use it: its device tree says `method = "hvc"` in the
-/// PSCI node. Elsewhere the instruction is undefined, or is answered by somebody else.
+/// PSCI node. Elsewhere the instruction is undefined, or something else answers it.
 #[cfg(target_arch = "aarch64")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SmcccHvc;
