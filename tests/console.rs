@@ -4,7 +4,7 @@
 use xtask::guests::boot::{Boot, judge};
 use xtask::qemu::{Machine, Run, Session};
 
-use crate::lab::{Checked, Lab};
+use crate::fixture::{Checked, Lab};
 
 /// A guest with somebody at its console.
 #[derive(Debug)]

@@ -8,8 +8,8 @@
 //! # Key types
 //!
 //! - [`matrix::Configuration`]: a machine, and how much runs on it.
-//! - [`plan::Plan`]: which cases there are, and which boots they need.
-//! - [`lab::Lab`]: what a case in Rust boots machines with.
+//! - [`schedule::Plan`]: which cases there are, and which boots they need.
+//! - [`fixture::Lab`]: what a case in Rust boots machines with.
 //!
 //! # Invariants
 //!
@@ -19,12 +19,12 @@
 #![forbid(unsafe_code)]
 
 #[macro_use]
-pub mod lab;
+pub mod fixture;
 
+pub mod asm;
 pub mod cases;
-pub mod code;
 pub mod console;
 pub mod guests;
 pub mod matrix;
-pub mod plan;
 pub mod pool;
+pub mod schedule;

@@ -7,7 +7,7 @@
 use std::env;
 use std::process::ExitCode;
 
-use e2e::plan::{Context, Plan};
+use e2e::schedule::{Context, Plan};
 use e2e::{cases, matrix, pool};
 use libtest_mimic::Arguments;
 use xtask::build::Artifacts;

@@ -10,7 +10,7 @@ use xtask::bundle;
 use xtask::qemu::{Blob, Machine, Monitor};
 
 use super::bundles::{made, stub};
-use crate::lab::{Checked, Lab, ensure, one};
+use crate::fixture::{Checked, Lab, ensure, one};
 
 cases![
     holes_and_reservations_are_left_alone,

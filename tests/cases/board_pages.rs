@@ -7,7 +7,7 @@ use xtask::boards::model;
 use xtask::qemu::Machine;
 
 use super::bundles::{made, stub};
-use crate::lab::{Checked, Lab, ensure, one};
+use crate::fixture::{Checked, Lab, ensure, one};
 
 cases_with![
     raspberry_pi_4: &[], true;

@@ -13,8 +13,8 @@ use xtask::boards::check::{Counts, Report, Verdict};
 use xtask::boards::model::ZCU102;
 use xtask::qemu::Machine;
 
-use crate::code::{Code, UART, calls};
-use crate::lab::{Checked, Lab};
+use crate::asm::{Code, UART, calls};
+use crate::fixture::{Checked, Lab};
 
 cases_with![
     vendors_trees: &[], true;

@@ -9,7 +9,7 @@ use xtask::qemu::{Blob, Machine};
 use xtask::{bundle, demo, paths};
 
 use super::banks::decompiled;
-use crate::lab::{Checked, Lab, ensure, one};
+use crate::fixture::{Checked, Lab, ensure, one};
 
 cases![
     initrd,

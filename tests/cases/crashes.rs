@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use xtask::qemu::{Machine, Run, Session};
 
-use crate::code::{Code, ENTRY, NOWHERE};
-use crate::lab::{Checked, Lab, ensure, one, powered_off};
+use crate::asm::{Code, ENTRY, NOWHERE};
+use crate::fixture::{Checked, Lab, ensure, one, powered_off};
 
 cases![
     a_crash_is_reported_once_and_stops_the_vm,
@@ -213,8 +213,8 @@ fn crashes_on_one_cpu(lab: &Lab) -> Checked {
 fn a_lone_vm_that_crashed_goes_on_by_a_key(lab: &Lab) -> Checked {
     // While it runs all keys are its own, those after Ctrl-] too.
     let code = Code::new()
-        .mov(10, crate::code::UART)
-        .mov(11, crate::code::UART + 0x18)
+        .mov(10, crate::asm::UART)
+        .mov(11, crate::asm::UART + 0x18)
         .print("ready\n")
         .label("wait")
         .load(12, 11)

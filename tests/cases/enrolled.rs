@@ -7,7 +7,7 @@ use xtask::guests::boot::Boot;
 use xtask::qemu::{Gic, Machine};
 
 use crate::console::Console;
-use crate::lab::{Checked, Lab, ensure, one};
+use crate::fixture::{Checked, Lab, ensure, one};
 
 const ENROLLED: &[Guest] = &[Guest::LinuxEnrolled, Guest::Initramfs];
 const ENROLLED_16K: &[Guest] = &[Guest::LinuxEnrolled16K, Guest::Initramfs];

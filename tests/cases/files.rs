@@ -6,7 +6,7 @@ use xtask::qemu::Machine;
 use xtask::{demo, paths};
 
 use super::banks::decompiled;
-use crate::lab::{Checked, Lab, one};
+use crate::fixture::{Checked, Lab, one};
 
 cases![kernel_with_initrd_and_words, description];
 

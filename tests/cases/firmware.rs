@@ -8,7 +8,7 @@ use xtask::boards::model::{Loaded, RASPI4B_PL011};
 use xtask::guests::Guest;
 use xtask::qemu::{Blob, Machine};
 
-use crate::lab::{Checked, Lab, one, powered_off};
+use crate::fixture::{Checked, Lab, one, powered_off};
 
 const TF_A: &[Guest] = &[Guest::TfARpi4];
 

@@ -3,7 +3,7 @@
 
 use xtask::qemu::{Machine, Module};
 
-use crate::lab::{Checked, Lab, ensure, one, powered_off};
+use crate::fixture::{Checked, Lab, ensure, one, powered_off};
 
 cases![enrols_and_prints, says_why_it_does_not_enrol];
 

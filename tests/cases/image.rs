@@ -5,7 +5,7 @@ use std::fs;
 
 use xtask::elf;
 
-use crate::lab::{Checked, Lab};
+use crate::fixture::{Checked, Lab};
 
 cases![
     vttbr_is_in_effect_before_an_invalidation,

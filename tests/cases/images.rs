@@ -9,8 +9,8 @@ use xtask::qemu::{Machine, Module, Run};
 use xtask::{bundle, demo};
 
 use super::bundles::made;
-use crate::code::{Code, UART};
-use crate::lab::{Checked, Lab, ensure, one, powered_off};
+use crate::asm::{Code, UART};
+use crate::fixture::{Checked, Lab, ensure, one, powered_off};
 
 cases![
     containers_are_refused,
@@ -157,7 +157,7 @@ fn elf_bss_is_zero_in_each_life(lab: &Lab) -> Checked {
         .load(5, 4)
         .unless_zero(5, "second")
         .store(3, 4)
-        .call(crate::code::calls::RESET, 0)
+        .call(crate::asm::calls::RESET, 0)
         .label("second");
     let code = ok(code);
     let at = 0x4020_0000;

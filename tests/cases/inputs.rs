@@ -4,7 +4,7 @@
 
 use xtask::qemu::{Machine, Module};
 
-use crate::lab::{Checked, Lab, ensure, one};
+use crate::fixture::{Checked, Lab, ensure, one};
 
 cases![
     no_guest,

@@ -3,8 +3,8 @@
 
 use xtask::qemu::{Gic, Machine};
 
-use crate::code::{Code, ENTRY, NOWHERE, UART, calls};
-use crate::lab::{Checked, Lab, ensure, one};
+use crate::asm::{Code, ENTRY, NOWHERE, UART, calls};
+use crate::fixture::{Checked, Lab, ensure, one};
 
 cases![
     nothing_in_memory_survives,

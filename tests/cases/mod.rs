@@ -3,33 +3,33 @@
 //!
 //! A comment `scenario:` or `bug:` above a case says what it covers; `cargo xtask catalogue` collects them.
 
+mod background_load;
 mod banks;
 mod board_pages;
 mod boards;
+mod boot_chains;
 mod bundles;
-mod chains;
-mod company;
+mod console_lines;
 mod crashes;
 mod enrolled;
+mod entry_el;
 mod files;
 mod firmware;
 mod hello;
 mod image;
 mod images;
 mod inputs;
-mod levels;
 mod lifecycle;
-mod lines;
 mod operator;
 mod panics;
-mod real;
+mod real_guests;
 mod settings;
 mod several;
 mod shares;
 mod timers;
 mod trees;
 
-use crate::lab::Case;
+use crate::fixture::Case;
 
 /// All cases.
 #[must_use]
@@ -39,26 +39,26 @@ pub fn all() -> Vec<Case> {
         images::CASES,
         inputs::CASES,
         trees::CASES,
-        levels::CASES,
+        entry_el::CASES,
         banks::CASES,
         bundles::CASES,
         files::CASES,
-        chains::CASES,
+        boot_chains::CASES,
         panics::CASES,
-        lines::CASES,
+        console_lines::CASES,
         several::CASES,
         timers::CASES,
         shares::CASES,
         boards::CASES,
         board_pages::CASES,
-        company::CASES,
+        background_load::CASES,
         settings::CASES,
         firmware::CASES,
         lifecycle::CASES,
         hello::CASES,
         crashes::CASES,
         operator::CASES,
-        real::CASES,
+        real_guests::CASES,
         enrolled::CASES,
     ]
     .concat()

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use xtask::qemu::{Machine, Session};
 
-use crate::code::Code;
-use crate::lab::{Checked, Lab, ensure, one, powered_off};
+use crate::asm::Code;
+use crate::fixture::{Checked, Lab, ensure, one, powered_off};
 
 cases![
     the_list_says_state_cpus_time_memory_and_refusals,

@@ -4,7 +4,7 @@
 use xtask::qemu::{Machine, Run};
 use xtask::symbolize::Symbolizer;
 
-use crate::lab::{Checked, Lab, ensure, one, powered_off};
+use crate::fixture::{Checked, Lab, ensure, one, powered_off};
 
 cases![panic_says_why_once, panic_among_eight, stack_overflow_hits_the_guard_page];
 

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use xtask::qemu::{Machine, Run};
 
-use crate::code::{Code, calls};
-use crate::lab::{Checked, Lab, ensure, one, powered_off};
+use crate::asm::{Code, calls};
+use crate::fixture::{Checked, Lab, ensure, one, powered_off};
 
 cases![
     nothing_in_registers_survives_or_is_shared,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use xtask::qemu::{Gic, Machine, Run};
 
-use crate::code::{Code, NOWHERE, UART, calls};
-use crate::lab::{Checked, Lab, ensure, one, powered_off};
+use crate::asm::{Code, NOWHERE, UART, calls};
+use crate::fixture::{Checked, Lab, ensure, one, powered_off};
 
 cases![
     two_side_by_side,
@@ -160,7 +160,7 @@ fn a_flood_of_letters(lab: &Lab) -> Checked {
 // bug: 59
 fn a_storm_of_refusals(lab: &Lab) -> Checked {
     let code = Code::new()
-        .mov(9, crate::code::ENTRY + 0x800)
+        .mov(9, crate::asm::ENTRY + 0x800)
         .set_vectors(9)
         .mov(10, NOWHERE)
         .label("again")

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use xtask::qemu::{Gic, Machine, Run};
 
-use crate::lab::{Checked, Lab, ensure, one};
+use crate::fixture::{Checked, Lab, ensure, one};
 
 cases![
     beside_a_spinner,

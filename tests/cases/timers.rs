@@ -5,7 +5,7 @@ use std::process::Command;
 
 use xtask::qemu::{self, Gic, Machine, Start};
 
-use crate::lab::{Checked, Lab, ensure, powered_off};
+use crate::fixture::{Checked, Lab, ensure, powered_off};
 
 cases![
     natively_gicv3,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use xtask::elf;
 use xtask::qemu::{Blob, Machine, Monitor, Session};
 
-use crate::lab::{Checked, Lab, ensure, one};
+use crate::fixture::{Checked, Lab, ensure, one};
 
 cases![
     whole,

@@ -28,14 +28,14 @@
 //! after the other); `abort` (an abort handler that aborts) and `vbar` (vectors that cannot be fetched),
 //! which never end. `seed=N` changes what is random. With more than one vCPU, all of them do it.
 
-mod canary;
-mod company;
-mod guided;
+mod background_load;
 mod inventory;
 mod pending;
+mod random_guided;
+mod register_canary;
 mod share;
 mod stepping;
-mod worst;
+mod stress;
 
 use crate::tree;
 
@@ -75,18 +75,18 @@ impl Request {
     /// Does it.
     pub fn run(self) {
         match self.name {
-            "spin" => company::spin(tree::parse(self.value)),
-            "idle" => company::idle(tree::parse(self.value).unwrap_or(1)),
-            "hammer" => company::hammer(tree::parse(self.value)),
-            "storm" => company::storm(tree::parse(self.value)),
+            "spin" => background_load::spin(tree::parse(self.value)),
+            "idle" => background_load::idle(tree::parse(self.value).unwrap_or(1)),
+            "hammer" => background_load::hammer(tree::parse(self.value)),
+            "storm" => background_load::storm(tree::parse(self.value)),
             "tenant" => {
                 let (number, seconds) = self.value.split_once(':').unwrap_or((self.value, "1"));
-                company::tenant(
+                background_load::tenant(
                     tree::parse(number).unwrap_or(1),
                     tree::parse(seconds).unwrap_or(1),
                 );
             }
-            "reboot" => company::reboot(tree::parse(self.value).unwrap_or(1)),
+            "reboot" => background_load::reboot(tree::parse(self.value).unwrap_or(1)),
             "victim" => share::victim(tree::parse(self.value).unwrap_or(1)),
             "attack" => share::attack(self.value),
             "pending" => pending::run(tree::parse(self.value).unwrap_or(1000)),
@@ -96,16 +96,16 @@ impl Request {
             },
             "step" => stepping::arm(tree::parse(self.value).unwrap_or(3)),
             "stepped" => stepping::watch(tree::parse(self.value).unwrap_or(3)),
-            "workarounds" => company::workarounds(),
-            "guided" => guided::run(tree::parse(self.value).unwrap_or(10)),
+            "workarounds" => background_load::workarounds(),
+            "guided" => random_guided::run(tree::parse(self.value).unwrap_or(10)),
             "canary" => {
                 let (number, seconds) = self.value.split_once(':').unwrap_or((self.value, "3"));
                 let number = tree::parse(number).unwrap_or(1);
-                canary::run(number, tree::parse(seconds).unwrap_or(3));
+                register_canary::run(number, tree::parse(seconds).unwrap_or(3));
             }
             _ => {
                 let (kind, rounds) = self.value.split_once(':').unwrap_or((self.value, ""));
-                worst::run(kind, tree::parse(rounds).unwrap_or(2000));
+                stress::run(kind, tree::parse(rounds).unwrap_or(2000));
             }
         }
     }

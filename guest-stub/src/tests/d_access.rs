@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! D: accesses that are emulated: every form whose syndrome tells all about it.
 
+use crate::cpu_state::{Situation, everywhere};
 use crate::guard::{self, hole};
 use crate::machine::{Code, Machine, canary, pstate};
 use crate::mmu::View;
 use crate::probe::{self, mask};
 use crate::scratch::Shared;
-use crate::situation::{Situation, everywhere};
 use crate::verdict::{Verdict, Why, failed};
 use crate::{features, mmio, testdev, tree};
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! D: addresses: accesses across two pages, misaligned, at the end of a page, with a tag.
 
+use crate::cpu_state::everywhere;
 use crate::guard::{self, hole};
 use crate::machine::{canary, pstate};
 use crate::mmu::View;
 use crate::probe::{self, mask};
 use crate::scratch::{Page, Shared};
-use crate::situation::everywhere;
 use crate::verdict::Verdict;
 use crate::{mmu, testdev, tree};
 

@@ -2,12 +2,12 @@
 //! D: accesses that cannot be emulated, as their syndrome does not tell what they do. Each aborts, on a
 //! declared page as on an undeclared one, with no register changed and nothing seen by the device.
 
+use crate::cpu_state::everywhere;
 use crate::guard::{self, hole};
 use crate::machine::{Code, Machine, pstate};
 use crate::mmu::View;
 use crate::probe;
 use crate::scratch::Shared;
-use crate::situation::everywhere;
 use crate::verdict::{Verdict, Why, failed};
 use crate::{features, testdev};
 

@@ -2,8 +2,8 @@
 //! I: interrupt controller, timer, waiting.
 
 use crate::machine::Machine;
-use crate::noise::Noise;
 use crate::probe;
+use crate::rng::Noise;
 use crate::smp::need_vcpus;
 use crate::tree::Gic;
 use crate::verdict::Verdict;

@@ -36,16 +36,16 @@ const CASES: [&str; 13] = [
     "gicv3::",
     "gicv2::",
     "panics::",
-    "levels::",
-    "lines::",
+    "entry_el::",
+    "console_lines::",
     "trees::",
     "inputs::",
     "bundles::initrd",
     "banks::",
-    "chains::edk2",
-    "chains::mmu_on",
+    "boot_chains::edk2",
+    "boot_chains::mmu_on",
     "several::",
-    "company::canar",
+    "background_load::canar",
 ];
 /// Percent of hyp's lines that are wanted.
 const WANTED: u64 = 85;

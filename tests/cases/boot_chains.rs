@@ -9,7 +9,7 @@ use xtask::guests::Guest;
 use xtask::qemu::{Blob, Gic, Machine, Session};
 
 use super::bundles::{made, stub};
-use crate::lab::{Case, Checked, Lab, group, one};
+use crate::fixture::{Case, Checked, Lab, group, one};
 
 const UBOOT: &[Guest] = &[Guest::UBoot];
 const EDK2: &[Guest] = &[Guest::Edk2];

@@ -8,7 +8,7 @@ use crate::guard::{self, hole};
 use crate::hvc::{hvc, smc};
 use crate::machine::{Machine, pstate};
 use crate::mmu::View;
-use crate::noise::Noise;
+use crate::rng::Noise;
 use crate::time::Deadline;
 use crate::{cpu, probe, psci, smp, tree};
 

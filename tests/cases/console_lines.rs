@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What EL2 says of its guests: counts at their end, refusals as they happen, and no more than is bearable.
 
-use crate::code::{Code, ENTRY, NOWHERE, calls};
-use crate::lab::{Checked, Lab, ensure, one, powered_off};
+use crate::asm::{Code, ENTRY, NOWHERE, calls};
+use crate::fixture::{Checked, Lab, ensure, one, powered_off};
 
 cases![
     counts_are_exact,
@@ -129,8 +129,8 @@ fn input_reaches_the_guest(lab: &Lab) -> Checked {
     // Says it is ready, then prints what comes, until it is a full stop.
     let code = Code::new()
         .print("ready\n")
-        .mov(10, crate::code::UART)
-        .mov(11, crate::code::UART + 0x18)
+        .mov(10, crate::asm::UART)
+        .mov(11, crate::asm::UART + 0x18)
         .label("wait")
         .load(12, 11)
         // RXFE, bit 4 of the flags: 1 while nothing has come.

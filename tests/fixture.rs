@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::code::Code;
+use crate::asm::Code;
 use xtask::build::Artifacts;
 use xtask::guests::Guest;
 use xtask::paths;
@@ -33,13 +33,13 @@ pub struct Case {
 macro_rules! cases {
     ($($name:ident),+ $(,)? $(; slow: $($slow:ident),+ $(,)?)?) => {
         /// The cases of this file.
-        pub const CASES: &[$crate::lab::Case] = &[
+        pub const CASES: &[$crate::fixture::Case] = &[
             $(cases!(@one $name, false),)+
             $($(cases!(@one $slow, true),)+)?
         ];
     };
     (@one $name:ident, $slow:literal) => {
-        $crate::lab::Case { group: $crate::lab::group(module_path!()), name: stringify!($name), check: $name, needs: &[], slow: $slow }
+        $crate::fixture::Case { group: $crate::fixture::group(module_path!()), name: stringify!($name), check: $name, needs: &[], slow: $slow }
     };
 }
 
@@ -48,8 +48,8 @@ macro_rules! cases {
 macro_rules! cases_with {
     ($($name:ident: $needs:expr, $slow:literal;)+) => {
         /// The cases of this file.
-        pub const CASES: &[$crate::lab::Case] = &[$(
-            $crate::lab::Case { group: $crate::lab::group(module_path!()), name: stringify!($name), check: $name, needs: $needs, slow: $slow }
+        pub const CASES: &[$crate::fixture::Case] = &[$(
+            $crate::fixture::Case { group: $crate::fixture::group(module_path!()), name: stringify!($name), check: $name, needs: $needs, slow: $slow }
         ),+];
     };
 }

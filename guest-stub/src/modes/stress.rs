@@ -6,7 +6,7 @@ use crate::guard::hole;
 use crate::hvc::{hvc, smc};
 use crate::machine::{Machine, pstate};
 use crate::mmu::{self, View};
-use crate::noise::Noise;
+use crate::rng::Noise;
 use crate::{cpu, exception, guard, probe, psci, scratch, smp, tree};
 
 /// Does `rounds` of this kind on every vCPU.

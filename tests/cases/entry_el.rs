@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use xtask::qemu::{Blob, Machine, Start};
 
-use crate::lab::{Checked, Lab, ensure, one};
+use crate::fixture::{Checked, Lab, ensure, one};
 
 cases![at_el1, at_el3];
 

@@ -8,8 +8,8 @@ use xtask::boards;
 use xtask::build::Artifacts;
 use xtask::stub::Test;
 
+use crate::fixture::{Case, Lab};
 use crate::guests::{self, Outcome};
-use crate::lab::{Case, Lab};
 use crate::matrix::Configuration;
 use crate::pool::{Pool, Promise};
 

@@ -7,7 +7,7 @@ use xtask::guests::boot::{Boot, judge, memory_mib};
 use xtask::qemu::{Gic, Machine};
 
 use crate::console::Console;
-use crate::lab::{Checked, Lab, ensure, one};
+use crate::fixture::{Checked, Lab, ensure, one};
 
 const LINUX: &[Guest] = &[Guest::Linux, Guest::Initramfs];
 const GUARDED: &[Guest] = &[Guest::LinuxGuarded, Guest::Initramfs];

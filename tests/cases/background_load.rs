@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use xtask::qemu::{Gic, Machine, Run};
 
-use crate::lab::{Checked, Lab, ensure, one, powered_off};
+use crate::fixture::{Checked, Lab, ensure, one, powered_off};
 
 cases![
     canaries_on_one_cpu_with_all_features,
