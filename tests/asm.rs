@@ -29,13 +29,13 @@ pub mod calls {
 
 /// A program, growing.
 #[derive(Debug, Clone, Default)]
-pub struct Code {
+pub struct Asm {
     words: Vec<u32>,
     labels: BTreeMap<&'static str, usize>,
     jumps: Vec<(usize, u32, &'static str)>,
 }
 
-impl Code {
+impl Asm {
     /// Nothing yet.
     #[must_use]
     pub fn new() -> Self {
@@ -287,36 +287,33 @@ mod tests {
     /// As `llvm-mc -triple=aarch64 -show-encoding` has them.
     #[test]
     fn encodings() {
-        let words = |code: Code| -> Vec<u32> {
+        let words = |code: Asm| -> Vec<u32> {
             code.bytes()
                 .chunks(4)
                 .map(|word| u32::from_le_bytes(word.try_into().unwrap()))
                 .collect()
         };
-        assert_eq!(words(Code::new().mov(3, 0x1234)), [0xd282_4683]);
-        assert_eq!(words(Code::new().mov(0, 0xc600_0006)), [0xd280_00c0, 0xf2b8_c000]);
-        assert_eq!(words(Code::new().add(1, 2, 4)), [0x9100_1041]);
-        assert_eq!(words(Code::new().sub(5, 5, 1)), [0xd100_04a5]);
-        assert_eq!(words(Code::new().load(1, 2).store(3, 4)), [0xb940_0041, 0xb900_0083]);
-        assert_eq!(words(Code::new().set_vectors(7).eret()), [0xd518_c007, 0xd69f_03e0]);
-        assert_eq!(words(Code::new().skip_faulting(9)), [0xd538_4029, 0x9100_1129, 0xd518_4029]);
-        assert_eq!(words(Code::new().here(1)), [0x1000_0001]);
+        assert_eq!(words(Asm::new().mov(3, 0x1234)), [0xd282_4683]);
+        assert_eq!(words(Asm::new().mov(0, 0xc600_0006)), [0xd280_00c0, 0xf2b8_c000]);
+        assert_eq!(words(Asm::new().add(1, 2, 4)), [0x9100_1041]);
+        assert_eq!(words(Asm::new().sub(5, 5, 1)), [0xd100_04a5]);
+        assert_eq!(words(Asm::new().load(1, 2).store(3, 4)), [0xb940_0041, 0xb900_0083]);
+        assert_eq!(words(Asm::new().set_vectors(7).eret()), [0xd518_c007, 0xd69f_03e0]);
+        assert_eq!(words(Asm::new().skip_faulting(9)), [0xd538_4029, 0x9100_1129, 0xd518_4029]);
+        assert_eq!(words(Asm::new().here(1)), [0x1000_0001]);
+        assert_eq!(words(Asm::new().label("a").unless_same(1, 2, "a")), [0xca02_0036, 0xb5ff_fff6]);
         assert_eq!(
-            words(Code::new().label("a").unless_same(1, 2, "a")),
-            [0xca02_0036, 0xb5ff_fff6]
-        );
-        assert_eq!(
-            words(Code::new().read_pfr0(1).field(1, 1, 12, 4).set_frequency(1)),
+            words(Asm::new().read_pfr0(1).field(1, 1, 12, 4).set_frequency(1)),
             [0xd538_0401, 0xd34c_3c21, 0xd51b_e001]
         );
-        assert_eq!(words(Code::new().pmu()), [0xd53b_9c00]);
-        assert_eq!(words(Code::new().machine_count(3)), [0xd503_3fdf, 0xd53b_e023]);
-        assert_eq!(words(Code::new().own_count(3)), [0xd503_3fdf, 0xd53b_e043]);
-        assert_eq!(words(Code::new().frequency(3).minus(1, 2, 3)), [0xd53b_e003, 0xcb03_0041]);
-        assert_eq!(words(Code::new().label("a").jump("a")), [0x1400_0000]);
+        assert_eq!(words(Asm::new().pmu()), [0xd53b_9c00]);
+        assert_eq!(words(Asm::new().machine_count(3)), [0xd503_3fdf, 0xd53b_e023]);
+        assert_eq!(words(Asm::new().own_count(3)), [0xd503_3fdf, 0xd53b_e043]);
+        assert_eq!(words(Asm::new().frequency(3).minus(1, 2, 3)), [0xd53b_e003, 0xcb03_0041]);
+        assert_eq!(words(Asm::new().label("a").jump("a")), [0x1400_0000]);
         assert_eq!(
             words(
-                Code::new()
+                Asm::new()
                     .label("a")
                     .eret()
                     .jump("a")

@@ -4,7 +4,7 @@
 use xtask::guests::boot::{Boot, judge};
 use xtask::qemu::{Machine, Run, Session};
 
-use crate::fixture::{Checked, Lab};
+use crate::fixture::{Checked, Fixture};
 
 /// A guest with somebody at its console.
 #[derive(Debug)]
@@ -19,11 +19,16 @@ impl Console {
     /// # Errors
     ///
     /// A file of the guest was not made, or QEMU cannot be started.
-    pub fn boot(lab: &Lab, machine: Machine, name: &str, words: &str) -> Result<Self, String> {
+    pub fn boot(
+        fixture: &Fixture,
+        machine: Machine,
+        name: &str,
+        words: &str,
+    ) -> Result<Self, String> {
         let boot = Boot::called(name).ok_or("no such guest")?;
         let module = boot.module(words).map_err(|error| error.to_string())?;
-        let kernel = Some(lab.images.hypervisor.clone());
-        let session = lab.boot(&Machine { kernel, modules: vec![module], ..machine })?;
+        let kernel = Some(fixture.images.hypervisor.clone());
+        let session = fixture.boot(&Machine { kernel, modules: vec![module], ..machine })?;
         Ok(Self { session })
     }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::asm::Code;
+use crate::asm::Asm;
 use xtask::build::Artifacts;
 use xtask::guests::Guest;
 use xtask::paths;
@@ -22,7 +22,7 @@ pub struct Case {
     /// Its function.
     pub name: &'static str,
     /// The case.
-    pub check: fn(&Lab) -> Checked,
+    pub check: fn(&Fixture) -> Checked,
     /// Guests without which it is skipped.
     pub needs: &'static [Guest],
     /// Left out of a quick run.
@@ -67,14 +67,14 @@ pub const fn group(path: &'static str) -> &'static str {
 
 /// Where a case boots its machines.
 #[derive(Debug)]
-pub struct Lab {
+pub struct Fixture {
     /// The images.
     pub images: Artifacts,
     /// Name of its logs and files.
     pub name: String,
 }
 
-impl Lab {
+impl Fixture {
     /// The usual machine with the hypervisor, no guest.
     #[must_use]
     pub fn machine(&self) -> Machine {
@@ -103,7 +103,7 @@ impl Lab {
     /// # Errors
     ///
     /// Its image cannot be written.
-    pub fn code(&self, code: Code, bootargs: &str) -> Result<Module, String> {
+    pub fn code(&self, code: Asm, bootargs: &str) -> Result<Module, String> {
         let bytes = code.bytes();
         let kernel = self.file(&format!("code-{:x}.bin", checksum(&bytes)), &bytes)?;
         Ok(Module { kernel, bootargs: bootargs.into(), ..Module::default() })
@@ -114,7 +114,7 @@ impl Lab {
     /// # Errors
     ///
     /// Its image cannot be written.
-    pub fn machine_code(&self, code: Code, bootargs: &str) -> Result<Machine, String> {
+    pub fn machine_code(&self, code: Asm, bootargs: &str) -> Result<Machine, String> {
         Ok(Machine { modules: vec![self.code(code, bootargs)?], ..self.machine() })
     }
 

@@ -8,8 +8,8 @@
 //! # Key types
 //!
 //! - [`matrix::Configuration`]: a machine, and how much runs on it.
-//! - [`schedule::Plan`]: which cases there are, and which boots they need.
-//! - [`fixture::Lab`]: what a case in Rust boots machines with.
+//! - [`schedule::Schedule`]: which cases there are, and which boots they need.
+//! - [`fixture::Fixture`]: what a case in Rust boots machines with.
 //!
 //! # Invariants
 //!

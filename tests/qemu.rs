@@ -7,7 +7,7 @@
 use std::env;
 use std::process::ExitCode;
 
-use e2e::schedule::{Context, Plan};
+use e2e::schedule::{Context, Schedule};
 use e2e::{cases, matrix, pool};
 use libtest_mimic::Arguments;
 use xtask::build::Artifacts;
@@ -17,10 +17,10 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Cases only wait for their boots, which run elsewhere: reported in order, nothing is lost by it.
     arguments.test_threads = Some(1);
-    match plan(&arguments) {
-        Ok(plan) => {
-            plan.pool.start(pool::workers());
-            libtest_mimic::run(&arguments, plan.trials).exit_code()
+    match schedule(&arguments) {
+        Ok(schedule) => {
+            schedule.pool.start(pool::workers());
+            libtest_mimic::run(&arguments, schedule.trials).exit_code()
         }
         Err(error) => {
             eprintln!("error: {error}");
@@ -29,17 +29,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
+fn schedule(arguments: &Arguments) -> anyhow::Result<Schedule> {
     let set = |name| env::var(name).is_ok_and(|value| !value.is_empty() && value != "0");
     let all_guests = set("PORTCULLIS_ALL_GUESTS");
     let context =
         Context { images: Artifacts::existing()?, quick: set("PORTCULLIS_QUICK"), all_guests };
     let tests = stub::list(&context.images.guest_stub)?;
-    let mut plan = Plan::default();
+    let mut schedule = Schedule::default();
     for configuration in matrix::configurations() {
-        plan.add_guests(&context, arguments, &configuration, &tests);
+        schedule.add_guests(&context, arguments, &configuration, &tests);
     }
-    plan.add_coverage(&context, arguments, &tests);
-    plan.add_cases(&context, arguments, &cases::all());
-    Ok(plan)
+    schedule.add_coverage(&context, arguments, &tests);
+    schedule.add_cases(&context, arguments, &cases::all());
+    Ok(schedule)
 }

@@ -8,14 +8,14 @@ use xtask::boards;
 use xtask::build::Artifacts;
 use xtask::stub::Test;
 
-use crate::fixture::{Case, Lab};
+use crate::fixture::{Case, Fixture};
 use crate::guests::{self, Outcome};
 use crate::matrix::Configuration;
 use crate::pool::{Pool, Promise};
 
 /// Cases, and the jobs that give their results.
 #[derive(Default)]
-pub struct Plan {
+pub struct Schedule {
     /// In the order in which they are reported.
     pub trials: Vec<Trial>,
     /// What has to run; not started yet.
@@ -36,7 +36,7 @@ pub struct Context {
     pub all_guests: bool,
 }
 
-impl Plan {
+impl Schedule {
     /// One case per guest test and machine, and one per machine for how its boots end.
     pub fn add_guests(
         &mut self,
@@ -140,7 +140,7 @@ impl Plan {
     pub fn add_cases(&mut self, context: &Context, arguments: &Arguments, cases: &[Case]) {
         for case in cases.iter().filter(|case| !(context.quick && case.slow)) {
             let name = format!("{}::{}", case.group, case.name);
-            let lab = Lab {
+            let fixture = Fixture {
                 images: context.images.clone(),
                 name: format!("{}/{}", case.group, case.name),
             };
@@ -162,7 +162,7 @@ impl Plan {
                 continue;
             }
             let promise = if selected(arguments, &name) {
-                Some(self.pool.add(move || check(&lab)))
+                Some(self.pool.add(move || check(&fixture)))
             } else {
                 None
             };

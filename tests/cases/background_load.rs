@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use xtask::qemu::{Gic, Machine, Run};
 
-use crate::fixture::{Checked, Lab, ensure, one, powered_off};
+use crate::fixture::{Checked, Fixture, ensure, one, powered_off};
 
 cases![
     canaries_on_one_cpu_with_all_features,
@@ -28,9 +28,10 @@ cases![
 
 /// Boots guests with these arguments, each of which must say its line; no line may begin with FAIL, and the
 /// machine goes off.
-fn all_say(lab: &Lab, machine: Machine, guests: &[(&str, &str)]) -> Checked {
+fn all_say(fixture: &Fixture, machine: Machine, guests: &[(&str, &str)]) -> Checked {
     let bootargs: Vec<&str> = guests.iter().map(|(bootargs, _)| *bootargs).collect();
-    let run = lab.run(&Machine { modules: lab.machine_with(&bootargs).modules, ..machine })?;
+    let run =
+        fixture.run(&Machine { modules: fixture.machine_with(&bootargs).modules, ..machine })?;
     for (_, line) in guests {
         one(&run, line)?;
     }
@@ -48,30 +49,30 @@ const CANARIES: &[(&str, &str)] = &[
 
 // scenario: I8
 // bug: 69 70 71
-fn canaries_on_one_cpu(lab: &Lab) -> Checked {
-    all_say(lab, Machine { cpus: 1, ..lab.machine() }, CANARIES)
+fn canaries_on_one_cpu(fixture: &Fixture) -> Checked {
+    all_say(fixture, Machine { cpus: 1, ..fixture.machine() }, CANARIES)
 }
 
 // scenario: I8
-fn canaries_on_one_cpu_gicv2(lab: &Lab) -> Checked {
-    all_say(lab, Machine { cpus: 1, gic: Gic::V2, ..lab.machine() }, CANARIES)
+fn canaries_on_one_cpu_gicv2(fixture: &Fixture) -> Checked {
+    all_say(fixture, Machine { cpus: 1, gic: Gic::V2, ..fixture.machine() }, CANARIES)
 }
 
 // scenario: I8
 // bug: 69 71
-fn canaries_on_one_cpu_with_all_features(lab: &Lab) -> Checked {
+fn canaries_on_one_cpu_with_all_features(fixture: &Fixture) -> Checked {
     let cpu = "max,pauth-impdef=on".to_owned();
-    all_say(lab, Machine { cpus: 1, cpu, ..lab.machine() }, CANARIES)
+    all_say(fixture, Machine { cpus: 1, cpu, ..fixture.machine() }, CANARIES)
 }
 
 // scenario: I8 I9
 // bug: 53
-fn canary_beside_the_worst(lab: &Lab) -> Checked {
+fn canary_beside_the_worst(fixture: &Fixture) -> Checked {
     let guests = [
         ("canary=7:5 vm.name=quiet", "[quiet] canary 7: kept "),
         ("worst=all:500 vm.name=loud", "[loud] worst all: 500 rounds"),
     ];
-    all_say(lab, Machine { cpus: 1, ..lab.machine() }, &guests)
+    all_say(fixture, Machine { cpus: 1, ..fixture.machine() }, &guests)
 }
 
 const PENDING: &[(&str, &str)] = &[
@@ -81,41 +82,41 @@ const PENDING: &[(&str, &str)] = &[
 ];
 
 // An interrupt that is pending when its vCPU leaves the CPU is there when it comes back, once.
-fn pending_while_others_run(lab: &Lab) -> Checked {
-    all_say(lab, Machine { cpus: 1, ..lab.machine() }, PENDING)
+fn pending_while_others_run(fixture: &Fixture) -> Checked {
+    all_say(fixture, Machine { cpus: 1, ..fixture.machine() }, PENDING)
 }
 
-fn pending_while_others_run_gicv2(lab: &Lab) -> Checked {
-    all_say(lab, Machine { cpus: 1, gic: Gic::V2, ..lab.machine() }, PENDING)
+fn pending_while_others_run_gicv2(fixture: &Fixture) -> Checked {
+    all_say(fixture, Machine { cpus: 1, gic: Gic::V2, ..fixture.machine() }, PENDING)
 }
 
-fn hammers_on_one_cpu(lab: &Lab) -> Checked {
+fn hammers_on_one_cpu(fixture: &Fixture) -> Checked {
     let guests = [
         ("hammer=2000 vm.name=a", "[a] hammer: 2000 rounds"),
         ("hammer=2000 vm.name=b vm.dialect=series", "[b] hammer: 2000 rounds"),
     ];
-    all_say(lab, Machine { cpus: 1, ..lab.machine() }, &guests)
+    all_say(fixture, Machine { cpus: 1, ..fixture.machine() }, &guests)
 }
 
 // scenario: I12
-fn sleeper_beside_a_spinner(lab: &Lab) -> Checked {
+fn sleeper_beside_a_spinner(fixture: &Fixture) -> Checked {
     // Ten wakes a second by its own timer, while the other never lets go of the CPU.
     let guests = ["idle=3 vm.name=lazy", "spin vm.name=busy"];
-    beside_the_endless(lab, &guests, Gic::V3, "[hyp] lazy: stopped (power off)", |run| {
+    beside_the_endless(fixture, &guests, Gic::V3, "[hyp] lazy: stopped (power off)", |run| {
         one(run, "[lazy] idle: 30 wakes").map(drop)
     })
 }
 
 /// Guests on one CPU, some of which never end, until `last` is said; then `check`.
 fn beside_the_endless(
-    lab: &Lab,
+    fixture: &Fixture,
     bootargs: &[&str],
     gic: Gic,
     last: &str,
     check: impl Fn(&Run) -> Checked,
 ) -> Checked {
-    let machine = Machine { cpus: 1, gic, ..lab.machine_with(bootargs) };
-    let mut session = lab.boot(&machine)?;
+    let machine = Machine { cpus: 1, gic, ..fixture.machine_with(bootargs) };
+    let mut session = fixture.boot(&machine)?;
     session.wait_for(last).map_err(|error| error.to_string())?;
     let run = session.stop_after(Duration::from_secs(1));
     ensure(run.with("FAIL ").count() == 0, "something failed", &run)?;
@@ -123,9 +124,9 @@ fn beside_the_endless(
     check(&run)
 }
 
-fn storm(lab: &Lab, gic: Gic) -> Checked {
+fn storm(fixture: &Fixture, gic: Gic) -> Checked {
     let guests = ["demo vm.name=good", "storm vm.name=bad vm.cpus=2"];
-    beside_the_endless(lab, &guests, gic, "[hyp] good: stopped (power off)", |run| {
+    beside_the_endless(fixture, &guests, gic, "[hyp] good: stopped (power off)", |run| {
         ensure(run.with("[hyp] bad: stopped").count() == 0, "the storm is over", run)?;
         let line = one(run, "[good] demo: ")?;
         ensure(line.ends_with(" as promised"), line, run)
@@ -133,17 +134,17 @@ fn storm(lab: &Lab, gic: Gic) -> Checked {
 }
 
 // scenario: E10
-fn a_storm_of_interrupts(lab: &Lab) -> Checked {
-    storm(lab, Gic::V3)
+fn a_storm_of_interrupts(fixture: &Fixture) -> Checked {
+    storm(fixture, Gic::V3)
 }
 
 // scenario: E10
-fn a_storm_of_interrupts_gicv2(lab: &Lab) -> Checked {
-    storm(lab, Gic::V2)
+fn a_storm_of_interrupts_gicv2(fixture: &Fixture) -> Checked {
+    storm(fixture, Gic::V2)
 }
 
 // scenario: C2
-fn tenants(lab: &Lab) -> Checked {
+fn tenants(fixture: &Fixture) -> Checked {
     // Together most of the machine: were a page another's too, or EL2's, somebody would notice.
     let guests = [
         ("tenant=1:2 vm.name=a vm.mem=256M", "[a] tenant 1: "),
@@ -151,7 +152,7 @@ fn tenants(lab: &Lab) -> Checked {
         ("tenant=3:2 vm.name=c vm.mem=128M", "[c] tenant 3: "),
     ];
     let bootargs = guests.map(|(bootargs, _)| bootargs);
-    let run = lab.run(&lab.machine_with(&bootargs))?;
+    let run = fixture.run(&fixture.machine_with(&bootargs))?;
     for (_, begin) in guests {
         one(&run, &format!("{begin}moved in"))?;
         let kept = |line: &&str| line.starts_with(begin) && line.ends_with(" pages of its own");
@@ -162,17 +163,17 @@ fn tenants(lab: &Lab) -> Checked {
 }
 
 // scenario: G3 J6
-fn smaller_after_a_restart(lab: &Lab) -> Checked {
+fn smaller_after_a_restart(fixture: &Fixture) -> Checked {
     // RAM that outlives the machine, as real RAM outlives a reset: the second time the VM is smaller, and what the first
     // one left is neither in its RAM nor in its reach.
-    let memory = lab.file("memory", &[])?;
+    let memory = fixture.file("memory", &[])?;
     let backend =
         format!("memory-backend-file,id=ram,size=512M,share=on,mem-path={}", memory.display());
     let extra = vec!["-object".into(), backend, "-machine".into(), "memory-backend=ram".into()];
     for (size, pages) in [("256M", 50_000), ("16M", 1)] {
         let bootargs = format!("tenant=9 vm.mem={size}");
-        let machine = lab.machine_with(&[&bootargs]);
-        let run = lab.run(&Machine { memory_mib: 512, extra: extra.clone(), ..machine })?;
+        let machine = fixture.machine_with(&[&bootargs]);
+        let run = fixture.run(&Machine { memory_mib: 512, extra: extra.clone(), ..machine })?;
         let line = one(&run, "pages of its own")?;
         let count: u64 = line.split(' ').nth(2).and_then(|word| word.parse().ok()).unwrap_or(0);
         ensure(count >= pages, line, &run)?;
@@ -187,7 +188,7 @@ fn smaller_after_a_restart(lab: &Lab) -> Checked {
 }
 
 // scenario: G6
-fn a_reset_beside_others_on_one_cpu(lab: &Lab) -> Checked {
+fn a_reset_beside_others_on_one_cpu(fixture: &Fixture) -> Checked {
     // Time is counted in instructions, so that how busy the host is does not matter. 512 MiB are wiped for each life of
     // the one, in pieces; the other, which uses little, waits for one of them at most.
     let guests = [
@@ -195,8 +196,8 @@ fn a_reset_beside_others_on_one_cpu(lab: &Lab) -> Checked {
         "reboot=1000 vm.name=big vm.mem=512M vm.testdev=0x0b000000",
     ];
     let extra = vec!["-icount".into(), "shift=2,sleep=off".into()];
-    let machine = Machine { cpus: 1, extra, ..lab.machine_with(&guests) };
-    let mut session = lab.boot(&machine)?;
+    let machine = Machine { cpus: 1, extra, ..fixture.machine_with(&guests) };
+    let mut session = fixture.boot(&machine)?;
     session.wait_for("[hyp] lazy: stopped (power off)").map_err(|error| error.to_string())?;
     let run = session.stop_after(Duration::ZERO);
     ensure(run.with("big: life").count() >= 2, "the other had one life only", &run)?;
@@ -206,12 +207,12 @@ fn a_reset_beside_others_on_one_cpu(lab: &Lab) -> Checked {
 }
 
 // scenario: I12
-fn alone_on_its_cpu(lab: &Lab) -> Checked {
+fn alone_on_its_cpu(fixture: &Fixture) -> Checked {
     // What QEMU logs of exceptions: a vCPU that owns its CPU waits there itself, and no tick disturbs it.
-    let log = lab.file("exceptions", &[])?;
+    let log = fixture.file("exceptions", &[])?;
     let extra = vec!["-d".into(), "int".into(), "-D".into(), log.display().to_string()];
-    let machine = lab.machine_with(&["idle=3"]);
-    let run = lab.run(&Machine { extra, ..machine })?;
+    let machine = fixture.machine_with(&["idle=3"]);
+    let run = fixture.run(&Machine { extra, ..machine })?;
     one(&run, "idle: 30 wakes")?;
     let text = std::fs::read_to_string(&log).map_err(|error| error.to_string())?;
     let waits = text.lines().filter(|line| line.contains("with ESR 0x1/")).count();
@@ -225,54 +226,62 @@ fn alone_on_its_cpu(lab: &Lab) -> Checked {
 }
 
 // scenario: G1
-fn a_hundred_resets(lab: &Lab) -> Checked {
+fn a_hundred_resets(fixture: &Fixture) -> Checked {
     let guests = [("reboot=100 vm.testdev=0x0b000000 vm.mem=16M", "reboot: 100 lives")];
-    all_say(lab, lab.machine(), &guests)
+    all_say(fixture, fixture.machine(), &guests)
 }
 
 // scenario: A9
-fn worst_calls(lab: &Lab) -> Checked {
-    all_say(lab, lab.machine(), &[("worst=calls:20000", "worst calls: 20000 rounds")])
+fn worst_calls(fixture: &Fixture) -> Checked {
+    all_say(fixture, fixture.machine(), &[("worst=calls:20000", "worst calls: 20000 rounds")])
 }
 
 // scenario: I9
 // bug: 69
-fn worst_registers(lab: &Lab) -> Checked {
-    all_say(lab, lab.machine(), &[("worst=registers:20000", "worst registers: 20000 rounds")])
+fn worst_registers(fixture: &Fixture) -> Checked {
+    all_say(
+        fixture,
+        fixture.machine(),
+        &[("worst=registers:20000", "worst registers: 20000 rounds")],
+    )
 }
 
 // scenario: I9
-fn worst_registers_with_all_features(lab: &Lab) -> Checked {
-    let machine = Machine { cpu: "max,pauth-impdef=on".into(), ..lab.machine() };
-    all_say(lab, machine, &[("worst=registers:20000 seed=2", "worst registers: 20000 rounds")])
+fn worst_registers_with_all_features(fixture: &Fixture) -> Checked {
+    let machine = Machine { cpu: "max,pauth-impdef=on".into(), ..fixture.machine() };
+    all_say(fixture, machine, &[("worst=registers:20000 seed=2", "worst registers: 20000 rounds")])
 }
 
 // scenario: I1 C1
-fn worst_devices(lab: &Lab) -> Checked {
-    all_say(lab, lab.machine(), &[("worst=devices:20000", "worst devices: 20000 rounds")])
+fn worst_devices(fixture: &Fixture) -> Checked {
+    all_say(fixture, fixture.machine(), &[("worst=devices:20000", "worst devices: 20000 rounds")])
 }
 
 // scenario: I1 C1
-fn worst_devices_gicv2(lab: &Lab) -> Checked {
-    let machine = Machine { gic: Gic::V2, ..lab.machine() };
-    all_say(lab, machine, &[("worst=devices:20000", "worst devices: 20000 rounds")])
+fn worst_devices_gicv2(fixture: &Fixture) -> Checked {
+    let machine = Machine { gic: Gic::V2, ..fixture.machine() };
+    all_say(fixture, machine, &[("worst=devices:20000", "worst devices: 20000 rounds")])
 }
 
 // scenario: C14
 // bug: 36 37
-fn worst_walks(lab: &Lab) -> Checked {
-    all_say(lab, lab.machine(), &[("worst=walks:5000", "worst walks: 5000 rounds")])
+fn worst_walks(fixture: &Fixture) -> Checked {
+    all_say(fixture, fixture.machine(), &[("worst=walks:5000", "worst walks: 5000 rounds")])
 }
 
-fn worst_on_two_vcpus(lab: &Lab) -> Checked {
-    all_say(lab, lab.machine(), &[("worst=all:2000 seed=3 vm.cpus=2", "worst all: 2000 rounds")])
+fn worst_on_two_vcpus(fixture: &Fixture) -> Checked {
+    all_say(
+        fixture,
+        fixture.machine(),
+        &[("worst=all:2000 seed=3 vm.cpus=2", "worst all: 2000 rounds")],
+    )
 }
 
 /// A guest that never ends, beside one that does its work on the same CPU.
-fn endless(lab: &Lab, kind: &str) -> Checked {
+fn endless(fixture: &Fixture, kind: &str) -> Checked {
     let bad = format!("worst={kind} vm.name=bad vm.guard=enforce vm.preset=0x09000000+0x1000");
-    let machine = lab.machine_with(&["demo vm.name=good", &bad]);
-    let mut session = lab.boot(&Machine { cpus: 1, ..machine })?;
+    let machine = fixture.machine_with(&["demo vm.name=good", &bad]);
+    let mut session = fixture.boot(&Machine { cpus: 1, ..machine })?;
     session.wait_for("[hyp] good: stopped (power off)").map_err(|error| error.to_string())?;
     let run = session.stop_after(Duration::from_secs(1));
     ensure(one(&run, "[good] demo: ")?.ends_with(" as promised"), "not as promised", &run)?;
@@ -280,12 +289,12 @@ fn endless(lab: &Lab, kind: &str) -> Checked {
 }
 
 // scenario: D17
-fn aborts_in_the_abort_handler(lab: &Lab) -> Checked {
-    endless(lab, "abort")
+fn aborts_in_the_abort_handler(fixture: &Fixture) -> Checked {
+    endless(fixture, "abort")
 }
 
 // scenario: D18
 // bug: 46
-fn vectors_that_cannot_be_fetched(lab: &Lab) -> Checked {
-    endless(lab, "vbar")
+fn vectors_that_cannot_be_fetched(fixture: &Fixture) -> Checked {
+    endless(fixture, "vbar")
 }

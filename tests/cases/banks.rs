@@ -10,7 +10,7 @@ use xtask::bundle;
 use xtask::qemu::{Blob, Machine, Monitor};
 
 use super::bundles::{made, stub};
-use crate::fixture::{Checked, Lab, ensure, one};
+use crate::fixture::{Checked, Fixture, ensure, one};
 
 cases![
     holes_and_reservations_are_left_alone,
@@ -31,9 +31,9 @@ pub fn decompiled(tree: &Path) -> Result<String, String> {
 }
 
 /// QEMU's tree of the usual machine with each line of `changes`' first words replaced; each must be there.
-fn changed(lab: &Lab, changes: &[(&str, &str)]) -> Result<Vec<u8>, String> {
-    let dump = lab.file("dump.dtb", &[])?;
-    lab.machine().tree(&dump).map_err(|error| error.to_string())?;
+fn changed(fixture: &Fixture, changes: &[(&str, &str)]) -> Result<Vec<u8>, String> {
+    let dump = fixture.file("dump.dtb", &[])?;
+    fixture.machine().tree(&dump).map_err(|error| error.to_string())?;
     let mut text = decompiled(&dump)?;
     for (old, new) in changes {
         if !text.contains(old) {
@@ -41,29 +41,29 @@ fn changed(lab: &Lab, changes: &[(&str, &str)]) -> Result<Vec<u8>, String> {
         }
         text = text.replacen(old, new, 1);
     }
-    let source = lab.file("changed.dts", text.as_bytes())?;
+    let source = fixture.file("changed.dts", text.as_bytes())?;
     bundle::compile(&source).map_err(|error| error.to_string())
 }
 
 /// The machine on which a loader starts Portcullis with a bundle of `nodes` behind it, on `tree`.
-fn machine(lab: &Lab, tree: &[u8], nodes: &str) -> Result<Machine, String> {
+fn machine(fixture: &Fixture, tree: &[u8], nodes: &str) -> Result<Machine, String> {
     // movz x0, #0x4e00, lsl #16; movz x1, #0x4020, lsl #16; br x1
     let code = [0xd2a9_c000_u32, 0xd2a8_0401, 0xd61f_0020];
     let code: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
     let blobs = vec![
-        Blob { file: lab.file("loader.bin", &code)?, address: LOADER, start: true },
-        Blob { file: made(lab, "image", nodes, true)?, address: IMAGE, start: false },
-        Blob { file: lab.file("tree.dtb", tree)?, address: TREE, start: false },
+        Blob { file: fixture.file("loader.bin", &code)?, address: LOADER, start: true },
+        Blob { file: made(fixture, "image", nodes, true)?, address: IMAGE, start: false },
+        Blob { file: fixture.file("tree.dtb", tree)?, address: TREE, start: false },
     ];
-    Ok(Machine { kernel: None, blobs, ..lab.machine() })
+    Ok(Machine { kernel: None, blobs, ..fixture.machine() })
 }
 
 /// Guests get all RAM that there is but for a few pieces; what is no RAM of ours keeps its pattern.
-fn holes_and_reservations_are_left_alone(lab: &Lab) -> Checked {
+fn holes_and_reservations_are_left_alone(fixture: &Fixture) -> Checked {
     const PATTERN: u64 = 0xa5a5_a5a5_a5a5_a5a5;
     const LENGTH: u64 = 0x1_0000;
     let tree = changed(
-        lab,
+        fixture,
         &[
             ("/dts-v1/;", "/dts-v1/;\n/memreserve/ 0x54100000 0x100000;"),
             (
@@ -78,8 +78,8 @@ fn holes_and_reservations_are_left_alone(lab: &Lab) -> Checked {
         ],
     )?;
     // 640 MiB, without what stands in them: Portcullis, the tree, a reservation of either kind; each costs a piece or two.
-    let guest = stub(lab, "web", "bootargs = \"demo\"; mem = <(624 << 20)>;");
-    let mut machine = machine(lab, &tree, &guest)?;
+    let guest = stub(fixture, "web", "bootargs = \"demo\"; mem = <(624 << 20)>;");
+    let mut machine = machine(fixture, &tree, &guest)?;
     let places = [
         0x5410_0000,
         0x5420_0000 - LENGTH,
@@ -90,15 +90,15 @@ fn holes_and_reservations_are_left_alone(lab: &Lab) -> Checked {
         0x7000_0000,
         0x8000_0000 - LENGTH,
     ];
-    let pattern = lab.file("pattern", &[0xa5; LENGTH as usize])?;
+    let pattern = fixture.file("pattern", &[0xa5; LENGTH as usize])?;
     for address in places {
         machine.blobs.push(Blob { file: pattern.clone(), address, start: false });
     }
-    let socket = Monitor::socket(&lab.name);
+    let socket = Monitor::socket(&fixture.name);
     machine.extra = Monitor::arguments(&socket);
     // Its memory must still be there when it is off.
     machine.extra.extend(["-action".into(), "shutdown=pause".into()]);
-    let mut session = lab.boot(&machine)?;
+    let mut session = fixture.boot(&machine)?;
     session.wait_for("[hyp] web: stopped (power off)").map_err(|error| error.to_string())?;
     let mut monitor = Monitor::connect(&socket).map_err(|error| error.to_string())?;
     let mut damaged = Vec::new();
@@ -116,13 +116,13 @@ fn holes_and_reservations_are_left_alone(lab: &Lab) -> Checked {
 }
 
 /// One CPU runs, nothing turns the machine off, and it is said.
-fn without_psci(lab: &Lab) -> Checked {
+fn without_psci(fixture: &Fixture) -> Checked {
     let tree = changed(
-        lab,
+        fixture,
         &[(r#"compatible = "arm,psci-1.0\0arm,psci-0.2\0arm,psci";"#, "status = \"disabled\";")],
     )?;
-    let guest = stub(lab, "web", "bootargs = \"demo\"; cpus = <2>;");
-    let mut session = lab.boot(&machine(lab, &tree, &guest)?)?;
+    let guest = stub(fixture, "web", "bootargs = \"demo\"; cpus = <2>;");
+    let mut session = fixture.boot(&machine(fixture, &tree, &guest)?)?;
     session.wait_for("[hyp] web: stopped (power off)").map_err(|error| error.to_string())?;
     let run = session.stop_after(Duration::from_secs(2));
     one(&run, "no firmware here turns the machine off")?;
@@ -136,24 +136,24 @@ const STDOUT: &str = "stdout-path = \"/pl011@9000000\";";
 const ALIAS: (&str, &str) =
     ("/dts-v1/;", "/dts-v1/;\n/ { aliases { serial0 = \"/pl011@9000000\"; }; };");
 
-fn runs_the_demo(lab: &Lab, changes: &[(&str, &str)]) -> Checked {
-    let guest = stub(lab, "web", "bootargs = \"demo\";");
-    let run = lab.run(&machine(lab, &changed(lab, changes)?, &guest)?)?;
+fn runs_the_demo(fixture: &Fixture, changes: &[(&str, &str)]) -> Checked {
+    let guest = stub(fixture, "web", "bootargs = \"demo\";");
+    let run = fixture.run(&machine(fixture, &changed(fixture, changes)?, &guest)?)?;
     ensure(run.lines.iter().any(|line| demo_closed(line)), "no demo", &run)
 }
 
-fn console_is_serial0_without_stdout_path(lab: &Lab) -> Checked {
-    runs_the_demo(lab, &[(STDOUT, ""), ALIAS])
+fn console_is_serial0_without_stdout_path(fixture: &Fixture) -> Checked {
+    runs_the_demo(fixture, &[(STDOUT, ""), ALIAS])
 }
 
 /// The word comes before stdout-path, and a wrong one is refused on the console of the tree.
-fn console_word(lab: &Lab) -> Checked {
+fn console_word(fixture: &Fixture) -> Checked {
     let word = "stdout-path = \"/pl031@9010000\"; bootargs = \"hyp.console=serial0:115200n8\";";
-    runs_the_demo(lab, &[(STDOUT, word), ALIAS])?;
+    runs_the_demo(fixture, &[(STDOUT, word), ALIAS])?;
     let word = format!("{STDOUT} bootargs = \"hyp.console=/pl031@9010000\";");
-    let tree = changed(lab, &[(STDOUT, &word)])?;
-    let guest = stub(lab, "web", "bootargs = \"demo\";");
-    let run = lab.boot(&machine(lab, &tree, &guest)?)?.stop_after(Duration::from_secs(2));
+    let tree = changed(fixture, &[(STDOUT, &word)])?;
+    let guest = stub(fixture, "web", "bootargs = \"demo\";");
+    let run = fixture.boot(&machine(fixture, &tree, &guest)?)?.stop_after(Duration::from_secs(2));
     one(&run, "[hyp] error: hyp.console=/pl031@9010000: no UART that Portcullis drives").map(drop)
 }
 

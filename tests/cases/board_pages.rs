@@ -7,25 +7,25 @@ use xtask::boards::model;
 use xtask::qemu::Machine;
 
 use super::bundles::{made, stub};
-use crate::fixture::{Checked, Lab, ensure, one};
+use crate::fixture::{Checked, Fixture, ensure, one};
 
 cases_with![
     raspberry_pi_4: &[], true;
 ];
 
 // scenario: J1
-fn raspberry_pi_4(lab: &Lab) -> Checked {
+fn raspberry_pi_4(fixture: &Fixture) -> Checked {
     let words = "bootargs = \"demo\"; cpus = <2>; mem = <(64 << 20)>;";
-    let nodes = [stub(lab, "one", words), stub(lab, "two", words)].concat();
+    let nodes = [stub(fixture, "one", words), stub(fixture, "two", words)].concat();
     let machine = Machine {
         board: Some(&model::RASPI4B),
         cpus: 4,
         memory_mib: 2048,
-        initrd: Some(made(lab, "vms", &nodes, false)?),
+        initrd: Some(made(fixture, "vms", &nodes, false)?),
         append: Some("console=tty1 hyp.debug hyp.console=serial1:115200n8".into()),
-        ..lab.machine()
+        ..fixture.machine()
     };
-    let mut session = lab.boot(&machine)?;
+    let mut session = fixture.boot(&machine)?;
     session
         .wait_for("parked: no firmware here turns the machine off")
         .map_err(|e| e.to_string())?;

@@ -13,8 +13,8 @@ use xtask::boards::check::{Counts, Report, Verdict};
 use xtask::boards::model::ZCU102;
 use xtask::qemu::Machine;
 
-use crate::asm::{Code, UART, calls};
-use crate::fixture::{Checked, Lab};
+use crate::asm::{Asm, UART, calls};
+use crate::fixture::{Checked, Fixture};
 
 cases_with![
     vendors_trees: &[], true;
@@ -22,7 +22,7 @@ cases_with![
 ];
 
 // scenario: J1
-fn vendors_trees(_: &Lab) -> Checked {
+fn vendors_trees(_: &Fixture) -> Checked {
     let mut counts = Counts::default();
     // Boards whose tree names no console, and whose first UART is driven.
     let mut by_alias = 0;
@@ -115,8 +115,8 @@ fn listen_slowly(machine: &Machine, rate: u64, time: Duration) -> Result<String,
 }
 
 /// Prints `line` for ever, and looks at FR.TXFF before each byte.
-fn polite(line: &str) -> Code {
-    let mut code = Code::new().mov(10, UART).mov(11, UART + 0x18).label("again");
+fn polite(line: &str) -> Asm {
+    let mut code = Asm::new().mov(10, UART).mov(11, UART + 0x18).label("again");
     for (number, byte) in line.bytes().enumerate() {
         let wait: &'static str = format!("wait {number}").leak();
         code = code.label(wait).load(12, 11).unless_bit_clear(12, 5, wait);
@@ -126,25 +126,25 @@ fn polite(line: &str) -> Code {
 }
 
 // scenario: F8
-fn a_console_that_sends_slowly(lab: &Lab) -> Checked {
+fn a_console_that_sends_slowly(fixture: &Fixture) -> Checked {
     // One resets itself for ever and prints without looking, so that there is always more to say of it and by it; the other
     // looks before each byte: it gets its share, and loses nothing.
-    let mut bad = Code::new().mov(10, UART).mov(11, u64::from(b'#')).mov(14, 400).label("line");
+    let mut bad = Asm::new().mov(10, UART).mov(11, u64::from(b'#')).mov(14, 400).label("line");
     for _ in 0..60 {
         bad = bad.store(11, 10);
     }
     let bad = bad.print("\n").sub(14, 14, 1).unless_zero(14, "line").call(calls::RESET, 0);
     let line = "a line of thirty-nine characters and lf";
     let modules = vec![
-        lab.code(bad, "vm.name=bad vm.mem=4M")?,
-        lab.code(polite(&format!("{line}\n")), "vm.name=good vm.mem=4M")?,
+        fixture.code(bad, "vm.name=bad vm.mem=4M")?,
+        fixture.code(polite(&format!("{line}\n")), "vm.name=good vm.mem=4M")?,
     ];
-    let machine = lab.machine();
+    let machine = fixture.machine();
     let board = Machine { board: Some(&ZCU102), cpus: 1, memory_mib: 4096, modules, ..machine };
     // The pipe's 64 KiB are written at once; what comes behind them is what counts.
     let (rate, time) = (20_000, Duration::from_secs(16));
     let text = listen_slowly(&board, rate, time)?;
-    lab.file("console", text.as_bytes())?;
+    fixture.file("console", text.as_bytes())?;
     let late = text.get(100_000..).ok_or_else(|| format!("only {} bytes came", text.len()))?;
     let lines: Vec<&str> = late.lines().skip(1).collect();
     let (_, lines) = lines.split_last().ok_or("nothing came")?;

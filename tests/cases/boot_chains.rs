@@ -9,7 +9,7 @@ use xtask::guests::Guest;
 use xtask::qemu::{Blob, Gic, Machine, Session};
 
 use super::bundles::{made, stub};
-use crate::fixture::{Case, Checked, Lab, group, one};
+use crate::fixture::{Case, Checked, Fixture, group, one};
 
 const UBOOT: &[Guest] = &[Guest::UBoot];
 const EDK2: &[Guest] = &[Guest::Edk2];
@@ -43,7 +43,7 @@ const IMAGE: u64 = 0x4200_0000;
 const BUNDLE: u64 = 0x4a00_0000;
 
 /// U-Boot as the machine's firmware, at EL2, with these files in memory, stopped at its prompt.
-fn prompt(lab: &Lab, machine: Machine, files: &[(u64, &Path)]) -> Result<Session, String> {
+fn prompt(fixture: &Fixture, machine: Machine, files: &[(u64, &Path)]) -> Result<Session, String> {
     let bios = Guest::UBoot.existing().map_err(|error| error.to_string())?;
     let blobs = files.iter().map(|(address, file)| Blob {
         file: file.into(),
@@ -52,7 +52,7 @@ fn prompt(lab: &Lab, machine: Machine, files: &[(u64, &Path)]) -> Result<Session
     });
     let extra = vec!["-bios".into(), bios.display().to_string()];
     let machine = Machine { blobs: blobs.collect(), kernel: None, extra, ..machine };
-    let mut session = lab.boot(&machine)?;
+    let mut session = fixture.boot(&machine)?;
     let said = |error: anyhow::Error| format!("{error:#}");
     session.wait_for("Net:").map_err(said)?;
     // Any key stops what it would boot by itself.
@@ -70,38 +70,39 @@ fn booti(mut session: Session, arguments: &str) -> Checked {
     one(&run, "[hyp] web: stopped (").map(drop)
 }
 
-fn bundle(lab: &Lab, with_hyp: bool) -> Result<PathBuf, String> {
-    made(lab, "demo", &stub(lab, "web", "bootargs = \"demo\";"), with_hyp)
+fn bundle(fixture: &Fixture, with_hyp: bool) -> Result<PathBuf, String> {
+    made(fixture, "demo", &stub(fixture, "web", "bootargs = \"demo\";"), with_hyp)
 }
 
 /// Image, tree and bundle, each loaded by itself. U-Boot moves the bundle, enters it among the tree's reservations,
 /// and moves the tree.
-fn with_an_initrd(lab: &Lab, machine: Machine) -> Checked {
-    let bundle = bundle(lab, false)?;
+fn with_an_initrd(fixture: &Fixture, machine: Machine) -> Checked {
+    let bundle = bundle(fixture, false)?;
     let bytes = std::fs::metadata(&bundle).map_err(|error| error.to_string())?.len();
-    let session = prompt(lab, machine, &[(IMAGE, &lab.images.hypervisor), (BUNDLE, &bundle)])?;
+    let session =
+        prompt(fixture, machine, &[(IMAGE, &fixture.images.hypervisor), (BUNDLE, &bundle)])?;
     booti(session, &format!("{IMAGE:x} {BUNDLE:x}:{bytes:x} {TREE:x}"))
 }
 
 // scenario: J5
-fn u_boot(lab: &Lab) -> Checked {
-    with_an_initrd(lab, lab.machine())
+fn u_boot(fixture: &Fixture) -> Checked {
+    with_an_initrd(fixture, fixture.machine())
 }
 
-fn u_boot_gicv2(lab: &Lab) -> Checked {
-    with_an_initrd(lab, Machine { gic: Gic::V2, ..lab.machine() })
+fn u_boot_gicv2(fixture: &Fixture) -> Checked {
+    with_an_initrd(fixture, Machine { gic: Gic::V2, ..fixture.machine() })
 }
 
-fn u_boot_with_an_image_that_holds_the_bundle(lab: &Lab) -> Checked {
-    let image = bundle(lab, true)?;
-    booti(prompt(lab, lab.machine(), &[(IMAGE, &image)])?, &format!("{IMAGE:x} - {TREE:x}"))
+fn u_boot_with_an_image_that_holds_the_bundle(fixture: &Fixture) -> Checked {
+    let image = bundle(fixture, true)?;
+    booti(prompt(fixture, fixture.machine(), &[(IMAGE, &image)])?, &format!("{IMAGE:x} - {TREE:x}"))
 }
 
 /// An image that does not stand at a multiple of 2 MiB is moved to one, with as many bytes as its header says.
-fn u_boot_moves_the_image(lab: &Lab) -> Checked {
+fn u_boot_moves_the_image(fixture: &Fixture) -> Checked {
     const ODD: u64 = IMAGE + 0x1_2340;
-    let image = bundle(lab, true)?;
-    booti(prompt(lab, lab.machine(), &[(ODD, &image)])?, &format!("{ODD:x} - {TREE:x}"))
+    let image = bundle(fixture, true)?;
+    booti(prompt(fixture, fixture.machine(), &[(ODD, &image)])?, &format!("{ODD:x} - {TREE:x}"))
 }
 
 /// Where the tree stands: with addresses of 32 bits, which are what the fields of TCR_EL2 mean while E2H is set, nobody
@@ -143,34 +144,34 @@ fn one_to_one() -> Vec<u8> {
 }
 
 /// A loader that leaves what it should not starts Portcullis all the same.
-fn starts_after(lab: &Lab, machine: Machine, code: &[u32]) -> Checked {
+fn starts_after(fixture: &Fixture, machine: Machine, code: &[u32]) -> Checked {
     let code: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
     let machine = Machine { memory_mib: 6144, ..machine };
-    let tree = machine.tree(&lab.file("dump.dtb", &[])?).map_err(|error| error.to_string())?;
+    let tree = machine.tree(&fixture.file("dump.dtb", &[])?).map_err(|error| error.to_string())?;
     let blob = |name: &str, bytes: &[u8], address, start| -> Result<Blob, String> {
-        Ok(Blob { file: lab.file(name, bytes)?, address, start })
+        Ok(Blob { file: fixture.file(name, bytes)?, address, start })
     };
     let blobs = vec![
         blob("loader.bin", &code, 0x4f00_0000, true)?,
         blob("table.bin", &one_to_one(), 0x4f10_0000, false)?,
         blob("tree.dtb", &tree, HIGH_TREE, false)?,
-        Blob { file: bundle(lab, true)?, address: 0x4020_0000, start: false },
+        Blob { file: bundle(fixture, true)?, address: 0x4020_0000, start: false },
     ];
-    let run = lab.run(&Machine { blobs, kernel: None, ..machine })?;
+    let run = fixture.run(&Machine { blobs, kernel: None, ..machine })?;
     demo::judge(&run).map_err(|error| error.to_string())?;
     one(&run, "[hyp] web: stopped (").map(drop)
 }
 
 // scenario: J5
-fn mmu_on(lab: &Lab) -> Checked {
+fn mmu_on(fixture: &Fixture) -> Checked {
     // mov x1, #0x3519; movk x1, #0x8082, lsl #16
-    starts_after(lab, lab.machine(), &careless(&[0xd286_a321, 0xf2b0_1041]))
+    starts_after(fixture, fixture.machine(), &careless(&[0xd286_a321, 0xf2b0_1041]))
 }
 
 /// The EL2&0 regime has another TCR_EL2, and leaves other bits in SCTLR_EL2, CPTR_EL2 and CNTHCTL_EL2.
 // scenario: J5
-fn mmu_on_with_vhe(lab: &Lab) -> Checked {
-    let machine = Machine { cpu: "max".into(), ..lab.machine() };
+fn mmu_on_with_vhe(fixture: &Fixture) -> Checked {
+    let machine = Machine { cpu: "max".into(), ..fixture.machine() };
     let e2h = [
         0xd2c0_0081, // mov x1, #0x400000000
         0xf2b0_0001, // movk x1, #0x8000, lsl #16
@@ -179,27 +180,27 @@ fn mmu_on_with_vhe(lab: &Lab) -> Checked {
     ];
     // mov x1, #0x3519; movk x1, #0x80, lsl #16; movk x1, #0x2, lsl #32
     let code = careless(&[0xd286_a321, 0xf2a0_1001, 0xf2c0_0041]);
-    starts_after(lab, machine, &[&e2h[..], &code].concat())
+    starts_after(fixture, machine, &[&e2h[..], &code].concat())
 }
 
 /// EDK2 as the machine's firmware, at EL2, which starts `image` as an EFI application.
-fn edk2_machine(lab: &Lab, image: PathBuf, machine: &str) -> Result<Machine, String> {
+fn edk2_machine(fixture: &Fixture, image: PathBuf, machine: &str) -> Result<Machine, String> {
     let bios = Guest::Edk2.existing().map_err(|error| error.to_string())?;
     let extra = ["-bios", &bios.display().to_string(), "-machine", machine].map(String::from);
-    Ok(Machine { kernel: Some(image), extra: extra.into(), ..lab.machine() })
+    Ok(Machine { kernel: Some(image), extra: extra.into(), ..fixture.machine() })
 }
 
 // scenario: J5
-fn edk2(lab: &Lab) -> Checked {
-    let run = lab.run(&edk2_machine(lab, bundle(lab, true)?, "acpi=off")?)?;
+fn edk2(fixture: &Fixture) -> Checked {
+    let run = fixture.run(&edk2_machine(fixture, bundle(fixture, true)?, "acpi=off")?)?;
     demo::judge(&run).map_err(|error| error.to_string())?;
     one(&run, "[hyp] web: stopped (").map(drop)
 }
 
 /// Where firmware describes the machine by ACPI there is no tree. It is said on firmware's console, and firmware goes on.
 // scenario: J5
-fn edk2_without_a_tree(lab: &Lab) -> Checked {
-    let mut session = lab.boot(&edk2_machine(lab, bundle(lab, true)?, "acpi=on")?)?;
+fn edk2_without_a_tree(fixture: &Fixture) -> Checked {
+    let mut session = fixture.boot(&edk2_machine(fixture, bundle(fixture, true)?, "acpi=on")?)?;
     session
         .wait_for("[hyp] error: firmware has no device tree")
         .map_err(|error| error.to_string())?;
@@ -209,18 +210,18 @@ fn edk2_without_a_tree(lab: &Lab) -> Checked {
 
 /// What EDK2's runtime services have, here and there, is in no guest's RAM: of the same machine less is free than where
 /// QEMU starts the image.
-fn edk2_keeps_its_memory(lab: &Lab) -> Checked {
-    let image = made(lab, "greedy", &stub(lab, "web", "mem = <(2 << 30)>;"), true)?;
+fn edk2_keeps_its_memory(fixture: &Fixture) -> Checked {
+    let image = made(fixture, "greedy", &stub(fixture, "web", "mem = <(2 << 30)>;"), true)?;
     let free = |machine: &Machine| -> Result<u32, String> {
-        let run = lab.run(machine)?;
+        let run = fixture.run(machine)?;
         let line = one(&run, " MiB are free")?;
         let words: Vec<_> = line.split(' ').collect();
         let at = words.windows(3).position(|three| three == ["MiB", "are", "free"]);
         let number = at.and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok());
         number.ok_or_else(|| format!("no number in `{line}`"))
     };
-    let with_edk2 = free(&edk2_machine(lab, image.clone(), "acpi=off")?)?;
-    let without = free(&Machine { kernel: Some(image), ..lab.machine() })?;
+    let with_edk2 = free(&edk2_machine(fixture, image.clone(), "acpi=off")?)?;
+    let without = free(&Machine { kernel: Some(image), ..fixture.machine() })?;
     if with_edk2 + 4 <= without && with_edk2 > without / 2 {
         Ok(())
     } else {
@@ -230,20 +231,20 @@ fn edk2_keeps_its_memory(lab: &Lab) -> Checked {
 
 /// Heap and stacks are not zeroed, and nobody reads of them what was not written before; .bss and the CPUs' structures
 /// are. In the memory that the image takes behind its file, there is anything but zero.
-fn memory_behind_the_file_holds_anything(lab: &Lab) -> Checked {
-    let image = std::fs::read(&lab.images.hypervisor).map_err(|error| error.to_string())?;
+fn memory_behind_the_file_holds_anything(fixture: &Fixture) -> Checked {
+    let image = std::fs::read(&fixture.images.hypervisor).map_err(|error| error.to_string())?;
     // image_size of its header.
     let size = image.get(16..24).and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
     let bytes = size.and_then(|size| size.checked_sub(image.len() as u64));
     let bytes =
         bytes.filter(|bytes| *bytes > 0x8_0000).ok_or("the image has no memory of its own")?;
-    let file = lab.file("anything", &vec![0xa5; bytes as usize])?;
+    let file = fixture.file("anything", &vec![0xa5; bytes as usize])?;
     // Where QEMU puts an image.
     let address = 0x4020_0000 + image.len() as u64;
     let blobs = vec![Blob { file, address, start: false }];
     let guests = ["demo vm.name=web", "run=boot_entry vm.name=other vm.cpus=2"];
-    let machine = Machine { blobs, cpus: 4, ..lab.machine_with(&guests) };
-    let run = lab.run(&machine)?;
+    let machine = Machine { blobs, cpus: 4, ..fixture.machine_with(&guests) };
+    let run = fixture.run(&machine)?;
     one(&run, "[hyp] 4 CPUs up")?;
     one(&run, "[hyp] other: stopped (power off)")?;
     one(&run, "[web] demo: ").map(drop)

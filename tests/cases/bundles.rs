@@ -9,7 +9,7 @@ use xtask::qemu::{Blob, Machine};
 use xtask::{bundle, demo, paths};
 
 use super::banks::decompiled;
-use crate::fixture::{Checked, Lab, ensure, one};
+use crate::fixture::{Checked, Fixture, ensure, one};
 
 cases![
     initrd,
@@ -26,52 +26,59 @@ cases![
 ];
 
 /// A bundle of these nodes, as `scripts/bundle` makes it; with Portcullis in front of it if `with_hyp`.
-pub fn made(lab: &Lab, name: &str, nodes: &str, with_hyp: bool) -> Result<PathBuf, String> {
+pub fn made(fixture: &Fixture, name: &str, nodes: &str, with_hyp: bool) -> Result<PathBuf, String> {
     let source = format!("/dts-v1/; / {{ compatible = \"portcullis,bundle\"; {nodes} }};");
-    let source = lab.file(&format!("{name}.dts"), source.as_bytes())?;
+    let source = fixture.file(&format!("{name}.dts"), source.as_bytes())?;
     let output = source.with_extension("img");
-    let image = with_hyp.then_some(lab.images.hypervisor.as_path());
+    let image = with_hyp.then_some(fixture.images.hypervisor.as_path());
     bundle::make(&source, &output, image).map_err(|error| error.to_string())?;
     Ok(output)
 }
 
 /// A node for the test guest.
-pub fn stub(lab: &Lab, name: &str, properties: &str) -> String {
+pub fn stub(fixture: &Fixture, name: &str, properties: &str) -> String {
     format!(
         "{name} {{ kernel = /incbin/(\"{}\"); {properties} }};",
-        lab.images.guest_stub.display()
+        fixture.images.guest_stub.display()
     )
 }
 
-fn demo_bundle(lab: &Lab, with_hyp: bool) -> Result<PathBuf, String> {
+fn demo_bundle(fixture: &Fixture, with_hyp: bool) -> Result<PathBuf, String> {
     made(
-        lab,
+        fixture,
         if with_hyp { "image" } else { "demo" },
-        &stub(lab, "web", "bootargs = \"demo\";"),
+        &stub(fixture, "web", "bootargs = \"demo\";"),
         with_hyp,
     )
 }
 
 /// The demonstration runs to its end in a VM called `web`, on a machine with nothing but this.
-fn shows_the_demo(lab: &Lab, machine: &Machine) -> Checked {
-    let run = lab.run(machine)?;
+fn shows_the_demo(fixture: &Fixture, machine: &Machine) -> Checked {
+    let run = fixture.run(machine)?;
     demo::judge(&run).map_err(|error| error.to_string())?;
     one(&run, "[hyp] web: stopped (").map(drop)
 }
 
 // scenario: J2
-fn initrd(lab: &Lab) -> Checked {
-    shows_the_demo(lab, &Machine { initrd: Some(demo_bundle(lab, false)?), ..lab.machine() })
+fn initrd(fixture: &Fixture) -> Checked {
+    shows_the_demo(
+        fixture,
+        &Machine { initrd: Some(demo_bundle(fixture, false)?), ..fixture.machine() },
+    )
 }
 
-fn three_vms(lab: &Lab) -> Checked {
+fn three_vms(fixture: &Fixture) -> Checked {
     let nodes = [
-        stub(lab, "a", "bootargs = \"demo\"; mem = <(16 << 20)>; guard = \"enrol\";"),
-        stub(lab, "b", "bootargs = \"demo\"; mem = <(16 << 20)>; pool = <64>;"),
-        stub(lab, "c", "bootargs = \"demo\"; mem = <(16 << 20)>; preset = <0 0x9000000 0 0x1000>;"),
+        stub(fixture, "a", "bootargs = \"demo\"; mem = <(16 << 20)>; guard = \"enrol\";"),
+        stub(fixture, "b", "bootargs = \"demo\"; mem = <(16 << 20)>; pool = <64>;"),
+        stub(
+            fixture,
+            "c",
+            "bootargs = \"demo\"; mem = <(16 << 20)>; preset = <0 0x9000000 0 0x1000>;",
+        ),
     ];
-    let initrd = Some(made(lab, "three", &nodes.concat(), false)?);
-    let run = lab.run(&Machine { initrd, ..lab.machine() })?;
+    let initrd = Some(made(fixture, "three", &nodes.concat(), false)?);
+    let run = fixture.run(&Machine { initrd, ..fixture.machine() })?;
     for name in ["a", "b", "c"] {
         one(&run, &format!("[hyp] {name}: stopped ("))?;
     }
@@ -83,34 +90,39 @@ fn three_vms(lab: &Lab) -> Checked {
     ensure(uart("a") && uart("b") && !uart("c"), "the UART is not declared for c alone", &run)
 }
 
-fn appended(lab: &Lab) -> Checked {
-    shows_the_demo(lab, &Machine { kernel: Some(demo_bundle(lab, true)?), ..lab.machine() })
+fn appended(fixture: &Fixture) -> Checked {
+    shows_the_demo(
+        fixture,
+        &Machine { kernel: Some(demo_bundle(fixture, true)?), ..fixture.machine() },
+    )
 }
 
 /// Neither at 2 MiB nor at the place that anybody would choose; what is behind the image has come with it.
-fn appended_to_an_image_that_was_moved(lab: &Lab) -> Checked {
+fn appended_to_an_image_that_was_moved(fixture: &Fixture) -> Checked {
     const TREE: u64 = 0x4e00_0000;
-    let tree =
-        lab.machine().tree(&lab.file("dump.dtb", &[])?).map_err(|error| error.to_string())?;
+    let tree = fixture
+        .machine()
+        .tree(&fixture.file("dump.dtb", &[])?)
+        .map_err(|error| error.to_string())?;
     // movz x0, #0x4e00, lsl #16; movz x1, #0x5234, lsl #16; movk x1, #0x5000; br x1
     let code = [0xd2a9_c000_u32, 0xd2aa_4681, 0xf28a_0001, 0xd61f_0020];
     let code: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
     let blobs = vec![
-        Blob { file: lab.file("loader.bin", &code)?, address: 0x4f00_0000, start: true },
-        Blob { file: demo_bundle(lab, true)?, address: 0x5234_5000, start: false },
-        Blob { file: lab.file("tree.dtb", &tree)?, address: TREE, start: false },
+        Blob { file: fixture.file("loader.bin", &code)?, address: 0x4f00_0000, start: true },
+        Blob { file: demo_bundle(fixture, true)?, address: 0x5234_5000, start: false },
+        Blob { file: fixture.file("tree.dtb", &tree)?, address: TREE, start: false },
     ];
-    shows_the_demo(lab, &Machine { blobs, kernel: None, ..lab.machine() })
+    shows_the_demo(fixture, &Machine { blobs, kernel: None, ..fixture.machine() })
 }
 
 /// On a machine whose RAM goes beyond 4 GiB, with a tree that says that the initrd stands there.
-fn initrd_above_4_gib(lab: &Lab) -> Checked {
+fn initrd_above_4_gib(fixture: &Fixture) -> Checked {
     const HIGH: u64 = 0x1_2000_0000;
-    let file = demo_bundle(lab, false)?;
+    let file = demo_bundle(fixture, false)?;
     let bytes = fs::metadata(&file).map_err(|error| error.to_string())?.len();
-    let machine = Machine { memory_mib: 6144, ..lab.machine() };
+    let machine = Machine { memory_mib: 6144, ..fixture.machine() };
     let low = Machine { initrd: Some(file.clone()), ..machine.clone() };
-    let dump = lab.file("dump.dtb", &[])?;
+    let dump = fixture.file("dump.dtb", &[])?;
     low.tree(&dump).map_err(|error| error.to_string())?;
     let text = decompiled(&dump)?;
     let mut high = String::new();
@@ -124,56 +136,57 @@ fn initrd_above_4_gib(lab: &Lab) -> Checked {
         };
         high.push('\n');
     }
-    let source = lab.file("high.dts", high.as_bytes())?;
+    let source = fixture.file("high.dts", high.as_bytes())?;
     let tree = bundle::compile(&source).map_err(|error| error.to_string())?;
     let blobs = vec![Blob { file, address: HIGH, start: false }];
-    let dtb = Some(lab.file("high.dtb", &tree)?);
-    shows_the_demo(lab, &Machine { blobs, dtb, ..machine })
+    let dtb = Some(fixture.file("high.dtb", &tree)?);
+    shows_the_demo(fixture, &Machine { blobs, dtb, ..machine })
 }
 
 // scenario: J2
-fn bundle_and_module(lab: &Lab) -> Checked {
-    let initrd = Some(demo_bundle(lab, false)?);
-    let machine = Machine { initrd, ..lab.machine_with(&["demo"]) };
-    lab.refused(&machine, &["described twice", "/chosen/module@0x50000000", "the initrd"])
+fn bundle_and_module(fixture: &Fixture) -> Checked {
+    let initrd = Some(demo_bundle(fixture, false)?);
+    let machine = Machine { initrd, ..fixture.machine_with(&["demo"]) };
+    fixture.refused(&machine, &["described twice", "/chosen/module@0x50000000", "the initrd"])
 }
 
 // scenario: J2
-fn bundle_twice(lab: &Lab) -> Checked {
-    let initrd = Some(demo_bundle(lab, false)?);
-    let kernel = Some(demo_bundle(lab, true)?);
-    let machine = Machine { initrd, kernel, ..lab.machine() };
-    lab.refused(&machine, &["described twice", "behind the image", "the initrd"])
+fn bundle_twice(fixture: &Fixture) -> Checked {
+    let initrd = Some(demo_bundle(fixture, false)?);
+    let kernel = Some(demo_bundle(fixture, true)?);
+    let machine = Machine { initrd, kernel, ..fixture.machine() };
+    fixture.refused(&machine, &["described twice", "behind the image", "the initrd"])
 }
 
 // scenario: J2
-fn initrd_that_is_no_bundle(lab: &Lab) -> Checked {
-    let initrd = Some(lab.images.guest_stub.clone());
-    lab.refused(&Machine { initrd, ..lab.machine() }, &["the initrd at 0x", "no bundle"])
+fn initrd_that_is_no_bundle(fixture: &Fixture) -> Checked {
+    let initrd = Some(fixture.images.guest_stub.clone());
+    fixture.refused(&Machine { initrd, ..fixture.machine() }, &["the initrd at 0x", "no bundle"])
 }
 
 // scenario: J1
-fn initrd_that_is_cut(lab: &Lab) -> Checked {
-    let mut bytes = fs::read(demo_bundle(lab, false)?).map_err(|error| error.to_string())?;
+fn initrd_that_is_cut(fixture: &Fixture) -> Checked {
+    let mut bytes = fs::read(demo_bundle(fixture, false)?).map_err(|error| error.to_string())?;
     bytes.truncate(bytes.len() / 2);
-    let initrd = Some(lab.file("cut.img", &bytes)?);
-    lab.refused(&Machine { initrd, ..lab.machine() }, &["the initrd at 0x", "truncated"])
+    let initrd = Some(fixture.file("cut.img", &bytes)?);
+    fixture.refused(&Machine { initrd, ..fixture.machine() }, &["the initrd at 0x", "truncated"])
 }
 
 /// What `scripts/bundle` would refuse; its tree is changed behind its back.
 // scenario: J2
-fn bad_property(lab: &Lab) -> Checked {
-    let file = made(lab, "bad", &stub(lab, "web", "guard = \"enforce\";"), false)?;
+fn bad_property(fixture: &Fixture) -> Checked {
+    let file = made(fixture, "bad", &stub(fixture, "web", "guard = \"enforce\";"), false)?;
     let mut bytes = fs::read(file).map_err(|error| error.to_string())?;
     let at = bytes.windows(8).position(|word| word == b"enforce\0").ok_or("no guard")?;
     bytes.get_mut(at..at + 7).ok_or("no guard")?.copy_from_slice(b"enf0rce");
-    let initrd = Some(lab.file("changed.img", &bytes)?);
-    lab.refused(&Machine { initrd, ..lab.machine() }, &["bundle:/web", "'guard'", "enforce"])
+    let initrd = Some(fixture.file("changed.img", &bytes)?);
+    fixture
+        .refused(&Machine { initrd, ..fixture.machine() }, &["bundle:/web", "'guard'", "enforce"])
 }
 
 /// Each example compiles and holds what it says. Guests that were not made are stood in for.
-fn examples(lab: &Lab) -> Checked {
-    let stand_in = lab.file("stand-in", &[0; 4096])?;
+fn examples(fixture: &Fixture) -> Checked {
+    let stand_in = fixture.file("stand-in", &[0; 4096])?;
     for (name, vms) in [
         ("stub", &[("stub", 128, 1)][..]),
         ("linux", &[("linux", 512, 2)]),
@@ -188,7 +201,7 @@ fn examples(lab: &Lab) -> Checked {
             let there = if whole.is_file() { &whole } else { &stand_in };
             text = text.replace(&format!("\"{path}\""), &format!("\"{}\"", there.display()));
         }
-        let source = lab.file(&format!("{name}.dts"), text.as_bytes())?;
+        let source = fixture.file(&format!("{name}.dts"), text.as_bytes())?;
         let output = source.with_extension("img");
         let made = bundle::make(&source, &output, None).map_err(|error| error.to_string())?;
         let made: Vec<_> =

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What EL2 says of its guests: counts at their end, refusals as they happen, and no more than is bearable.
 
-use crate::asm::{Code, ENTRY, NOWHERE, calls};
-use crate::fixture::{Checked, Lab, ensure, one, powered_off};
+use crate::asm::{Asm, ENTRY, NOWHERE, calls};
+use crate::fixture::{Checked, Fixture, ensure, one, powered_off};
 
 cases![
     counts_are_exact,
@@ -14,23 +14,23 @@ cases![
 ];
 
 // scenario: B6
-fn counts_are_exact(lab: &Lab) -> Checked {
+fn counts_are_exact(fixture: &Fixture) -> Checked {
     // 3 + 1 calls; 4 letters printed.
-    let code = Code::new()
+    let code = Asm::new()
         .call(calls::VERSION, 0)
         .call(calls::VERSION, 0)
         .print("abc\n")
         .call(calls::VERSION, 0)
         .off();
-    let run = lab.run(&lab.machine_code(code, "vm.name=counted")?)?;
+    let run = fixture.run(&fixture.machine_code(code, "vm.name=counted")?)?;
     one(&run, "abc")?;
     one(&run, "[hyp] counted: stopped (power off): 4 hypercalls, 4 MMIO exits, 0 refused")?;
     powered_off(&run)
 }
 
 /// Enrols, then loads from [`NOWHERE`] `count` times, surviving each abort, and switches off.
-fn trespasser(count: u64) -> Code {
-    Code::new()
+fn trespasser(count: u64) -> Asm {
+    Asm::new()
         .mov(9, ENTRY + 0x800)
         .set_vectors(9)
         .call(calls::ENROLL, 0)
@@ -48,8 +48,8 @@ fn trespasser(count: u64) -> Code {
 
 // scenario: B2
 /// The second line says how to declare what was touched, once.
-fn a_refusal_names_everything(lab: &Lab) -> Checked {
-    let run = lab.run(&lab.machine_code(trespasser(1), "vm.name=nosy")?)?;
+fn a_refusal_names_everything(fixture: &Fixture) -> Checked {
+    let run = fixture.run(&fixture.machine_code(trespasser(1), "vm.name=nosy")?)?;
     let line = one(&run, "refused load")?;
     // mov, msr, five for the call, mov, mov: the load's place.
     let pc = format!("PC {:#x}", ENTRY + 4 * find(&trespasser(1).bytes(), 0xb940_014c)?);
@@ -81,8 +81,8 @@ fn find(code: &[u8], word: u32) -> Result<u64, String> {
 
 // scenario: F3
 // bug: 59
-fn refusals_are_rationed(lab: &Lab) -> Checked {
-    let run = lab.run(&lab.machine_code(trespasser(50_000), "vm.name=pest")?)?;
+fn refusals_are_rationed(fixture: &Fixture) -> Checked {
+    let run = fixture.run(&fixture.machine_code(trespasser(50_000), "vm.name=pest")?)?;
     one(&run, "[hyp] pest: stopped (power off): 2 hypercalls, 50000 MMIO exits, 50000 refused")?;
     let lines = run.with("[hyp] warning: pest: ").count();
     // Ten at once, the advice among them, then one a second; the run's time includes QEMU's start.
@@ -93,10 +93,10 @@ fn refusals_are_rationed(lab: &Lab) -> Checked {
 
 // scenario: F3
 // bug: 59
-fn resets_are_rationed(lab: &Lab) -> Checked {
+fn resets_are_rationed(fixture: &Fixture) -> Checked {
     // 300 lives, counted by the one word that outlives them, then off.
     let keep = 0x0b00_0048;
-    let code = Code::new()
+    let code = Asm::new()
         .mov(9, keep)
         .load(10, 9)
         .add(10, 10, 1)
@@ -106,8 +106,8 @@ fn resets_are_rationed(lab: &Lab) -> Checked {
         .call(calls::RESET, 0)
         .label("off")
         .off();
-    let machine = lab.machine_code(code, "vm.name=pest vm.mem=4M vm.testdev=0x0b000000")?;
-    let run = lab.run(&machine)?;
+    let machine = fixture.machine_code(code, "vm.name=pest vm.mem=4M vm.testdev=0x0b000000")?;
+    let run = fixture.run(&machine)?;
     // Its last line is there whatever came before.
     one(&run, "[hyp] pest: stopped (power off)")?;
     let said = run.lines.iter().filter(|line| line.starts_with("[hyp] pest: "));
@@ -125,9 +125,9 @@ fn resets_are_rationed(lab: &Lab) -> Checked {
     powered_off(&run)
 }
 
-fn input_reaches_the_guest(lab: &Lab) -> Checked {
+fn input_reaches_the_guest(fixture: &Fixture) -> Checked {
     // Says it is ready, then prints what comes, until it is a full stop.
-    let code = Code::new()
+    let code = Asm::new()
         .print("ready\n")
         .mov(10, crate::asm::UART)
         .mov(11, crate::asm::UART + 0x18)
@@ -141,7 +141,7 @@ fn input_reaches_the_guest(lab: &Lab) -> Checked {
         .unless_zero(12, "wait")
         .print("\n")
         .off();
-    let mut session = lab.boot(&lab.machine_code(code, "")?)?;
+    let mut session = fixture.boot(&fixture.machine_code(code, "")?)?;
     session.wait_for("ready").map_err(|error| error.to_string())?;
     session.send("typed.").map_err(|error| error.to_string())?;
     let run = session.finish();
@@ -149,18 +149,18 @@ fn input_reaches_the_guest(lab: &Lab) -> Checked {
     powered_off(&run)
 }
 
-fn boot_log_names_the_capability(lab: &Lab) -> Checked {
+fn boot_log_names_the_capability(fixture: &Fixture) -> Checked {
     let guests = [
         ("vm.name=a vm.guard=off", "0x1"),
         ("vm.name=b vm.dialect=series", "0x3d"),
         ("vm.name=c vm.guard=enforce", "0xffd"),
     ];
-    let mut machine = lab.machine();
+    let mut machine = fixture.machine();
     machine.cpus = 4;
     for (bootargs, _) in guests {
-        machine.modules.push(lab.code(Code::new().off(), bootargs)?);
+        machine.modules.push(fixture.code(Asm::new().off(), bootargs)?);
     }
-    let run = lab.run(&machine)?;
+    let run = fixture.run(&machine)?;
     for (bootargs, features) in guests {
         let name = bootargs.get(8..9).unwrap_or_default();
         let start = format!("[hyp] {name}: 128 MiB");

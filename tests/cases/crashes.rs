@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use xtask::qemu::{Machine, Run, Session};
 
-use crate::asm::{Code, ENTRY, NOWHERE};
-use crate::fixture::{Checked, Lab, ensure, one, powered_off};
+use crate::asm::{Asm, ENTRY, NOWHERE};
+use crate::fixture::{Checked, Fixture, ensure, one, powered_off};
 
 cases![
     a_crash_is_reported_once_and_stops_the_vm,
@@ -21,8 +21,8 @@ cases![
 ];
 
 /// Runs into a page with nothing behind it, and its vectors are at 0, where nothing is.
-fn void() -> Code {
-    Code::new().mov(7, 0x1234_5678_9abc).mov(9, NOWHERE).print("up\n").load(10, 9)
+fn void() -> Asm {
+    Asm::new().mov(7, 0x1234_5678_9abc).mov(9, NOWHERE).print("up\n").load(10, 9)
 }
 
 fn wait(session: &mut Session, text: &str) -> Result<String, String> {
@@ -39,8 +39,8 @@ fn about(run: &Run, name: &str) -> usize {
 
 // scenario: D18 F3
 // bug: 46
-fn a_crash_is_reported_once_and_stops_the_vm(lab: &Lab) -> Checked {
-    let run = lab.run(&lab.machine_code(void(), "vm.name=void")?)?;
+fn a_crash_is_reported_once_and_stops_the_vm(fixture: &Fixture) -> Checked {
+    let run = fixture.run(&fixture.machine_code(void(), "vm.name=void")?)?;
     one(&run, "aborted load of 4 bytes at IPA 0x10000000")?;
     // Ten thousand of these.
     one(&run, "void: vCPU 0: aborted fetch at IPA 0x200")?;
@@ -61,9 +61,9 @@ fn a_crash_is_reported_once_and_stops_the_vm(lab: &Lab) -> Checked {
 }
 
 // scenario: D17
-fn a_handler_that_faults_is_a_crash(lab: &Lab) -> Checked {
+fn a_handler_that_faults_is_a_crash(fixture: &Fixture) -> Checked {
     // Its handler runs, and aborts at its third instruction.
-    let code = Code::new()
+    let code = Asm::new()
         .mov(9, ENTRY + 0x800)
         .set_vectors(9)
         .mov(10, NOWHERE)
@@ -73,7 +73,7 @@ fn a_handler_that_faults_is_a_crash(lab: &Lab) -> Checked {
         .add(12, 12, 1)
         .load(11, 10)
         .eret();
-    let run = lab.run(&lab.machine_code(code, "vm.name=deep vm.guard=enforce")?)?;
+    let run = fixture.run(&fixture.machine_code(code, "vm.name=deep vm.guard=enforce")?)?;
     one(
         &run,
         &format!(
@@ -85,20 +85,19 @@ fn a_handler_that_faults_is_a_crash(lab: &Lab) -> Checked {
     powered_off(&run)
 }
 
-fn an_undefined_vector_is_a_crash(lab: &Lab) -> Checked {
+fn an_undefined_vector_is_a_crash(fixture: &Fixture) -> Checked {
     // An instruction that EL2 makes UNDEFINED, in the handler of that exception: `smc #1` at EL0 aside, an MSR of a register
     // that guests do not have.
-    let code =
-        Code::new().mov(9, ENTRY + 0x800).set_vectors(9).pmu().at(0x800 + 0x200).pmu().eret();
-    let run = lab.run(&lab.machine_code(code, "vm.name=undef")?)?;
+    let code = Asm::new().mov(9, ENTRY + 0x800).set_vectors(9).pmu().at(0x800 + 0x200).pmu().eret();
+    let run = fixture.run(&fixture.machine_code(code, "vm.name=undef")?)?;
     let line = one(&run, "crash loop: ")?;
     ensure(line.contains(&format!("PC {:#x} (undefined)", ENTRY + 0x800 + 0x200)), line, &run)?;
     powered_off(&run)
 }
 
-fn a_handler_that_tries_again_is_none(lab: &Lab) -> Checked {
+fn a_handler_that_tries_again_is_none(fixture: &Fixture) -> Checked {
     // Each of 395,000 aborts at one instruction, more than a second of them, is stepped over; then 5,000 times the handler returns to it.
-    let code = Code::new()
+    let code = Asm::new()
         .mov(9, ENTRY + 0x800)
         .set_vectors(9)
         .mov(10, NOWHERE)
@@ -120,17 +119,18 @@ fn a_handler_that_tries_again_is_none(lab: &Lab) -> Checked {
         .skip_faulting(9)
         .label("retry")
         .eret();
-    let run =
-        lab.run(&lab.machine_code(code, "vm.name=busy vm.guard=enforce vm.preset=0x9000000+4K")?)?;
+    let run = fixture.run(
+        &fixture.machine_code(code, "vm.name=busy vm.guard=enforce vm.preset=0x9000000+4K")?,
+    )?;
     one(&run, "through")?;
     ensure(run.with("crash loop").count() == 0, "it had not crashed", &run)?;
     one(&run, "[hyp] busy: stopped (power off)")?;
     powered_off(&run)
 }
 
-fn a_process_that_faults_for_ever_is_none(lab: &Lab) -> Checked {
+fn a_process_that_faults_for_ever_is_none(fixture: &Fixture) -> Checked {
     // 400,000 aborts, more than a second of them, at one instruction of EL0: the kernel, whose handler returns to it, still runs.
-    let code = Code::new()
+    let code = Asm::new()
         .mov(9, ENTRY + 0x800)
         .set_vectors(9)
         .mov(10, NOWHERE)
@@ -146,7 +146,7 @@ fn a_process_that_faults_for_ever_is_none(lab: &Lab) -> Checked {
         .label("done")
         .print("through\n")
         .off();
-    let run = lab.run(&lab.machine_code(code, "vm.name=user")?)?;
+    let run = fixture.run(&fixture.machine_code(code, "vm.name=user")?)?;
     one(&run, "through")?;
     ensure(run.with("crash loop").count() == 0, "the kernel had not crashed", &run)?;
     one(&run, "[hyp] user: stopped (power off)")?;
@@ -154,9 +154,9 @@ fn a_process_that_faults_for_ever_is_none(lab: &Lab) -> Checked {
 }
 
 // scenario: G6
-fn lives_that_crash_are_spaced_out(lab: &Lab) -> Checked {
-    let machine = lab.machine_code(void(), "vm.name=void vm.mem=4M vm.oncrash=restart")?;
-    let mut session = lab.boot(&machine)?;
+fn lives_that_crash_are_spaced_out(fixture: &Fixture) -> Checked {
+    let machine = fixture.machine_code(void(), "vm.name=void vm.mem=4M vm.oncrash=restart")?;
+    let mut session = fixture.boot(&machine)?;
     let mut before: Option<Instant> = None;
     for (life, seconds) in [(2, 1), (3, 2), (4, 4)] {
         wait(&mut session, &format!("refused; the next life begins in {seconds} s"))?;
@@ -178,11 +178,11 @@ fn lives_that_crash_are_spaced_out(lab: &Lab) -> Checked {
 }
 
 /// One crashes and is paused, the other prints what its counter says of each second.
-fn paused_beside(lab: &Lab, cpus: u32) -> Checked {
+fn paused_beside(fixture: &Fixture, cpus: u32) -> Checked {
     let other = "idle=4 vm.name=good";
-    let mut machine = Machine { cpus, ..lab.machine_with(&[other]) };
-    machine.modules.push(lab.code(void(), "vm.name=void vm.mem=4M vm.oncrash=pause")?);
-    let mut session = lab.boot(&machine)?;
+    let mut machine = Machine { cpus, ..fixture.machine_with(&[other]) };
+    machine.modules.push(fixture.code(void(), "vm.name=void vm.mem=4M vm.oncrash=pause")?);
+    let mut session = fixture.boot(&machine)?;
     wait(&mut session, "it is paused (vm.oncrash)")?;
     session.send("\x1d?").map_err(|error| error.to_string())?;
     wait(&mut session, "[hyp] 1 void: paused after a crash, CPU ")?;
@@ -202,17 +202,17 @@ fn paused_beside(lab: &Lab, cpus: u32) -> Checked {
     powered_off(&run)
 }
 
-fn a_crash_pauses_one_vm_and_not_the_other(lab: &Lab) -> Checked {
-    paused_beside(lab, 2)
+fn a_crash_pauses_one_vm_and_not_the_other(fixture: &Fixture) -> Checked {
+    paused_beside(fixture, 2)
 }
 
-fn crashes_on_one_cpu(lab: &Lab) -> Checked {
-    paused_beside(lab, 1)
+fn crashes_on_one_cpu(fixture: &Fixture) -> Checked {
+    paused_beside(fixture, 1)
 }
 
-fn a_lone_vm_that_crashed_goes_on_by_a_key(lab: &Lab) -> Checked {
+fn a_lone_vm_that_crashed_goes_on_by_a_key(fixture: &Fixture) -> Checked {
     // While it runs all keys are its own, those after Ctrl-] too.
-    let code = Code::new()
+    let code = Asm::new()
         .mov(10, crate::asm::UART)
         .mov(11, crate::asm::UART + 0x18)
         .print("ready\n")
@@ -225,8 +225,8 @@ fn a_lone_vm_that_crashed_goes_on_by_a_key(lab: &Lab) -> Checked {
         .print("escape\n")
         .mov(9, NOWHERE)
         .load(10, 9);
-    let machine = lab.machine_code(code, "vm.name=lone vm.oncrash=pause")?;
-    let mut session = lab.boot(&machine)?;
+    let machine = fixture.machine_code(code, "vm.name=lone vm.oncrash=pause")?;
+    let mut session = fixture.boot(&machine)?;
     wait(&mut session, "ready")?;
     session.send("\x1d").map_err(|error| error.to_string())?;
     wait(&mut session, "escape")?;

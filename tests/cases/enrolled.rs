@@ -7,7 +7,7 @@ use xtask::guests::boot::Boot;
 use xtask::qemu::{Gic, Machine};
 
 use crate::console::Console;
-use crate::fixture::{Checked, Lab, ensure, one};
+use crate::fixture::{Checked, Fixture, ensure, one};
 
 const ENROLLED: &[Guest] = &[Guest::LinuxEnrolled, Guest::Initramfs];
 const ENROLLED_16K: &[Guest] = &[Guest::LinuxEnrolled16K, Guest::Initramfs];
@@ -138,13 +138,13 @@ impl Console {
 }
 
 /// All that the series does, in one boot.
-fn enrolled(lab: &Lab, kernel: Kernel, dialect: &str, machine: Machine) -> Checked {
+fn enrolled(fixture: &Fixture, kernel: Kernel, dialect: &str, machine: Machine) -> Checked {
     let cpus = machine.cpus;
     let words = format!(
         "{} vm.dialect={dialect} vm.cpus={cpus} ioremap_guard={dialect} mmio_guard_test={DEVICE:#x} ignore_loglevel",
         kernel.words()
     );
-    let mut console = Console::boot(lab, machine, kernel.name, &words)?;
+    let mut console = Console::boot(fixture, machine, kernel.name, &words)?;
     let up = early_log(&mut console, dialect)?;
     if !up.contains(&format!("{cpus} CPUs (0-{})", cpus - 1)) {
         return Err(format!("not all {cpus} CPUs came up: {up}"));
@@ -327,49 +327,49 @@ fn machine_of(cpu: &str, gic: Gic, cpus: u32) -> Machine {
     Machine { cpu: cpu.into(), ..machine(gic, cpus) }
 }
 
-fn pkvm(lab: &Lab) -> Checked {
-    enrolled(lab, KIB4, "pkvm", machine(Gic::V3, 2))
+fn pkvm(fixture: &Fixture) -> Checked {
+    enrolled(fixture, KIB4, "pkvm", machine(Gic::V3, 2))
 }
 
-fn pkvm_gicv2_4_vcpus(lab: &Lab) -> Checked {
-    enrolled(lab, KIB4, "pkvm", machine(Gic::V2, 4))
+fn pkvm_gicv2_4_vcpus(fixture: &Fixture) -> Checked {
+    enrolled(fixture, KIB4, "pkvm", machine(Gic::V2, 4))
 }
 
-fn series_gicv2(lab: &Lab) -> Checked {
-    enrolled(lab, KIB4, "series", machine(Gic::V2, 2))
+fn series_gicv2(fixture: &Fixture) -> Checked {
+    enrolled(fixture, KIB4, "series", machine(Gic::V2, 2))
 }
 
-fn series_4_vcpus(lab: &Lab) -> Checked {
-    enrolled(lab, KIB4, "series", machine(Gic::V3, 4))
+fn series_4_vcpus(fixture: &Fixture) -> Checked {
+    enrolled(fixture, KIB4, "series", machine(Gic::V3, 4))
 }
 
-fn pages_16k_pkvm(lab: &Lab) -> Checked {
-    enrolled(lab, KIB16, "pkvm", machine_of("cortex-a76", Gic::V3, 2))
+fn pages_16k_pkvm(fixture: &Fixture) -> Checked {
+    enrolled(fixture, KIB16, "pkvm", machine_of("cortex-a76", Gic::V3, 2))
 }
 
-fn pages_16k_pkvm_gicv2_4_vcpus(lab: &Lab) -> Checked {
-    enrolled(lab, KIB16, "pkvm", machine_of("max", Gic::V2, 4))
+fn pages_16k_pkvm_gicv2_4_vcpus(fixture: &Fixture) -> Checked {
+    enrolled(fixture, KIB16, "pkvm", machine_of("max", Gic::V2, 4))
 }
 
-fn pages_16k_series(lab: &Lab) -> Checked {
-    enrolled(lab, KIB16, "series", machine_of("max", Gic::V3, 2))
+fn pages_16k_series(fixture: &Fixture) -> Checked {
+    enrolled(fixture, KIB16, "series", machine_of("max", Gic::V3, 2))
 }
 
-fn pages_64k_pkvm(lab: &Lab) -> Checked {
-    enrolled(lab, KIB64, "pkvm", machine_of("max", Gic::V3, 2))
+fn pages_64k_pkvm(fixture: &Fixture) -> Checked {
+    enrolled(fixture, KIB64, "pkvm", machine_of("max", Gic::V3, 2))
 }
 
-fn pages_64k_series_gicv2(lab: &Lab) -> Checked {
-    enrolled(lab, KIB64, "series", machine_of("cortex-a76", Gic::V2, 2))
+fn pages_64k_series_gicv2(fixture: &Fixture) -> Checked {
+    enrolled(fixture, KIB64, "series", machine_of("cortex-a76", Gic::V2, 2))
 }
 
-fn pages_64k_series_4_vcpus(lab: &Lab) -> Checked {
-    enrolled(lab, KIB64, "series", machine_of("cortex-a76", Gic::V3, 4))
+fn pages_64k_series_4_vcpus(fixture: &Fixture) -> Checked {
+    enrolled(fixture, KIB64, "series", machine_of("cortex-a76", Gic::V3, 4))
 }
 
 /// After a reset nothing is left of the guard: the early console works before ENROLL once more.
-fn reboots(lab: &Lab) -> Checked {
-    let mut console = Console::boot(lab, Machine::default(), "linux-enrolled", "")?;
+fn reboots(fixture: &Fixture) -> Checked {
+    let mut console = Console::boot(fixture, Machine::default(), "linux-enrolled", "")?;
     console.wait_for("mmio_guard: enrolled: pkvm")?;
     console.shell()?;
     console.send("reboot\n")?;
@@ -391,11 +391,11 @@ fn documented(kernel: &str) -> Result<String, String> {
 }
 
 /// What docs/linux.md says of a boot, in both dialects.
-fn figures(lab: &Lab) -> Checked {
+fn figures(fixture: &Fixture) -> Checked {
     for dialect in ["pkvm", "series"] {
         let row = documented(&format!("this series, `{dialect}`"))?;
         let words = format!("vm.dialect={dialect} ioremap_guard={dialect}");
-        let mut console = Console::boot(lab, Machine::default(), "linux-enrolled", &words)?;
+        let mut console = Console::boot(fixture, Machine::default(), "linux-enrolled", &words)?;
         console.ready()?;
         let (granules, calls) = console.listed()?;
         if !(row.starts_with(&format!("{calls}: ")) && row.contains(&format!(" | {granules} | "))) {
@@ -407,13 +407,13 @@ fn figures(lab: &Lab) -> Checked {
 }
 
 /// Nobody asks it to enrol: it does what mainline's driver does, and the early console is not declared.
-fn without_the_option_it_is_mainline(lab: &Lab) -> Checked {
+fn without_the_option_it_is_mainline(fixture: &Fixture) -> Checked {
     let boot = Boot::called("linux-enrolled").ok_or("no such guest")?;
     let mut module = boot.module(&KIB4.words()).map_err(|error| error.to_string())?;
     let words = module.bootargs.split_whitespace().filter(|word| *word != "ioremap_guard");
     module.bootargs = words.collect::<Vec<_>>().join(" ");
-    let machine = Machine { modules: vec![module], ..lab.machine() };
-    let mut console = Console { session: lab.boot(&machine)? };
+    let machine = Machine { modules: vec![module], ..fixture.machine() };
+    let mut console = Console { session: fixture.boot(&machine)? };
     console.wait_for("smccc: KVM: hypervisor services detected")?;
     console.ready()?;
     let (declared, row) =
@@ -425,8 +425,8 @@ fn without_the_option_it_is_mainline(lab: &Lab) -> Checked {
 }
 
 /// It asks for a guard that the host does not have: it says so, and runs as if it had not asked.
-fn without_a_guard_it_is_mainline(lab: &Lab) -> Checked {
-    let mut console = Console::boot(lab, Machine::default(), "linux-enrolled", "vm.guard=off")?;
+fn without_a_guard_it_is_mainline(fixture: &Fixture) -> Checked {
+    let mut console = Console::boot(fixture, Machine::default(), "linux-enrolled", "vm.guard=off")?;
     console
         .wait_for("mmio_guard: the hypervisor does not offer the calls of ioremap_guard=pkvm;")?;
     console.ready()?;
@@ -437,27 +437,27 @@ fn without_a_guard_it_is_mainline(lab: &Lab) -> Checked {
 
 /// A call on the way into the guard fails (the kernel is told to believe so, as this host's does not): a warning, and it
 /// is mainline.
-fn fails(lab: &Lab, call: &str, warning: &str) -> Checked {
+fn fails(fixture: &Fixture, call: &str, warning: &str) -> Checked {
     let words = format!("{} mmio_guard_fails={call}", KIB4.words());
-    let mut console = Console::boot(lab, Machine::default(), "linux-enrolled", &words)?;
+    let mut console = Console::boot(fixture, Machine::default(), "linux-enrolled", &words)?;
     console.wait_for(&format!("mmio_guard: {warning}; not enrolled"))?;
     console.ready()?;
     as_mainline(console)
 }
 
-fn a_larger_granule_leaves_it_as_mainline(lab: &Lab) -> Checked {
-    fails(lab, "info", "granule of 8192, with pages of 4096")
+fn a_larger_granule_leaves_it_as_mainline(fixture: &Fixture) -> Checked {
+    fails(fixture, "info", "granule of 8192, with pages of 4096")
 }
 
-fn a_failed_enrolment_leaves_it_as_mainline(lab: &Lab) -> Checked {
-    fails(lab, "enroll", "enrolment failed (-1)")
+fn a_failed_enrolment_leaves_it_as_mainline(fixture: &Fixture) -> Checked {
+    fails(fixture, "enroll", "enrolment failed (-1)")
 }
 
 /// Asked for calls that the host does not have, it says so, and is mainline.
-fn another_dialect_leaves_it_as_mainline(lab: &Lab) -> Checked {
+fn another_dialect_leaves_it_as_mainline(fixture: &Fixture) -> Checked {
     let words =
         format!("{} vm.guard=enforce vm.preset=0x9000000+4K ioremap_guard=series", KIB4.words());
-    let mut console = Console::boot(lab, Machine::default(), "linux-enrolled", &words)?;
+    let mut console = Console::boot(fixture, Machine::default(), "linux-enrolled", &words)?;
     console
         .wait_for("mmio_guard: the hypervisor does not offer the calls of ioremap_guard=series")?;
     console.ready()?;
@@ -484,9 +484,9 @@ fn as_mainline(mut console: Console) -> Checked {
 
 /// The host refuses the early console's page: the kernel is silent from there on, and goes on. (It finds no first
 /// process, and panics into a reboot.)
-fn early_console_refused(lab: &Lab) -> Checked {
+fn early_console_refused(fixture: &Fixture) -> Checked {
     let words = "vm.allow=0x8000000+16M rdinit=/none";
-    let mut console = Console::boot(lab, Machine::default(), "linux-enrolled", words)?;
+    let mut console = Console::boot(fixture, Machine::default(), "linux-enrolled", words)?;
     console.wait_for("smccc: KVM: hypervisor services detected")?;
     let before = console.session.lines().len();
     let line = console.wait_for("linux-enrolled: stopped (reset): ")?;

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use xtask::qemu::{Blob, Machine, Start};
 
-use crate::fixture::{Checked, Lab, ensure, one};
+use crate::fixture::{Checked, Fixture, ensure, one};
 
 cases![at_el1, at_el3];
 
 /// The machine says `words` in its only `[hyp]` line, and nothing more.
-fn refused_and_parked(lab: &Lab, machine: &Machine, words: &[&str]) -> Checked {
-    let mut session = lab.boot(machine)?;
+fn refused_and_parked(fixture: &Fixture, machine: &Machine, words: &[&str]) -> Checked {
+    let mut session = fixture.boot(machine)?;
     session.wait_for("[hyp] error:").map_err(|error| error.to_string())?;
     let run = session.stop_after(Duration::from_secs(2));
     let line = one(&run, "[hyp]")?;
@@ -23,9 +23,9 @@ fn refused_and_parked(lab: &Lab, machine: &Machine, words: &[&str]) -> Checked {
 
 // scenario: J5
 // bug: 27
-fn at_el1(lab: &Lab) -> Checked {
-    let machine = Machine { start: Start::El1, ..lab.machine_with(&["demo"]) };
-    refused_and_parked(lab, &machine, &["started at EL1", "virtualization=on"])
+fn at_el1(fixture: &Fixture) -> Checked {
+    let machine = Machine { start: Start::El1, ..fixture.machine_with(&["demo"]) };
+    refused_and_parked(fixture, &machine, &["started at EL1", "virtualization=on"])
 }
 
 /// `x0 = 0x4000_0000` (QEMU's tree, when it loads no kernel), then to the image at 0x4020_0000.
@@ -36,11 +36,17 @@ const LOADER: [u32; 3] = [
 ];
 
 // scenario: J5
-fn at_el3(lab: &Lab) -> Checked {
+fn at_el3(fixture: &Fixture) -> Checked {
     let code: Vec<u8> = LOADER.iter().flat_map(|word| word.to_le_bytes()).collect();
-    let loader = Blob { file: lab.file("loader.bin", &code)?, address: 0x4f00_0000, start: true };
-    let image = Blob { file: lab.images.hypervisor.clone(), address: 0x4020_0000, start: false };
-    let machine =
-        Machine { start: Start::El3, blobs: vec![loader, image], kernel: None, ..lab.machine() };
-    refused_and_parked(lab, &machine, &["started at EL3", "EL2"])
+    let loader =
+        Blob { file: fixture.file("loader.bin", &code)?, address: 0x4f00_0000, start: true };
+    let image =
+        Blob { file: fixture.images.hypervisor.clone(), address: 0x4020_0000, start: false };
+    let machine = Machine {
+        start: Start::El3,
+        blobs: vec![loader, image],
+        kernel: None,
+        ..fixture.machine()
+    };
+    refused_and_parked(fixture, &machine, &["started at EL3", "EL2"])
 }

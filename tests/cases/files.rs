@@ -6,7 +6,7 @@ use xtask::qemu::Machine;
 use xtask::{demo, paths};
 
 use super::banks::decompiled;
-use crate::fixture::{Checked, Lab, one};
+use crate::fixture::{Checked, Fixture, one};
 
 cases![kernel_with_initrd_and_words, description];
 
@@ -14,31 +14,31 @@ fn holds(condition: bool, why: impl FnOnce() -> String) -> Checked {
     if condition { Ok(()) } else { Err(why()) }
 }
 
-fn kernel_with_initrd_and_words(lab: &Lab) -> Checked {
-    let stub = std::fs::read(&lab.images.guest_stub).map_err(|error| error.to_string())?;
-    let kernel = lab.file("my-kernel.img", &stub)?;
-    let initrd = lab.file("root.cpio", &[7; 5000])?;
+fn kernel_with_initrd_and_words(fixture: &Fixture) -> Checked {
+    let stub = std::fs::read(&fixture.images.guest_stub).map_err(|error| error.to_string())?;
+    let kernel = fixture.file("my-kernel.img", &stub)?;
+    let initrd = fixture.file("root.cpio", &[7; 5000])?;
     holds(file::kind(&kernel).is_ok_and(|kind| kind == Kind::Kernel), || "no kernel".into())?;
     let (module, needed) =
         file::module(&kernel, Some(&initrd), "demo earlycon=pl011,0x9000000", &[])
             .map_err(|error| format!("{error:#}"))?;
     holds(needed == 130, || format!("{needed} MiB"))?;
-    let machine = Machine { modules: vec![module], ..lab.machine() };
-    let dump = lab.file("dump.dtb", &[])?;
+    let machine = Machine { modules: vec![module], ..fixture.machine() };
+    let dump = fixture.file("dump.dtb", &[])?;
     machine.tree(&dump).map_err(|error| format!("{error:#}"))?;
     let tree = decompiled(&dump)?;
     holds(tree.contains("multiboot,ramdisk"), || tree.clone())?;
     holds(tree.contains("demo earlycon=pl011,0x9000000\""), || tree.clone())?;
-    let run = lab.run(&machine)?;
+    let run = fixture.run(&machine)?;
     demo::judge(&run).map_err(|error| format!("{error:#}"))?;
     one(&run, "[hyp] my-kernel: stopped (power off)").map(drop)
 }
 
-fn description(lab: &Lab) -> Checked {
+fn description(fixture: &Fixture) -> Checked {
     let source = paths::root().join("examples/stub.dts");
     let all = file::description(&source, Kind::Source).map_err(|error| format!("{error:#}"))?;
     holds(all.vms == 1, || format!("{} VMs", all.vms))?;
-    let run = lab.run(&Machine { initrd: Some(all.bundle.clone()), ..lab.machine() })?;
+    let run = fixture.run(&Machine { initrd: Some(all.bundle.clone()), ..fixture.machine() })?;
     demo::judge(&run).map_err(|error| format!("{error:#}"))?;
     one(&run, "[hyp] stub: stopped (power off)").map(drop)
 }

@@ -8,7 +8,7 @@ use xtask::boards::model::{Loaded, RASPI4B_PL011};
 use xtask::guests::Guest;
 use xtask::qemu::{Blob, Machine};
 
-use crate::fixture::{Checked, Lab, one, powered_off};
+use crate::fixture::{Checked, Fixture, one, powered_off};
 
 const TF_A: &[Guest] = &[Guest::TfARpi4];
 
@@ -26,7 +26,7 @@ const RAM: u32 = 0x3b40_0000;
 const STUB_WORDS: usize = 0xf0;
 
 /// TF-A with what the boot loader writes into it.
-fn stub(lab: &Lab) -> Result<Blob, String> {
+fn stub(fixture: &Fixture) -> Result<Blob, String> {
     let file = Guest::TfARpi4.existing().map_err(|error| error.to_string())?;
     let mut bytes = fs::read(file).map_err(|error| error.to_string())?;
     let words = bytes.get_mut(STUB_WORDS..STUB_WORDS + 16).ok_or("TF-A is too short")?;
@@ -36,13 +36,13 @@ fn stub(lab: &Lab) -> Result<Blob, String> {
     words[..4].fill(0);
     words[8..12].copy_from_slice(&TREE.to_le_bytes());
     words[12..].copy_from_slice(&KERNEL.to_le_bytes());
-    Ok(Blob { file: lab.file("stub.bin", &bytes)?, address: 0, start: false })
+    Ok(Blob { file: fixture.file("stub.bin", &bytes)?, address: 0, start: false })
 }
 
 // Its build for this board mitigates CVE-2018-3639 for good, and says so by -2 (DEN0028 7.5.6). All four CPUs are asked.
-fn tf_a_says_which_workarounds_are_not_required(lab: &Lab) -> Checked {
+fn tf_a_says_which_workarounds_are_not_required(fixture: &Fixture) -> Checked {
     let said = |error: anyhow::Error| error.to_string();
-    let guest = &lab.images.guest_stub;
+    let guest = &fixture.images.guest_stub;
     let size = fs::metadata(guest).map_err(|error| error.to_string())?.len();
     let bootargs = Some("workarounds vm.name=web".to_owned());
     let tree = RASPI4B_PL011
@@ -50,15 +50,15 @@ fn tf_a_says_which_workarounds_are_not_required(lab: &Lab) -> Checked {
         .map_err(said)?;
     let blob = |file: &std::path::Path, address| Blob { file: file.into(), address, start: false };
     let blobs = vec![
-        stub(lab)?,
-        blob(&lab.images.hypervisor, KERNEL.into()),
+        stub(fixture)?,
+        blob(&fixture.images.hypervisor, KERNEL.into()),
         blob(&tree, TREE.into()),
         blob(guest, GUEST),
     ];
     let board = Some(&RASPI4B_PL011);
     let machine =
-        Machine { board, cpus: 4, memory_mib: 2048, kernel: None, blobs, ..lab.machine() };
-    let run = lab.run(&machine)?;
+        Machine { board, cpus: 4, memory_mib: 2048, kernel: None, blobs, ..fixture.machine() };
+    let run = fixture.run(&machine)?;
     one(&run, "BL31: v")?;
     one(&run, "[hyp] 4 CPUs up")?;
     let line = one(&run, "[web] workarounds: ").or_else(|_| one(&run, "workarounds: "))?;

@@ -5,7 +5,7 @@ use std::fs;
 
 use xtask::elf;
 
-use crate::fixture::{Checked, Lab};
+use crate::fixture::{Checked, Fixture};
 
 cases![
     vttbr_is_in_effect_before_an_invalidation,
@@ -37,8 +37,8 @@ fn ends(word: u32) -> bool {
         || word == ERET
 }
 
-fn text(lab: &Lab) -> Result<Vec<u32>, String> {
-    let bytes = fs::read(&lab.images.hypervisor_elf).map_err(|error| error.to_string())?;
+fn text(fixture: &Fixture) -> Result<Vec<u32>, String> {
+    let bytes = fs::read(&fixture.images.hypervisor_elf).map_err(|error| error.to_string())?;
     let words = elf::text(&bytes).map_err(|error| error.to_string())?;
     // Fewer would be another file, or a section that was not found.
     if words.len() < 10_000 {
@@ -49,8 +49,8 @@ fn text(lab: &Lab) -> Result<Vec<u32>, String> {
 
 /// After each write of VTTBR_EL2 the next barrier is an ISB, before any TLBI and before the function ends.
 // bug: 16
-fn vttbr_is_in_effect_before_an_invalidation(lab: &Lab) -> Checked {
-    let words = text(lab)?;
+fn vttbr_is_in_effect_before_an_invalidation(fixture: &Fixture) -> Checked {
+    let words = text(fixture)?;
     let mut writes = 0;
     for (at, word) in words.iter().enumerate() {
         if word & !REGISTER != MSR_VTTBR_EL2 {
@@ -68,8 +68,8 @@ fn vttbr_is_in_effect_before_an_invalidation(lab: &Lab) -> Checked {
 }
 
 /// Instructions that a vCPU switch needs, and whose absence QEMU does not show.
-fn what_qemu_does_not_miss_is_there(lab: &Lab) -> Checked {
-    let words = text(lab)?;
+fn what_qemu_does_not_miss_is_there(fixture: &Fixture) -> Checked {
+    let words = text(fixture)?;
     let count =
         |wanted: u32, mask: u32| words.iter().filter(|word| **word & !mask == wanted).count();
     for (name, wanted, mask, least) in [
@@ -97,8 +97,8 @@ fn what_qemu_does_not_miss_is_there(lab: &Lab) -> Checked {
 
 /// What a former EL2 left in the TLB under a VMID must not be believed: ALLE1 before the first guest, on each CPU.
 // bug: 16
-fn el2_starts_with_no_translation_of_a_guest(lab: &Lab) -> Checked {
-    let words = text(lab)?;
+fn el2_starts_with_no_translation_of_a_guest(fixture: &Fixture) -> Checked {
+    let words = text(fixture)?;
     match words.iter().filter(|word| **word == TLBI_ALLE1).count() {
         0 => Err("no TLBI ALLE1".into()),
         _ => Ok(()),
@@ -107,8 +107,8 @@ fn el2_starts_with_no_translation_of_a_guest(lab: &Lab) -> Checked {
 
 /// Straight-line speculation: an ERET is followed by a barrier that stops it.
 // bug: 73
-fn nothing_is_speculated_past_an_eret(lab: &Lab) -> Checked {
-    let words = text(lab)?;
+fn nothing_is_speculated_past_an_eret(fixture: &Fixture) -> Checked {
+    let words = text(fixture)?;
     let mut erets = 0;
     for (at, _) in words.iter().enumerate().filter(|(_, word)| **word == ERET) {
         erets += 1;
@@ -121,8 +121,9 @@ fn nothing_is_speculated_past_an_eret(lab: &Lab) -> Checked {
 }
 
 /// The catalogue reads the stub's tables in its sources; it must see what the stub has.
-fn the_guests_list_is_that_of_its_sources(lab: &Lab) -> Checked {
-    let listed = xtask::stub::list(&lab.images.guest_stub).map_err(|error| error.to_string())?;
+fn the_guests_list_is_that_of_its_sources(fixture: &Fixture) -> Checked {
+    let listed =
+        xtask::stub::list(&fixture.images.guest_stub).map_err(|error| error.to_string())?;
     let mut listed: Vec<String> = listed.into_iter().map(|test| test.name).collect();
     listed.sort();
     let registry = xtask::catalogue::Registry::collect(&xtask::paths::root())

@@ -9,8 +9,8 @@ use xtask::qemu::{Machine, Module, Run};
 use xtask::{bundle, demo};
 
 use super::bundles::made;
-use crate::asm::{Code, UART};
-use crate::fixture::{Checked, Lab, ensure, one, powered_off};
+use crate::asm::{Asm, UART};
+use crate::fixture::{Checked, Fixture, ensure, one, powered_off};
 
 cases![
     containers_are_refused,
@@ -39,25 +39,25 @@ const TREE_MAGIC: u64 = 0xedfe_0dd0;
 const HEADER: usize = 64;
 
 /// The usual machine with one guest, whose kernel has these bytes.
-fn machine(lab: &Lab, name: &str, bytes: &[u8], bootargs: &str) -> Result<Machine, String> {
-    let kernel = lab.file(name, bytes)?;
+fn machine(fixture: &Fixture, name: &str, bytes: &[u8], bootargs: &str) -> Result<Machine, String> {
+    let kernel = fixture.file(name, bytes)?;
     let guest = Module { kernel, bootargs: bootargs.into(), ..Module::default() };
-    Ok(Machine { modules: vec![guest], ..lab.machine() })
+    Ok(Machine { modules: vec![guest], ..fixture.machine() })
 }
 
 /// Prints `ok` and stops; reached only where all that was asked for holds.
-fn ok(code: Code) -> Vec<u8> {
+fn ok(code: Asm) -> Vec<u8> {
     code.print("all is as it should be\n").off().label("no").print("it is not\n").off().bytes()
 }
 
 /// Goes to `no` unless the image stands so that this instruction is at `address`.
-fn stands_at(code: Code, address: u64) -> Code {
+fn stands_at(code: Asm, address: u64) -> Asm {
     code.here(1).mov(2, address).unless_same(1, 2, "no")
 }
 
 /// Runs a guest of [`ok`].
-fn says_ok(lab: &Lab, name: &str, bytes: &[u8], bootargs: &str) -> Result<Run, String> {
-    let run = lab.run(&machine(lab, name, bytes, bootargs)?)?;
+fn says_ok(fixture: &Fixture, name: &str, bytes: &[u8], bootargs: &str) -> Result<Run, String> {
+    let run = fixture.run(&machine(fixture, name, bytes, bootargs)?)?;
     one(&run, "all is as it should be")?;
     ensure(run.with("it is not").count() == 0, "it is not", &run)?;
     powered_off(&run)?;
@@ -104,7 +104,7 @@ fn elf(entry: u64, segments: &[(u64, u64, &[u8], u64)]) -> Vec<u8> {
 
 /// What stands at the start of what people pass as a kernel, and what it is called.
 // scenario: J3
-fn containers_are_refused(lab: &Lab) -> Checked {
+fn containers_are_refused(fixture: &Fixture) -> Checked {
     let at = |offset: usize, magic: &[u8]| {
         let mut bytes = vec![0; 8192];
         bytes[offset..offset + magic.len()].copy_from_slice(magic);
@@ -120,34 +120,35 @@ fn containers_are_refused(lab: &Lab) -> Checked {
         ("fit", at(0, b"\xd0\x0d\xfe\xed"), ["FIT", "take the kernel out"]),
         ("pe", pe, ["PE file", "arm64 Image"]),
     ] {
-        let machine = machine(lab, name, &bytes, "vm.name=k")?;
+        let machine = machine(fixture, name, &bytes, "vm.name=k")?;
         let [kind, advice] = words;
-        lab.refused(&machine, &["VM 'k'", "its kernel is", kind, advice])
+        fixture
+            .refused(&machine, &["VM 'k'", "its kernel is", kind, advice])
             .map_err(|why| format!("{name}: {why}"))?;
     }
     Ok(())
 }
 
 // scenario: J3
-fn a_page_of_text_is_refused(lab: &Lab) -> Checked {
-    let machine = machine(lab, "text", &b"404 Not Found\n".repeat(100), "")?;
-    lab.refused(&machine, &["a text file", "arm64 Image"])
+fn a_page_of_text_is_refused(fixture: &Fixture) -> Checked {
+    let machine = machine(fixture, "text", &b"404 Not Found\n".repeat(100), "")?;
+    fixture.refused(&machine, &["a text file", "arm64 Image"])
 }
 
 /// The test guest's own ELF file, with debug information and all.
-fn an_elf_file_runs(lab: &Lab) -> Checked {
-    let kernel = lab.images.guest_stub.with_extension("elf");
+fn an_elf_file_runs(fixture: &Fixture) -> Checked {
+    let kernel = fixture.images.guest_stub.with_extension("elf");
     let guest = Module { kernel, bootargs: "demo".into(), ..Module::default() };
-    let run = lab.run(&Machine { modules: vec![guest], ..lab.machine() })?;
+    let run = fixture.run(&Machine { modules: vec![guest], ..fixture.machine() })?;
     demo::judge(&run).map_err(|error| error.to_string())?;
     one(&run, "entry 0x40200000").map(drop)
 }
 
-fn elf_bss_is_zero_in_each_life(lab: &Lab) -> Checked {
+fn elf_bss_is_zero_in_each_life(fixture: &Fixture) -> Checked {
     const BSS: u64 = 0x4100_0000;
     const TEST: u64 = 0x0b00_0000;
     // A word of the test device outlives resets: it counts lives.
-    let code = Code::new()
+    let code = Asm::new()
         .mov(1, BSS + 0xf_fffc)
         .load(2, 1)
         .unless_zero(2, "no")
@@ -162,23 +163,23 @@ fn elf_bss_is_zero_in_each_life(lab: &Lab) -> Checked {
     let code = ok(code);
     let at = 0x4020_0000;
     let file = elf(at, &[(at, at, &code, 0x1000), (BSS, BSS, &[], 0x10_0000)]);
-    let run = says_ok(lab, "bss.elf", &file, "vm.testdev=0xb000000")?;
+    let run = says_ok(fixture, "bss.elf", &file, "vm.testdev=0xb000000")?;
     one(&run, "life 2 begins").map(drop)
 }
 
 /// As Little Kernel is linked: to run at a virtual address, which it is entered at.
-fn elf_with_a_virtual_entry(lab: &Lab) -> Checked {
+fn elf_with_a_virtual_entry(fixture: &Fixture) -> Checked {
     const VIRTUAL: u64 = 0xffff_0000_0010_0000;
-    let code = ok(stands_at(Code::new(), 0x4010_0000));
+    let code = ok(stands_at(Asm::new(), 0x4010_0000));
     // Its tree is where it looks for it: at the start of RAM.
     let file = elf(VIRTUAL, &[(VIRTUAL, 0x4010_0000, &code, 0x10_0000)]);
-    let run = says_ok(lab, "virtual.elf", &file, "")?;
+    let run = says_ok(fixture, "virtual.elf", &file, "")?;
     one(&run, "entry 0x40100000").map(drop)
 }
 
-fn elf_in_a_rom(lab: &Lab) -> Checked {
+fn elf_in_a_rom(fixture: &Fixture) -> Checked {
     const DATA: u64 = 0x4030_0000;
-    let code = stands_at(Code::new(), 0x2000).mov(1, DATA).load(2, 1).mov(3, 0x0123_4567);
+    let code = stands_at(Asm::new(), 0x2000).mov(1, DATA).load(2, 1).mov(3, 0x0123_4567);
     let code = ok(code.unless_same(2, 3, "no").store(1, 1));
     let file = elf(
         0x2000,
@@ -187,57 +188,57 @@ fn elf_in_a_rom(lab: &Lab) -> Checked {
             (DATA, DATA, &0x0123_4567_u32.to_le_bytes(), 0x1000),
         ],
     );
-    says_ok(lab, "rom.elf", &file, "vm.rom=0x0+64K").map(drop)
+    says_ok(fixture, "rom.elf", &file, "vm.rom=0x0+64K").map(drop)
 }
 
 // scenario: J3
-fn elf_that_lies_is_refused(lab: &Lab) -> Checked {
-    let code = ok(Code::new());
+fn elf_that_lies_is_refused(fixture: &Fixture) -> Checked {
+    let code = ok(Asm::new());
     let good = elf(0x4020_0000, &[(0x4020_0000, 0x4020_0000, &code, 0x1000)]);
-    let cut = machine(lab, "cut.elf", &good[..0x1004], "vm.name=k")?;
-    lab.refused(&cut, &["VM 'k'", "ELF file is truncated", "0x40200000"])?;
+    let cut = machine(fixture, "cut.elf", &good[..0x1004], "vm.name=k")?;
+    fixture.refused(&cut, &["VM 'k'", "ELF file is truncated", "0x40200000"])?;
     let device = elf(UART, &[(UART, UART, &code, 0x1000)]);
-    let device = machine(lab, "device.elf", &device, "vm.name=k")?;
-    lab.refused(&device, &["VM 'k'", "a segment at 0x9000000", "neither in its RAM"])?;
+    let device = machine(fixture, "device.elf", &device, "vm.name=k")?;
+    fixture.refused(&device, &["VM 'k'", "a segment at 0x9000000", "neither in its RAM"])?;
     let mut other = good;
     other[18] = 62;
-    lab.refused(&machine(lab, "x86.elf", &other, "")?, &["not for arm64"])
+    fixture.refused(&machine(fixture, "x86.elf", &other, "")?, &["not for arm64"])
 }
 
-fn image_for_the_first_2_mib(lab: &Lab) -> Checked {
-    let code = ok(stands_at(Code::new(), 0x4008_0040));
-    let run = says_ok(lab, "fixed.img", &image(0x8_0000, 0x2000, 2, &code), "")?;
+fn image_for_the_first_2_mib(fixture: &Fixture) -> Checked {
+    let code = ok(stands_at(Asm::new(), 0x4008_0040));
+    let run = says_ok(fixture, "fixed.img", &image(0x8_0000, 0x2000, 2, &code), "")?;
     one(&run, "entry 0x40080000").map(drop)?;
     // One that may stand anywhere does not have to be there.
-    let code = ok(stands_at(Code::new(), 0x4028_0040));
-    says_ok(lab, "free.img", &image(0x8_0000, 0x2000, 0xa, &code), "").map(drop)
+    let code = ok(stands_at(Asm::new(), 0x4028_0040));
+    says_ok(fixture, "free.img", &image(0x8_0000, 0x2000, 0xa, &code), "").map(drop)
 }
 
-fn image_with_any_offset(lab: &Lab) -> Checked {
-    let bytes = |at| image(0xf_ffc0, 0x2000, 0xa, &ok(stands_at(Code::new(), at)));
-    says_ok(lab, "ram.img", &bytes(0x4010_0000), "vm.load=ram")?;
-    says_ok(lab, "load.img", &bytes(0x4010_0000), "vm.load=0x400fffc0")?;
-    says_ok(lab, "odd.img", &bytes(0x4030_0000), "").map(drop)
+fn image_with_any_offset(fixture: &Fixture) -> Checked {
+    let bytes = |at| image(0xf_ffc0, 0x2000, 0xa, &ok(stands_at(Asm::new(), at)));
+    says_ok(fixture, "ram.img", &bytes(0x4010_0000), "vm.load=ram")?;
+    says_ok(fixture, "load.img", &bytes(0x4010_0000), "vm.load=0x400fffc0")?;
+    says_ok(fixture, "odd.img", &bytes(0x4030_0000), "").map(drop)
 }
 
 /// Zephyr writes an address there.
-fn image_size_that_is_an_address(lab: &Lab) -> Checked {
-    let bytes = image(0, 0x4005_b856, 2, &ok(stands_at(Code::new(), 0x4000_0040)));
-    let run = says_ok(lab, "size.img", &bytes, "vm.load=0x40000000")?;
+fn image_size_that_is_an_address(fixture: &Fixture) -> Checked {
+    let bytes = image(0, 0x4005_b856, 2, &ok(stands_at(Asm::new(), 0x4000_0040)));
+    let run = says_ok(fixture, "size.img", &bytes, "vm.load=0x40000000")?;
     one(&run, "[hyp] warning: VM 'vm0'")?;
     one(&run, "image_size 0x4005b856").map(drop)
 }
 
-fn image_without_a_size(lab: &Lab) -> Checked {
-    let bytes = image(0, 0, 2, &ok(stands_at(Code::new(), 0x4008_0040)));
-    let run = says_ok(lab, "size.img", &bytes, "")?;
+fn image_without_a_size(fixture: &Fixture) -> Checked {
+    let bytes = image(0, 0, 2, &ok(stands_at(Asm::new(), 0x4008_0040)));
+    let run = says_ok(fixture, "size.img", &bytes, "")?;
     one(&run, "[hyp] warning: VM 'vm0'")?;
     one(&run, "image_size 0x0").map(drop)
 }
 
 /// A flat binary clears its BSS, of which nothing tells EL2: the tree must be elsewhere.
-fn tree_out_of_a_bss(lab: &Lab) -> Checked {
-    let code = Code::new()
+fn tree_out_of_a_bss(fixture: &Fixture) -> Checked {
+    let code = Asm::new()
         .mov(1, 0x4000_1000)
         .mov(2, 0x4010_0000)
         .mov(3, 0)
@@ -248,47 +249,46 @@ fn tree_out_of_a_bss(lab: &Lab) -> Checked {
         .load(4, 0)
         .mov(5, TREE_MAGIC)
         .unless_same(4, 5, "no");
-    says_ok(lab, "flat.bin", &ok(code), "vm.load=0x40000000").map(drop)
+    says_ok(fixture, "flat.bin", &ok(code), "vm.load=0x40000000").map(drop)
 }
 
-fn tree_where_its_owner_wants_it(lab: &Lab) -> Checked {
+fn tree_where_its_owner_wants_it(fixture: &Fixture) -> Checked {
     const TREE: u64 = 0x4700_0000;
-    let code = Code::new()
+    let code = Asm::new()
         .mov(1, TREE)
         .unless_same(0, 1, "no")
         .load(2, 0)
         .mov(3, TREE_MAGIC)
         .unless_same(2, 3, "no");
-    says_ok(lab, "dtb.bin", &ok(code), "vm.dtb=0x47000000")?;
-    let machine = machine(lab, "bad.bin", &ok(Code::new()), "vm.dtb=0x40200000")?;
-    lab.refused(&machine, &["vm.dtb=0x40200000", "its image is there"])
+    says_ok(fixture, "dtb.bin", &ok(code), "vm.dtb=0x47000000")?;
+    let machine = machine(fixture, "bad.bin", &ok(Asm::new()), "vm.dtb=0x40200000")?;
+    fixture.refused(&machine, &["vm.dtb=0x40200000", "its image is there"])
 }
 
 /// A guest that ignores x0 and looks there, as U-Boot does.
-fn tree_at_the_start_of_ram(lab: &Lab) -> Checked {
-    let code =
-        Code::new().mov(1, 0x4000_0000).load(2, 1).mov(3, TREE_MAGIC).unless_same(2, 3, "no");
+fn tree_at_the_start_of_ram(fixture: &Fixture) -> Checked {
+    let code = Asm::new().mov(1, 0x4000_0000).load(2, 1).mov(3, TREE_MAGIC).unless_same(2, 3, "no");
     let code = ok(code);
     let at = 0x4001_0000;
-    says_ok(lab, "low.elf", &elf(at, &[(at, at, &code, 0x100_0000)]), "")?;
-    says_ok(lab, "low.bin", &code, "").map(drop)
+    says_ok(fixture, "low.elf", &elf(at, &[(at, at, &code, 0x100_0000)]), "")?;
+    says_ok(fixture, "low.bin", &code, "").map(drop)
 }
 
 /// A guest that finds no EL3 writes CNTFRQ_EL0, which is UNDEFINED at EL1: Zephyr's start.
-fn an_el3_is_above(lab: &Lab) -> Checked {
-    let code = Code::new()
+fn an_el3_is_above(fixture: &Fixture) -> Checked {
+    let code = Asm::new()
         .read_pfr0(1)
         .field(1, 1, 12, 4)
         .unless_zero(1, "el3")
         .set_frequency(1)
         .label("el3");
-    let run = says_ok(lab, "zephyr.bin", &ok(code), "")?;
+    let run = says_ok(fixture, "zephyr.bin", &ok(code), "")?;
     ensure(run.with("aborted fetch").count() == 0, "it has died", &run)
 }
 
 /// All 32 transports, as Little Kernel and kvm-unit-tests look for them without a device tree.
 fn transports() -> Vec<u8> {
-    let code = Code::new()
+    let code = Asm::new()
         .mov(1, 0x0a00_0000)
         .mov(2, 0x0a00_4000)
         .label("next")
@@ -309,14 +309,14 @@ fn transports() -> Vec<u8> {
     ok(code)
 }
 
-fn virtio_transports_without_a_device(lab: &Lab) -> Checked {
-    says_ok(lab, "slots.bin", &transports(), "vm.guard=off").map(drop)
+fn virtio_transports_without_a_device(fixture: &Fixture) -> Checked {
+    says_ok(fixture, "slots.bin", &transports(), "vm.guard=off").map(drop)
 }
 
-fn virtio_transports_are_no_way_around_the_guard(lab: &Lab) -> Checked {
+fn virtio_transports_are_no_way_around_the_guard(fixture: &Fixture) -> Checked {
     let machine =
-        machine(lab, "slots.bin", &transports(), "vm.guard=enforce vm.preset=0x9000000+4K")?;
-    let mut session = lab.boot(&machine)?;
+        machine(fixture, "slots.bin", &transports(), "vm.guard=enforce vm.preset=0x9000000+4K")?;
+    let mut session = fixture.boot(&machine)?;
     session.wait_for("refused load").map_err(|error| error.to_string())?;
     let run = session.stop_after(std::time::Duration::from_millis(500));
     ensure(run.with("IPA 0xa000000 ").count() >= 1, "another page was refused", &run)?;
@@ -324,8 +324,8 @@ fn virtio_transports_are_no_way_around_the_guard(lab: &Lab) -> Checked {
 }
 
 /// A kernel in gzip, in an EFI zboot image, and one in ELF, each a VM of a bundle.
-fn bundle_unpacks(lab: &Lab) -> Checked {
-    let stub = fs::read(&lab.images.guest_stub).map_err(|error| error.to_string())?;
+fn bundle_unpacks(fixture: &Fixture) -> Checked {
+    let stub = fs::read(&fixture.images.guest_stub).map_err(|error| error.to_string())?;
     let gzip = xtask::image::gzip(&stub);
     // Linux' header of such an image: where the payload is, its size, and how it is packed.
     let mut zboot = vec![0; 0x1000];
@@ -341,20 +341,20 @@ fn bundle_unpacks(lab: &Lab) -> Checked {
         )
     };
     let nodes = [
-        node("gz", lab.file("Image.gz", &gzip)?),
-        node("zboot", lab.file("vmlinuz", &zboot)?),
-        node("elf", lab.images.guest_stub.with_extension("elf")),
+        node("gz", fixture.file("Image.gz", &gzip)?),
+        node("zboot", fixture.file("vmlinuz", &zboot)?),
+        node("elf", fixture.images.guest_stub.with_extension("elf")),
     ];
-    let initrd = Some(made(lab, "packed", &nodes.concat(), false)?);
-    let run = lab.run(&Machine { initrd, ..lab.machine() })?;
+    let initrd = Some(made(fixture, "packed", &nodes.concat(), false)?);
+    let run = fixture.run(&Machine { initrd, ..fixture.machine() })?;
     for name in ["gz", "zboot", "elf"] {
         one(&run, &format!("[hyp] {name}: stopped (power off)"))?;
     }
     // What it cannot unpack it refuses, and leaves no file.
-    let uimage = lab.file("uImage", b"\x27\x05\x19\x56\0\0\0\0")?;
+    let uimage = fixture.file("uImage", b"\x27\x05\x19\x56\0\0\0\0")?;
     let source =
         format!("/dts-v1/; / {{ compatible = \"portcullis,bundle\"; {} }};", node("u", uimage));
-    let source = lab.file("refused.dts", source.as_bytes())?;
+    let source = fixture.file("refused.dts", source.as_bytes())?;
     match bundle::make(&source, &source.with_extension("img"), None) {
         Ok(_) => Err("a uImage is taken".into()),
         Err(error) if format!("{error:#}").contains("bundle:/u): its kernel is a uImage") => Ok(()),

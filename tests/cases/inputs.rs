@@ -4,7 +4,7 @@
 
 use xtask::qemu::{Machine, Module};
 
-use crate::fixture::{Checked, Lab, ensure, one};
+use crate::fixture::{Checked, Fixture, ensure, one};
 
 cases![
     no_guest,
@@ -33,31 +33,32 @@ cases![
 ];
 
 /// One guest with these boot arguments is refused with these words.
-fn words(lab: &Lab, bootargs: &str, words: &[&str]) -> Checked {
-    lab.refused(&lab.machine_with(&[bootargs]), words)
+fn words(fixture: &Fixture, bootargs: &str, words: &[&str]) -> Checked {
+    fixture.refused(&fixture.machine_with(&[bootargs]), words)
 }
 
 // scenario: J2
-fn no_guest(lab: &Lab) -> Checked {
-    lab.refused(&lab.machine(), &["no guest", "guest-loader"])
+fn no_guest(fixture: &Fixture) -> Checked {
+    fixture.refused(&fixture.machine(), &["no guest", "guest-loader"])
 }
 
 // scenario: J2
-fn unknown_word(lab: &Lab) -> Checked {
-    words(lab, "demo vm.gaurd=enforce", &["vm.gaurd", "vm.guard"])
+fn unknown_word(fixture: &Fixture) -> Checked {
+    words(fixture, "demo vm.gaurd=enforce", &["vm.gaurd", "vm.guard"])
 }
 
 // scenario: J2
-fn unknown_hypervisor_word(lab: &Lab) -> Checked {
-    let machine = Machine { append: Some("quiet hyp.panik".into()), ..lab.machine_with(&["demo"]) };
-    lab.refused(&machine, &["hyp.panik", "hyp.panic"])
+fn unknown_hypervisor_word(fixture: &Fixture) -> Checked {
+    let machine =
+        Machine { append: Some("quiet hyp.panik".into()), ..fixture.machine_with(&["demo"]) };
+    fixture.refused(&machine, &["hyp.panik", "hyp.panic"])
 }
 
 /// The log has what docs/debugging.md promises with the word, and none of it without.
-fn debug_word(lab: &Lab) -> Checked {
+fn debug_word(fixture: &Fixture) -> Checked {
     let words = "vm.name=a vm.cpus=3 vm.guard=enforce vm.dialect=series demo";
-    let machine = Machine { append: Some("hyp.debug".into()), ..lab.machine_with(&[words]) };
-    let run = lab.run(&machine)?;
+    let machine = Machine { append: Some("hyp.debug".into()), ..fixture.machine_with(&[words]) };
+    let run = fixture.run(&machine)?;
     one(&run, "[hyp] debug: console /pl011@9000000 at 0x9000000+0x1000")?;
     one(&run, "[hyp] debug: RAM 0x40000000+0x40000000")?;
     one(&run, "[hyp] debug: starting CPU 0x1")?;
@@ -76,130 +77,130 @@ fn debug_word(lab: &Lab) -> Checked {
     let (before, after) = (free("[hyp] 2 CPUs up")?, free("MiB of RAM left free")?);
     let fits = (1000..1024).contains(&before) && (128..132).contains(&(before - after));
     ensure(fits, &format!("{before} MiB and then {after} MiB are free"), &run)?;
-    let run = lab.run(&lab.machine_with(&["demo"]))?;
+    let run = fixture.run(&fixture.machine_with(&["demo"]))?;
     ensure(run.with("debug:").count() == 0, "debug lines without the word", &run)
 }
 
 // scenario: J2
-fn bad_value(lab: &Lab) -> Checked {
-    words(lab, "demo vm.mem=plenty", &["vm.mem=plenty", "vm.mem takes"])
+fn bad_value(fixture: &Fixture) -> Checked {
+    words(fixture, "demo vm.mem=plenty", &["vm.mem=plenty", "vm.mem takes"])
 }
 
 // scenario: J2
-fn word_twice(lab: &Lab) -> Checked {
-    words(lab, "demo vm.cpus=1 vm.cpus=2", &["vm.cpus", "twice"])
+fn word_twice(fixture: &Fixture) -> Checked {
+    words(fixture, "demo vm.cpus=1 vm.cpus=2", &["vm.cpus", "twice"])
 }
 
 // scenario: J2
-fn zero_memory(lab: &Lab) -> Checked {
-    words(lab, "demo vm.mem=0", &["vm.mem=0"])
+fn zero_memory(fixture: &Fixture) -> Checked {
+    words(fixture, "demo vm.mem=0", &["vm.mem=0"])
 }
 
 // scenario: J2
-fn no_vcpu(lab: &Lab) -> Checked {
-    words(lab, "demo vm.cpus=0", &["vm.cpus=0"])
+fn no_vcpu(fixture: &Fixture) -> Checked {
+    words(fixture, "demo vm.cpus=0", &["vm.cpus=0"])
 }
 
 // scenario: J2 F5
-fn more_vcpus_than_a_vm_has(lab: &Lab) -> Checked {
-    words(lab, "demo vm.cpus=9", &["vm.cpus=9", "vm.cpus takes"])
+fn more_vcpus_than_a_vm_has(fixture: &Fixture) -> Checked {
+    words(fixture, "demo vm.cpus=9", &["vm.cpus=9", "vm.cpus takes"])
 }
 
 // scenario: J2 F5
-fn more_vcpus_than_share_a_cpu(lab: &Lab) -> Checked {
-    let machine = lab.machine_with(&["demo vm.cpus=8 vm.mem=16M"; 5]);
-    lab.refused(&Machine { cpus: 1, ..machine }, &["40 vCPUs", "1 CPU", "vm.cpus", "-smp 2"])
+fn more_vcpus_than_share_a_cpu(fixture: &Fixture) -> Checked {
+    let machine = fixture.machine_with(&["demo vm.cpus=8 vm.mem=16M"; 5]);
+    fixture.refused(&Machine { cpus: 1, ..machine }, &["40 vCPUs", "1 CPU", "vm.cpus", "-smp 2"])
 }
 
 // scenario: J2
-fn more_memory_than_there_is(lab: &Lab) -> Checked {
-    words(lab, "demo vm.name=fat vm.mem=4G", &["fat"])
+fn more_memory_than_there_is(fixture: &Fixture) -> Checked {
+    words(fixture, "demo vm.name=fat vm.mem=4G", &["fat"])
 }
 
 // scenario: J2
-fn more_memory_than_addresses(lab: &Lab) -> Checked {
-    words(lab, "demo vm.ipa=32 vm.mem=4G", &["vm.ipa", "vm.mem"])
+fn more_memory_than_addresses(fixture: &Fixture) -> Checked {
+    words(fixture, "demo vm.ipa=32 vm.mem=4G", &["vm.ipa", "vm.mem"])
 }
 
 // scenario: C8
-fn more_addresses_than_the_cpu_has(lab: &Lab) -> Checked {
-    let machine = lab.machine_with(&["demo vm.ipa=44"]);
-    lab.refused(&Machine { cpu: "cortex-a53".into(), ..machine }, &["vm.ipa=44", "40 bits"])
+fn more_addresses_than_the_cpu_has(fixture: &Fixture) -> Checked {
+    let machine = fixture.machine_with(&["demo vm.ipa=44"]);
+    fixture.refused(&Machine { cpu: "cortex-a53".into(), ..machine }, &["vm.ipa=44", "40 bits"])
 }
 
 // scenario: J2
-fn named_hyp(lab: &Lab) -> Checked {
-    words(lab, "demo vm.name=hyp", &["vm.name=hyp"])
+fn named_hyp(fixture: &Fixture) -> Checked {
+    words(fixture, "demo vm.name=hyp", &["vm.name=hyp"])
 }
 
 // scenario: J2
-fn same_name_twice(lab: &Lab) -> Checked {
-    let machine = lab.machine_with(&["demo vm.name=twin", "demo vm.name=twin"]);
-    lab.refused(&machine, &["twin", "module@0x50000000"])
+fn same_name_twice(fixture: &Fixture) -> Checked {
+    let machine = fixture.machine_with(&["demo vm.name=twin", "demo vm.name=twin"]);
+    fixture.refused(&machine, &["twin", "module@0x50000000"])
 }
 
 // scenario: F5
-fn too_many(lab: &Lab) -> Checked {
-    let machine = Machine { cpus: 8, ..lab.machine_with(&["demo vm.mem=16M"; 9]) };
-    lab.refused(&machine, &["9 VMs", "at most 8"])
+fn too_many(fixture: &Fixture) -> Checked {
+    let machine = Machine { cpus: 8, ..fixture.machine_with(&["demo vm.mem=16M"; 9]) };
+    fixture.refused(&machine, &["9 VMs", "at most 8"])
 }
 
 /// An image without Image header: it is taken as it is.
-fn plain_image(lab: &Lab, bytes: usize, bootargs: &str) -> Result<Machine, String> {
-    let kernel = lab.file("plain.bin", &vec![0xd5; bytes])?;
+fn plain_image(fixture: &Fixture, bytes: usize, bootargs: &str) -> Result<Machine, String> {
+    let kernel = fixture.file("plain.bin", &vec![0xd5; bytes])?;
     let guest = Module { kernel, bootargs: bootargs.into(), ..Module::default() };
-    Ok(Machine { modules: vec![guest], ..lab.machine() })
+    Ok(Machine { modules: vec![guest], ..fixture.machine() })
 }
 
 // scenario: J3
 // bug: 81
-fn image_larger_than_its_memory(lab: &Lab) -> Checked {
-    let machine = plain_image(lab, 6 << 20, "vm.name=small vm.mem=4M")?;
-    lab.refused(&machine, &["small", "its image needs 0x600000 bytes", "vm.mem"])
+fn image_larger_than_its_memory(fixture: &Fixture) -> Checked {
+    let machine = plain_image(fixture, 6 << 20, "vm.name=small vm.mem=4M")?;
+    fixture.refused(&machine, &["small", "its image needs 0x600000 bytes", "vm.mem"])
 }
 
 // scenario: J2
-fn image_outside_memory(lab: &Lab) -> Checked {
-    words(lab, "demo vm.load=0x20200000", &["vm.load=0x20200000"])
+fn image_outside_memory(fixture: &Fixture) -> Checked {
+    words(fixture, "demo vm.load=0x20200000", &["vm.load=0x20200000"])
 }
 
 // scenario: J2
-fn rom_over_ram(lab: &Lab) -> Checked {
-    words(lab, "demo vm.rom=0x40000000+2M", &["vm.rom", "overlaps its RAM"])
+fn rom_over_ram(fixture: &Fixture) -> Checked {
+    words(fixture, "demo vm.rom=0x40000000+2M", &["vm.rom", "overlaps its RAM"])
 }
 
 /// A guest whose Image header has these bytes at `at` instead of its own.
-fn header(lab: &Lab, at: usize, bytes: &[u8]) -> Result<Machine, String> {
-    let mut image = std::fs::read(&lab.images.guest_stub).map_err(|error| error.to_string())?;
+fn header(fixture: &Fixture, at: usize, bytes: &[u8]) -> Result<Machine, String> {
+    let mut image = std::fs::read(&fixture.images.guest_stub).map_err(|error| error.to_string())?;
     let place = image.get_mut(at..at + bytes.len()).ok_or("the stub has no header")?;
     place.copy_from_slice(bytes);
-    let kernel = lab.file("patched.bin", &image)?;
+    let kernel = fixture.file("patched.bin", &image)?;
     let guest = Module { kernel, bootargs: "demo".into(), ..Module::default() };
-    Ok(Machine { modules: vec![guest], ..lab.machine() })
+    Ok(Machine { modules: vec![guest], ..fixture.machine() })
 }
 
 // scenario: J3
-fn big_endian_image(lab: &Lab) -> Checked {
-    lab.refused(&header(lab, 24, &[0x01])?, &["big-endian"])
+fn big_endian_image(fixture: &Fixture) -> Checked {
+    fixture.refused(&header(fixture, 24, &[0x01])?, &["big-endian"])
 }
 
 // scenario: J2
-fn module_beyond_ram(lab: &Lab) -> Checked {
-    let guest = Module { address: Some(0x9000_0000), ..lab.guest("demo") };
-    let machine = Machine { modules: vec![guest], ..lab.machine() };
-    lab.refused(&machine, &["module@0x90000000", "not inside RAM"])
+fn module_beyond_ram(fixture: &Fixture) -> Checked {
+    let guest = Module { address: Some(0x9000_0000), ..fixture.guest("demo") };
+    let machine = Machine { modules: vec![guest], ..fixture.machine() };
+    fixture.refused(&machine, &["module@0x90000000", "not inside RAM"])
 }
 
 // scenario: J4
-fn module_over_the_tree(lab: &Lab) -> Checked {
+fn module_over_the_tree(fixture: &Fixture) -> Checked {
     // QEMU puts its tree here, and drops the module's bytes without a word.
-    let guest = Module { address: Some(0x4800_0000), ..lab.guest("demo") };
-    let machine = Machine { modules: vec![guest], ..lab.machine() };
-    lab.refused(&machine, &["module@0x48000000", "overlaps the device tree"])
+    let guest = Module { address: Some(0x4800_0000), ..fixture.guest("demo") };
+    let machine = Machine { modules: vec![guest], ..fixture.machine() };
+    fixture.refused(&machine, &["module@0x48000000", "overlaps the device tree"])
 }
 
 // scenario: J2
-fn second_guest_bad(lab: &Lab) -> Checked {
+fn second_guest_bad(fixture: &Fixture) -> Checked {
     // The first one is good and must not run all the same.
-    lab.refused(&lab.machine_with(&["demo", "demo vm.mem=1"]), &["vm.mem=1"])
+    fixture.refused(&fixture.machine_with(&["demo", "demo vm.mem=1"]), &["vm.mem=1"])
 }

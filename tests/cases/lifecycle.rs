@@ -3,8 +3,8 @@
 
 use xtask::qemu::{Gic, Machine};
 
-use crate::asm::{Code, ENTRY, NOWHERE, UART, calls};
-use crate::fixture::{Checked, Lab, ensure, one};
+use crate::asm::{Asm, ENTRY, NOWHERE, UART, calls};
+use crate::fixture::{Checked, Fixture, ensure, one};
 
 cases![
     nothing_in_memory_survives,
@@ -15,8 +15,8 @@ cases![
 ];
 
 /// Boots `code` until it has said `alive` for the `lives`th time; it must not say `DIRTY`.
-fn live(lab: &Lab, code: Code, options: &str, lives: usize) -> Checked {
-    let mut session = lab.boot(&lab.machine_code(code, options)?)?;
+fn live(fixture: &Fixture, code: Asm, options: &str, lives: usize) -> Checked {
+    let mut session = fixture.boot(&fixture.machine_code(code, options)?)?;
     for life in 1..=lives {
         session.wait_for("alive").map_err(|error| format!("life {life} of {lives}: {error}"))?;
     }
@@ -28,21 +28,21 @@ fn live(lab: &Lab, code: Code, options: &str, lives: usize) -> Checked {
 
 // scenario: G1
 // bug: 67
-fn a_thousand_lives(lab: &Lab) -> Checked {
+fn a_thousand_lives(fixture: &Fixture) -> Checked {
     // Declares a page of each of 16 separate GiB first, which takes tables: the pool is full again each time.
-    let mut code = Code::new().print("alive\n");
+    let mut code = Asm::new().print("alive\n");
     for gib in 2..18_u64 {
         code = code.call(calls::MAP, gib << 30).unless_zero(0, "dirty");
     }
     let code = code.call(calls::RESET, 0).label("dirty").print("DIRTY\n").off();
-    live(lab, code, "vm.mem=4M vm.pool=40", 1000)
+    live(fixture, code, "vm.mem=4M vm.pool=40", 1000)
 }
 
 // scenario: G2 J6
 // bug: 72
-fn nothing_in_memory_survives(lab: &Lab) -> Checked {
+fn nothing_in_memory_survives(fixture: &Fixture) -> Checked {
     // The last word of its RAM, the first one behind its code, and one of its code itself, which is pristine.
-    let mut code = Code::new().print("alive\n");
+    let mut code = Asm::new().print("alive\n");
     for address in [0x4200_0000 - 4, ENTRY + 0x1000, ENTRY + 0x10_0000] {
         code = code.mov(9, address).load(10, 9).unless_zero(10, "dirty").store(9, 9);
     }
@@ -57,32 +57,32 @@ fn nothing_in_memory_survives(lab: &Lab) -> Checked {
         .off()
         .at(0xff4)
         .eret();
-    live(lab, code, "vm.mem=32M", 20)
+    live(fixture, code, "vm.mem=32M", 20)
 }
 
 /// The word `dirty` is printed from a handler: an access was refused that should not have been.
-fn handler(code: Code) -> Code {
+fn handler(code: Asm) -> Asm {
     code.at(0x800 + 0x200).call(calls::MAP, UART).print("DIRTY\n").off()
 }
 
 // scenario: B13
 // bug: 31
-fn guard_is_off_again(lab: &Lab) -> Checked {
+fn guard_is_off_again(fixture: &Fixture) -> Checked {
     // Its console is not declared in any life: printing works only while the guard is off.
-    let code = Code::new()
+    let code = Asm::new()
         .mov(9, ENTRY + 0x800)
         .set_vectors(9)
         .print("alive\n")
         .call(calls::ENROLL, 0)
         .call(calls::MAP, NOWHERE)
         .call(calls::RESET, 0);
-    live(lab, handler(code), "vm.mem=4M", 20)
+    live(fixture, handler(code), "vm.mem=4M", 20)
 }
 
 // scenario: B13
-fn enforce_is_on_again(lab: &Lab) -> Checked {
+fn enforce_is_on_again(fixture: &Fixture) -> Checked {
     // In each life its console must be refused at first: the abort's handler declares it, prints, and resets.
-    let code = Code::new()
+    let code = Asm::new()
         .mov(9, ENTRY + 0x800)
         .set_vectors(9)
         .print("DIRTY\n")
@@ -91,8 +91,8 @@ fn enforce_is_on_again(lab: &Lab) -> Checked {
         .call(calls::MAP, UART)
         .print("alive\n")
         .call(calls::RESET, 0);
-    let machine = lab.machine_code(code, "vm.mem=4M vm.guard=enforce")?;
-    let mut session = lab.boot(&machine)?;
+    let machine = fixture.machine_code(code, "vm.mem=4M vm.guard=enforce")?;
+    let mut session = fixture.boot(&machine)?;
     for _ in 0..20 {
         session.wait_for("alive").map_err(|error| error.to_string())?;
     }
@@ -102,11 +102,11 @@ fn enforce_is_on_again(lab: &Lab) -> Checked {
 
 /// The next life has the VMID of this one: what its TLBs knew of a page is not for the next.
 // scenario: G4
-fn tlbs_are_empty_again(lab: &Lab) -> Checked {
+fn tlbs_are_empty_again(fixture: &Fixture) -> Checked {
     // A page of the GICv2's CPU interface is reached without a trap while it is declared. In each life the first access
     // is refused; the abort's handler declares the page and uses it, so that a translation of it is held.
     let page = 0x0801_0000;
-    let code = Code::new()
+    let code = Asm::new()
         .mov(9, ENTRY + 0x800)
         .set_vectors(9)
         .mov(10, page)
@@ -120,8 +120,8 @@ fn tlbs_are_empty_again(lab: &Lab) -> Checked {
         .call(calls::MAP, UART)
         .print("alive\n")
         .call(calls::RESET, 0);
-    let machine = lab.machine_code(code, "vm.mem=4M vm.guard=enforce")?;
-    let mut session = lab.boot(&Machine { gic: Gic::V2, ..machine })?;
+    let machine = fixture.machine_code(code, "vm.mem=4M vm.guard=enforce")?;
+    let mut session = fixture.boot(&Machine { gic: Gic::V2, ..machine })?;
     for life in 1..=20 {
         session.wait_for("alive").map_err(|error| format!("life {life}: {error}"))?;
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use xtask::qemu::{Machine, Session};
 
-use crate::asm::Code;
-use crate::fixture::{Checked, Lab, ensure, one, powered_off};
+use crate::asm::Asm;
+use crate::fixture::{Checked, Fixture, ensure, one, powered_off};
 
 cases![
     the_list_says_state_cpus_time_memory_and_refusals,
@@ -27,17 +27,17 @@ fn keys(session: &mut Session, keys: &str) -> Checked {
 }
 
 /// Says `up`, and spins.
-fn spin() -> Code {
-    Code::new().print("up\n").label("again").jump("again")
+fn spin() -> Asm {
+    Asm::new().print("up\n").label("again").jump("again")
 }
 
 /// A machine with a spinner `a` and the VM `b`.
-fn two(lab: &Lab, cpus: u32, code: Code, words: &str) -> Result<Session, String> {
+fn two(fixture: &Fixture, cpus: u32, code: Asm, words: &str) -> Result<Session, String> {
     let modules = vec![
-        lab.code(spin(), "vm.name=a vm.mem=4M")?,
-        lab.code(code, &format!("vm.name=b vm.mem=16M {words}"))?,
+        fixture.code(spin(), "vm.name=a vm.mem=4M")?,
+        fixture.code(code, &format!("vm.name=b vm.mem=16M {words}"))?,
     ];
-    let mut session = lab.boot(&Machine { cpus, modules, ..lab.machine() })?;
+    let mut session = fixture.boot(&Machine { cpus, modules, ..fixture.machine() })?;
     // In either order.
     wait(&mut session, "] up")?;
     wait(&mut session, "] up")?;
@@ -45,14 +45,14 @@ fn two(lab: &Lab, cpus: u32, code: Code, words: &str) -> Result<Session, String>
     Ok(session)
 }
 
-fn the_list_says_state_cpus_time_memory_and_refusals(lab: &Lab) -> Checked {
-    let mut machine = lab.machine_with(&["spin vm.name=wide vm.cpus=2 vm.mem=64M"]);
-    let refused = Code::new().mov(9, 0x4020_0800).set_vectors(9).mov(10, 0x1000_0000);
+fn the_list_says_state_cpus_time_memory_and_refusals(fixture: &Fixture) -> Checked {
+    let mut machine = fixture.machine_with(&["spin vm.name=wide vm.cpus=2 vm.mem=64M"]);
+    let refused = Asm::new().mov(9, 0x4020_0800).set_vectors(9).mov(10, 0x1000_0000);
     let refused = refused.load(11, 10).load(11, 10).load(11, 10).off().at(0xa00);
     machine.modules.push(
-        lab.code(refused.skip_faulting(9).eret(), "vm.name=nosy vm.mem=4M vm.guard=enforce")?,
+        fixture.code(refused.skip_faulting(9).eret(), "vm.name=nosy vm.mem=4M vm.guard=enforce")?,
     );
-    let mut session = lab.boot(&machine)?;
+    let mut session = fixture.boot(&machine)?;
     wait(&mut session, "[hyp] nosy: stopped (power off)")?;
     std::thread::sleep(Duration::from_millis(1500));
     keys(&mut session, "?")?;
@@ -68,8 +68,8 @@ fn the_list_says_state_cpus_time_memory_and_refusals(lab: &Lab) -> Checked {
     ensure(stopped.ends_with(" s of CPU time, 4 MiB, 3 refused"), &stopped, &run)
 }
 
-fn restart(lab: &Lab, cpus: u32) -> Checked {
-    let mut session = two(lab, cpus, spin(), "")?;
+fn restart(fixture: &Fixture, cpus: u32) -> Checked {
+    let mut session = two(fixture, cpus, spin(), "")?;
     for life in 2..5 {
         keys(&mut session, "r1")?;
         wait(&mut session, "[hyp] b: stopped (restart)")?;
@@ -88,12 +88,12 @@ fn restart(lab: &Lab, cpus: u32) -> Checked {
     ensure(run.with("[hyp] a: ").count() == 1, "the other one was touched", &run)
 }
 
-fn restart_ends_a_life_and_begins_another(lab: &Lab) -> Checked {
-    restart(lab, 2)
+fn restart_ends_a_life_and_begins_another(fixture: &Fixture) -> Checked {
+    restart(fixture, 2)
 }
 
-fn stop_and_start(lab: &Lab) -> Checked {
-    let mut session = two(lab, 2, spin(), "")?;
+fn stop_and_start(fixture: &Fixture) -> Checked {
+    let mut session = two(fixture, 2, spin(), "")?;
     for _ in 0..3 {
         keys(&mut session, "s1")?;
         wait(&mut session, "[hyp] b: stopped (by the operator)")?;
@@ -120,8 +120,8 @@ fn stop_and_start(lab: &Lab) -> Checked {
 
 /// Says `late` each time that the machine's counter has moved on by a second since its last look, and `JUMP` where its own
 /// counter has.
-fn watch() -> Code {
-    Code::new()
+fn watch() -> Asm {
+    Asm::new()
         .print("up\n")
         .frequency(1)
         .label("begin")
@@ -145,8 +145,8 @@ fn watch() -> Code {
         .jump("begin")
 }
 
-fn counter(lab: &Lab, cpus: u32) -> Checked {
-    let mut session = two(lab, cpus, watch(), "")?;
+fn counter(fixture: &Fixture, cpus: u32) -> Checked {
+    let mut session = two(fixture, cpus, watch(), "")?;
     for _ in 0..2 {
         keys(&mut session, "p1")?;
         wait(&mut session, "[hyp] b is paused")?;
@@ -161,15 +161,17 @@ fn counter(lab: &Lab, cpus: u32) -> Checked {
     ensure(run.with("JUMP").count() == 0, "its own counter has moved on", &run)
 }
 
-fn a_paused_vms_counter_stands_still(lab: &Lab) -> Checked {
-    counter(lab, 2)
+fn a_paused_vms_counter_stands_still(fixture: &Fixture) -> Checked {
+    counter(fixture, 2)
 }
 
 /// Pauses a VM that sleeps, and is woken by its timer ten times a second: by its own counter none is late.
-fn sleeper(lab: &Lab, cpus: u32) -> Checked {
-    let modules =
-        vec![lab.code(spin(), "vm.name=a vm.mem=4M")?, lab.guest("idle=4 vm.name=b vm.mem=16M")];
-    let mut session = lab.boot(&Machine { cpus, modules, ..lab.machine() })?;
+fn sleeper(fixture: &Fixture, cpus: u32) -> Checked {
+    let modules = vec![
+        fixture.code(spin(), "vm.name=a vm.mem=4M")?,
+        fixture.guest("idle=4 vm.name=b vm.mem=16M"),
+    ];
+    let mut session = fixture.boot(&Machine { cpus, modules, ..fixture.machine() })?;
     wait(&mut session, "[a] up")?;
     std::thread::sleep(Duration::from_millis(1000));
     for _ in 0..2 {
@@ -187,15 +189,15 @@ fn sleeper(lab: &Lab, cpus: u32) -> Checked {
     ensure(run.took > Duration::from_secs(8), "it was not paused", &run)
 }
 
-fn a_paused_vms_timer_waits(lab: &Lab) -> Checked {
-    sleeper(lab, 2)
+fn a_paused_vms_timer_waits(fixture: &Fixture) -> Checked {
+    sleeper(fixture, 2)
 }
 
-fn a_pause_on_a_shared_cpu(lab: &Lab) -> Checked {
-    sleeper(lab, 1)
+fn a_pause_on_a_shared_cpu(fixture: &Fixture) -> Checked {
+    sleeper(fixture, 1)
 }
 
-fn all_keys_on_a_shared_cpu(lab: &Lab) -> Checked {
-    restart(lab, 1)?;
-    counter(lab, 1)
+fn all_keys_on_a_shared_cpu(fixture: &Fixture) -> Checked {
+    restart(fixture, 1)?;
+    counter(fixture, 1)
 }

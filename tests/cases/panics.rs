@@ -4,13 +4,13 @@
 use xtask::qemu::{Machine, Run};
 use xtask::symbolize::Symbolizer;
 
-use crate::fixture::{Checked, Lab, ensure, one, powered_off};
+use crate::fixture::{Checked, Fixture, ensure, one, powered_off};
 
 cases![panic_says_why_once, panic_among_eight, stack_overflow_hits_the_guard_page];
 
-fn boot(lab: &Lab, word: &str, cpus: u32) -> Result<Run, String> {
-    let machine = Machine { append: Some(word.into()), cpus, ..lab.machine_with(&["demo"]) };
-    let run = lab.run(&machine)?;
+fn boot(fixture: &Fixture, word: &str, cpus: u32) -> Result<Run, String> {
+    let machine = Machine { append: Some(word.into()), cpus, ..fixture.machine_with(&["demo"]) };
+    let run = fixture.run(&machine)?;
     one(&run, "[hyp] panic on CPU")?;
     one(&run, "[hyp] stopped: EL2 panicked")?;
     powered_off(&run)?;
@@ -18,9 +18,9 @@ fn boot(lab: &Lab, word: &str, cpus: u32) -> Result<Run, String> {
 }
 
 /// The run's backtrace, resolved.
-fn backtrace(lab: &Lab, run: &Run) -> Result<String, String> {
+fn backtrace(fixture: &Fixture, run: &Run) -> Result<String, String> {
     let symbolizer =
-        Symbolizer::new(&lab.images.hypervisor_elf).map_err(|error| error.to_string())?;
+        Symbolizer::new(&fixture.images.hypervisor_elf).map_err(|error| error.to_string())?;
     one(run, "[hyp] backtrace")?;
     Ok(run
         .with("[hyp]   at image+")
@@ -31,10 +31,10 @@ fn backtrace(lab: &Lab, run: &Run) -> Result<String, String> {
 
 // scenario: J8
 // bug: 85
-fn panic_says_why_once(lab: &Lab) -> Checked {
-    let run = boot(lab, "hyp.panic", 2)?;
+fn panic_says_why_once(fixture: &Fixture) -> Checked {
+    let run = boot(fixture, "hyp.panic", 2)?;
     ensure(one(&run, "[hyp] panic")?.contains("hyp.panic"), "it does not say why", &run)?;
-    let trace = backtrace(lab, &run)?;
+    let trace = backtrace(fixture, &run)?;
     for function in [
         "hyp::boot::command_line::apply (hyp/src/boot/command_line.rs:",
         "hyp::main (hyp/src/main.rs:",
@@ -45,16 +45,16 @@ fn panic_says_why_once(lab: &Lab) -> Checked {
 }
 
 // scenario: J8
-fn panic_among_eight(lab: &Lab) -> Checked {
-    boot(lab, "hyp.panic", 8).map(drop)
+fn panic_among_eight(fixture: &Fixture) -> Checked {
+    boot(fixture, "hyp.panic", 8).map(drop)
 }
 
 // scenario: F7
 // bug: 49
-fn stack_overflow_hits_the_guard_page(lab: &Lab) -> Checked {
-    let run = boot(lab, "hyp.overflow", 2)?;
+fn stack_overflow_hits_the_guard_page(fixture: &Fixture) -> Checked {
+    let run = boot(fixture, "hyp.overflow", 2)?;
     one(&run, "the stack of CPU 0 overflowed into its guard page")?;
-    let trace = backtrace(lab, &run)?;
+    let trace = backtrace(fixture, &run)?;
     ensure(
         trace.contains("hyp::boot::command_line::overflow"),
         &format!("not in the trace:\n{trace}\n"),

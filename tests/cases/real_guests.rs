@@ -7,7 +7,7 @@ use xtask::guests::boot::{Boot, judge, memory_mib};
 use xtask::qemu::{Gic, Machine};
 
 use crate::console::Console;
-use crate::fixture::{Checked, Lab, ensure, one};
+use crate::fixture::{Checked, Fixture, ensure, one};
 
 const LINUX: &[Guest] = &[Guest::Linux, Guest::Initramfs];
 const GUARDED: &[Guest] = &[Guest::LinuxGuarded, Guest::Initramfs];
@@ -51,9 +51,9 @@ fn gicv2() -> Machine {
 }
 
 /// Boots a Linux to its shell, uses CPUs, timers and input, and powers it off. Nothing may be refused.
-fn to_the_shell(lab: &Lab, machine: Machine, name: &str, cpus: u32) -> Checked {
+fn to_the_shell(fixture: &Fixture, machine: Machine, name: &str, cpus: u32) -> Checked {
     let words = format!("vm.cpus={cpus} quiet");
-    let mut console = Console::boot(lab, machine, name, &words)?;
+    let mut console = Console::boot(fixture, machine, name, &words)?;
     let up = console.shell()?;
     let online = if cpus == 1 { "(0)".into() } else { format!("(0-{})", cpus - 1) };
     if !up.contains(&format!("{cpus} CPUs {online}")) {
@@ -68,47 +68,47 @@ fn to_the_shell(lab: &Lab, machine: Machine, name: &str, cpus: u32) -> Checked {
     one(&run, ", 0 refused").map(drop)
 }
 
-fn linux(lab: &Lab) -> Checked {
-    to_the_shell(lab, Machine::default(), "linux", 2)
+fn linux(fixture: &Fixture) -> Checked {
+    to_the_shell(fixture, Machine::default(), "linux", 2)
 }
 
-fn linux_gicv2(lab: &Lab) -> Checked {
-    to_the_shell(lab, gicv2(), "linux", 2)
+fn linux_gicv2(fixture: &Fixture) -> Checked {
+    to_the_shell(fixture, gicv2(), "linux", 2)
 }
 
-fn linux_1_vcpu(lab: &Lab) -> Checked {
-    to_the_shell(lab, Machine::default(), "linux", 1)
+fn linux_1_vcpu(fixture: &Fixture) -> Checked {
+    to_the_shell(fixture, Machine::default(), "linux", 1)
 }
 
-fn linux_4_vcpus(lab: &Lab) -> Checked {
-    to_the_shell(lab, Machine { cpus: 4, ..Machine::default() }, "linux", 4)
+fn linux_4_vcpus(fixture: &Fixture) -> Checked {
+    to_the_shell(fixture, Machine { cpus: 4, ..Machine::default() }, "linux", 4)
 }
 
-fn linux_4_vcpus_gicv2(lab: &Lab) -> Checked {
-    to_the_shell(lab, Machine { cpus: 4, ..gicv2() }, "linux", 4)
+fn linux_4_vcpus_gicv2(fixture: &Fixture) -> Checked {
+    to_the_shell(fixture, Machine { cpus: 4, ..gicv2() }, "linux", 4)
 }
 
-fn linux_4_vcpus_share_a_cpu(lab: &Lab) -> Checked {
-    to_the_shell(lab, Machine { cpus: 1, ..Machine::default() }, "linux", 4)
+fn linux_4_vcpus_share_a_cpu(fixture: &Fixture) -> Checked {
+    to_the_shell(fixture, Machine { cpus: 1, ..Machine::default() }, "linux", 4)
 }
 
-fn linux_4_vcpus_share_2_cpus_gicv2(lab: &Lab) -> Checked {
-    to_the_shell(lab, gicv2(), "linux", 4)
+fn linux_4_vcpus_share_2_cpus_gicv2(fixture: &Fixture) -> Checked {
+    to_the_shell(fixture, gicv2(), "linux", 4)
 }
 
-fn linux_a76(lab: &Lab) -> Checked {
-    to_the_shell(lab, Machine { cpu: "cortex-a76".into(), ..Machine::default() }, "linux", 2)
+fn linux_a76(fixture: &Fixture) -> Checked {
+    to_the_shell(fixture, Machine { cpu: "cortex-a76".into(), ..Machine::default() }, "linux", 2)
 }
 
-fn linux_max(lab: &Lab) -> Checked {
+fn linux_max(fixture: &Fixture) -> Checked {
     // Without the slow pointer authentication of the architecture, which QEMU computes bit by bit.
     let cpu = "max,pauth-impdef=on".into();
-    to_the_shell(lab, Machine { cpu, ..Machine::default() }, "linux", 2)
+    to_the_shell(fixture, Machine { cpu, ..Machine::default() }, "linux", 2)
 }
 
 /// `reboot` in one life gives another one, as new as the first.
-fn reboots(lab: &Lab, name: &str) -> Checked {
-    let mut console = Console::boot(lab, Machine::default(), name, "quiet")?;
+fn reboots(fixture: &Fixture, name: &str) -> Checked {
+    let mut console = Console::boot(fixture, Machine::default(), name, "quiet")?;
     for life in 2..=4 {
         console.shell()?;
         console.run("touch /tmp/x && [ $(ls /tmp) = x ]", 0)?;
@@ -121,18 +121,18 @@ fn reboots(lab: &Lab, name: &str) -> Checked {
     ensure(run.with(": stopped (reset): ").count() == 3, "not three resets", &run)
 }
 
-fn linux_reboots(lab: &Lab) -> Checked {
-    reboots(lab, "linux")
+fn linux_reboots(fixture: &Fixture) -> Checked {
+    reboots(fixture, "linux")
 }
 
-fn guarded_linux_reboots(lab: &Lab) -> Checked {
-    reboots(lab, "linux-guarded")
+fn guarded_linux_reboots(fixture: &Fixture) -> Checked {
+    reboots(fixture, "linux-guarded")
 }
 
-fn linux_is_no_client(lab: &Lab) -> Checked {
+fn linux_is_no_client(fixture: &Fixture) -> Checked {
     // A stock kernel declares nothing: under `enforce` the GIC is its first refusal, and it says so itself.
     let words = "vm.guard=enforce vm.preset=0x9000000+4K earlycon panic=0";
-    let mut console = Console::boot(lab, Machine::default(), "linux", words)?;
+    let mut console = Console::boot(fixture, Machine::default(), "linux", words)?;
     let line = console.wait_for("refused load")?;
     if !(line.contains("IPA 0x8") && line.contains("intc@8000000")) {
         return Err(format!("the refusal does not name the GIC: {line}"));
@@ -141,21 +141,21 @@ fn linux_is_no_client(lab: &Lab) -> Checked {
     console.wait_for("Kernel panic").map(drop)
 }
 
-fn guarded_linux(lab: &Lab) -> Checked {
-    to_the_shell(lab, Machine::default(), "linux-guarded", 2)
+fn guarded_linux(fixture: &Fixture) -> Checked {
+    to_the_shell(fixture, Machine::default(), "linux-guarded", 2)
 }
 
-fn guarded_linux_gicv2(lab: &Lab) -> Checked {
-    to_the_shell(lab, gicv2(), "linux-guarded", 2)
+fn guarded_linux_gicv2(fixture: &Fixture) -> Checked {
+    to_the_shell(fixture, gicv2(), "linux-guarded", 2)
 }
 
-fn guarded_linux_4_vcpus(lab: &Lab) -> Checked {
-    to_the_shell(lab, Machine { cpus: 4, ..Machine::default() }, "linux-guarded", 4)
+fn guarded_linux_4_vcpus(fixture: &Fixture) -> Checked {
+    to_the_shell(fixture, Machine { cpus: 4, ..Machine::default() }, "linux-guarded", 4)
 }
 
 /// A process reaches for what its kernel has not declared: it dies of SIGBUS, the kernel and the VM do not.
-fn strays(lab: &Lab, machine: Machine) -> Checked {
-    let mut console = Console::boot(lab, machine, "linux-guarded", "quiet")?;
+fn strays(fixture: &Fixture, machine: Machine) -> Checked {
+    let mut console = Console::boot(fixture, machine, "linux-guarded", "quiet")?;
     console.shell()?;
     // The UART's page is declared: its first identification register.
     let id = console.run("devmem 0x9000fe0 32", 0)?.unwrap_or_default();
@@ -188,19 +188,19 @@ fn strays(lab: &Lab, machine: Machine) -> Checked {
     one(&run, ", 2 refused").map(drop)
 }
 
-fn guarded_linux_strays(lab: &Lab) -> Checked {
-    strays(lab, Machine::default())
+fn guarded_linux_strays(fixture: &Fixture) -> Checked {
+    strays(fixture, Machine::default())
 }
 
-fn guarded_linux_strays_gicv2(lab: &Lab) -> Checked {
-    strays(lab, gicv2())
+fn guarded_linux_strays_gicv2(fixture: &Fixture) -> Checked {
+    strays(fixture, gicv2())
 }
 
 const EARLYCON: &str = "earlycon";
 
-fn earlycon_with_preset(lab: &Lab) -> Checked {
+fn earlycon_with_preset(fixture: &Fixture) -> Checked {
     let words = format!("{EARLYCON} vm.preset=0x9000000+4K");
-    let mut console = Console::boot(lab, Machine::default(), "linux-guarded", &words)?;
+    let mut console = Console::boot(fixture, Machine::default(), "linux-guarded", &words)?;
     console.wait_for("earlycon: pl11 at MMIO 0x0000000009000000")?;
     // In front of what the later console can show.
     console.wait_for("smccc: KVM: hypervisor services detected")?;
@@ -209,10 +209,10 @@ fn earlycon_with_preset(lab: &Lab) -> Checked {
     one(&run, ", 0 refused").map(drop)
 }
 
-fn earlycon_without_preset(lab: &Lab) -> Checked {
+fn earlycon_without_preset(fixture: &Fixture) -> Checked {
     // The abort is reported through earlycon, which aborts: the kernel never says anything. EL2 does, at a bounded
     // rate, and goes on.
-    let mut console = Console::boot(lab, Machine::default(), "linux-guarded", EARLYCON)?;
+    let mut console = Console::boot(fixture, Machine::default(), "linux-guarded", EARLYCON)?;
     let line = console.wait_for("refused load of 4 bytes at IPA 0x9000018")?;
     let advice = console.wait_for("to declare pl011@9000000")?;
     if !(line.contains("pl011@9000000") && advice.contains("vm.preset=0x9000000+0x1000")) {
@@ -227,12 +227,12 @@ fn earlycon_without_preset(lab: &Lab) -> Checked {
 
 /// Two Linux and the test guest, five vCPUs on two CPUs, one keyboard.
 /// examples/linux.dts, as anybody would make and start it.
-fn linux_from_a_bundle(lab: &Lab) -> Checked {
+fn linux_from_a_bundle(fixture: &Fixture) -> Checked {
     let source = xtask::paths::root().join("examples/linux.dts");
-    let initrd = lab.file("linux.img", &[])?;
+    let initrd = fixture.file("linux.img", &[])?;
     xtask::bundle::make(&source, &initrd, None).map_err(|error| error.to_string())?;
-    let machine = Machine { initrd: Some(initrd), ..lab.machine() };
-    let mut console = Console { session: lab.boot(&machine)? };
+    let machine = Machine { initrd: Some(initrd), ..fixture.machine() };
+    let mut console = Console { session: fixture.boot(&machine)? };
     let up = console.shell()?;
     if !up.contains("2 CPUs (0-1)") {
         return Err(format!("not both CPUs came up: {up}"));
@@ -241,16 +241,16 @@ fn linux_from_a_bundle(lab: &Lab) -> Checked {
     one(&run, "[hyp] linux: stopped (power off)").map(drop)
 }
 
-fn three_at_once(lab: &Lab) -> Checked {
-    let mut machine = lab.machine();
+fn three_at_once(fixture: &Fixture) -> Checked {
+    let mut machine = fixture.machine();
     let boots: Vec<Boot> =
         ["linux", "linux-guarded"].into_iter().filter_map(Boot::called).collect();
     for boot in &boots {
         machine.modules.push(boot.module("quiet").map_err(|error| error.to_string())?);
     }
-    machine.modules.push(lab.guest("demo vm.name=stub"));
+    machine.modules.push(fixture.guest("demo vm.name=stub"));
     machine.memory_mib = memory_mib(&boots);
-    let mut console = Console { session: lab.boot(&machine)? };
+    let mut console = Console { session: fixture.boot(&machine)? };
     // They come up in any order.
     for line in ["[linux] guest: shell", "[linux-guarded] guest: shell", "[stub] demo: "] {
         let said =
@@ -287,8 +287,8 @@ fn three_at_once(lab: &Lab) -> Checked {
 }
 
 /// To U-Boot's prompt, a declared page, an undeclared one, and what U-Boot does then.
-fn u_boot_on(lab: &Lab, machine: Machine) -> Checked {
-    let mut console = Console::boot(lab, machine, "u-boot", "")?;
+fn u_boot_on(fixture: &Fixture, machine: Machine) -> Checked {
+    let mut console = Console::boot(fixture, machine, "u-boot", "")?;
     console.wait_for("U-Boot 20")?;
     // Its environment is read from the rom, which holds none.
     console.wait_for("bad CRC, using default environment")?;
@@ -314,12 +314,12 @@ fn u_boot_on(lab: &Lab, machine: Machine) -> Checked {
     one(&run, "u-boot: stopped (reset): ").map(drop)
 }
 
-fn u_boot(lab: &Lab) -> Checked {
-    u_boot_on(lab, Machine { cpus: 1, ..Machine::default() })
+fn u_boot(fixture: &Fixture) -> Checked {
+    u_boot_on(fixture, Machine { cpus: 1, ..Machine::default() })
 }
 
-fn u_boot_gicv2(lab: &Lab) -> Checked {
-    u_boot_on(lab, Machine { cpus: 1, gic: Gic::V2, ..Machine::default() })
+fn u_boot_gicv2(fixture: &Fixture) -> Checked {
+    u_boot_on(fixture, Machine { cpus: 1, gic: Gic::V2, ..Machine::default() })
 }
 
 /// Up to the UEFI shell. Newer firmware does not start it by itself: it is the second choice of the boot menu.
@@ -338,9 +338,9 @@ fn uefi_shell(console: &mut Console, name: &str) -> Checked {
 }
 
 /// To the UEFI shell; the clock; a variable that is written to flash and is there after a reset; off.
-fn edk2_on(lab: &Lab, machine: Machine, name: &str, words: &str) -> Checked {
+fn edk2_on(fixture: &Fixture, machine: Machine, name: &str, words: &str) -> Checked {
     const VARIABLE: &str = "setvar probe -guid 12345678-1234-1234-1234-123456789abc";
-    let mut console = Console::boot(lab, machine, name, words)?;
+    let mut console = Console::boot(fixture, machine, name, words)?;
     uefi_shell(&mut console, name)?;
     console.uefi("date")?;
     console.wait_for("/20")?;
@@ -362,18 +362,18 @@ fn edk2_on(lab: &Lab, machine: Machine, name: &str, words: &str) -> Checked {
     ensure(run.with(", 0 refused").count() == 2, "something was refused", &run)
 }
 
-fn edk2(lab: &Lab) -> Checked {
-    edk2_on(lab, Machine { cpus: 1, ..Machine::default() }, "edk2", "")
+fn edk2(fixture: &Fixture) -> Checked {
+    edk2_on(fixture, Machine { cpus: 1, ..Machine::default() }, "edk2", "")
 }
 
-fn edk2_gicv2(lab: &Lab) -> Checked {
-    edk2_on(lab, Machine { cpus: 1, ..gicv2() }, "edk2", "")
+fn edk2_gicv2(fixture: &Fixture) -> Checked {
+    edk2_on(fixture, Machine { cpus: 1, ..gicv2() }, "edk2", "")
 }
 
-fn edk2_unguarded(lab: &Lab) -> Checked {
-    edk2_on(lab, Machine { cpus: 1, ..Machine::default() }, "edk2", "vm.guard=off")
+fn edk2_unguarded(fixture: &Fixture) -> Checked {
+    edk2_on(fixture, Machine { cpus: 1, ..Machine::default() }, "edk2", "vm.guard=off")
 }
 
-fn edk2_unstable(lab: &Lab) -> Checked {
-    edk2_on(lab, Machine { cpus: 1, ..Machine::default() }, "edk2-unstable", "")
+fn edk2_unstable(fixture: &Fixture) -> Checked {
+    edk2_on(fixture, Machine { cpus: 1, ..Machine::default() }, "edk2-unstable", "")
 }

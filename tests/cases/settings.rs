@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use xtask::qemu::{Machine, Run};
 
-use crate::asm::{Code, calls};
-use crate::fixture::{Checked, Lab, ensure, one, powered_off};
+use crate::asm::{Asm, calls};
+use crate::fixture::{Checked, Fixture, ensure, one, powered_off};
 
 cases![
     nothing_in_registers_survives_or_is_shared,
@@ -16,9 +16,9 @@ cases![
 ];
 
 /// The machine with every feature that QEMU has, the newer QEMU's where it has been fetched: it has claim tags.
-fn all_features(lab: &Lab, guests: &[&str]) -> Machine {
+fn all_features(fixture: &Fixture, guests: &[&str]) -> Machine {
     let cpu = "max,pauth-impdef=on".to_owned();
-    Machine { cpus: 1, cpu, newer: true, ..lab.machine_with(guests) }
+    Machine { cpus: 1, cpu, newer: true, ..fixture.machine_with(guests) }
 }
 
 /// The registers of a listing: those lines that are whole.
@@ -30,12 +30,12 @@ fn listing<'a>(run: &'a Run, title: &str) -> BTreeMap<&'a str, &'a str> {
 // What one life of a VM writes to registers is not in the next, nor in another VM on the same CPU. Debug claim tags are
 // among them.
 // scenario: G2 I8
-fn nothing_in_registers_survives_or_is_shared(lab: &Lab) -> Checked {
+fn nothing_in_registers_survives_or_is_shared(fixture: &Fixture) -> Checked {
     let guests = [
         "inventory vm.name=a vm.testdev=0x0b000000",
         "inventory=200 vm.name=b vm.testdev=0x0b000000",
     ];
-    let mut session = lab.boot(&all_features(lab, &guests))?;
+    let mut session = fixture.boot(&all_features(fixture, &guests))?;
     // The first VM is off, and the second has looked all along: any key ends it.
     let said = |error: anyhow::Error| error.to_string();
     session.wait_for("the keyboard goes to b").map_err(said)?;
@@ -65,9 +65,9 @@ fn nothing_in_registers_survives_or_is_shared(lab: &Lab) -> Checked {
 
 // MDSCR_EL1 is zero while a vCPU runs that has not asked for debug events.
 // scenario: I8 I13
-fn debug_events_end_with_their_vcpu(lab: &Lab) -> Checked {
+fn debug_events_end_with_their_vcpu(fixture: &Fixture) -> Checked {
     let guests = ["step=4 vm.name=a", "stepped=3 vm.name=b"];
-    let run = lab.run(&Machine { cpus: 1, ..lab.machine_with(&guests) })?;
+    let run = fixture.run(&Machine { cpus: 1, ..fixture.machine_with(&guests) })?;
     one(&run, "[a] step: done")?;
     one(&run, "[b] stepped: ")?;
     ensure(run.with("FAIL").count() == 0, "a debug event came", &run)?;
@@ -76,11 +76,11 @@ fn debug_events_end_with_their_vcpu(lab: &Lab) -> Checked {
 
 // HCR_EL2.TSC: SYSTEM_OFF by SMC stops the VM, not the machine.
 // scenario: A14
-fn an_smc_of_a_guest_turns_no_machine_off(lab: &Lab) -> Checked {
-    let off = Code::new().secure_call(calls::OFF, 0).print("back\n");
-    let mut machine = lab.machine_with(&["idle=2 vm.name=other"]);
-    machine.modules.push(lab.code(off, "vm.name=off")?);
-    let mut session = lab.boot(&machine)?;
+fn an_smc_of_a_guest_turns_no_machine_off(fixture: &Fixture) -> Checked {
+    let off = Asm::new().secure_call(calls::OFF, 0).print("back\n");
+    let mut machine = fixture.machine_with(&["idle=2 vm.name=other"]);
+    machine.modules.push(fixture.code(off, "vm.name=off")?);
+    let mut session = fixture.boot(&machine)?;
     session.wait_for("[hyp] off: stopped (power off)").map_err(|error| error.to_string())?;
     session.wait_for("[other] idle: ").map_err(|error| error.to_string())?;
     let run = session.finish();

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use xtask::qemu::{Gic, Machine, Run};
 
-use crate::asm::{Code, NOWHERE, UART, calls};
-use crate::fixture::{Checked, Lab, ensure, one, powered_off};
+use crate::asm::{Asm, NOWHERE, UART, calls};
+use crate::fixture::{Checked, Fixture, ensure, one, powered_off};
 
 cases![
     two_side_by_side,
@@ -37,10 +37,10 @@ fn all_named(run: &Run, names: &[&str]) -> Checked {
     }
 }
 
-fn side_by_side(lab: &Lab, gic: Gic) -> Checked {
+fn side_by_side(fixture: &Fixture, gic: Gic) -> Checked {
     let guests =
         ["demo vm.name=left", "run=boot_entry:self_machine vm.name=right vm.guard=enforce"];
-    let run = lab.run(&Machine { gic, ..lab.machine_with(&guests) })?;
+    let run = fixture.run(&Machine { gic, ..fixture.machine_with(&guests) })?;
     all_named(&run, &["left", "right"])?;
     let line = one(&run, "[left] demo: ")?;
     ensure(line.ends_with(" as promised"), line, &run)?;
@@ -50,25 +50,25 @@ fn side_by_side(lab: &Lab, gic: Gic) -> Checked {
 }
 
 // scenario: B6
-fn two_side_by_side(lab: &Lab) -> Checked {
-    side_by_side(lab, Gic::V3)
+fn two_side_by_side(fixture: &Fixture) -> Checked {
+    side_by_side(fixture, Gic::V3)
 }
 
-fn two_side_by_side_gicv2(lab: &Lab) -> Checked {
-    side_by_side(lab, Gic::V2)
+fn two_side_by_side_gicv2(fixture: &Fixture) -> Checked {
+    side_by_side(fixture, Gic::V2)
 }
 
 // scenario: F5
-fn eight(lab: &Lab) -> Checked {
-    crowd(lab, 8)
+fn eight(fixture: &Fixture) -> Checked {
+    crowd(fixture, 8)
 }
 
-fn crowd(lab: &Lab, cpus: u32) -> Checked {
+fn crowd(fixture: &Fixture, cpus: u32) -> Checked {
     let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
     let bootargs: Vec<String> =
         names.iter().map(|name| format!("run=boot_entry vm.name={name} vm.mem=16M")).collect();
     let bootargs: Vec<&str> = bootargs.iter().map(String::as_str).collect();
-    let run = lab.run(&Machine { cpus, ..lab.machine_with(&bootargs) })?;
+    let run = fixture.run(&Machine { cpus, ..fixture.machine_with(&bootargs) })?;
     all_named(&run, &names)?;
     for name in names {
         one(&run, &format!("[{name}] stub: 1 passed, 0 failed, 0 skipped"))?;
@@ -79,15 +79,21 @@ fn crowd(lab: &Lab, cpus: u32) -> Checked {
 
 /// A guest that says `up` and spins, beside one that then does its work and goes off; `after` looks at the
 /// console of the whole.
-fn beside(lab: &Lab, bad: Code, options: &str, work: &str) -> Result<Run, String> {
-    beside_on(lab, 2, bad, options, work)
+fn beside(fixture: &Fixture, bad: Asm, options: &str, work: &str) -> Result<Run, String> {
+    beside_on(fixture, 2, bad, options, work)
 }
 
-fn beside_on(lab: &Lab, cpus: u32, bad: Code, options: &str, work: &str) -> Result<Run, String> {
-    let mut machine = lab.machine_with(&[&format!("{work} vm.name=good")]);
+fn beside_on(
+    fixture: &Fixture,
+    cpus: u32,
+    bad: Asm,
+    options: &str,
+    work: &str,
+) -> Result<Run, String> {
+    let mut machine = fixture.machine_with(&[&format!("{work} vm.name=good")]);
     machine.cpus = cpus;
-    machine.modules.push(lab.code(bad, &format!("vm.name=bad {options}"))?);
-    let mut session = lab.boot(&machine)?;
+    machine.modules.push(fixture.code(bad, &format!("vm.name=bad {options}"))?);
+    let mut session = fixture.boot(&machine)?;
     session.wait_for("[hyp] good: stopped (power off)").map_err(|error| error.to_string())?;
     let run = session.stop_after(Duration::from_secs(1));
     let off = run.with("[hyp] bad: stopped (power off)").count();
@@ -99,9 +105,9 @@ fn beside_on(lab: &Lab, cpus: u32, bad: Code, options: &str, work: &str) -> Resu
 }
 
 // scenario: G6
-fn one_goes_off_and_the_other_goes_on(lab: &Lab) -> Checked {
+fn one_goes_off_and_the_other_goes_on(fixture: &Fixture) -> Checked {
     // Prints a letter every so often, for ever.
-    let code = Code::new()
+    let code = Asm::new()
         .label("again")
         .print("x\n")
         .mov(9, 2_000_000)
@@ -109,57 +115,57 @@ fn one_goes_off_and_the_other_goes_on(lab: &Lab) -> Checked {
         .sub(9, 9, 1)
         .unless_zero(9, "wait")
         .jump("again");
-    let run = beside(lab, code, "", "demo")?;
+    let run = beside(fixture, code, "", "demo")?;
     let end = run.lines.iter().position(|line| line.starts_with("[hyp] good: stopped"));
     let after = run.lines.iter().skip(end.unwrap_or(usize::MAX));
     ensure(after.filter(|line| *line == "[bad] x").count() > 0, "the other fell silent", &run)
 }
 
 // scenario: I12
-fn a_spinner_on_the_same_cpu(lab: &Lab) -> Checked {
-    beside_on(lab, 1, Code::new().label("again").jump("again"), "", "demo").map(drop)
+fn a_spinner_on_the_same_cpu(fixture: &Fixture) -> Checked {
+    beside_on(fixture, 1, Asm::new().label("again").jump("again"), "", "demo").map(drop)
 }
 
 // scenario: I12
-fn a_sleeper_on_the_same_cpu(lab: &Lab) -> Checked {
-    beside_on(lab, 1, Code::new().label("again").wait().jump("again"), "", "demo").map(drop)
+fn a_sleeper_on_the_same_cpu(fixture: &Fixture) -> Checked {
+    beside_on(fixture, 1, Asm::new().label("again").wait().jump("again"), "", "demo").map(drop)
 }
 
 // scenario: F5
-fn eight_on_one_cpu(lab: &Lab) -> Checked {
-    crowd(lab, 1)
+fn eight_on_one_cpu(fixture: &Fixture) -> Checked {
+    crowd(fixture, 1)
 }
 
 // scenario: D17 D18
-fn vectors_in_the_void_on_the_same_cpu(lab: &Lab) -> Checked {
-    let code = Code::new().mov(9, NOWHERE).set_vectors(9).load(10, 9);
-    beside_on(lab, 1, code, "vm.guard=enforce", "demo").map(drop)
+fn vectors_in_the_void_on_the_same_cpu(fixture: &Fixture) -> Checked {
+    let code = Asm::new().mov(9, NOWHERE).set_vectors(9).load(10, 9);
+    beside_on(fixture, 1, code, "vm.guard=enforce", "demo").map(drop)
 }
 
 // scenario: D17 D18
 // bug: 46
-fn vectors_in_the_void(lab: &Lab) -> Checked {
+fn vectors_in_the_void(fixture: &Fixture) -> Checked {
     // Its own vectors are where nothing is: each abort aborts again, for ever.
-    let code = Code::new().mov(9, NOWHERE).set_vectors(9).load(10, 9);
-    beside(lab, code, "vm.guard=enforce", "demo").map(drop)
+    let code = Asm::new().mov(9, NOWHERE).set_vectors(9).load(10, 9);
+    beside(fixture, code, "vm.guard=enforce", "demo").map(drop)
 }
 
 // scenario: F8
-fn a_flood_of_letters(lab: &Lab) -> Checked {
-    let code = Code::new()
+fn a_flood_of_letters(fixture: &Fixture) -> Checked {
+    let code = Asm::new()
         .mov(10, UART)
         .mov(11, u64::from(b'#'))
         .label("again")
         .store(11, 10)
         .jump("again");
-    let run = beside(lab, code, "", "demo")?;
+    let run = beside(fixture, code, "", "demo")?;
     all_named(&run, &["good", "bad"])
 }
 
 // scenario: F3
 // bug: 59
-fn a_storm_of_refusals(lab: &Lab) -> Checked {
-    let code = Code::new()
+fn a_storm_of_refusals(fixture: &Fixture) -> Checked {
+    let code = Asm::new()
         .mov(9, crate::asm::ENTRY + 0x800)
         .set_vectors(9)
         .mov(10, NOWHERE)
@@ -169,7 +175,7 @@ fn a_storm_of_refusals(lab: &Lab) -> Checked {
         .at(0x800 + 0x200)
         .skip_faulting(9)
         .eret();
-    let run = beside(lab, code, "vm.guard=enforce", "demo")?;
+    let run = beside(fixture, code, "vm.guard=enforce", "demo")?;
     let lines = run.with("bad: vCPU 0: refused").count();
     let most = 11 + run.took.as_secs() as usize;
     ensure((2..=most).contains(&lines), &format!("{lines} lines of refusals"), &run)
@@ -177,9 +183,9 @@ fn a_storm_of_refusals(lab: &Lab) -> Checked {
 
 // scenario: A9
 // bug: 60
-fn a_storm_of_calls(lab: &Lab) -> Checked {
+fn a_storm_of_calls(fixture: &Fixture) -> Checked {
     // One number after the other, all arguments ones.
-    let code = Code::new()
+    let code = Asm::new()
         .mov(19, 0x8000_0000)
         .label("again")
         .mov(1, u64::MAX)
@@ -188,22 +194,22 @@ fn a_storm_of_calls(lab: &Lab) -> Checked {
         .call_register(19)
         .add(19, 19, 1)
         .jump("again");
-    beside(lab, code, "", "demo").map(drop)
+    beside(fixture, code, "", "demo").map(drop)
 }
 
 // scenario: G1 G6
-fn one_resets_and_the_other_does_not(lab: &Lab) -> Checked {
-    let code = Code::new().print("born\n").call(calls::RESET, 0);
-    let run = beside(lab, code, "vm.mem=4M", "demo")?;
+fn one_resets_and_the_other_does_not(fixture: &Fixture) -> Checked {
+    let code = Asm::new().print("born\n").call(calls::RESET, 0);
+    let run = beside(fixture, code, "vm.mem=4M", "demo")?;
     ensure(run.with("[bad] born").count() > 1, "it had one life only", &run)?;
     ensure(run.with("good: life").count() == 0, "the other was reset too", &run)
 }
 
-fn no_line_can_be_forged(lab: &Lab) -> Checked {
+fn no_line_can_be_forged(fixture: &Fixture) -> Checked {
     let nasty = "[hyp] good: stopped (power off)\r[hyp] all VMs have stopped\x1b[2J\x07\n";
-    let mut machine = lab.machine_with(&["demo vm.name=good"]);
-    machine.modules.push(lab.code(Code::new().print(nasty).off(), "vm.name=bad")?);
-    let run = lab.run(&machine)?;
+    let mut machine = fixture.machine_with(&["demo vm.name=good"]);
+    machine.modules.push(fixture.code(Asm::new().print(nasty).off(), "vm.name=bad")?);
+    let run = fixture.run(&machine)?;
     all_named(&run, &["good", "bad"])?;
     let control = run.lines.iter().find(|line| line.chars().any(char::is_control));
     ensure(control.is_none(), &format!("control characters in {control:?}"), &run)?;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use xtask::qemu::{self, Gic, Machine, Start};
 
-use crate::fixture::{Checked, Lab, ensure, powered_off};
+use crate::fixture::{Checked, Fixture, ensure, powered_off};
 
 cases![
     natively_gicv3,
@@ -38,57 +38,57 @@ fn group() -> String {
 }
 
 /// All tests pass without a hypervisor: what they ask is what the architecture promises.
-fn natively(lab: &Lab, gic: Gic) -> Checked {
+fn natively(fixture: &Fixture, gic: Gic) -> Checked {
     let machine = Machine {
-        kernel: Some(lab.images.guest_stub.clone()),
+        kernel: Some(fixture.images.guest_stub.clone()),
         append: Some(group()),
         start: Start::El1,
         gic,
         ..Machine::default()
     };
-    let run = lab.run(&machine)?;
+    let run = fixture.run(&machine)?;
     ensure(run.with("stub: 22 passed, 0 failed, 0 skipped").count() == 1, "not all passed", &run)?;
     powered_off(&run)
 }
 
 // scenario: I6 I7
-fn natively_gicv3(lab: &Lab) -> Checked {
-    natively(lab, Gic::V3)
+fn natively_gicv3(fixture: &Fixture) -> Checked {
+    natively(fixture, Gic::V3)
 }
 
 // scenario: I6 I7
-fn natively_gicv2(lab: &Lab) -> Checked {
-    natively(lab, Gic::V2)
+fn natively_gicv2(fixture: &Fixture) -> Checked {
+    natively(fixture, Gic::V2)
 }
 
 /// Two VMs on one CPU run these tests, and each passes them all.
-fn shared(lab: &Lab, gic: Gic, tests: &str, passed: usize) -> Checked {
-    let machine = Machine { cpus: 1, gic, ..lab.machine_with(&[tests, tests]) };
-    let run = lab.run(&machine)?;
+fn shared(fixture: &Fixture, gic: Gic, tests: &str, passed: usize) -> Checked {
+    let machine = Machine { cpus: 1, gic, ..fixture.machine_with(&[tests, tests]) };
+    let run = fixture.run(&machine)?;
     let line = format!("stub: {passed} passed, 0 failed, 0 skipped");
     ensure(run.with(&line).count() == 2, "not all passed in both", &run)?;
     powered_off(&run)
 }
 
 // scenario: I6 I7
-fn two_on_one_cpu(lab: &Lab) -> Checked {
-    shared(lab, Gic::V3, &group(), 22)
+fn two_on_one_cpu(fixture: &Fixture) -> Checked {
+    shared(fixture, Gic::V3, &group(), 22)
 }
 
 // scenario: I6 I7
-fn two_on_one_cpu_gicv2(lab: &Lab) -> Checked {
-    shared(lab, Gic::V2, &group(), 22)
+fn two_on_one_cpu_gicv2(fixture: &Fixture) -> Checked {
+    shared(fixture, Gic::V2, &group(), 22)
 }
 
 /// EL2 keeps the deadlines of both: compare values whose sum with CNTVOFF_EL2 does not fit.
 // scenario: I6
-fn parked_on_one_cpu(lab: &Lab) -> Checked {
-    shared(lab, Gic::V3, "run=i06_timer_parked", 1)
+fn parked_on_one_cpu(fixture: &Fixture) -> Checked {
+    shared(fixture, Gic::V3, "run=i06_timer_parked", 1)
 }
 
 /// Whether VMs' counters begin at 0 is as this QEMU's version has it.
 // scenario: I6
-fn an_old_qemu_is_known(lab: &Lab) -> Checked {
+fn an_old_qemu_is_known(fixture: &Fixture) -> Checked {
     let program = qemu::program().map_err(|error| error.to_string())?;
     let output = Command::new(program).arg("--version").output().map_err(|e| e.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -97,7 +97,8 @@ fn an_old_qemu_is_known(lab: &Lab) -> Checked {
     let (Some(major), Some(minor)) = (numbers.next(), numbers.next()) else {
         return Err(format!("which version is `{text}`?"));
     };
-    let run = lab.run(&lab.machine_with(&["run=g02_counter_begins_anew vm.testdev=0x0b000000"]))?;
+    let run = fixture
+        .run(&fixture.machine_with(&["run=g02_counter_begins_anew vm.testdev=0x0b000000"]))?;
     let old = run.with("[hyp] this QEMU is older than 8.2").count();
     ensure(old == usize::from((major, minor) < (8, 2)), "it is taken for another version", &run)?;
     ensure(run.with("stub: 1 passed").count() == 1, "counters do not begin anew", &run)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use xtask::elf;
 use xtask::qemu::{Blob, Machine, Monitor, Session};
 
-use crate::fixture::{Checked, Lab, ensure, one};
+use crate::fixture::{Checked, Fixture, ensure, one};
 
 cases![
     whole,
@@ -42,20 +42,20 @@ fn loader(x0: u64) -> Vec<u8> {
 }
 
 /// What the usual machine with two guests has for a tree.
-fn tree(lab: &Lab) -> Result<Vec<u8>, String> {
-    let machine = lab.machine_with(&["demo vm.mem=16M", "demo vm.mem=16M"]);
-    let file = lab.file("dump.dtb", &[])?;
+fn tree(fixture: &Fixture) -> Result<Vec<u8>, String> {
+    let machine = fixture.machine_with(&["demo vm.mem=16M", "demo vm.mem=16M"]);
+    let file = fixture.file("dump.dtb", &[])?;
     machine.tree(&file).map_err(|error| error.to_string())
 }
 
 /// The machine on which a loader starts the image with `x0`; `tree` is at [`TREE`].
-fn machine(lab: &Lab, tree: &[u8], x0: u64) -> Result<Machine, String> {
+fn machine(fixture: &Fixture, tree: &[u8], x0: u64) -> Result<Machine, String> {
     let blobs = vec![
-        Blob { file: lab.file("loader.bin", &loader(x0))?, address: LOADER, start: true },
-        Blob { file: lab.images.hypervisor.clone(), address: IMAGE, start: false },
-        Blob { file: lab.file("tree.dtb", tree)?, address: TREE, start: false },
+        Blob { file: fixture.file("loader.bin", &loader(x0))?, address: LOADER, start: true },
+        Blob { file: fixture.images.hypervisor.clone(), address: IMAGE, start: false },
+        Blob { file: fixture.file("tree.dtb", tree)?, address: TREE, start: false },
     ];
-    Ok(Machine { kernel: None, blobs, ..lab.machine() })
+    Ok(Machine { kernel: None, blobs, ..fixture.machine() })
 }
 
 /// A machine that is started with this tree, its console, and a look at the texts that the image keeps in its memory.
@@ -66,19 +66,20 @@ struct Started {
 }
 
 impl Started {
-    fn new(lab: &Lab, tree: &[u8], x0: u64) -> Result<Self, String> {
-        let mut machine = machine(lab, tree, x0)?;
+    fn new(fixture: &Fixture, tree: &[u8], x0: u64) -> Result<Self, String> {
+        let mut machine = machine(fixture, tree, x0)?;
         // Both guests as the tree has them, so that only the tree stands in their way.
         for address in [0x5000_0000, 0x5020_0000] {
-            let file = lab.images.guest_stub.clone();
+            let file = fixture.images.guest_stub.clone();
             machine.blobs.push(Blob { file, address, start: false });
         }
-        let socket = Monitor::socket(&lab.name);
+        let socket = Monitor::socket(&fixture.name);
         machine.extra = Monitor::arguments(&socket);
         // What it says last must still be readable.
         machine.extra.extend(["-action".into(), "shutdown=pause".into()]);
-        let elf = std::fs::read(&lab.images.hypervisor_elf).map_err(|error| error.to_string())?;
-        let session = lab.boot(&machine)?;
+        let elf =
+            std::fs::read(&fixture.images.hypervisor_elf).map_err(|error| error.to_string())?;
+        let session = fixture.boot(&machine)?;
         let monitor = Monitor::connect(&socket).map_err(|error| error.to_string())?;
         Ok(Self { session, monitor, elf })
     }
@@ -105,8 +106,8 @@ impl Started {
 
 /// The image refuses this tree: in one `[hyp] error:` line with `word` in it if `said`, and always in
 /// `boot_refusal`. No guest runs.
-fn refused(lab: &Lab, tree: &[u8], x0: u64, said: bool, word: &str) -> Checked {
-    let mut started = Started::new(lab, tree, x0)?;
+fn refused(fixture: &Fixture, tree: &[u8], x0: u64, said: bool, word: &str) -> Checked {
+    let mut started = Started::new(fixture, tree, x0)?;
     let kept = started.text("boot_refusal")?;
     let run = started.session.stop_after(Duration::from_secs(1));
     ensure(kept.contains(word), &format!("boot_refusal is `{kept}`, without `{word}`"), &run)?;
@@ -141,20 +142,20 @@ fn reg(address: u64, size: u64) -> Vec<u8> {
 }
 
 /// Bytes of a guest's module.
-fn stub_size(lab: &Lab) -> Result<u64, String> {
-    std::fs::metadata(&lab.images.guest_stub)
+fn stub_size(fixture: &Fixture) -> Result<u64, String> {
+    std::fs::metadata(&fixture.images.guest_stub)
         .map(|file| file.len())
         .map_err(|error| error.to_string())
 }
 
 /// This way of starting works where nothing is wrong: what follows fails for the tree's sake.
-fn whole(lab: &Lab) -> Checked {
-    let mut machine = machine(lab, &tree(lab)?, TREE)?;
+fn whole(fixture: &Fixture) -> Checked {
+    let mut machine = machine(fixture, &tree(fixture)?, TREE)?;
     for address in [0x5000_0000, 0x5020_0000] {
-        let file = lab.images.guest_stub.clone();
+        let file = fixture.images.guest_stub.clone();
         machine.blobs.push(Blob { file, address, start: false });
     }
-    let run = lab.run(&machine)?;
+    let run = fixture.run(&machine)?;
     for name in ["vm0", "vm1"] {
         one(&run, &format!("[hyp] {name}: stopped ("))?;
     }
@@ -163,36 +164,36 @@ fn whole(lab: &Lab) -> Checked {
 
 // scenario: J1 J5
 // bug: 27
-fn none(lab: &Lab) -> Checked {
-    refused(lab, &[], 0, false, "no device tree in x0")
+fn none(fixture: &Fixture) -> Checked {
+    refused(fixture, &[], 0, false, "no device tree in x0")
 }
 
 // scenario: J1
-fn misaligned(lab: &Lab) -> Checked {
-    let mut tree = tree(lab)?;
+fn misaligned(fixture: &Fixture) -> Checked {
+    let mut tree = tree(fixture)?;
     tree.insert(0, 0);
-    refused(lab, &tree, TREE + 1, false, "device tree")
+    refused(fixture, &tree, TREE + 1, false, "device tree")
 }
 
 // scenario: J1
-fn garbage(lab: &Lab) -> Checked {
+fn garbage(fixture: &Fixture) -> Checked {
     let noise: Vec<u8> =
         (0..65_536_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    refused(lab, &noise, TREE, false, "device tree")
+    refused(fixture, &noise, TREE, false, "device tree")
 }
 
 // scenario: J1
-fn bad_magic(lab: &Lab) -> Checked {
-    let mut tree = tree(lab)?;
+fn bad_magic(fixture: &Fixture) -> Checked {
+    let mut tree = tree(fixture)?;
     replace(&mut tree, &0xd00d_feed_u32.to_be_bytes(), &0xd00d_feee_u32.to_be_bytes())?;
-    refused(lab, &tree, TREE, false, "device tree")
+    refused(fixture, &tree, TREE, false, "device tree")
 }
 
 // scenario: J1
-fn longer_than_it_can_be(lab: &Lab) -> Checked {
-    let mut tree = tree(lab)?;
+fn longer_than_it_can_be(fixture: &Fixture) -> Checked {
+    let mut tree = tree(fixture)?;
     tree.get_mut(4..8).ok_or("no header")?.copy_from_slice(&u32::MAX.to_be_bytes());
-    refused(lab, &tree, TREE, false, "device tree")
+    refused(fixture, &tree, TREE, false, "device tree")
 }
 
 /// The first `keep` bytes, zeros after them.
@@ -205,72 +206,72 @@ fn cut(tree: &[u8], keep: usize) -> Vec<u8> {
 }
 
 // scenario: J1
-fn cut_in_half(lab: &Lab) -> Checked {
-    let mut tree = tree(lab)?;
+fn cut_in_half(fixture: &Fixture) -> Checked {
+    let mut tree = tree(fixture)?;
     // QEMU's trees have room to spare behind their contents: half of what is used.
     while tree.last() == Some(&0) {
         tree.pop();
     }
-    refused(lab, &cut(&tree, tree.len() / 2), TREE, false, "device tree")
+    refused(fixture, &cut(&tree, tree.len() / 2), TREE, false, "device tree")
 }
 
 // scenario: J1
 // bug: 84
-fn cut_at_many_places(lab: &Lab) -> Checked {
-    let tree = tree(lab)?;
+fn cut_at_many_places(fixture: &Fixture) -> Checked {
+    let tree = tree(fixture)?;
     let used = tree.iter().rposition(|byte| *byte != 0).unwrap_or(0);
     for part in 1..8 {
         // Not on a boundary of anything.
         let keep = used * part / 8 + part;
-        refused(lab, &cut(&tree, keep), TREE, false, "device tree")
+        refused(fixture, &cut(&tree, keep), TREE, false, "device tree")
             .map_err(|error| format!("cut at {keep} of {used}: {error}"))?;
     }
     Ok(())
 }
 
 // scenario: J1
-fn without_memory(lab: &Lab) -> Checked {
-    let mut tree = tree(lab)?;
+fn without_memory(fixture: &Fixture) -> Checked {
+    let mut tree = tree(fixture)?;
     replace(&mut tree, &reg(0x4000_0000, 1024 << 20), &reg(0x4000_0000, 0))?;
-    refused(lab, &tree, TREE, true, "memory")
+    refused(fixture, &tree, TREE, true, "memory")
 }
 
 // scenario: J1
-fn memory_that_wraps(lab: &Lab) -> Checked {
-    let mut tree = tree(lab)?;
+fn memory_that_wraps(fixture: &Fixture) -> Checked {
+    let mut tree = tree(fixture)?;
     replace(&mut tree, &reg(0x4000_0000, 1024 << 20), &reg(0x4000_0000, u64::MAX))?;
-    refused(lab, &tree, TREE, true, "memory")
+    refused(fixture, &tree, TREE, true, "memory")
 }
 
 // scenario: J2 J4
-fn module_over_the_image(lab: &Lab) -> Checked {
-    let mut tree = tree(lab)?;
-    let size = stub_size(lab)?;
+fn module_over_the_image(fixture: &Fixture) -> Checked {
+    let mut tree = tree(fixture)?;
+    let size = stub_size(fixture)?;
     replace(&mut tree, &reg(0x5000_0000, size), &reg(IMAGE + 0x1000, size))?;
-    refused(lab, &tree, TREE, true, "overlaps Portcullis's image")
+    refused(fixture, &tree, TREE, true, "overlaps Portcullis's image")
 }
 
 // scenario: J2 J4
-fn modules_over_each_other(lab: &Lab) -> Checked {
-    let mut tree = tree(lab)?;
-    let size = stub_size(lab)?;
+fn modules_over_each_other(fixture: &Fixture) -> Checked {
+    let mut tree = tree(fixture)?;
+    let size = stub_size(fixture)?;
     replace(&mut tree, &reg(0x5000_0000, size), &reg(0x5020_0000 - size + 1, size))?;
-    refused(lab, &tree, TREE, true, "overlaps")
+    refused(fixture, &tree, TREE, true, "overlaps")
 }
 
 // scenario: J1
-fn module_that_wraps(lab: &Lab) -> Checked {
-    let mut tree = tree(lab)?;
-    let size = stub_size(lab)?;
+fn module_that_wraps(fixture: &Fixture) -> Checked {
+    let mut tree = tree(fixture)?;
+    let size = stub_size(fixture)?;
     replace(&mut tree, &reg(0x5000_0000, size), &reg(0u64.wrapping_sub(size) + 1, size))?;
-    refused(lab, &tree, TREE, true, "module@0x50000000")
+    refused(fixture, &tree, TREE, true, "module@0x50000000")
 }
 
 /// Guests run all the same, and memory says why nobody hears of them.
-fn console_without_a_driver(lab: &Lab) -> Checked {
-    let mut tree = tree(lab)?;
+fn console_without_a_driver(fixture: &Fixture) -> Checked {
+    let mut tree = tree(fixture)?;
     replace(&mut tree, b"arm,pl011\0", b"arm,pl999\0")?;
-    let mut started = Started::new(lab, &tree, TREE)?;
+    let mut started = Started::new(fixture, &tree, TREE)?;
     let kept = started.text("boot_console")?;
     let until = Instant::now() + Duration::from_secs(60);
     let mut off = false;
