@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Somebody at the console of a guest that nobody here wrote.
 
+use anyhow::{Context, anyhow};
 use xtask::guests::boot::{Boot, judge};
 use xtask::qemu::{Machine, Run, Session};
 
@@ -24,9 +25,9 @@ impl Console {
         machine: Machine,
         name: &str,
         words: &str,
-    ) -> Result<Self, String> {
-        let boot = Boot::called(name).ok_or("no such guest")?;
-        let module = boot.module(words).map_err(|error| error.to_string())?;
+    ) -> anyhow::Result<Self> {
+        let boot = Boot::called(name).context("no such guest")?;
+        let module = boot.module(words)?;
         let kernel = Some(fixture.images.hypervisor.clone());
         let session = fixture.boot(&Machine { kernel, modules: vec![module], ..machine })?;
         Ok(Self { session })
@@ -37,8 +38,8 @@ impl Console {
     /// # Errors
     ///
     /// The machine ended, or said nothing for too long.
-    pub fn wait_for(&mut self, text: &str) -> Result<String, String> {
-        self.session.wait_for(text).map_err(|error| error.to_string())
+    pub fn wait_for(&mut self, text: &str) -> anyhow::Result<String> {
+        self.session.wait_for(text)
     }
 
     /// Types `text`.
@@ -47,7 +48,7 @@ impl Console {
     ///
     /// The machine ended.
     pub fn send(&mut self, text: &str) -> Checked {
-        self.session.send(text).map_err(|error| error.to_string())
+        self.session.send(text)
     }
 
     /// Waits for Linux' shell, and returns the line in which /init says how far it has come.
@@ -55,7 +56,7 @@ impl Console {
     /// # Errors
     ///
     /// It does not come so far.
-    pub fn shell(&mut self) -> Result<String, String> {
+    pub fn shell(&mut self) -> anyhow::Result<String> {
         let up = self.wait_for("guest: Linux")?;
         self.wait_for("guest: shell")?;
         Ok(up)
@@ -67,7 +68,7 @@ impl Console {
     ///
     /// No prompt comes.
     pub fn u_boot(&mut self, command: &str) -> Checked {
-        self.session.wait_for_prompt("=> ").map_err(|error| error.to_string())?;
+        self.session.wait_for_prompt("=> ")?;
         self.send(&format!("{command}\n"))
     }
 
@@ -78,7 +79,7 @@ impl Console {
     /// No prompt comes.
     pub fn uefi(&mut self, command: &str) -> Checked {
         let prompt = "Shell> \x1b[0m\x1b[37m\x1b[40m";
-        self.session.wait_for_prompt(prompt).map_err(|error| error.to_string())?;
+        self.session.wait_for_prompt(prompt)?;
         self.send(&format!("{command}\r"))
     }
 
@@ -87,7 +88,7 @@ impl Console {
     /// # Errors
     ///
     /// It ends otherwise, or not at all.
-    pub fn run(&mut self, command: &str, status: u32) -> Result<Option<String>, String> {
+    pub fn run(&mut self, command: &str, status: u32) -> anyhow::Result<Option<String>> {
         let before = self.session.lines().len();
         // What is typed is echoed, and must not look like the answer.
         self.send(&format!("{command}; echo end\"\"=$?\n"))?;
@@ -96,7 +97,7 @@ impl Console {
         if end.ends_with(&format!("end={status}")) {
             Ok(said.iter().rfind(|line| !line.contains("end")).cloned())
         } else {
-            Err(format!("`{command}` ended with `{end}` and not {status}: {said:?}"))
+            Err(anyhow!("`{command}` ended with `{end}` and not {status}: {said:?}"))
         }
     }
 
@@ -105,10 +106,10 @@ impl Console {
     /// # Errors
     ///
     /// The run did not end well.
-    pub fn power_off(mut self, command: &str) -> Result<Run, String> {
+    pub fn power_off(mut self, command: &str) -> anyhow::Result<Run> {
         self.send(command)?;
         let run = self.session.finish();
-        judge(&run, 1, false).map_err(|error| error.to_string())?;
+        judge(&run, 1, false)?;
         Ok(run)
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What cases in Rust are made of: machines with the images in place, and judgements over their consoles.
 
+use anyhow::{Context, anyhow};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use xtask::paths;
 use xtask::qemu::{Ended, Limits, Machine, Module, Run, Session};
 
 /// What a case returns: nothing, or what was wrong.
-pub type Checked = Result<(), String>;
+pub type Checked = anyhow::Result<()>;
 
 /// A case in Rust.
 #[derive(Debug, Clone, Copy)]
@@ -103,7 +104,7 @@ impl Fixture {
     /// # Errors
     ///
     /// Its image cannot be written.
-    pub fn code(&self, code: Asm, bootargs: &str) -> Result<Module, String> {
+    pub fn code(&self, code: Asm, bootargs: &str) -> anyhow::Result<Module> {
         let bytes = code.bytes();
         let kernel = self.file(&format!("code-{:x}.bin", checksum(&bytes)), &bytes)?;
         Ok(Module { kernel, bootargs: bootargs.into(), ..Module::default() })
@@ -114,7 +115,7 @@ impl Fixture {
     /// # Errors
     ///
     /// Its image cannot be written.
-    pub fn machine_code(&self, code: Asm, bootargs: &str) -> Result<Machine, String> {
+    pub fn machine_code(&self, code: Asm, bootargs: &str) -> anyhow::Result<Machine> {
         Ok(Machine { modules: vec![self.code(code, bootargs)?], ..self.machine() })
     }
 
@@ -123,9 +124,9 @@ impl Fixture {
     /// # Errors
     ///
     /// QEMU cannot be started.
-    pub fn boot(&self, machine: &Machine) -> Result<Session, String> {
+    pub fn boot(&self, machine: &Machine) -> anyhow::Result<Session> {
         let limits = Limits { total: Duration::from_secs(300), silence: Duration::from_secs(100) };
-        Session::start(machine, &self.name, limits, false).map_err(|error| error.to_string())
+        Session::start(machine, &self.name, limits, false)
     }
 
     /// Starts `machine` and reads to its end.
@@ -133,7 +134,7 @@ impl Fixture {
     /// # Errors
     ///
     /// QEMU cannot be started.
-    pub fn run(&self, machine: &Machine) -> Result<Run, String> {
+    pub fn run(&self, machine: &Machine) -> anyhow::Result<Run> {
         Ok(self.boot(machine)?.finish())
     }
 
@@ -142,12 +143,12 @@ impl Fixture {
     /// # Errors
     ///
     /// It cannot be written.
-    pub fn file(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, String> {
+    pub fn file(&self, name: &str, bytes: &[u8]) -> anyhow::Result<PathBuf> {
         let folder = paths::target().join("qemu-logs").join(format!("{}.files", self.name));
         let path = folder.join(name);
         fs::create_dir_all(&folder)
             .and_then(|()| fs::write(&path, bytes))
-            .map_err(|error| format!("{}: {error}", path.display()))?;
+            .with_context(|| format!("{}", path.display()))?;
         Ok(path)
     }
 
@@ -161,15 +162,15 @@ impl Fixture {
         let run = self.run(machine)?;
         let errors: Vec<_> = run.with("[hyp] error:").collect();
         let [line] = errors.as_slice() else {
-            return Err(format!("{} lines `[hyp] error:`: {}", errors.len(), run.tail()));
+            return Err(anyhow!("{} lines `[hyp] error:`: {}", errors.len(), run.tail()));
         };
         for word in words {
             if !line.contains(word) {
-                return Err(format!("`{line}` does not name `{word}`"));
+                return Err(anyhow!("`{line}` does not name `{word}`"));
             }
         }
         if let Some(guest) = run.lines.iter().find(|line| !line.starts_with("[hyp]")) {
-            return Err(format!("a guest ran or QEMU complained: `{guest}`"));
+            return Err(anyhow!("a guest ran or QEMU complained: `{guest}`"));
         }
         powered_off(&run)
     }
@@ -189,7 +190,7 @@ pub fn powered_off(run: &Run) -> Checked {
     if run.ended == Ended::Exited(Some(0)) {
         Ok(())
     } else {
-        Err(format!("the machine was not powered off: {}", run.tail()))
+        Err(anyhow!("the machine was not powered off: {}", run.tail()))
     }
 }
 
@@ -199,14 +200,14 @@ pub fn powered_off(run: &Run) -> Checked {
 /// # Errors
 ///
 /// There is none, or more than one.
-pub fn one<'a>(run: &'a Run, text: &'a str) -> Result<&'a str, String> {
+pub fn one<'a>(run: &'a Run, text: &'a str) -> anyhow::Result<&'a str> {
     let lines = &run.lines;
     let found: Vec<_> = (0..lines.len()).filter(|n| lines[*n].contains(text)).collect();
     let again =
         |pair: &[usize]| pair[0] + 1 < pair[1] && lines[pair[1]].starts_with(&lines[pair[0]]);
     match found.as_slice() {
         [.., last] if found.windows(2).all(again) => Ok(&lines[*last]),
-        _ => Err(format!("{} lines with `{text}`: {}", found.len(), run.tail())),
+        _ => Err(anyhow!("{} lines with `{text}`: {}", found.len(), run.tail())),
     }
 }
 
@@ -216,5 +217,5 @@ pub fn one<'a>(run: &'a Run, text: &'a str) -> Result<&'a str, String> {
 ///
 /// It does not.
 pub fn ensure(condition: bool, why: &str, run: &Run) -> Checked {
-    if condition { Ok(()) } else { Err(format!("{why}: {}", run.tail())) }
+    if condition { Ok(()) } else { Err(anyhow!("{why}: {}", run.tail())) }
 }

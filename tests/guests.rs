@@ -2,6 +2,7 @@
 //! The guest's tests, grouped into boots: one per set of VM options, so that a hundred tests do not take a
 //! hundred boots.
 
+use anyhow::anyhow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -70,7 +71,7 @@ impl Boot {
     /// # Errors
     ///
     /// QEMU cannot be started.
-    pub fn run(&self, images: &Artifacts) -> Result<Outcome, String> {
+    pub fn run(&self, images: &Artifacts) -> anyhow::Result<Outcome> {
         let mut machine = self.machine.clone();
         machine.kernel = Some(images.hypervisor.clone());
         let mut bootargs = format!("run={}", self.tests.join(":"));
@@ -85,8 +86,7 @@ impl Boot {
             total: Duration::from_secs(400 * factor),
             silence: Duration::from_secs(100 * factor),
         };
-        let session = Session::start(&machine, &self.name, limits, false)
-            .map_err(|error| error.to_string())?;
+        let session = Session::start(&machine, &self.name, limits, false)?;
         let run = session.finish();
         let parks = machine.board.is_some_and(|board| board.parks);
         Ok(Outcome { report: Report::read(&run.lines), run, parks })
@@ -99,14 +99,14 @@ impl Outcome {
     /// # Errors
     ///
     /// It failed, or has not said that it passed.
-    pub fn verdict(&self, test: &str) -> Result<Option<String>, String> {
+    pub fn verdict(&self, test: &str) -> anyhow::Result<Option<String>> {
         match self.report.verdicts.get(test) {
             Some(Verdict::Passed) => Ok(None),
             Some(Verdict::Skipped(reason)) => Ok(Some(reason.clone())),
             Some(Verdict::Failed(reason)) => {
-                Err(format!("{reason}\n  console: {}", self.run.log.display()))
+                Err(anyhow!("{reason}\n  console: {}", self.run.log.display()))
             }
-            None => Err(format!("it has no line `ok {test}`: {}", self.run.tail())),
+            None => Err(anyhow!("it has no line `ok {test}`: {}", self.run.tail())),
         }
     }
 
@@ -116,14 +116,14 @@ impl Outcome {
     /// # Errors
     ///
     /// What is missing or too much.
-    pub fn closes(&self) -> Result<(), String> {
-        self.report.check_closing().map_err(|error| format!("{error}: {}", self.run.tail()))?;
+    pub fn closes(&self) -> anyhow::Result<()> {
+        self.report.check_closing().map_err(|error| anyhow!("{error:#}: {}", self.run.tail()))?;
         let stops =
             self.run.lines.iter().filter(|line| {
                 line.starts_with("[hyp] ") && line.contains(": stopped (power off)")
             });
         if stops.count() != 1 {
-            return Err(format!(
+            return Err(anyhow!(
                 "not exactly one `[hyp] NAME: stopped (power off)`: {}",
                 self.run.tail()
             ));
@@ -134,11 +134,11 @@ impl Outcome {
             .iter()
             .find(|line| line.starts_with("[hyp] error") || line.starts_with("[hyp] panic"))
         {
-            return Err(format!("EL2 said `{line}`: {}", self.run.tail()));
+            return Err(anyhow!("EL2 said `{line}`: {}", self.run.tail()));
         }
         let end = if self.parks { Ended::Parked } else { Ended::Exited(Some(0)) };
         if self.run.ended != end {
-            return Err(format!("the machine was not powered off: {}", self.run.tail()));
+            return Err(anyhow!("the machine was not powered off: {}", self.run.tail()));
         }
         Ok(())
     }
@@ -197,10 +197,10 @@ mod tests {
     #[test]
     fn verdicts_come_from_lines() {
         let outcome = outcome("ok a\nskip b: why\nFAIL c: that", Ended::Silent);
-        assert_eq!(outcome.verdict("a"), Ok(None));
-        assert_eq!(outcome.verdict("b"), Ok(Some("why".into())));
-        assert!(outcome.verdict("c").unwrap_err().starts_with("that"));
-        assert!(outcome.verdict("d").unwrap_err().contains("no line `ok d`"));
+        assert_eq!(outcome.verdict("a").unwrap(), None);
+        assert_eq!(outcome.verdict("b").unwrap(), Some("why".into()));
+        assert!(outcome.verdict("c").unwrap_err().to_string().starts_with("that"));
+        assert!(outcome.verdict("d").unwrap_err().to_string().contains("no line `ok d`"));
     }
 
     #[test]

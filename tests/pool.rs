@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Jobs that run side by side, and the promises of their results.
 
+use anyhow::anyhow;
 use std::collections::VecDeque;
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 /// What a job will have returned; an error if it failed or panicked.
-pub type Promise<T> = Arc<OnceLock<Result<T, String>>>;
+pub type Promise<T> = Arc<OnceLock<anyhow::Result<T>>>;
 
 /// Jobs that have not begun.
 #[derive(Default)]
@@ -20,7 +21,7 @@ impl Pool {
     /// Adds a job; those added first begin first.
     pub fn add<T: Send + Sync + 'static>(
         &mut self,
-        job: impl FnOnce() -> Result<T, String> + Send + 'static,
+        job: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
     ) -> Promise<T> {
         let promise = Promise::default();
         let kept = Arc::clone(&promise);
@@ -28,7 +29,7 @@ impl Pool {
             let result = catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|panic| {
                 let text = panic.downcast_ref::<String>().map(String::as_str);
                 let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-                Err(format!("panicked: {}", text.unwrap_or("?")))
+                Err(anyhow!("panicked: {}", text.unwrap_or("?")))
             });
             // Nobody else sets it.
             let _ = kept.set(result);

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
             libtest_mimic::run(&arguments, schedule.trials).exit_code()
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }

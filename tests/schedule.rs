@@ -53,7 +53,7 @@ impl Schedule {
         let machine = configuration.name;
         if let Some(missing) = configuration.machine.board.and_then(|it| it.available().err()) {
             self.trials.push(Trial::ignorable_test(format!("{machine}::all"), move || {
-                Ok(Completion::ignored_with(missing.to_string()))
+                Ok(Completion::ignored_with(format!("{missing:#}")))
             }));
             return;
         }
@@ -93,7 +93,8 @@ impl Schedule {
             let name = format!("{machine}::{}", test.name);
             self.trials.push(Trial::ignorable_test(name, move || {
                 let promise = promise.ok_or("it was not planned to run")?;
-                match promise.wait().as_ref().map_err(Failed::from)?.verdict(&test.name)? {
+                let outcome = promise.wait().as_ref().map_err(failed)?;
+                match outcome.verdict(&test.name).map_err(|error| failed(&error))? {
                     None => Ok(Completion::Completed),
                     Some(reason) => Ok(Completion::ignored_with(reason)),
                 }
@@ -104,7 +105,8 @@ impl Schedule {
         }
         self.trials.push(Trial::test(closing, move || {
             for (_, promise) in promises {
-                promise.wait().as_ref().map_err(Failed::from)?.closes()?;
+                let outcome = promise.wait().as_ref().map_err(failed)?;
+                outcome.closes().map_err(|error| failed(&error))?;
             }
             Ok(())
         }));
@@ -157,7 +159,7 @@ impl Schedule {
             let on_request = case.needs.iter().any(|guest| guest.on_request());
             if let Some(missing) = missing.filter(|_| on_request || !context.all_guests) {
                 self.trials.push(Trial::ignorable_test(name, move || {
-                    Ok(Completion::ignored_with(missing.to_string()))
+                    Ok(Completion::ignored_with(format!("{missing:#}")))
                 }));
                 continue;
             }
@@ -168,10 +170,15 @@ impl Schedule {
             };
             self.trials.push(Trial::test(name, move || {
                 let promise = promise.ok_or("it was not planned to run")?;
-                promise.wait().clone().map_err(Failed::from)
+                promise.wait().as_ref().copied().map_err(failed)
             }));
         }
     }
+}
+
+/// An error with all that caused it.
+fn failed(error: &anyhow::Error) -> Failed {
+    format!("{error:#}").into()
 }
 
 /// Whether libtest-mimic will run the case called `name`: nothing boots for one that it filters out.

@@ -3,6 +3,7 @@
 //! they share a CPU. The stub's modes (guest-stub/src/modes) judge themselves; what they shall not harm is
 //! judged here.
 
+use anyhow::anyhow;
 use std::time::Duration;
 
 use xtask::qemu::{Gic, Machine, Run};
@@ -117,7 +118,7 @@ fn beside_the_endless(
 ) -> Checked {
     let machine = Machine { cpus: 1, gic, ..fixture.machine_with(bootargs) };
     let mut session = fixture.boot(&machine)?;
-    session.wait_for(last).map_err(|error| error.to_string())?;
+    session.wait_for(last)?;
     let run = session.stop_after(Duration::from_secs(1));
     ensure(run.with("FAIL ").count() == 0, "something failed", &run)?;
     ensure(run.with("[hyp] panic").count() == 0, "EL2 panicked", &run)?;
@@ -179,12 +180,12 @@ fn smaller_after_a_restart(fixture: &Fixture) -> Checked {
         ensure(count >= pages, line, &run)?;
         powered_off(&run)?;
     }
-    let left = std::fs::read(&memory).map_err(|error| error.to_string())?;
+    let left = std::fs::read(&memory)?;
     let word = 0x7e4a_4700_0000_0009_u64.to_le_bytes();
     let found = left.chunks_exact(512).any(|place| place.starts_with(&word));
     // Else the first VM would have left nothing to find, and the second proved nothing.
-    std::fs::remove_file(&memory).map_err(|error| error.to_string())?;
-    if found { Ok(()) } else { Err("the first VM left nothing in memory".into()) }
+    std::fs::remove_file(&memory)?;
+    if found { Ok(()) } else { Err(anyhow!("the first VM left nothing in memory")) }
 }
 
 // scenario: G6
@@ -198,7 +199,7 @@ fn a_reset_beside_others_on_one_cpu(fixture: &Fixture) -> Checked {
     let extra = vec!["-icount".into(), "shift=2,sleep=off".into()];
     let machine = Machine { cpus: 1, extra, ..fixture.machine_with(&guests) };
     let mut session = fixture.boot(&machine)?;
-    session.wait_for("[hyp] lazy: stopped (power off)").map_err(|error| error.to_string())?;
+    session.wait_for("[hyp] lazy: stopped (power off)")?;
     let run = session.stop_after(Duration::ZERO);
     ensure(run.with("big: life").count() >= 2, "the other had one life only", &run)?;
     let line = one(&run, "[lazy] idle: 40 wakes, the latest by ")?;
@@ -214,7 +215,7 @@ fn alone_on_its_cpu(fixture: &Fixture) -> Checked {
     let machine = fixture.machine_with(&["idle=3"]);
     let run = fixture.run(&Machine { extra, ..machine })?;
     one(&run, "idle: 30 wakes")?;
-    let text = std::fs::read_to_string(&log).map_err(|error| error.to_string())?;
+    let text = std::fs::read_to_string(&log)?;
     let waits = text.lines().filter(|line| line.contains("with ESR 0x1/")).count();
     ensure(waits == 0, &format!("{waits} WFI came to EL2"), &run)?;
     // 30 of its timer; a tick of 4 ms would make 750. The console's and EL2's own at the beginning are few.
@@ -282,7 +283,7 @@ fn endless(fixture: &Fixture, kind: &str) -> Checked {
     let bad = format!("worst={kind} vm.name=bad vm.guard=enforce vm.preset=0x09000000+0x1000");
     let machine = fixture.machine_with(&["demo vm.name=good", &bad]);
     let mut session = fixture.boot(&Machine { cpus: 1, ..machine })?;
-    session.wait_for("[hyp] good: stopped (power off)").map_err(|error| error.to_string())?;
+    session.wait_for("[hyp] good: stopped (power off)")?;
     let run = session.stop_after(Duration::from_secs(1));
     ensure(one(&run, "[good] demo: ")?.ends_with(" as promised"), "not as promised", &run)?;
     ensure(run.with("[hyp] panic").count() == 0, "EL2 panicked", &run)

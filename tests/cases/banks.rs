@@ -2,6 +2,7 @@
 //! Trees as boards have them: RAM in banks with a hole between, reservations of both kinds, no PSCI. Started by a loader,
 //! since QEMU mends the tree that it passes itself.
 
+use anyhow::{Context, anyhow};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -24,29 +25,29 @@ const IMAGE: u64 = 0x4020_0000;
 const LOADER: u64 = 0x4f00_0000;
 
 /// The source of a tree.
-pub fn decompiled(tree: &Path) -> Result<String, String> {
+pub fn decompiled(tree: &Path) -> anyhow::Result<String> {
     let output = Command::new("dtc").args(["-q", "-I", "dtb", "-O", "dts"]).arg(tree).output();
-    let output = output.map_err(|error| format!("cannot run dtc: {error}"))?;
-    String::from_utf8(output.stdout).map_err(|error| error.to_string())
+    let output = output.context("cannot run dtc")?;
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// QEMU's tree of the usual machine with each line of `changes`' first words replaced; each must be there.
-fn changed(fixture: &Fixture, changes: &[(&str, &str)]) -> Result<Vec<u8>, String> {
+fn changed(fixture: &Fixture, changes: &[(&str, &str)]) -> anyhow::Result<Vec<u8>> {
     let dump = fixture.file("dump.dtb", &[])?;
-    fixture.machine().tree(&dump).map_err(|error| error.to_string())?;
+    fixture.machine().tree(&dump)?;
     let mut text = decompiled(&dump)?;
     for (old, new) in changes {
         if !text.contains(old) {
-            return Err(format!("QEMU's tree has no `{old}`"));
+            return Err(anyhow!("QEMU's tree has no `{old}`"));
         }
         text = text.replacen(old, new, 1);
     }
     let source = fixture.file("changed.dts", text.as_bytes())?;
-    bundle::compile(&source).map_err(|error| error.to_string())
+    bundle::compile(&source)
 }
 
 /// The machine on which a loader starts Portcullis with a bundle of `nodes` behind it, on `tree`.
-fn machine(fixture: &Fixture, tree: &[u8], nodes: &str) -> Result<Machine, String> {
+fn machine(fixture: &Fixture, tree: &[u8], nodes: &str) -> anyhow::Result<Machine> {
     // movz x0, #0x4e00, lsl #16; movz x1, #0x4020, lsl #16; br x1
     let code = [0xd2a9_c000_u32, 0xd2a8_0401, 0xd61f_0020];
     let code: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -99,12 +100,12 @@ fn holes_and_reservations_are_left_alone(fixture: &Fixture) -> Checked {
     // Its memory must still be there when it is off.
     machine.extra.extend(["-action".into(), "shutdown=pause".into()]);
     let mut session = fixture.boot(&machine)?;
-    session.wait_for("[hyp] web: stopped (power off)").map_err(|error| error.to_string())?;
-    let mut monitor = Monitor::connect(&socket).map_err(|error| error.to_string())?;
+    session.wait_for("[hyp] web: stopped (power off)")?;
+    let mut monitor = Monitor::connect(&socket)?;
     let mut damaged = Vec::new();
     for start in places {
         for address in (start..start + LENGTH).step_by(0x1000) {
-            let words = monitor.words(address, 8).map_err(|error| error.to_string())?;
+            let words = monitor.words(address, 8)?;
             if words.iter().any(|word| *word != PATTERN) {
                 damaged.push(format!("{address:#x}"));
             }
@@ -123,7 +124,7 @@ fn without_psci(fixture: &Fixture) -> Checked {
     )?;
     let guest = stub(fixture, "web", "bootargs = \"demo\"; cpus = <2>;");
     let mut session = fixture.boot(&machine(fixture, &tree, &guest)?)?;
-    session.wait_for("[hyp] web: stopped (power off)").map_err(|error| error.to_string())?;
+    session.wait_for("[hyp] web: stopped (power off)")?;
     let run = session.stop_after(Duration::from_secs(2));
     one(&run, "no firmware here turns the machine off")?;
     one(&run, "[hyp] 1 CPU up")?;

@@ -26,9 +26,7 @@ fn raspberry_pi_4(fixture: &Fixture) -> Checked {
         ..fixture.machine()
     };
     let mut session = fixture.boot(&machine)?;
-    session
-        .wait_for("parked: no firmware here turns the machine off")
-        .map_err(|e| e.to_string())?;
+    session.wait_for("parked: no firmware here turns the machine off")?;
     let run = session.stop_after(Duration::from_secs(1));
     one(&run, "[hyp] Portcullis 0.1.0 at EL2: Raspberry Pi 4 Model B")?;
     one(&run, "[hyp] debug: console /soc/serial@7e215040 at 0xfe215040+0x40")?;

@@ -2,6 +2,7 @@
 //! The vendors' own trees: what Portcullis makes of every arm64 board that Debian's kernel knows. The boards that QEMU
 //! models are machines of the matrix.
 
+use anyhow::{Context, anyhow};
 use std::fs;
 use std::io::Read as _;
 use std::process::{Command, Stdio};
@@ -26,17 +27,20 @@ fn vendors_trees(_: &Fixture) -> Checked {
     let mut counts = Counts::default();
     // Boards whose tree names no console, and whose first UART is driven.
     let mut by_alias = 0;
-    for file in boards::all_trees().map_err(|error| error.to_string())? {
+    for file in boards::all_trees()? {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let blob = fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let blob = fs::read(&file).with_context(|| format!("{}", file.display()))?;
         let report = Report::of(&blob);
-        agrees_with_the_image(&blob, &report).map_err(|error| format!("{name}: {error}"))?;
+        agrees_with_the_image(&blob, &report).with_context(|| name.to_string())?;
         // Cut, and with a byte gone wrong here and there: whatever comes of it, it comes.
         for part in [3, 7] {
             let at = blob.len() * part / 8 + part;
             let _ = Report::of(blob.get(..at).unwrap_or_default());
             let mut other = blob.clone();
-            other.get_mut(at % blob.len()).map(|byte| *byte ^= 1 << part).ok_or("an empty tree")?;
+            other
+                .get_mut(at % blob.len())
+                .map(|byte| *byte ^= 1 << part)
+                .context("an empty tree")?;
             let _ = Report::of(&other);
         }
         if matches!(report.verdict, Verdict::Bootable { console: true, .. }) {
@@ -51,21 +55,22 @@ fn vendors_trees(_: &Fixture) -> Checked {
         println!("boards: {line}");
     }
     if counts.trees < 400 || counts.parsed != counts.trees {
-        return Err(format!("{} of {} trees parsed", counts.parsed, counts.trees));
+        return Err(anyhow!("{} of {} trees parsed", counts.parsed, counts.trees));
     }
     if counts.bootable * 100 < counts.with_el2_gic * 95 {
-        return Err(format!(
+        return Err(anyhow!(
             "only {} of {} boards with a GIC for EL2 are bootable",
-            counts.bootable, counts.with_el2_gic
+            counts.bootable,
+            counts.with_el2_gic
         ));
     }
     println!("boards: {by_alias} with the console of the alias serial0");
     // 15 in Linux 6.12's trees.
     if by_alias < 10 {
-        return Err(format!("only {by_alias} boards without stdout-path have a console"));
+        return Err(anyhow!("only {by_alias} boards without stdout-path have a console"));
     }
     if counts.with_console * 100 < counts.bootable * 60 || counts.refused.contains_key("") {
-        return Err(format!("too few consoles, or a refusal without a reason: {counts:?}"));
+        return Err(anyhow!("too few consoles, or a refusal without a reason: {counts:?}"));
     }
     Ok(())
 }
@@ -81,24 +86,23 @@ fn agrees_with_the_image(blob: &[u8], report: &Report) -> Checked {
         {
             Ok(())
         }
-        (Ok(_), verdict) => Err(format!("it boots, and the report says {verdict:?}")),
-        (Err(error), verdict) => Err(format!("the image says `{error}`, the report {verdict:?}")),
+        (Ok(_), verdict) => Err(anyhow!("it boots, and the report says {verdict:?}")),
+        (Err(error), verdict) => Err(anyhow!("the image says `{error}`, the report {verdict:?}")),
     }
 }
 
 /// Bytes of `machine`'s console, taken as slowly as a UART of `rate` bytes a second sends them: QEMU's model of the Cadence
 /// UART holds the next byte back until the pipe takes it.
-fn listen_slowly(machine: &Machine, rate: u64, time: Duration) -> Result<String, String> {
-    let arguments = machine.arguments().map_err(|error| error.to_string())?;
-    let program = machine.program().map_err(|error| error.to_string())?;
+fn listen_slowly(machine: &Machine, rate: u64, time: Duration) -> anyhow::Result<String> {
+    let arguments = machine.arguments()?;
+    let program = machine.program()?;
     let mut qemu = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| error.to_string())?;
-    let mut console = qemu.stdout.take().ok_or("no console")?;
+        .spawn()?;
+    let mut console = qemu.stdout.take().context("no console")?;
     let (mut out, start) = (Vec::new(), Instant::now());
     while start.elapsed() < time {
         let mut some = [0; 64];
@@ -145,16 +149,16 @@ fn a_console_that_sends_slowly(fixture: &Fixture) -> Checked {
     let (rate, time) = (20_000, Duration::from_secs(16));
     let text = listen_slowly(&board, rate, time)?;
     fixture.file("console", text.as_bytes())?;
-    let late = text.get(100_000..).ok_or_else(|| format!("only {} bytes came", text.len()))?;
+    let late = text.get(100_000..).ok_or_else(|| anyhow!("only {} bytes came", text.len()))?;
     let lines: Vec<&str> = late.lines().skip(1).collect();
-    let (_, lines) = lines.split_last().ok_or("nothing came")?;
+    let (_, lines) = lines.split_last().context("nothing came")?;
     let theirs: Vec<_> = lines.iter().filter(|line| line.starts_with("[good] ")).collect();
     if let Some(odd) = theirs.iter().find(|it| !it.ends_with(line)) {
-        return Err(format!("a line of the polite one is `{odd}`"));
+        return Err(anyhow!("a line of the polite one is `{odd}`"));
     }
     let share = theirs.len() * (line.len() + "[good] \r\n".len()) * 100 / late.len();
     if share < 40 {
-        return Err(format!("the polite one has {share} % of the console"));
+        return Err(anyhow!("the polite one has {share} % of the console"));
     }
     let lost = |name: &str| {
         let about = lines.iter().filter(|line| line.starts_with("[hyp] "));
@@ -162,11 +166,11 @@ fn a_console_that_sends_slowly(fixture: &Fixture) -> Checked {
         about.filter(|line| line.contains("bytes of its console output lost")).count()
     };
     if lost("bad") == 0 || lost("good") != 0 {
-        return Err(format!("losses told: bad {}, good {}", lost("bad"), lost("good")));
+        return Err(anyhow!("losses told: bad {}, good {}", lost("bad"), lost("good")));
     }
     let about = lines.iter().filter(|line| line.starts_with("[hyp] ")).count();
     if about > time.as_secs() as usize + 11 {
-        return Err(format!("{about} lines of EL2's in at most {time:?}"));
+        return Err(anyhow!("{about} lines of EL2's in at most {time:?}"));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! Firmware chains: who starts Portcullis, in which state and with what in its registers. QEMU's own `-kernel` is what nearly every
 //! other case uses; starts at other exception levels are in `levels`, starts with other trees, or none, in `trees`.
 
+use anyhow::{Context, anyhow};
 use std::path::{Path, PathBuf};
 
 use xtask::demo;
@@ -43,8 +44,8 @@ const IMAGE: u64 = 0x4200_0000;
 const BUNDLE: u64 = 0x4a00_0000;
 
 /// U-Boot as the machine's firmware, at EL2, with these files in memory, stopped at its prompt.
-fn prompt(fixture: &Fixture, machine: Machine, files: &[(u64, &Path)]) -> Result<Session, String> {
-    let bios = Guest::UBoot.existing().map_err(|error| error.to_string())?;
+fn prompt(fixture: &Fixture, machine: Machine, files: &[(u64, &Path)]) -> anyhow::Result<Session> {
+    let bios = Guest::UBoot.existing()?;
     let blobs = files.iter().map(|(address, file)| Blob {
         file: file.into(),
         address: *address,
@@ -53,24 +54,23 @@ fn prompt(fixture: &Fixture, machine: Machine, files: &[(u64, &Path)]) -> Result
     let extra = vec!["-bios".into(), bios.display().to_string()];
     let machine = Machine { blobs: blobs.collect(), kernel: None, extra, ..machine };
     let mut session = fixture.boot(&machine)?;
-    let said = |error: anyhow::Error| format!("{error:#}");
-    session.wait_for("Net:").map_err(said)?;
+    session.wait_for("Net:")?;
     // Any key stops what it would boot by itself.
-    session.send(" ").map_err(said)?;
-    session.wait_for_prompt("=> ").map_err(said)?;
+    session.send(" ")?;
+    session.wait_for_prompt("=> ")?;
     Ok(session)
 }
 
 /// `booti` with these arguments starts Portcullis, and the demonstration runs in the VM called `web`.
 fn booti(mut session: Session, arguments: &str) -> Checked {
-    session.send(&format!("booti {arguments}\n")).map_err(|error| error.to_string())?;
-    session.wait_for("[hyp] Portcullis").map_err(|error| error.to_string())?;
+    session.send(&format!("booti {arguments}\n"))?;
+    session.wait_for("[hyp] Portcullis")?;
     let run = session.finish();
-    demo::judge(&run).map_err(|error| error.to_string())?;
+    demo::judge(&run)?;
     one(&run, "[hyp] web: stopped (").map(drop)
 }
 
-fn bundle(fixture: &Fixture, with_hyp: bool) -> Result<PathBuf, String> {
+fn bundle(fixture: &Fixture, with_hyp: bool) -> anyhow::Result<PathBuf> {
     made(fixture, "demo", &stub(fixture, "web", "bootargs = \"demo\";"), with_hyp)
 }
 
@@ -78,7 +78,7 @@ fn bundle(fixture: &Fixture, with_hyp: bool) -> Result<PathBuf, String> {
 /// and moves the tree.
 fn with_an_initrd(fixture: &Fixture, machine: Machine) -> Checked {
     let bundle = bundle(fixture, false)?;
-    let bytes = std::fs::metadata(&bundle).map_err(|error| error.to_string())?.len();
+    let bytes = std::fs::metadata(&bundle)?.len();
     let session =
         prompt(fixture, machine, &[(IMAGE, &fixture.images.hypervisor), (BUNDLE, &bundle)])?;
     booti(session, &format!("{IMAGE:x} {BUNDLE:x}:{bytes:x} {TREE:x}"))
@@ -147,8 +147,8 @@ fn one_to_one() -> Vec<u8> {
 fn starts_after(fixture: &Fixture, machine: Machine, code: &[u32]) -> Checked {
     let code: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
     let machine = Machine { memory_mib: 6144, ..machine };
-    let tree = machine.tree(&fixture.file("dump.dtb", &[])?).map_err(|error| error.to_string())?;
-    let blob = |name: &str, bytes: &[u8], address, start| -> Result<Blob, String> {
+    let tree = machine.tree(&fixture.file("dump.dtb", &[])?)?;
+    let blob = |name: &str, bytes: &[u8], address, start| -> anyhow::Result<Blob> {
         Ok(Blob { file: fixture.file(name, bytes)?, address, start })
     };
     let blobs = vec![
@@ -158,7 +158,7 @@ fn starts_after(fixture: &Fixture, machine: Machine, code: &[u32]) -> Checked {
         Blob { file: bundle(fixture, true)?, address: 0x4020_0000, start: false },
     ];
     let run = fixture.run(&Machine { blobs, kernel: None, ..machine })?;
-    demo::judge(&run).map_err(|error| error.to_string())?;
+    demo::judge(&run)?;
     one(&run, "[hyp] web: stopped (").map(drop)
 }
 
@@ -184,8 +184,8 @@ fn mmu_on_with_vhe(fixture: &Fixture) -> Checked {
 }
 
 /// EDK2 as the machine's firmware, at EL2, which starts `image` as an EFI application.
-fn edk2_machine(fixture: &Fixture, image: PathBuf, machine: &str) -> Result<Machine, String> {
-    let bios = Guest::Edk2.existing().map_err(|error| error.to_string())?;
+fn edk2_machine(fixture: &Fixture, image: PathBuf, machine: &str) -> anyhow::Result<Machine> {
+    let bios = Guest::Edk2.existing()?;
     let extra = ["-bios", &bios.display().to_string(), "-machine", machine].map(String::from);
     Ok(Machine { kernel: Some(image), extra: extra.into(), ..fixture.machine() })
 }
@@ -193,7 +193,7 @@ fn edk2_machine(fixture: &Fixture, image: PathBuf, machine: &str) -> Result<Mach
 // scenario: J5
 fn edk2(fixture: &Fixture) -> Checked {
     let run = fixture.run(&edk2_machine(fixture, bundle(fixture, true)?, "acpi=off")?)?;
-    demo::judge(&run).map_err(|error| error.to_string())?;
+    demo::judge(&run)?;
     one(&run, "[hyp] web: stopped (").map(drop)
 }
 
@@ -201,9 +201,7 @@ fn edk2(fixture: &Fixture) -> Checked {
 // scenario: J5
 fn edk2_without_a_tree(fixture: &Fixture) -> Checked {
     let mut session = fixture.boot(&edk2_machine(fixture, bundle(fixture, true)?, "acpi=on")?)?;
-    session
-        .wait_for("[hyp] error: firmware has no device tree")
-        .map_err(|error| error.to_string())?;
+    session.wait_for("[hyp] error: firmware has no device tree")?;
     let run = session.stop_after(std::time::Duration::from_secs(1));
     one(&run, "[hyp]").map(drop)
 }
@@ -212,32 +210,32 @@ fn edk2_without_a_tree(fixture: &Fixture) -> Checked {
 /// QEMU starts the image.
 fn edk2_keeps_its_memory(fixture: &Fixture) -> Checked {
     let image = made(fixture, "greedy", &stub(fixture, "web", "mem = <(2 << 30)>;"), true)?;
-    let free = |machine: &Machine| -> Result<u32, String> {
+    let free = |machine: &Machine| -> anyhow::Result<u32> {
         let run = fixture.run(machine)?;
         let line = one(&run, " MiB are free")?;
         let words: Vec<_> = line.split(' ').collect();
         let at = words.windows(3).position(|three| three == ["MiB", "are", "free"]);
         let number = at.and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok());
-        number.ok_or_else(|| format!("no number in `{line}`"))
+        number.ok_or_else(|| anyhow!("no number in `{line}`"))
     };
     let with_edk2 = free(&edk2_machine(fixture, image.clone(), "acpi=off")?)?;
     let without = free(&Machine { kernel: Some(image), ..fixture.machine() })?;
     if with_edk2 + 4 <= without && with_edk2 > without / 2 {
         Ok(())
     } else {
-        Err(format!("{with_edk2} MiB are free with EDK2, {without} MiB without"))
+        Err(anyhow!("{with_edk2} MiB are free with EDK2, {without} MiB without"))
     }
 }
 
 /// Heap and stacks are not zeroed, and nobody reads of them what was not written before; .bss and the CPUs' structures
 /// are. In the memory that the image takes behind its file, there is anything but zero.
 fn memory_behind_the_file_holds_anything(fixture: &Fixture) -> Checked {
-    let image = std::fs::read(&fixture.images.hypervisor).map_err(|error| error.to_string())?;
+    let image = std::fs::read(&fixture.images.hypervisor)?;
     // image_size of its header.
     let size = image.get(16..24).and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
     let bytes = size.and_then(|size| size.checked_sub(image.len() as u64));
     let bytes =
-        bytes.filter(|bytes| *bytes > 0x8_0000).ok_or("the image has no memory of its own")?;
+        bytes.filter(|bytes| *bytes > 0x8_0000).context("the image has no memory of its own")?;
     let file = fixture.file("anything", &vec![0xa5; bytes as usize])?;
     // Where QEMU puts an image.
     let address = 0x4020_0000 + image.len() as u64;

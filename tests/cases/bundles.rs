@@ -2,6 +2,7 @@
 //! VMs from a bundle: as the initrd, and behind the image. What is wrong with one is found on the host; here are those
 //! that EL2 must find in memory.
 
+use anyhow::{Context, anyhow};
 use std::fs;
 use std::path::PathBuf;
 
@@ -26,12 +27,12 @@ cases![
 ];
 
 /// A bundle of these nodes, as `scripts/bundle` makes it; with Portcullis in front of it if `with_hyp`.
-pub fn made(fixture: &Fixture, name: &str, nodes: &str, with_hyp: bool) -> Result<PathBuf, String> {
+pub fn made(fixture: &Fixture, name: &str, nodes: &str, with_hyp: bool) -> anyhow::Result<PathBuf> {
     let source = format!("/dts-v1/; / {{ compatible = \"portcullis,bundle\"; {nodes} }};");
     let source = fixture.file(&format!("{name}.dts"), source.as_bytes())?;
     let output = source.with_extension("img");
     let image = with_hyp.then_some(fixture.images.hypervisor.as_path());
-    bundle::make(&source, &output, image).map_err(|error| error.to_string())?;
+    bundle::make(&source, &output, image)?;
     Ok(output)
 }
 
@@ -43,7 +44,7 @@ pub fn stub(fixture: &Fixture, name: &str, properties: &str) -> String {
     )
 }
 
-fn demo_bundle(fixture: &Fixture, with_hyp: bool) -> Result<PathBuf, String> {
+fn demo_bundle(fixture: &Fixture, with_hyp: bool) -> anyhow::Result<PathBuf> {
     made(
         fixture,
         if with_hyp { "image" } else { "demo" },
@@ -55,7 +56,7 @@ fn demo_bundle(fixture: &Fixture, with_hyp: bool) -> Result<PathBuf, String> {
 /// The demonstration runs to its end in a VM called `web`, on a machine with nothing but this.
 fn shows_the_demo(fixture: &Fixture, machine: &Machine) -> Checked {
     let run = fixture.run(machine)?;
-    demo::judge(&run).map_err(|error| error.to_string())?;
+    demo::judge(&run)?;
     one(&run, "[hyp] web: stopped (").map(drop)
 }
 
@@ -100,10 +101,7 @@ fn appended(fixture: &Fixture) -> Checked {
 /// Neither at 2 MiB nor at the place that anybody would choose; what is behind the image has come with it.
 fn appended_to_an_image_that_was_moved(fixture: &Fixture) -> Checked {
     const TREE: u64 = 0x4e00_0000;
-    let tree = fixture
-        .machine()
-        .tree(&fixture.file("dump.dtb", &[])?)
-        .map_err(|error| error.to_string())?;
+    let tree = fixture.machine().tree(&fixture.file("dump.dtb", &[])?)?;
     // movz x0, #0x4e00, lsl #16; movz x1, #0x5234, lsl #16; movk x1, #0x5000; br x1
     let code = [0xd2a9_c000_u32, 0xd2aa_4681, 0xf28a_0001, 0xd61f_0020];
     let code: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -119,11 +117,11 @@ fn appended_to_an_image_that_was_moved(fixture: &Fixture) -> Checked {
 fn initrd_above_4_gib(fixture: &Fixture) -> Checked {
     const HIGH: u64 = 0x1_2000_0000;
     let file = demo_bundle(fixture, false)?;
-    let bytes = fs::metadata(&file).map_err(|error| error.to_string())?.len();
+    let bytes = fs::metadata(&file)?.len();
     let machine = Machine { memory_mib: 6144, ..fixture.machine() };
     let low = Machine { initrd: Some(file.clone()), ..machine.clone() };
     let dump = fixture.file("dump.dtb", &[])?;
-    low.tree(&dump).map_err(|error| error.to_string())?;
+    low.tree(&dump)?;
     let text = decompiled(&dump)?;
     let mut high = String::new();
     for line in text.lines() {
@@ -137,7 +135,7 @@ fn initrd_above_4_gib(fixture: &Fixture) -> Checked {
         high.push('\n');
     }
     let source = fixture.file("high.dts", high.as_bytes())?;
-    let tree = bundle::compile(&source).map_err(|error| error.to_string())?;
+    let tree = bundle::compile(&source)?;
     let blobs = vec![Blob { file, address: HIGH, start: false }];
     let dtb = Some(fixture.file("high.dtb", &tree)?);
     shows_the_demo(fixture, &Machine { blobs, dtb, ..machine })
@@ -166,7 +164,7 @@ fn initrd_that_is_no_bundle(fixture: &Fixture) -> Checked {
 
 // scenario: J1
 fn initrd_that_is_cut(fixture: &Fixture) -> Checked {
-    let mut bytes = fs::read(demo_bundle(fixture, false)?).map_err(|error| error.to_string())?;
+    let mut bytes = fs::read(demo_bundle(fixture, false)?)?;
     bytes.truncate(bytes.len() / 2);
     let initrd = Some(fixture.file("cut.img", &bytes)?);
     fixture.refused(&Machine { initrd, ..fixture.machine() }, &["the initrd at 0x", "truncated"])
@@ -176,9 +174,9 @@ fn initrd_that_is_cut(fixture: &Fixture) -> Checked {
 // scenario: J2
 fn bad_property(fixture: &Fixture) -> Checked {
     let file = made(fixture, "bad", &stub(fixture, "web", "guard = \"enforce\";"), false)?;
-    let mut bytes = fs::read(file).map_err(|error| error.to_string())?;
-    let at = bytes.windows(8).position(|word| word == b"enforce\0").ok_or("no guard")?;
-    bytes.get_mut(at..at + 7).ok_or("no guard")?.copy_from_slice(b"enf0rce");
+    let mut bytes = fs::read(file)?;
+    let at = bytes.windows(8).position(|word| word == b"enforce\0").context("no guard")?;
+    bytes.get_mut(at..at + 7).context("no guard")?.copy_from_slice(b"enf0rce");
     let initrd = Some(fixture.file("changed.img", &bytes)?);
     fixture
         .refused(&Machine { initrd, ..fixture.machine() }, &["bundle:/web", "'guard'", "enforce"])
@@ -194,7 +192,7 @@ fn examples(fixture: &Fixture) -> Checked {
     ] {
         let folder = paths::root().join("examples");
         let file = folder.join(name).with_extension("dts");
-        let mut text = fs::read_to_string(&file).map_err(|error| error.to_string())?;
+        let mut text = fs::read_to_string(&file)?;
         for quoted in text.clone().split("/incbin/(\"").skip(1) {
             let path = quoted.split('"').next().unwrap_or_default();
             let whole = folder.join(path);
@@ -203,11 +201,11 @@ fn examples(fixture: &Fixture) -> Checked {
         }
         let source = fixture.file(&format!("{name}.dts"), text.as_bytes())?;
         let output = source.with_extension("img");
-        let made = bundle::make(&source, &output, None).map_err(|error| error.to_string())?;
+        let made = bundle::make(&source, &output, None)?;
         let made: Vec<_> =
             made.iter().map(|vm| (vm.name.as_str(), vm.ram_size() >> 20, vm.vcpus)).collect();
         if made != vms {
-            return Err(format!("{name}.dts holds {made:?}"));
+            return Err(anyhow!("{name}.dts holds {made:?}"));
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 
 use crate::asm::{Asm, ENTRY, NOWHERE, calls};
 use crate::fixture::{Checked, Fixture, ensure, one, powered_off};
+use anyhow::Context;
 
 cases![
     counts_are_exact,
@@ -74,9 +75,9 @@ fn a_refusal_names_everything(fixture: &Fixture) -> Checked {
 }
 
 /// Index of an instruction.
-fn find(code: &[u8], word: u32) -> Result<u64, String> {
+fn find(code: &[u8], word: u32) -> anyhow::Result<u64> {
     let place = code.chunks(4).position(|chunk| chunk == word.to_le_bytes());
-    place.map(|index| index as u64).ok_or_else(|| "no such instruction".into())
+    place.map(|index| index as u64).context("no such instruction")
 }
 
 // scenario: F3
@@ -142,8 +143,8 @@ fn input_reaches_the_guest(fixture: &Fixture) -> Checked {
         .print("\n")
         .off();
     let mut session = fixture.boot(&fixture.machine_code(code, "")?)?;
-    session.wait_for("ready").map_err(|error| error.to_string())?;
-    session.send("typed.").map_err(|error| error.to_string())?;
+    session.wait_for("ready")?;
+    session.send("typed.")?;
     let run = session.finish();
     one(&run, "typed.")?;
     powered_off(&run)

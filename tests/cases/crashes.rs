@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Guests that abort again and again at one instruction: reported once, then `vm.oncrash` decides.
 
+use anyhow::anyhow;
 use std::time::{Duration, Instant};
 
 use xtask::qemu::{Machine, Run, Session};
@@ -25,8 +26,8 @@ fn void() -> Asm {
     Asm::new().mov(7, 0x1234_5678_9abc).mov(9, NOWHERE).print("up\n").load(10, 9)
 }
 
-fn wait(session: &mut Session, text: &str) -> Result<String, String> {
-    session.wait_for(text).map_err(|error| error.to_string())
+fn wait(session: &mut Session, text: &str) -> anyhow::Result<String> {
+    session.wait_for(text)
 }
 
 /// Lines of EL2's about the VM, but for the one of the boot log.
@@ -165,10 +166,10 @@ fn lives_that_crash_are_spaced_out(fixture: &Fixture) -> Checked {
         let waited = crashed.elapsed();
         let most = Duration::from_secs(seconds + 5);
         if waited < Duration::from_millis(seconds * 1000 - 300) || waited > most {
-            return Err(format!("life {life} began {waited:?} after the crash, not {seconds} s"));
+            return Err(anyhow!("life {life} began {waited:?} after the crash, not {seconds} s"));
         }
         if before.is_some_and(|before| before.elapsed() > Duration::from_secs(20)) {
-            return Err("a life took too long to crash".into());
+            return Err(anyhow!("a life took too long to crash"));
         }
         before = Some(Instant::now());
     }
@@ -184,18 +185,18 @@ fn paused_beside(fixture: &Fixture, cpus: u32) -> Checked {
     machine.modules.push(fixture.code(void(), "vm.name=void vm.mem=4M vm.oncrash=pause")?);
     let mut session = fixture.boot(&machine)?;
     wait(&mut session, "it is paused (vm.oncrash)")?;
-    session.send("\x1d?").map_err(|error| error.to_string())?;
+    session.send("\x1d?")?;
     wait(&mut session, "[hyp] 1 void: paused after a crash, CPU ")?;
     // It goes on, and crashes again: that is said, and its registers are not.
-    session.send("\x1dp1").map_err(|error| error.to_string())?;
+    session.send("\x1dp1")?;
     wait(&mut session, "[hyp] void goes on")?;
     wait(&mut session, "it is paused (vm.oncrash)")?;
     wait(&mut session, "[good] idle: 40 wakes")?;
     wait(&mut session, "[hyp] good: stopped (power off)")?;
     // The machine stays on: a paused VM has not stopped.
-    session.send("\x1d?").map_err(|error| error.to_string())?;
+    session.send("\x1d?")?;
     wait(&mut session, "[hyp] 0 good: stopped, CPU ")?;
-    session.send("\x1ds1").map_err(|error| error.to_string())?;
+    session.send("\x1ds1")?;
     let run = session.finish();
     one(&run, "[hyp] void: stopped (by the operator)")?;
     one(&run, "VBAR_EL1 0x0")?;
@@ -228,17 +229,17 @@ fn a_lone_vm_that_crashed_goes_on_by_a_key(fixture: &Fixture) -> Checked {
     let machine = fixture.machine_code(code, "vm.name=lone vm.oncrash=pause")?;
     let mut session = fixture.boot(&machine)?;
     wait(&mut session, "ready")?;
-    session.send("\x1d").map_err(|error| error.to_string())?;
+    session.send("\x1d")?;
     wait(&mut session, "escape")?;
     wait(&mut session, "it is paused")?;
-    session.send("\x1dp0").map_err(|error| error.to_string())?;
+    session.send("\x1dp0")?;
     wait(&mut session, "[hyp] lone goes on")?;
     wait(&mut session, "it is paused")?;
-    session.send("\x1dr0").map_err(|error| error.to_string())?;
+    session.send("\x1dr0")?;
     wait(&mut session, "ready")?;
-    session.send("\x1d").map_err(|error| error.to_string())?;
+    session.send("\x1d")?;
     wait(&mut session, "it is paused")?;
-    session.send("\x1ds0").map_err(|error| error.to_string())?;
+    session.send("\x1ds0")?;
     let run = session.finish();
     one(&run, "[hyp] lone: stopped (by the operator)")?;
     powered_off(&run)

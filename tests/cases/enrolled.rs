@@ -2,6 +2,7 @@
 //! Linux with the series in `linux/`: it enrols, keeps its early console, and gives back what it no longer maps.
 //! docs/linux.md says how.
 
+use anyhow::{Context, anyhow};
 use xtask::guests::Guest;
 use xtask::guests::boot::Boot;
 use xtask::qemu::{Gic, Machine};
@@ -85,7 +86,7 @@ const SIGBUS: u32 = 128 + 7;
 
 impl Console {
     /// The test file does `command`; what it says then.
-    fn test(&mut self, command: &str) -> Result<String, String> {
+    fn test(&mut self, command: &str) -> anyhow::Result<String> {
         let line = format!("echo {command} > /debug/mmio_guard/test && cat /debug/mmio_guard/test");
         Ok(self.run(&line, 0)?.unwrap_or_default().trim().to_owned())
     }
@@ -96,7 +97,7 @@ impl Console {
         if said == wanted {
             Ok(())
         } else {
-            Err(format!("`{command}`: `{said}` and not `{wanted}`"))
+            Err(anyhow!("`{command}`: `{said}` and not `{wanted}`"))
         }
     }
 
@@ -106,14 +107,14 @@ impl Console {
     }
 
     /// How many granules EL2 has counted.
-    fn declared(&mut self) -> Result<u64, String> {
+    fn declared(&mut self) -> anyhow::Result<u64> {
         let said = self.test("host")?;
-        said.parse().map_err(|_| format!("EL2's count is `{said}`"))
+        said.parse().map_err(|_| anyhow!("EL2's count is `{said}`"))
     }
 
     /// What the kernel's own list has: granules, and how many hypercalls the guard has made for them. EL2 has counted as
     /// many granules.
-    fn listed(&mut self) -> Result<(u64, u64), String> {
+    fn listed(&mut self) -> anyhow::Result<(u64, u64)> {
         let said = self.run("tail -n 1 /debug/mmio_guard/declared", 0)?.unwrap_or_default();
         let number = |before: &str, behind: &str| -> Option<u64> {
             let (_, rest) = said.split_once(before)?;
@@ -121,16 +122,16 @@ impl Console {
         };
         let granules = number("# ", " granules of 4096 bytes,");
         let counts = granules.zip(number("bytes,", " hypercalls,"));
-        let counts = counts.ok_or_else(|| format!("the list of declared pages ends `{said}`"))?;
+        let counts = counts.ok_or_else(|| anyhow!("the list of declared pages ends `{said}`"))?;
         let declared = self.declared()?;
         if counts.0 != declared {
-            return Err(format!("`{said}`, but EL2 has counted {declared} granules"));
+            return Err(anyhow!("`{said}`, but EL2 has counted {declared} granules"));
         }
         Ok(counts)
     }
 
     /// To the shell, with the file system that has the test file.
-    fn ready(&mut self) -> Result<String, String> {
+    fn ready(&mut self) -> anyhow::Result<String> {
         let up = self.shell()?;
         self.run("mkdir /debug && mount -t debugfs none /debug", 0)?;
         Ok(up)
@@ -147,7 +148,7 @@ fn enrolled(fixture: &Fixture, kernel: Kernel, dialect: &str, machine: Machine) 
     let mut console = Console::boot(fixture, machine, kernel.name, &words)?;
     let up = early_log(&mut console, dialect)?;
     if !up.contains(&format!("{cpus} CPUs (0-{})", cpus - 1)) {
-        return Err(format!("not all {cpus} CPUs came up: {up}"));
+        return Err(anyhow!("not all {cpus} CPUs came up: {up}"));
     }
 
     let size = format!("grep -q '^KernelPageSize: *{} kB' /proc/self/smaps", kernel.page >> 10);
@@ -160,7 +161,7 @@ fn enrolled(fixture: &Fixture, kernel: Kernel, dialect: &str, machine: Machine) 
     let (before, calls) = console.listed()?;
     // Ranges take few calls; without them it is one for each granule, and two to enrol.
     if (dialect == "pkvm") == (calls > before) {
-        return Err(format!("{calls} hypercalls for {before} granules"));
+        return Err(anyhow!("{calls} hypercalls for {before} granules"));
     }
     twice(&mut console, kernel, before)?;
     types(&mut console, kernel, dialect)?;
@@ -170,7 +171,7 @@ fn enrolled(fixture: &Fixture, kernel: Kernel, dialect: &str, machine: Machine) 
     refused(&mut console, kernel)?;
     let (after, _) = console.listed()?;
     if after != before {
-        return Err(format!("{before} granules were declared before, {after} afterwards"));
+        return Err(anyhow!("{before} granules were declared before, {after} afterwards"));
     }
 
     let run = console.power_off("poweroff\n")?;
@@ -182,7 +183,7 @@ fn enrolled(fixture: &Fixture, kernel: Kernel, dialect: &str, machine: Machine) 
 }
 
 /// The log is whole on the early console, which is declared right behind ENROLL. Returns the line of /init.
-fn early_log(console: &mut Console, dialect: &str) -> Result<String, String> {
+fn early_log(console: &mut Console, dialect: &str) -> anyhow::Result<String> {
     console.wait_for("Booting Linux on physical CPU")?;
     console.wait_for("earlycon: pl11 at MMIO 0x0000000009000000")?;
     console.wait_for("smccc: KVM: hypervisor services detected")?;
@@ -197,11 +198,11 @@ fn early_log(console: &mut Console, dialect: &str) -> Result<String, String> {
     let log: Vec<_> =
         log.iter().filter(|line| line.starts_with('[') && line.contains("] ")).collect();
     if log.len() < 30 {
-        return Err(format!("dmesg has {} lines", log.len()));
+        return Err(anyhow!("dmesg has {} lines", log.len()));
     }
     match log.iter().find(|line| !early.contains(line)) {
         None => Ok(up),
-        Some(line) => Err(format!("`{line}` was not on the early console")),
+        Some(line) => Err(anyhow!("`{line}` was not on the early console")),
     }
 }
 
@@ -212,12 +213,12 @@ fn twice(console: &mut Console, kernel: Kernel, before: u64) -> Checked {
     console.expect("map 0xa000008 4 device", "1")?;
     let declared = console.declared()?;
     if declared != before + granules {
-        return Err(format!("{declared} granules are declared, {before} were before"));
+        return Err(anyhow!("{declared} granules are declared, {before} were before"));
     }
     for granule in 0..granules {
         let page = DEVICE + granule * GRANULE;
         if !console.test(&format!("page {page:#x}"))?.starts_with('3') {
-            return Err(format!("{page:#x} was not declared with the page that it is in"));
+            return Err(anyhow!("{page:#x} was not declared with the page that it is in"));
         }
     }
     let last = DEVICE + kernel.page - 1;
@@ -228,7 +229,7 @@ fn twice(console: &mut Console, kernel: Kernel, before: u64) -> Checked {
     console.test("read 1")?;
     let read = console.run("devmem 0xa000000 32", 0)?.unwrap_or_default();
     if !read.contains(ID) {
-        return Err(format!("the page that is still mapped reads `{read}`"));
+        return Err(anyhow!("the page that is still mapped reads `{read}`"));
     }
     console.unmap(1)?;
     console.run("devmem 0xa000000 32", SIGBUS)?;
@@ -264,7 +265,7 @@ fn overlapping(console: &mut Console, kernel: Kernel) -> Checked {
     }
     for page in [middle, middle + size - GRANULE] {
         if !console.test(&format!("page {page:#x}"))?.starts_with('3') {
-            return Err(format!("{page:#x}, in the middle, went with the range around it"));
+            return Err(anyhow!("{page:#x}, in the middle, went with the range around it"));
         }
     }
     console.unmap(1)?;
@@ -282,7 +283,7 @@ fn beside_ram(console: &mut Console, kernel: Kernel) -> Checked {
     for (page, state) in [(below, '3'), (RAM - GRANULE, '3'), (RAM, '1')] {
         let said = console.test(&format!("page {page:#x}"))?;
         if !said.starts_with(state) {
-            return Err(format!("{page:#x} is in state `{said}` and not {state}"));
+            return Err(anyhow!("{page:#x} is in state `{said}` and not {state}"));
         }
     }
     console.unmap(0)?;
@@ -296,7 +297,7 @@ fn large(console: &mut Console, before: u64) -> Checked {
     console.expect(&format!("map {start:#x} {size:#x} device"), "0")?;
     let declared = console.declared()?;
     if declared != before + size / GRANULE {
-        return Err(format!("{declared} granules are declared, {before} were before"));
+        return Err(anyhow!("{declared} granules are declared, {before} were before"));
     }
     console.unmap(0)?;
     for page in [start, start + size - GRANULE] {
@@ -383,11 +384,11 @@ fn reboots(fixture: &Fixture) -> Checked {
 }
 
 /// The row of a kernel in the figures of docs/linux.md, behind its first column.
-fn documented(kernel: &str) -> Result<String, String> {
+fn documented(kernel: &str) -> anyhow::Result<String> {
     let file = xtask::paths::root().join("docs/linux.md");
-    let docs = std::fs::read_to_string(&file).map_err(|error| error.to_string())?;
+    let docs = std::fs::read_to_string(&file)?;
     let row = docs.lines().find_map(|line| line.strip_prefix(&format!("| {kernel} | ")));
-    row.map(str::to_owned).ok_or_else(|| format!("docs/linux.md has no figures of {kernel}"))
+    row.map(str::to_owned).ok_or_else(|| anyhow!("docs/linux.md has no figures of {kernel}"))
 }
 
 /// What docs/linux.md says of a boot, in both dialects.
@@ -399,7 +400,7 @@ fn figures(fixture: &Fixture) -> Checked {
         console.ready()?;
         let (granules, calls) = console.listed()?;
         if !(row.starts_with(&format!("{calls}: ")) && row.contains(&format!(" | {granules} | "))) {
-            return Err(format!("{calls} hypercalls, {granules} granules; docs/linux.md: `{row}`"));
+            return Err(anyhow!("{calls} hypercalls, {granules} granules; docs/linux.md: `{row}`"));
         }
         console.power_off("poweroff\n")?;
     }
@@ -408,8 +409,8 @@ fn figures(fixture: &Fixture) -> Checked {
 
 /// Nobody asks it to enrol: it does what mainline's driver does, and the early console is not declared.
 fn without_the_option_it_is_mainline(fixture: &Fixture) -> Checked {
-    let boot = Boot::called("linux-enrolled").ok_or("no such guest")?;
-    let mut module = boot.module(&KIB4.words()).map_err(|error| error.to_string())?;
+    let boot = Boot::called("linux-enrolled").context("no such guest")?;
+    let mut module = boot.module(&KIB4.words())?;
     let words = module.bootargs.split_whitespace().filter(|word| *word != "ioremap_guard");
     module.bootargs = words.collect::<Vec<_>>().join(" ");
     let machine = Machine { modules: vec![module], ..fixture.machine() };
@@ -419,7 +420,7 @@ fn without_the_option_it_is_mainline(fixture: &Fixture) -> Checked {
     let (declared, row) =
         (console.declared()?, documented("mainline's driver, `vm.guard=enforce`")?);
     if !row.contains(&format!(" | {declared}, ")) {
-        return Err(format!("{declared} granules are declared; docs/linux.md: `{row}`"));
+        return Err(anyhow!("{declared} granules are declared; docs/linux.md: `{row}`"));
     }
     as_mainline(console)
 }
@@ -474,7 +475,7 @@ fn as_mainline(mut console: Console) -> Checked {
     }
     let after = console.declared()?;
     if after != before + 1 {
-        return Err(format!("{before} granules were declared before, {after} afterwards"));
+        return Err(anyhow!("{before} granules were declared before, {after} afterwards"));
     }
     console.run("devmem 0xa000000 32", 0)?;
     let run = console.power_off("poweroff\n")?;
@@ -492,7 +493,7 @@ fn early_console_refused(fixture: &Fixture) -> Checked {
     let line = console.wait_for("linux-enrolled: stopped (reset): ")?;
     let silent = console.session.lines().len() == before + 1;
     if !(silent && line.ends_with(", 0 refused")) {
-        return Err(format!("it was not silent, or strayed: {line}"));
+        return Err(anyhow!("it was not silent, or strayed: {line}"));
     }
     console.wait_for("life 2 begins: 0 declared, not enrolled")?;
     console.wait_for("earlycon: pl11 at MMIO 0x0000000009000000").map(drop)

@@ -12,7 +12,7 @@ cases![at_el1, at_el3];
 /// The machine says `words` in its only `[hyp]` line, and nothing more.
 fn refused_and_parked(fixture: &Fixture, machine: &Machine, words: &[&str]) -> Checked {
     let mut session = fixture.boot(machine)?;
-    session.wait_for("[hyp] error:").map_err(|error| error.to_string())?;
+    session.wait_for("[hyp] error:")?;
     let run = session.stop_after(Duration::from_secs(2));
     let line = one(&run, "[hyp]")?;
     for word in words {

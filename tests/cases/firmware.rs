@@ -2,6 +2,7 @@
 //! Below real firmware at EL3: Debian's TF-A for the Raspberry Pi 4, on QEMU's model of that board, where it is what the
 //! board's boot loader calls the stub.
 
+use anyhow::{Context, anyhow};
 use std::fs;
 
 use xtask::boards::model::{Loaded, RASPI4B_PL011};
@@ -26,12 +27,12 @@ const RAM: u32 = 0x3b40_0000;
 const STUB_WORDS: usize = 0xf0;
 
 /// TF-A with what the boot loader writes into it.
-fn stub(fixture: &Fixture) -> Result<Blob, String> {
-    let file = Guest::TfARpi4.existing().map_err(|error| error.to_string())?;
-    let mut bytes = fs::read(file).map_err(|error| error.to_string())?;
-    let words = bytes.get_mut(STUB_WORDS..STUB_WORDS + 16).ok_or("TF-A is too short")?;
+fn stub(fixture: &Fixture) -> anyhow::Result<Blob> {
+    let file = Guest::TfARpi4.existing()?;
+    let mut bytes = fs::read(file)?;
+    let words = bytes.get_mut(STUB_WORDS..STUB_WORDS + 16).context("TF-A is too short")?;
     if words[..4] != 0x5afe_570b_u32.to_le_bytes() {
-        return Err("TF-A has no stub's magic number".into());
+        return Err(anyhow!("TF-A has no stub's magic number"));
     }
     words[..4].fill(0);
     words[8..12].copy_from_slice(&TREE.to_le_bytes());
@@ -41,13 +42,10 @@ fn stub(fixture: &Fixture) -> Result<Blob, String> {
 
 // Its build for this board mitigates CVE-2018-3639 for good, and says so by -2 (DEN0028 7.5.6). All four CPUs are asked.
 fn tf_a_says_which_workarounds_are_not_required(fixture: &Fixture) -> Checked {
-    let said = |error: anyhow::Error| error.to_string();
     let guest = &fixture.images.guest_stub;
-    let size = fs::metadata(guest).map_err(|error| error.to_string())?.len();
+    let size = fs::metadata(guest)?.len();
     let bootargs = Some("workarounds vm.name=web".to_owned());
-    let tree = RASPI4B_PL011
-        .tree_with(&[Loaded { address: GUEST, size, bootargs }], Some(RAM))
-        .map_err(said)?;
+    let tree = RASPI4B_PL011.tree_with(&[Loaded { address: GUEST, size, bootargs }], Some(RAM))?;
     let blob = |file: &std::path::Path, address| Blob { file: file.into(), address, start: false };
     let blobs = vec![
         stub(fixture)?,
@@ -63,7 +61,7 @@ fn tf_a_says_which_workarounds_are_not_required(fixture: &Fixture) -> Checked {
     one(&run, "[hyp] 4 CPUs up")?;
     let line = one(&run, "[web] workarounds: ").or_else(|_| one(&run, "workarounds: "))?;
     if !line.ends_with("workarounds: 0 -2 0") {
-        return Err(format!("firmware said 0, -2 and 0; the guest was told {line}"));
+        return Err(anyhow!("firmware said 0, -2 and 0; the guest was told {line}"));
     }
     powered_off(&run)
 }

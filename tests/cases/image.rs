@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The image itself: what its instructions must be, wherever QEMU would not notice.
 
+use anyhow::anyhow;
 use std::fs;
 
 use xtask::elf;
@@ -37,12 +38,12 @@ fn ends(word: u32) -> bool {
         || word == ERET
 }
 
-fn text(fixture: &Fixture) -> Result<Vec<u32>, String> {
-    let bytes = fs::read(&fixture.images.hypervisor_elf).map_err(|error| error.to_string())?;
-    let words = elf::text(&bytes).map_err(|error| error.to_string())?;
+fn text(fixture: &Fixture) -> anyhow::Result<Vec<u32>> {
+    let bytes = fs::read(&fixture.images.hypervisor_elf)?;
+    let words = elf::text(&bytes)?;
     // Fewer would be another file, or a section that was not found.
     if words.len() < 10_000 {
-        return Err(format!("only {} instructions", words.len()));
+        return Err(anyhow!("only {} instructions", words.len()));
     }
     Ok(words)
 }
@@ -60,11 +61,11 @@ fn vttbr_is_in_effect_before_an_invalidation(fixture: &Fixture) -> Checked {
         let rest = words.get(at + 1..).unwrap_or_default();
         let first = rest.iter().find(|word| **word == ISB || is_tlbi(**word) || ends(**word));
         if first != Some(&ISB) {
-            return Err(format!("no ISB behind MSR VTTBR_EL2 at text+{:#x}", at * 4));
+            return Err(anyhow!("no ISB behind MSR VTTBR_EL2 at text+{:#x}", at * 4));
         }
     }
     // One to enter a vCPU, two around an invalidation for another VM.
-    if writes < 3 { Err(format!("only {writes} writes of VTTBR_EL2")) } else { Ok(()) }
+    if writes < 3 { Err(anyhow!("only {writes} writes of VTTBR_EL2")) } else { Ok(()) }
 }
 
 /// Instructions that a vCPU switch needs, and whose absence QEMU does not show.
@@ -84,13 +85,13 @@ fn what_qemu_does_not_miss_is_there(fixture: &Fixture) -> Checked {
         ("MSR OSDTRRX_EL1", 0xd510_0040, REGISTER, 1),
     ] {
         if count(wanted, mask) < least {
-            return Err(format!("not {least} times in the image: {name}"));
+            return Err(anyhow!("not {least} times in the image: {name}"));
         }
     }
     // A vCPU that follows another of its VM: both are invalidated, then awaited.
     let sequence = [0xd508_871f, 0xd508_751f, DSB_NSH, ISB];
     if !words.windows(sequence.len()).any(|window| window == sequence) {
-        return Err("no TLBI VMALLE1, IC IALLU, DSB NSH, ISB".into());
+        return Err(anyhow!("no TLBI VMALLE1, IC IALLU, DSB NSH, ISB"));
     }
     Ok(())
 }
@@ -100,7 +101,7 @@ fn what_qemu_does_not_miss_is_there(fixture: &Fixture) -> Checked {
 fn el2_starts_with_no_translation_of_a_guest(fixture: &Fixture) -> Checked {
     let words = text(fixture)?;
     match words.iter().filter(|word| **word == TLBI_ALLE1).count() {
-        0 => Err("no TLBI ALLE1".into()),
+        0 => Err(anyhow!("no TLBI ALLE1")),
         _ => Ok(()),
     }
 }
@@ -114,24 +115,22 @@ fn nothing_is_speculated_past_an_eret(fixture: &Fixture) -> Checked {
         erets += 1;
         let behind = (words.get(at + 1), words.get(at + 2));
         if behind.0 != Some(&SB) && behind != (Some(&DSB_NSH), Some(&ISB)) {
-            return Err(format!("no barrier behind the ERET at text+{:#x}", at * 4));
+            return Err(anyhow!("no barrier behind the ERET at text+{:#x}", at * 4));
         }
     }
-    if erets == 0 { Err("no ERET at all".into()) } else { Ok(()) }
+    if erets == 0 { Err(anyhow!("no ERET at all")) } else { Ok(()) }
 }
 
 /// The catalogue reads the stub's tables in its sources; it must see what the stub has.
 fn the_guests_list_is_that_of_its_sources(fixture: &Fixture) -> Checked {
-    let listed =
-        xtask::stub::list(&fixture.images.guest_stub).map_err(|error| error.to_string())?;
+    let listed = xtask::stub::list(&fixture.images.guest_stub)?;
     let mut listed: Vec<String> = listed.into_iter().map(|test| test.name).collect();
     listed.sort();
-    let registry = xtask::catalogue::Registry::collect(&xtask::paths::root())
-        .map_err(|error| error.to_string())?;
+    let registry = xtask::catalogue::Registry::collect(&xtask::paths::root())?;
     let read = registry.guest_tests();
     if listed.iter().map(String::as_str).eq(read.iter().copied()) {
         Ok(())
     } else {
-        Err(format!("the stub lists {} tests, its sources {}", listed.len(), read.len()))
+        Err(anyhow!("the stub lists {} tests, its sources {}", listed.len(), read.len()))
     }
 }

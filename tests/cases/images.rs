@@ -2,6 +2,7 @@
 //! Kernel images as their makers build them, one demand at a time: headers, ELF files, a BSS behind the file, a tree at
 //! the start of RAM, an EL3, virtio transports to look for. And files that hold no kernel.
 
+use anyhow::anyhow;
 use std::fs;
 use std::path::PathBuf;
 
@@ -39,7 +40,7 @@ const TREE_MAGIC: u64 = 0xedfe_0dd0;
 const HEADER: usize = 64;
 
 /// The usual machine with one guest, whose kernel has these bytes.
-fn machine(fixture: &Fixture, name: &str, bytes: &[u8], bootargs: &str) -> Result<Machine, String> {
+fn machine(fixture: &Fixture, name: &str, bytes: &[u8], bootargs: &str) -> anyhow::Result<Machine> {
     let kernel = fixture.file(name, bytes)?;
     let guest = Module { kernel, bootargs: bootargs.into(), ..Module::default() };
     Ok(Machine { modules: vec![guest], ..fixture.machine() })
@@ -56,7 +57,7 @@ fn stands_at(code: Asm, address: u64) -> Asm {
 }
 
 /// Runs a guest of [`ok`].
-fn says_ok(fixture: &Fixture, name: &str, bytes: &[u8], bootargs: &str) -> Result<Run, String> {
+fn says_ok(fixture: &Fixture, name: &str, bytes: &[u8], bootargs: &str) -> anyhow::Result<Run> {
     let run = fixture.run(&machine(fixture, name, bytes, bootargs)?)?;
     one(&run, "all is as it should be")?;
     ensure(run.with("it is not").count() == 0, "it is not", &run)?;
@@ -124,7 +125,7 @@ fn containers_are_refused(fixture: &Fixture) -> Checked {
         let [kind, advice] = words;
         fixture
             .refused(&machine, &["VM 'k'", "its kernel is", kind, advice])
-            .map_err(|why| format!("{name}: {why}"))?;
+            .map_err(|why| anyhow!("{name}: {why}"))?;
     }
     Ok(())
 }
@@ -140,7 +141,7 @@ fn an_elf_file_runs(fixture: &Fixture) -> Checked {
     let kernel = fixture.images.guest_stub.with_extension("elf");
     let guest = Module { kernel, bootargs: "demo".into(), ..Module::default() };
     let run = fixture.run(&Machine { modules: vec![guest], ..fixture.machine() })?;
-    demo::judge(&run).map_err(|error| error.to_string())?;
+    demo::judge(&run)?;
     one(&run, "entry 0x40200000").map(drop)
 }
 
@@ -317,7 +318,7 @@ fn virtio_transports_are_no_way_around_the_guard(fixture: &Fixture) -> Checked {
     let machine =
         machine(fixture, "slots.bin", &transports(), "vm.guard=enforce vm.preset=0x9000000+4K")?;
     let mut session = fixture.boot(&machine)?;
-    session.wait_for("refused load").map_err(|error| error.to_string())?;
+    session.wait_for("refused load")?;
     let run = session.stop_after(std::time::Duration::from_millis(500));
     ensure(run.with("IPA 0xa000000 ").count() >= 1, "another page was refused", &run)?;
     ensure(run.with("all is as").count() == 0, "it was let through", &run)
@@ -325,7 +326,7 @@ fn virtio_transports_are_no_way_around_the_guard(fixture: &Fixture) -> Checked {
 
 /// A kernel in gzip, in an EFI zboot image, and one in ELF, each a VM of a bundle.
 fn bundle_unpacks(fixture: &Fixture) -> Checked {
-    let stub = fs::read(&fixture.images.guest_stub).map_err(|error| error.to_string())?;
+    let stub = fs::read(&fixture.images.guest_stub)?;
     let gzip = xtask::image::gzip(&stub);
     // Linux' header of such an image: where the payload is, its size, and how it is packed.
     let mut zboot = vec![0; 0x1000];
@@ -356,8 +357,8 @@ fn bundle_unpacks(fixture: &Fixture) -> Checked {
         format!("/dts-v1/; / {{ compatible = \"portcullis,bundle\"; {} }};", node("u", uimage));
     let source = fixture.file("refused.dts", source.as_bytes())?;
     match bundle::make(&source, &source.with_extension("img"), None) {
-        Ok(_) => Err("a uImage is taken".into()),
+        Ok(_) => Err(anyhow!("a uImage is taken")),
         Err(error) if format!("{error:#}").contains("bundle:/u): its kernel is a uImage") => Ok(()),
-        Err(error) => Err(format!("{error:#} does not name it")),
+        Err(error) => Err(anyhow!("{error:#} does not name it")),
     }
 }

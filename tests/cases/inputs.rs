@@ -2,6 +2,7 @@
 //! Descriptions of VMs that cannot be: each gets one `[hyp] error:` line that names the thing, no guest runs,
 //! and the machine goes off.
 
+use anyhow::{Context, anyhow};
 use xtask::qemu::{Machine, Module};
 
 use crate::fixture::{Checked, Fixture, ensure, one};
@@ -68,11 +69,11 @@ fn debug_word(fixture: &Fixture) -> Checked {
         ensure(vm.contains(part), &format!("`{vm}` does not say `{part}`"), &run)?;
     }
     // All of it but the image and the modules, at first; 128 MiB, tables and no more are taken.
-    let free = |text: &str| -> Result<u64, String> {
+    let free = |text: &str| -> anyhow::Result<u64> {
         let line = one(&run, text)?;
         let words: Vec<_> = line.split(' ').collect();
         let number = words.iter().position(|word| *word == "MiB").and_then(|at| words.get(at - 1));
-        number.and_then(|it| it.parse().ok()).ok_or_else(|| format!("no figure in `{line}`"))
+        number.and_then(|it| it.parse().ok()).ok_or_else(|| anyhow!("no figure in `{line}`"))
     };
     let (before, after) = (free("[hyp] 2 CPUs up")?, free("MiB of RAM left free")?);
     let fits = (1000..1024).contains(&before) && (128..132).contains(&(before - after));
@@ -146,7 +147,7 @@ fn too_many(fixture: &Fixture) -> Checked {
 }
 
 /// An image without Image header: it is taken as it is.
-fn plain_image(fixture: &Fixture, bytes: usize, bootargs: &str) -> Result<Machine, String> {
+fn plain_image(fixture: &Fixture, bytes: usize, bootargs: &str) -> anyhow::Result<Machine> {
     let kernel = fixture.file("plain.bin", &vec![0xd5; bytes])?;
     let guest = Module { kernel, bootargs: bootargs.into(), ..Module::default() };
     Ok(Machine { modules: vec![guest], ..fixture.machine() })
@@ -170,9 +171,9 @@ fn rom_over_ram(fixture: &Fixture) -> Checked {
 }
 
 /// A guest whose Image header has these bytes at `at` instead of its own.
-fn header(fixture: &Fixture, at: usize, bytes: &[u8]) -> Result<Machine, String> {
-    let mut image = std::fs::read(&fixture.images.guest_stub).map_err(|error| error.to_string())?;
-    let place = image.get_mut(at..at + bytes.len()).ok_or("the stub has no header")?;
+fn header(fixture: &Fixture, at: usize, bytes: &[u8]) -> anyhow::Result<Machine> {
+    let mut image = std::fs::read(&fixture.images.guest_stub)?;
+    let place = image.get_mut(at..at + bytes.len()).context("the stub has no header")?;
     place.copy_from_slice(bytes);
     let kernel = fixture.file("patched.bin", &image)?;
     let guest = Module { kernel, bootargs: "demo".into(), ..Module::default() };

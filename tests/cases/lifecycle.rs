@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Lives of a VM: as many as it likes, each as new as the first.
 
+use anyhow::Context;
 use xtask::qemu::{Gic, Machine};
 
 use crate::asm::{Asm, ENTRY, NOWHERE, UART, calls};
@@ -18,7 +19,7 @@ cases![
 fn live(fixture: &Fixture, code: Asm, options: &str, lives: usize) -> Checked {
     let mut session = fixture.boot(&fixture.machine_code(code, options)?)?;
     for life in 1..=lives {
-        session.wait_for("alive").map_err(|error| format!("life {life} of {lives}: {error}"))?;
+        session.wait_for("alive").with_context(|| format!("life {life} of {lives}"))?;
     }
     let run = session.stop_after(std::time::Duration::ZERO);
     ensure(run.with("DIRTY").count() == 0, "a former life shows", &run)?;
@@ -94,7 +95,7 @@ fn enforce_is_on_again(fixture: &Fixture) -> Checked {
     let machine = fixture.machine_code(code, "vm.mem=4M vm.guard=enforce")?;
     let mut session = fixture.boot(&machine)?;
     for _ in 0..20 {
-        session.wait_for("alive").map_err(|error| error.to_string())?;
+        session.wait_for("alive")?;
     }
     let run = session.stop_after(std::time::Duration::ZERO);
     ensure(run.with("DIRTY").count() == 0, "its console was served undeclared", &run)
@@ -123,7 +124,7 @@ fn tlbs_are_empty_again(fixture: &Fixture) -> Checked {
     let machine = fixture.machine_code(code, "vm.mem=4M vm.guard=enforce")?;
     let mut session = fixture.boot(&Machine { gic: Gic::V2, ..machine })?;
     for life in 1..=20 {
-        session.wait_for("alive").map_err(|error| format!("life {life}: {error}"))?;
+        session.wait_for("alive").with_context(|| format!("life {life}"))?;
     }
     let run = session.stop_after(std::time::Duration::ZERO);
     ensure(run.with("DIRTY").count() == 0, "the former life's page could be used", &run)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Keys at the console that manage VMs: listed, restarted, stopped and started, paused and resumed.
 
+use anyhow::Context;
 use std::time::Duration;
 
 use xtask::qemu::{Machine, Session};
@@ -18,12 +19,12 @@ cases![
     slow: all_keys_on_a_shared_cpu,
 ];
 
-fn wait(session: &mut Session, text: &str) -> Result<String, String> {
-    session.wait_for(text).map_err(|error| error.to_string())
+fn wait(session: &mut Session, text: &str) -> anyhow::Result<String> {
+    session.wait_for(text)
 }
 
 fn keys(session: &mut Session, keys: &str) -> Checked {
-    session.send(&format!("\x1d{keys}")).map_err(|error| error.to_string())
+    session.send(&format!("\x1d{keys}"))
 }
 
 /// Says `up`, and spins.
@@ -32,7 +33,7 @@ fn spin() -> Asm {
 }
 
 /// A machine with a spinner `a` and the VM `b`.
-fn two(fixture: &Fixture, cpus: u32, code: Asm, words: &str) -> Result<Session, String> {
+fn two(fixture: &Fixture, cpus: u32, code: Asm, words: &str) -> anyhow::Result<Session> {
     let modules = vec![
         fixture.code(spin(), "vm.name=a vm.mem=4M")?,
         fixture.code(code, &format!("vm.name=b vm.mem=16M {words}"))?,
@@ -57,7 +58,7 @@ fn the_list_says_state_cpus_time_memory_and_refusals(fixture: &Fixture) -> Check
     std::thread::sleep(Duration::from_millis(1500));
     keys(&mut session, "?")?;
     let line = wait(&mut session, "[hyp] 0 wide (keyboard): ")?;
-    let (before, after) = line.split_once(" s of CPU time").ok_or("no CPU time")?;
+    let (before, after) = line.split_once(" s of CPU time").context("no CPU time")?;
     let used = before.rsplit(' ').next().and_then(|number| number.parse::<f64>().ok());
     let stopped = wait(&mut session, "[hyp] 1 nosy: ")?;
     let run = session.stop_after(Duration::ZERO);

@@ -8,7 +8,7 @@ use crate::fixture::{Checked, Fixture, ensure, one, powered_off};
 
 cases![panic_says_why_once, panic_among_eight, stack_overflow_hits_the_guard_page];
 
-fn boot(fixture: &Fixture, word: &str, cpus: u32) -> Result<Run, String> {
+fn boot(fixture: &Fixture, word: &str, cpus: u32) -> anyhow::Result<Run> {
     let machine = Machine { append: Some(word.into()), cpus, ..fixture.machine_with(&["demo"]) };
     let run = fixture.run(&machine)?;
     one(&run, "[hyp] panic on CPU")?;
@@ -18,9 +18,8 @@ fn boot(fixture: &Fixture, word: &str, cpus: u32) -> Result<Run, String> {
 }
 
 /// The run's backtrace, resolved.
-fn backtrace(fixture: &Fixture, run: &Run) -> Result<String, String> {
-    let symbolizer =
-        Symbolizer::new(&fixture.images.hypervisor_elf).map_err(|error| error.to_string())?;
+fn backtrace(fixture: &Fixture, run: &Run) -> anyhow::Result<String> {
+    let symbolizer = Symbolizer::new(&fixture.images.hypervisor_elf)?;
     one(run, "[hyp] backtrace")?;
     Ok(run
         .with("[hyp]   at image+")

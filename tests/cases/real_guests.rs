@@ -2,6 +2,7 @@
 //! Guests that nobody here wrote, driven at their consoles: Debian's stock kernel, a kernel that is a client of the
 //! guard, and U-Boot. docs/guests.md says what they are; `scripts/guests` makes them.
 
+use anyhow::anyhow;
 use xtask::guests::Guest;
 use xtask::guests::boot::{Boot, judge, memory_mib};
 use xtask::qemu::{Gic, Machine};
@@ -57,7 +58,7 @@ fn to_the_shell(fixture: &Fixture, machine: Machine, name: &str, cpus: u32) -> C
     let up = console.shell()?;
     let online = if cpus == 1 { "(0)".into() } else { format!("(0-{})", cpus - 1) };
     if !up.contains(&format!("{cpus} CPUs {online}")) {
-        return Err(format!("not all {cpus} CPUs came up: {up}"));
+        return Err(anyhow!("not all {cpus} CPUs came up: {up}"));
     }
     // The counter, the timer's interrupt, and the wake-up of an idle CPU.
     console.run("a=$(cut -d. -f1 /proc/uptime); sleep 2", 0)?;
@@ -135,7 +136,7 @@ fn linux_is_no_client(fixture: &Fixture) -> Checked {
     let mut console = Console::boot(fixture, Machine::default(), "linux", words)?;
     let line = console.wait_for("refused load")?;
     if !(line.contains("IPA 0x8") && line.contains("intc@8000000")) {
-        return Err(format!("the refusal does not name the GIC: {line}"));
+        return Err(anyhow!("the refusal does not name the GIC: {line}"));
     }
     console.wait_for("synchronous external abort: 0000000096000010")?;
     console.wait_for("Kernel panic").map(drop)
@@ -160,7 +161,7 @@ fn strays(fixture: &Fixture, machine: Machine) -> Checked {
     // The UART's page is declared: its first identification register.
     let id = console.run("devmem 0x9000fe0 32", 0)?.unwrap_or_default();
     if !id.contains("0x00000011") {
-        return Err(format!("the UART's page says `{id}`"));
+        return Err(anyhow!("the UART's page says `{id}`"));
     }
     // 128 + SIGBUS.
     console.run("devmem 0xa000000 32", 135)?;
@@ -170,14 +171,14 @@ fn strays(fixture: &Fixture, machine: Machine) -> Checked {
     let refused = "[hyp] warning: linux-guarded: vCPU ";
     let lines: Vec<_> = run.with(refused).collect();
     let [load, store] = lines.as_slice() else {
-        return Err(format!("{} refusals and not two: {}", lines.len(), run.tail()));
+        return Err(anyhow!("{} refusals and not two: {}", lines.len(), run.tail()));
     };
     for (line, words) in [
         (load, "refused load of 4 bytes at IPA 0xa000000 "),
         (store, "refused store of 1 bytes at IPA 0x10000000 "),
     ] {
         if !line.contains(words) {
-            return Err(format!("`{line}` lacks {words:?}"));
+            return Err(anyhow!("`{line}` lacks {words:?}"));
         }
     }
     one(
@@ -216,7 +217,7 @@ fn earlycon_without_preset(fixture: &Fixture) -> Checked {
     let line = console.wait_for("refused load of 4 bytes at IPA 0x9000018")?;
     let advice = console.wait_for("to declare pl011@9000000")?;
     if !(line.contains("pl011@9000000") && advice.contains("vm.preset=0x9000000+0x1000")) {
-        return Err(format!("`{line}` and `{advice}` do not say what to do"));
+        return Err(anyhow!("`{line}` and `{advice}` do not say what to do"));
     }
     let run = console.session.stop_after(std::time::Duration::from_secs(3));
     let (lines, panics) = (run.with("refused load").count(), run.with("[hyp] panic").count());
@@ -230,12 +231,12 @@ fn earlycon_without_preset(fixture: &Fixture) -> Checked {
 fn linux_from_a_bundle(fixture: &Fixture) -> Checked {
     let source = xtask::paths::root().join("examples/linux.dts");
     let initrd = fixture.file("linux.img", &[])?;
-    xtask::bundle::make(&source, &initrd, None).map_err(|error| error.to_string())?;
+    xtask::bundle::make(&source, &initrd, None)?;
     let machine = Machine { initrd: Some(initrd), ..fixture.machine() };
     let mut console = Console { session: fixture.boot(&machine)? };
     let up = console.shell()?;
     if !up.contains("2 CPUs (0-1)") {
-        return Err(format!("not both CPUs came up: {up}"));
+        return Err(anyhow!("not both CPUs came up: {up}"));
     }
     let run = console.power_off("poweroff\n")?;
     one(&run, "[hyp] linux: stopped (power off)").map(drop)
@@ -246,7 +247,7 @@ fn three_at_once(fixture: &Fixture) -> Checked {
     let boots: Vec<Boot> =
         ["linux", "linux-guarded"].into_iter().filter_map(Boot::called).collect();
     for boot in &boots {
-        machine.modules.push(boot.module("quiet").map_err(|error| error.to_string())?);
+        machine.modules.push(boot.module("quiet")?);
     }
     machine.modules.push(fixture.guest("demo vm.name=stub"));
     machine.memory_mib = memory_mib(&boots);
@@ -262,9 +263,7 @@ fn three_at_once(fixture: &Fixture) -> Checked {
         }
     }
     // What is typed goes to the first until another one is chosen; each prompt is seen before its line ends.
-    let prompt = |console: &mut Console, prompt: &str| {
-        console.session.wait_for_prompt(prompt).map_err(|error| error.to_string())
-    };
+    let prompt = |console: &mut Console, prompt: &str| console.session.wait_for_prompt(prompt);
     prompt(&mut console, "[linux] guest# ")?;
     console.send("uname -r\n")?;
     console.wait_for("[linux] 6.")?;
@@ -282,7 +281,7 @@ fn three_at_once(fixture: &Fixture) -> Checked {
     console.wait_for("[linux] still 42")?;
     console.send("poweroff\n")?;
     let run = console.session.finish();
-    judge(&run, 3, false).map_err(|error| error.to_string())?;
+    judge(&run, 3, false)?;
     one(&run, "[hyp] stub: stopped (power off)").map(drop)
 }
 
@@ -300,7 +299,7 @@ fn u_boot_on(fixture: &Fixture, machine: Machine) -> Checked {
     console.u_boot("md.l 0xa000000 1")?;
     let line = console.wait_for("[hyp] warning: u-boot: vCPU 0: refused load")?;
     if !line.contains("IPA 0xa000000 ") {
-        return Err(format!("another page was refused: {line}"));
+        return Err(anyhow!("another page was refused: {line}"));
     }
     console.wait_for("\"Synchronous Abort\" handler, esr 0x96000010")?;
     // It resets itself, and comes back with its preset page declared.
@@ -309,7 +308,7 @@ fn u_boot_on(fixture: &Fixture, machine: Machine) -> Checked {
     console.send(" ")?;
     console.u_boot("md.l 0x9000fe0 4")?;
     console.wait_for("09000fe0: 00000011 00000010 00000014 00000000")?;
-    console.session.wait_for_prompt("=> ").map_err(|error| error.to_string())?;
+    console.session.wait_for_prompt("=> ")?;
     let run = console.power_off("poweroff\n")?;
     one(&run, "u-boot: stopped (reset): ").map(drop)
 }
@@ -330,7 +329,7 @@ fn uefi_shell(console: &mut Console, name: &str) -> Checked {
         for (chosen, key) in [("EFI Firmware Setup", "\x1b[B"), ("EFI Internal Shell", "\r")] {
             // The menu paints what is chosen last.
             let painted = format!("{chosen}\x1b[0m\x1b[37m\x1b[40m");
-            console.session.wait_for_prompt(&painted).map_err(|error| format!("{error:#}"))?;
+            console.session.wait_for_prompt(&painted).map_err(|error| anyhow!("{error:#}"))?;
             console.send(key)?;
         }
     }
@@ -356,7 +355,7 @@ fn edk2_on(fixture: &Fixture, machine: Machine, name: &str, words: &str) -> Chec
     console.uefi(VARIABLE)?;
     console.wait_for("- probe - 0002 Bytes")?;
     console.wait_for("CA FE")?;
-    console.session.wait_for_prompt("\x1b[40m").map_err(|error| error.to_string())?;
+    console.session.wait_for_prompt("\x1b[40m")?;
     let run = console.power_off("reset -s\r")?;
     one(&run, &format!("{name}: stopped (reset): "))?;
     ensure(run.with(", 0 refused").count() == 2, "something was refused", &run)

@@ -37,9 +37,8 @@ fn nothing_in_registers_survives_or_is_shared(fixture: &Fixture) -> Checked {
     ];
     let mut session = fixture.boot(&all_features(fixture, &guests))?;
     // The first VM is off, and the second has looked all along: any key ends it.
-    let said = |error: anyhow::Error| error.to_string();
-    session.wait_for("the keyboard goes to b").map_err(said)?;
-    session.send("x").map_err(said)?;
+    session.wait_for("the keyboard goes to b")?;
+    session.send("x")?;
     let run = session.finish();
     let [first, filled, second, other] =
         ["[a] first (", "[a] filled (", "[a] second (", "[b] other ("]
@@ -81,8 +80,8 @@ fn an_smc_of_a_guest_turns_no_machine_off(fixture: &Fixture) -> Checked {
     let mut machine = fixture.machine_with(&["idle=2 vm.name=other"]);
     machine.modules.push(fixture.code(off, "vm.name=off")?);
     let mut session = fixture.boot(&machine)?;
-    session.wait_for("[hyp] off: stopped (power off)").map_err(|error| error.to_string())?;
-    session.wait_for("[other] idle: ").map_err(|error| error.to_string())?;
+    session.wait_for("[hyp] off: stopped (power off)")?;
+    session.wait_for("[other] idle: ")?;
     let run = session.finish();
     ensure(run.with("back").count() == 0, "SYSTEM_OFF returned", &run)?;
     one(&run, "[hyp] other: stopped (power off)")?;

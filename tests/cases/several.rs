@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Several VMs at once: each line says whose it is, and nobody stands in another's way.
 
+use anyhow::anyhow;
 use std::time::Duration;
 
 use xtask::qemu::{Gic, Machine, Run};
@@ -32,7 +33,7 @@ fn all_named(run: &Run, names: &[&str]) -> Checked {
             || names.iter().any(|name| *line == format!("[{name}]"))
     };
     match run.lines.iter().find(|line| !named(line)) {
-        Some(line) => Err(format!("`{line}` has no name: {}", run.tail())),
+        Some(line) => Err(anyhow!("`{line}` has no name: {}", run.tail())),
         None => Ok(()),
     }
 }
@@ -79,7 +80,7 @@ fn crowd(fixture: &Fixture, cpus: u32) -> Checked {
 
 /// A guest that says `up` and spins, beside one that then does its work and goes off; `after` looks at the
 /// console of the whole.
-fn beside(fixture: &Fixture, bad: Asm, options: &str, work: &str) -> Result<Run, String> {
+fn beside(fixture: &Fixture, bad: Asm, options: &str, work: &str) -> anyhow::Result<Run> {
     beside_on(fixture, 2, bad, options, work)
 }
 
@@ -89,12 +90,12 @@ fn beside_on(
     bad: Asm,
     options: &str,
     work: &str,
-) -> Result<Run, String> {
+) -> anyhow::Result<Run> {
     let mut machine = fixture.machine_with(&[&format!("{work} vm.name=good")]);
     machine.cpus = cpus;
     machine.modules.push(fixture.code(bad, &format!("vm.name=bad {options}"))?);
     let mut session = fixture.boot(&machine)?;
-    session.wait_for("[hyp] good: stopped (power off)").map_err(|error| error.to_string())?;
+    session.wait_for("[hyp] good: stopped (power off)")?;
     let run = session.stop_after(Duration::from_secs(1));
     let off = run.with("[hyp] bad: stopped (power off)").count();
     ensure(off == 0, "the other went off too", &run)?;

@@ -2,6 +2,7 @@
 //! A CPU shared by two VMs: one measures its share while the other does what it can to take more. Time is counted in
 //! instructions, so that how busy the host is does not matter.
 
+use anyhow::anyhow;
 use std::time::Duration;
 
 use xtask::qemu::{Gic, Machine, Run};
@@ -24,7 +25,7 @@ cases![
 ];
 
 /// The victim's share, in parts of 1000, and its longest wait in microseconds, beside a VM with these words.
-fn measure(fixture: &Fixture, cpus: u32, other: &str, mine: &str) -> Result<(u64, u64), String> {
+fn measure(fixture: &Fixture, cpus: u32, other: &str, mine: &str) -> anyhow::Result<(u64, u64)> {
     measure_on(fixture, &Machine { cpus, ..fixture.machine() }, other, mine)
 }
 
@@ -34,7 +35,7 @@ fn measure_on(
     machine: &Machine,
     other: &str,
     mine: &str,
-) -> Result<(u64, u64), String> {
+) -> anyhow::Result<(u64, u64)> {
     run_on(fixture, machine, other, mine).map(|(_, figures)| figures)
 }
 
@@ -44,14 +45,14 @@ fn run_on(
     machine: &Machine,
     other: &str,
     mine: &str,
-) -> Result<(Run, (u64, u64)), String> {
+) -> anyhow::Result<(Run, (u64, u64))> {
     let mine = format!("victim=1 vm.name=victim vm.mem=4M {mine}");
     let modules =
         vec![fixture.guest(&format!("{other} vm.name=bad vm.mem=4M")), fixture.guest(&mine)];
     let extra = vec!["-icount".into(), "shift=3,sleep=off".into()];
     let mut session = fixture.boot(&Machine { extra, modules, ..machine.clone() })?;
-    session.wait_for("[victim] victim: ").map_err(|error| error.to_string())?;
-    session.wait_for("[hyp] victim: stopped").map_err(|error| error.to_string())?;
+    session.wait_for("[victim] victim: ")?;
+    session.wait_for("[hyp] victim: stopped")?;
     let run = session.stop_after(Duration::ZERO);
     ensure(run.with("FAIL ").count() == 0, "something failed", &run)?;
     ensure(run.with("[hyp] panic").count() == 0, "EL2 panicked", &run)?;
@@ -59,7 +60,7 @@ fn run_on(
     let number = |at: usize| line.split(' ').nth(at).and_then(|word| word.parse().ok());
     match (number(2), number(7)) {
         (Some(share), Some(gap)) => Ok((run, (share, gap))),
-        _ => Err(format!("`{line}`: no figures")),
+        _ => Err(anyhow!("`{line}`: no figures")),
     }
 }
 
@@ -74,7 +75,7 @@ fn holds_on(fixture: &Fixture, machine: &Machine, other: &str) -> Checked {
     if share >= 480 && gap <= 8_000 {
         Ok(())
     } else {
-        Err(format!("{other}: {share} of 1000, longest gap {gap} us"))
+        Err(anyhow!("{other}: {share} of 1000, longest gap {gap} us"))
     }
 }
 
@@ -83,7 +84,7 @@ fn beside_a_spinner(fixture: &Fixture) -> Checked {
     if (480..=520).contains(&share) && gap <= 4_100 {
         Ok(())
     } else {
-        Err(format!("{share} of 1000, longest gap {gap} us"))
+        Err(anyhow!("{share} of 1000, longest gap {gap} us"))
     }
 }
 
@@ -120,7 +121,7 @@ fn beside_interrupts_for_a_vcpu_that_is_off(fixture: &Fixture) -> Checked {
     if share >= 990 && gap <= 100 {
         Ok(())
     } else {
-        Err(format!("{share} of 1000, longest gap {gap} us"))
+        Err(anyhow!("{share} of 1000, longest gap {gap} us"))
     }
 }
 
@@ -140,7 +141,7 @@ fn beside_interrupts_for_a_vcpu_that_wakes(fixture: &Fixture) -> Checked {
     if share >= 900 && gap <= 1_100 {
         Ok(())
     } else {
-        Err(format!("{share} of 1000, longest gap {gap} us"))
+        Err(anyhow!("{share} of 1000, longest gap {gap} us"))
     }
 }
 
@@ -164,6 +165,6 @@ fn a_slice_is_a_weight(fixture: &Fixture) -> Checked {
     if (730..=770).contains(&share) && gap <= 1_100 {
         Ok(())
     } else {
-        Err(format!("{share} of 1000, longest gap {gap} us"))
+        Err(anyhow!("{share} of 1000, longest gap {gap} us"))
     }
 }

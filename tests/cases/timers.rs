@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Timers: the guest's group of tests without a hypervisor, and in VMs that share a CPU.
 
+use anyhow::anyhow;
 use std::process::Command;
 
 use xtask::qemu::{self, Gic, Machine, Start};
@@ -89,13 +90,13 @@ fn parked_on_one_cpu(fixture: &Fixture) -> Checked {
 /// Whether VMs' counters begin at 0 is as this QEMU's version has it.
 // scenario: I6
 fn an_old_qemu_is_known(fixture: &Fixture) -> Checked {
-    let program = qemu::program().map_err(|error| error.to_string())?;
-    let output = Command::new(program).arg("--version").output().map_err(|e| e.to_string())?;
+    let program = qemu::program()?;
+    let output = Command::new(program).arg("--version").output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let version = text.split("version ").nth(1).unwrap_or_default();
     let mut numbers = version.split(['.', ' ']).map_while(|number| number.parse::<u32>().ok());
     let (Some(major), Some(minor)) = (numbers.next(), numbers.next()) else {
-        return Err(format!("which version is `{text}`?"));
+        return Err(anyhow!("which version is `{text}`?"));
     };
     let run = fixture
         .run(&fixture.machine_with(&["run=g02_counter_begins_anew vm.testdev=0x0b000000"]))?;

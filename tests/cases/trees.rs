@@ -5,6 +5,7 @@
 //! Where the tree does not lead to a console, the reason is in the symbol `boot_refusal`; where it does not
 //! lead to firmware, the machine cannot go off, and parks.
 
+use anyhow::{Context, anyhow};
 use std::time::{Duration, Instant};
 
 use xtask::elf;
@@ -42,14 +43,14 @@ fn loader(x0: u64) -> Vec<u8> {
 }
 
 /// What the usual machine with two guests has for a tree.
-fn tree(fixture: &Fixture) -> Result<Vec<u8>, String> {
+fn tree(fixture: &Fixture) -> anyhow::Result<Vec<u8>> {
     let machine = fixture.machine_with(&["demo vm.mem=16M", "demo vm.mem=16M"]);
     let file = fixture.file("dump.dtb", &[])?;
-    machine.tree(&file).map_err(|error| error.to_string())
+    machine.tree(&file)
 }
 
 /// The machine on which a loader starts the image with `x0`; `tree` is at [`TREE`].
-fn machine(fixture: &Fixture, tree: &[u8], x0: u64) -> Result<Machine, String> {
+fn machine(fixture: &Fixture, tree: &[u8], x0: u64) -> anyhow::Result<Machine> {
     let blobs = vec![
         Blob { file: fixture.file("loader.bin", &loader(x0))?, address: LOADER, start: true },
         Blob { file: fixture.images.hypervisor.clone(), address: IMAGE, start: false },
@@ -66,7 +67,7 @@ struct Started {
 }
 
 impl Started {
-    fn new(fixture: &Fixture, tree: &[u8], x0: u64) -> Result<Self, String> {
+    fn new(fixture: &Fixture, tree: &[u8], x0: u64) -> anyhow::Result<Self> {
         let mut machine = machine(fixture, tree, x0)?;
         // Both guests as the tree has them, so that only the tree stands in their way.
         for address in [0x5000_0000, 0x5020_0000] {
@@ -77,19 +78,17 @@ impl Started {
         machine.extra = Monitor::arguments(&socket);
         // What it says last must still be readable.
         machine.extra.extend(["-action".into(), "shutdown=pause".into()]);
-        let elf =
-            std::fs::read(&fixture.images.hypervisor_elf).map_err(|error| error.to_string())?;
+        let elf = std::fs::read(&fixture.images.hypervisor_elf)?;
         let session = fixture.boot(&machine)?;
-        let monitor = Monitor::connect(&socket).map_err(|error| error.to_string())?;
+        let monitor = Monitor::connect(&socket)?;
         Ok(Self { session, monitor, elf })
     }
 
     /// The text in a symbol, once there is one.
-    fn text(&mut self, symbol: &str) -> Result<String, String> {
-        let at =
-            elf::symbol(&self.elf, |name| name == symbol).map_err(|error| error.to_string())?;
-        let mut read = || -> Result<String, String> {
-            let words = self.monitor.words(IMAGE + at, 16).map_err(|error| error.to_string())?;
+    fn text(&mut self, symbol: &str) -> anyhow::Result<String> {
+        let at = elf::symbol(&self.elf, |name| name == symbol)?;
+        let mut read = || -> anyhow::Result<String> {
+            let words = self.monitor.words(IMAGE + at, 16)?;
             let bytes = words.iter().flat_map(|word| word.to_le_bytes());
             let bytes: Vec<u8> = bytes.take_while(|byte| *byte != 0).collect();
             Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -130,7 +129,7 @@ fn replace(tree: &mut [u8], old: &[u8], new: &[u8]) -> Checked {
         }
     }
     if places.is_empty() || old.len() != new.len() {
-        Err("nothing to replace".into())
+        Err(anyhow!("nothing to replace"))
     } else {
         Ok(())
     }
@@ -142,10 +141,8 @@ fn reg(address: u64, size: u64) -> Vec<u8> {
 }
 
 /// Bytes of a guest's module.
-fn stub_size(fixture: &Fixture) -> Result<u64, String> {
-    std::fs::metadata(&fixture.images.guest_stub)
-        .map(|file| file.len())
-        .map_err(|error| error.to_string())
+fn stub_size(fixture: &Fixture) -> anyhow::Result<u64> {
+    Ok(std::fs::metadata(&fixture.images.guest_stub)?.len())
 }
 
 /// This way of starting works where nothing is wrong: what follows fails for the tree's sake.
@@ -192,7 +189,7 @@ fn bad_magic(fixture: &Fixture) -> Checked {
 // scenario: J1
 fn longer_than_it_can_be(fixture: &Fixture) -> Checked {
     let mut tree = tree(fixture)?;
-    tree.get_mut(4..8).ok_or("no header")?.copy_from_slice(&u32::MAX.to_be_bytes());
+    tree.get_mut(4..8).context("no header")?.copy_from_slice(&u32::MAX.to_be_bytes());
     refused(fixture, &tree, TREE, false, "device tree")
 }
 
@@ -224,7 +221,7 @@ fn cut_at_many_places(fixture: &Fixture) -> Checked {
         // Not on a boundary of anything.
         let keep = used * part / 8 + part;
         refused(fixture, &cut(&tree, keep), TREE, false, "device tree")
-            .map_err(|error| format!("cut at {keep} of {used}: {error}"))?;
+            .with_context(|| format!("cut at {keep} of {used}"))?;
     }
     Ok(())
 }
@@ -276,7 +273,7 @@ fn console_without_a_driver(fixture: &Fixture) -> Checked {
     let until = Instant::now() + Duration::from_secs(60);
     let mut off = false;
     while !off && Instant::now() < until {
-        let status = started.monitor.ask("info status").map_err(|error| error.to_string())?;
+        let status = started.monitor.ask("info status")?;
         off = status.contains("paused (shutdown)");
         std::thread::sleep(Duration::from_millis(100));
     }
