@@ -3,9 +3,9 @@
 
 /// The generator.
 #[derive(Clone, Copy, Debug)]
-pub struct Noise(u64);
+pub struct Rng(u64);
 
-impl Noise {
+impl Rng {
     /// Any seed; 0 is replaced.
     pub const fn new(seed: u64) -> Self {
         Self(if seed == 0 { 0x9e37_79b9_7f4a_7c15 } else { seed })

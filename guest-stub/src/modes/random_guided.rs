@@ -8,7 +8,7 @@ use crate::guard::{self, hole};
 use crate::hvc::{hvc, smc};
 use crate::machine::{Machine, pstate};
 use crate::mmu::View;
-use crate::rng::Noise;
+use crate::rng::Rng;
 use crate::time::Deadline;
 use crate::{cpu, probe, psci, smp, tree};
 
@@ -36,7 +36,7 @@ pub fn run(seconds: u64) {
 
 /// What one vCPU is about.
 struct Guide {
-    noise: Noise,
+    rng: Rng,
     /// Pages that came up.
     recent: [u64; 8],
 }
@@ -65,28 +65,28 @@ impl Guide {
             FLASH.start,
             FLASH.end,
         ];
-        let noise = &mut self.noise;
-        let near = noise.below(7) as u64 * 4096;
-        let recent = noise.choose(&self.recent, 0);
-        let at = match noise.below(20) {
-            0 => noise.next() >> noise.below(40),
+        let rng = &mut self.rng;
+        let near = rng.below(7) as u64 * 4096;
+        let recent = rng.choose(&self.recent, 0);
+        let at = match rng.below(20) {
+            0 => rng.next() >> rng.below(40),
             1..=10 => recent.wrapping_add(near).wrapping_sub(3 * 4096),
-            _ => noise.choose(&edges, 0).wrapping_add(near).wrapping_sub(3 * 4096),
+            _ => rng.choose(&edges, 0).wrapping_add(near).wrapping_sub(3 * 4096),
         };
-        let at = if noise.below(12) == 0 { at } else { at & !0xfff };
-        if let Some(slot) = self.recent.get_mut(self.noise.below(8)) {
+        let at = if rng.below(12) == 0 { at } else { at & !0xfff };
+        if let Some(slot) = self.recent.get_mut(self.rng.below(8)) {
             *slot = at & !0xfff;
         }
         at
     }
 
     fn count(&mut self) -> u64 {
-        match self.noise.below(12) {
+        match self.rng.below(12) {
             0 => 0,
-            1..=6 => 1 + self.noise.below(8) as u64,
-            7 | 8 => self.noise.choose(&[64, 511, 512, 513, 1024, 1025, 1 << 18, 1 << 19], 1),
-            9 => self.noise.next() >> self.noise.below(64),
-            _ => self.noise.below(200) as u64,
+            1..=6 => 1 + self.rng.below(8) as u64,
+            7 | 8 => self.rng.choose(&[64, 511, 512, 513, 1024, 1025, 1 << 18, 1 << 19], 1),
+            9 => self.rng.next() >> self.rng.below(64),
+            _ => self.rng.below(200) as u64,
         }
     }
 
@@ -103,18 +103,18 @@ impl Guide {
         // Those that only one dialect has; in the other their numbers are unknown, or the ones above.
         let ranges = [0xc600_0003, 0xc600_0004, 0xc600_000a, 0xc600_000a, 0xc600_000b];
         let power = [psci::id::AFFINITY_INFO, 0x8400_0000, 0x8000_0000, 0x8400_000a, 0xc400_0053];
-        let id = match self.noise.below(16) {
-            0..=8 => self.noise.choose(&calls, 0),
-            9..=13 => self.noise.choose(&ranges, 0),
-            14 => self.noise.choose(&power, 0),
+        let id = match self.rng.below(16) {
+            0..=8 => self.rng.choose(&calls, 0),
+            9..=13 => self.rng.choose(&ranges, 0),
+            14 => self.rng.choose(&power, 0),
             // The guard becomes active in the middle, for good.
-            _ if self.noise.below(64) == 0 => guard::id(Call::Enroll),
-            _ => 0xc600_0000 | (self.noise.below(256) as u64 + 12),
+            _ if self.rng.below(64) == 0 => guard::id(Call::Enroll),
+            _ => 0xc600_0000 | (self.rng.below(256) as u64 + 12),
         };
         // In the series 3 is ENROLL and 5 UNMAP: all the same, nothing here needs a device meanwhile.
-        let zero = if self.noise.below(12) == 0 { self.noise.next() } else { 0 };
+        let zero = if self.rng.below(12) == 0 { self.rng.next() } else { 0 };
         let arguments = [self.address(), self.count(), zero];
-        if self.noise.below(16) == 0 {
+        if self.rng.below(16) == 0 {
             smc(id, arguments);
         } else {
             hvc(id, arguments);
@@ -129,22 +129,22 @@ impl Guide {
         }
         // The console's registers, the interrupt controller's: loads only.
         let device = (0x0800_0000..0x0a00_0000).contains(&at);
-        let offset = self.noise.choose(&[0, 4, 0x18, 0x400, 0xff8, 0xffc, 0xffd, 0xfff], 0);
-        let code = if device || self.noise.below(2) == 0 {
-            self.noise.choose(&probe::LOADS, (4, probe::ldr_w)).1
+        let offset = self.rng.choose(&[0, 4, 0x18, 0x400, 0xff8, 0xffc, 0xffd, 0xfff], 0);
+        let code = if device || self.rng.below(2) == 0 {
+            self.rng.choose(&probe::LOADS, (4, probe::ldr_w)).1
         } else {
-            self.noise.choose(&probe::STORES, (4, probe::str_w)).1
+            self.rng.choose(&probe::STORES, (4, probe::str_w)).1
         };
         // What a bank takes for commands, and their ends.
         let command =
-            self.noise.choose(&[0xff, 0xff, 0x70, 0x98, 0x20, 0x40, 0xe8, 1, 0x60, 0xd0], 0);
-        let (code, value) = if FLASH.contains(&at) && self.noise.below(2) == 0 {
+            self.rng.choose(&[0xff, 0xff, 0x70, 0x98, 0x20, 0x40, 0xe8, 1, 0x60, 0xd0], 0);
+        let (code, value) = if FLASH.contains(&at) && self.rng.below(2) == 0 {
             (probe::str_w, command)
         } else {
-            (code, self.noise.next())
+            (code, self.rng.next())
         };
-        let view = self.noise.choose(&[View::Normal, View::UserNormal], View::Normal);
-        let state = self.noise.choose(&[pstate::EL1H, pstate::EL0], pstate::EL1H);
+        let view = self.rng.choose(&[View::Normal, View::UserNormal], View::Normal);
+        let state = self.rng.choose(&[pstate::EL1H, pstate::EL0], pstate::EL1H);
         probe::run(Machine::new(code).with(0, value).with(1, view.of(at + offset)).at(state));
     }
 }
@@ -152,12 +152,12 @@ impl Guide {
 /// Calls and accesses until the time is over; how many.
 fn job(milliseconds: u64) -> u64 {
     let seed = tree::number("seed").unwrap_or(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let noise = Noise::new(seed ^ (cpu::index() as u64 + 1) << 32);
-    let mut guide = Guide { noise, recent: [hole(0); 8] };
+    let rng = Rng::new(seed ^ (cpu::index() as u64 + 1) << 32);
+    let mut guide = Guide { rng, recent: [hole(0); 8] };
     let deadline = Deadline::after(milliseconds);
     let mut rounds = 0;
     while !deadline.passed() {
-        if guide.noise.below(3) == 0 {
+        if guide.rng.below(3) == 0 {
             guide.access();
         } else {
             guide.call();

@@ -6,7 +6,7 @@ use crate::guard::hole;
 use crate::hvc::{hvc, smc};
 use crate::machine::{Machine, pstate};
 use crate::mmu::{self, View};
-use crate::rng::Noise;
+use crate::rng::Rng;
 use crate::{cpu, exception, guard, probe, psci, scratch, smp, tree};
 
 /// Does `rounds` of this kind on every vCPU.
@@ -40,13 +40,13 @@ pub fn run(kind: &'static str, rounds: u64) {
     say!("worst {kind}: {rounds} rounds");
 }
 
-fn noise() -> Noise {
+fn rng() -> Rng {
     let seed = tree::number("seed").unwrap_or(1);
-    Noise::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (cpu::index() as u64 + 1) << 32)
+    Rng::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (cpu::index() as u64 + 1) << 32)
 }
 
 /// Something that an argument may be: small, aligned, around edges, or anything.
-fn argument(noise: &mut Noise) -> u64 {
+fn argument(rng: &mut Rng) -> u64 {
     let (base, size) = tree::get().ram;
     let edges = [
         0,
@@ -71,31 +71,31 @@ fn argument(noise: &mut Noise) -> u64 {
         0x4000_0000,
         tree::get().uart,
     ];
-    match noise.below(4) {
-        0 => noise.next(),
-        1 => noise.next() & 0xff_ffff_f000,
-        2 => noise.next() & 0xfff,
-        _ => noise.choose(&edges, 0),
+    match rng.below(4) {
+        0 => rng.next(),
+        1 => rng.next() & 0xff_ffff_f000,
+        2 => rng.next() & 0xfff,
+        _ => rng.choose(&edges, 0),
     }
 }
 
 /// Random calls. Those that end this VM or this vCPU, or enrol it, are left out: the console must go on.
 fn calls(rounds: u64) -> u64 {
-    let mut noise = noise();
+    let mut rng = rng();
     for _ in 0..rounds {
-        let id = match noise.below(6) {
-            0 => 0xc600_0000 | noise.next() & 0x1f,
-            1 => 0xc600_f000 | noise.next() & 0xf,
-            2 => 0x8400_0000 | (noise.next() & 1) << 30 | noise.next() & 0x1f,
-            3 => 0x8000_0000 | (noise.next() & 0x3) << 30 | noise.next() & 0xffff,
-            4 => noise.next() & 0xffff_ffff,
-            _ => noise.next(),
+        let id = match rng.below(6) {
+            0 => 0xc600_0000 | rng.next() & 0x1f,
+            1 => 0xc600_f000 | rng.next() & 0xf,
+            2 => 0x8400_0000 | (rng.next() & 1) << 30 | rng.next() & 0x1f,
+            3 => 0x8000_0000 | (rng.next() & 0x3) << 30 | rng.next() & 0xffff,
+            4 => rng.next() & 0xffff_ffff,
+            _ => rng.next(),
         };
-        let arguments = [argument(&mut noise), argument(&mut noise), argument(&mut noise)];
+        let arguments = [argument(&mut rng), argument(&mut rng), argument(&mut rng)];
         if ends_it(id, arguments) {
             continue;
         }
-        if noise.below(16) == 0 {
+        if rng.below(16) == 0 {
             smc(id, arguments);
         } else {
             hvc(id, arguments);
@@ -126,9 +126,9 @@ fn ends_it(id: u64, [x1, ..]: [u64; 3]) -> bool {
 
 /// Random system registers, written with anything, but for those that the stub stands on.
 fn registers(rounds: u64) -> u64 {
-    let mut noise = noise();
+    let mut rng = rng();
     for _ in 0..rounds {
-        let word = 0xd500_0000 | (noise.next() as u32 & 0x003f_ffe0);
+        let word = 0xd500_0000 | (rng.next() as u32 & 0x003f_ffe0);
         let (op0, op1, crn, crm) =
             (word >> 19 & 3, word >> 16 & 7, word >> 12 & 15, word >> 8 & 15);
         let read = word >> 21 & 1 != 0;
@@ -143,8 +143,8 @@ fn registers(rounds: u64) -> u64 {
             continue;
         }
         let code = scratch::code(&[word]);
-        let state = noise.choose(&[pstate::EL1H, pstate::EL0], pstate::EL1H);
-        probe::run(Machine::new(code).with(0, noise.next()).at(state));
+        let state = rng.choose(&[pstate::EL1H, pstate::EL0], pstate::EL1H);
+        probe::run(Machine::new(code).with(0, rng.next()).at(state));
     }
     exception::restore();
     mmu::enable();
@@ -161,38 +161,38 @@ fn devices(rounds: u64) -> u64 {
     snippet!(zero, "dc zva, x1");
     snippet!(clean, "dc civac, x1");
     let odd = [ldp, stp, post, vector, exclusive, zero, clean];
-    let mut noise = noise();
+    let mut rng = rng();
     let uart = tree::get().uart;
     for _ in 0..rounds {
-        let place = match noise.below(4) {
-            0 => 0x0800_0000 + (noise.next() & 0xff_ffff),
-            1 => noise.next() & 0x3fff_ffff,
-            2 => 0x8000_0000 + (noise.next() & 0x1f_7fff_ffff),
-            _ => 0x0800_0000 + (noise.next() & 0x1_ffff),
+        let place = match rng.below(4) {
+            0 => 0x0800_0000 + (rng.next() & 0xff_ffff),
+            1 => rng.next() & 0x3fff_ffff,
+            2 => 0x8000_0000 + (rng.next() & 0x1f_7fff_ffff),
+            _ => 0x0800_0000 + (rng.next() & 0x1_ffff),
         };
         // The console's data and control registers: the output must stay readable.
         if (uart..uart + 0x1000).contains(&place) {
             continue;
         }
-        let view = noise.choose(&[View::Normal, View::UserNormal, View::UserDevice], View::Normal);
-        let state = noise.choose(&[pstate::EL1H, pstate::EL1T, pstate::EL0], pstate::EL0);
-        let code = match noise.below(3) {
-            0 => noise.choose(&odd, ldp),
-            1 => noise.choose(&probe::LOADS, (4, probe::ldr_w)).1,
-            _ => noise.choose(&probe::STORES, (4, probe::str_w)).1,
+        let view = rng.choose(&[View::Normal, View::UserNormal, View::UserDevice], View::Normal);
+        let state = rng.choose(&[pstate::EL1H, pstate::EL1T, pstate::EL0], pstate::EL0);
+        let code = match rng.below(3) {
+            0 => rng.choose(&odd, ldp),
+            1 => rng.choose(&probe::LOADS, (4, probe::ldr_w)).1,
+            _ => rng.choose(&probe::STORES, (4, probe::str_w)).1,
         };
         let va = view.of(place & 0x7f_ffff_ffff);
-        probe::run(Machine::new(code).with(0, noise.next()).with(1, va).at(state));
+        probe::run(Machine::new(code).with(0, rng.next()).with(1, va).at(state));
     }
     0
 }
 
 /// Tables at random places.
 fn walks(rounds: u64) -> u64 {
-    let mut noise = noise();
+    let mut rng = rng();
     msr!("tcr_el1", mmu::tcr() & !(1 << 23));
     for _ in 0..rounds {
-        let table = argument(&mut noise) & 0x0000_ffff_ffff_f000;
+        let table = argument(&mut rng) & 0x0000_ffff_ffff_f000;
         let (base, size) = tree::get().ram;
         if (base..base + size).contains(&table) {
             continue;
@@ -200,7 +200,7 @@ fn walks(rounds: u64) -> u64 {
         msr!("ttbr1_el1", table);
         plain!("isb");
         mmu::flush_all();
-        let va = 0xffff_0000_0000_0000 | noise.next() & 0xffff_ffff_fff8;
+        let va = 0xffff_0000_0000_0000 | rng.next() & 0xffff_ffff_fff8;
         probe::load(va);
         let mut machine = Machine::new(probe::ldr_w);
         machine.pc = va & !3;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! D: accesses that are emulated: every form whose syndrome tells all about it.
 
-use crate::cpu_state::{Situation, everywhere};
+use crate::cpu_state::{CpuState, everywhere};
 use crate::guard::{self, hole};
 use crate::machine::{Code, Machine, canary, pstate};
 use crate::mmu::View;
@@ -94,13 +94,13 @@ fn of(name: &str, verdict: Verdict) -> Verdict {
 /// Every load, every sign: the value, and nothing but the value.
 fn loads() -> Verdict {
     testdev::ready()?;
-    everywhere(|situation| {
-        let va = situation.device(testdev::window());
+    everywhere(|state| {
+        let va = state.device(testdev::window());
         for value in VALUES {
             testdev::set_value(value);
             for load in &ALL_LOADS {
                 let before = testdev::counts();
-                let result = probe::access_at(load.code, va, situation.pstate);
+                let result = probe::access_at(load.code, va, state.pstate);
                 of(load.name, result.completed(&[0]))?;
                 let expected = extended(value, load.width, load.sign);
                 equal!(result.after.x[0], expected, "{} of {value:#x}", load.name);
@@ -117,12 +117,12 @@ fn stores() -> Verdict {
     testdev::ready()?;
     snippet!(sturb, "sturb w0, [x1, #0]");
     snippet!(stur, "stur x0, [x1, #0]");
-    everywhere(|situation| {
-        let va = situation.device(testdev::window());
+    everywhere(|state| {
+        let va = state.device(testdev::window());
         for value in VALUES {
             for (width, code) in probe::STORES.into_iter().chain([(1, sturb), (8, stur)]) {
                 let before = testdev::counts();
-                let machine = Machine::new(code).with(0, value).with(1, va).at(situation.pstate);
+                let machine = Machine::new(code).with(0, value).with(1, va).at(state.pstate);
                 probe::run(machine).completed(&[])?;
                 equal!(testdev::stored(), value & mask(width), "{width} bytes of {value:#x}");
                 equal!(testdev::last(), (0x800, width, true), "{width} bytes");
@@ -150,11 +150,11 @@ fn every_form_refused() -> Verdict {
     let others = [("ldar", ldar, 4), ("stlr", stlr, 8), ("str xzr", str_xzr, 8)];
     let forms = || loads.clone().chain(stores.clone()).chain(others);
     let body = || {
-        everywhere(|situation| {
+        everywhere(|state| {
             for (name, code, width) in forms() {
                 for offset in [0, 0x30, testdev::ERROR, testdev::WINDOW, 0x1000 - width] {
-                    let va = situation.device(base + offset);
-                    of(name, probe::access_at(code, va, situation.pstate).refused(va))?;
+                    let va = state.device(base + offset);
+                    of(name, probe::access_at(code, va, state.pstate).refused(va))?;
                     // SAFETY: this vCPU alone counts.
                     unsafe { *tried.get() += 1 };
                 }
@@ -241,9 +241,9 @@ fn interrupt_controller() -> Verdict {
     snippet!(ldr_wzr, "ldr wzr, [x1]");
     snippet!(ldr_base, "ldr w1, [x1]");
     let value = 0xf8d0_a880_u64;
-    let result = everywhere(|situation| {
-        let va = situation.device(at);
-        let state = situation.pstate;
+    let result = everywhere(|state| {
+        let va = state.device(at);
+        let state = state.pstate;
         let store = |value: u64| {
             probe::run(Machine::new(probe::str_w).with(0, value).with(1, va).at(state))
                 .completed(&[])
@@ -289,19 +289,19 @@ fn console_flags() -> Verdict {
     let flags = tree::get().uart + 0x18;
     snippet!(ldr_wzr, "ldr wzr, [x1]");
     snippet!(ldr_base, "ldr w1, [x1]");
-    everywhere(|situation| {
-        let va = situation.device(flags);
+    everywhere(|state| {
+        let va = state.device(flags);
         for code in [probe::ldrb, probe::ldrh, probe::ldr_w] {
-            let value = probe::access_at(code, va, situation.pstate).loaded()?;
+            let value = probe::access_at(code, va, state.pstate).loaded()?;
             // Nothing to receive (RXFE), nothing reserved.
             check!(value & 0x10 != 0 && value & !0x1ff == 0, "UARTFR {value:#x}");
         }
-        probe::access_at(ldr_wzr, va, situation.pstate).completed(&[])?;
-        let result = probe::access_at(ldr_base, va, situation.pstate);
+        probe::access_at(ldr_wzr, va, state.pstate).completed(&[])?;
+        let result = probe::access_at(ldr_base, va, state.pstate);
         result.completed(&[1])?;
         check!(result.after.x[1] & !0x1ff == 0, "x1 {:#x}", result.after.x[1]);
         // No register of a PL011 is 64 bits wide.
-        probe::access_at(probe::ldr_x, va, situation.pstate).refused(va)
+        probe::access_at(probe::ldr_x, va, state.pstate).refused(va)
     })
 }
 
@@ -314,12 +314,12 @@ fn zero_register() -> Verdict {
     snippet!(ldr_xzr, "ldr xzr, [x1]");
     snippet!(ldrsw_xzr, "ldrsw xzr, [x1]");
     snippet!(ldrb_wzr, "ldrb wzr, [x1]");
-    everywhere(|situation| {
-        let va = situation.device(testdev::window());
+    everywhere(|state| {
+        let va = state.device(testdev::window());
         for (code, width) in [(str_xzr, 8), (str_wzr, 4), (strb_wzr, 1)] {
             // Something else is stored first.
             mmio::write64(testdev::window(), u64::MAX);
-            probe::access_at(code, va, situation.pstate).completed(&[])?;
+            probe::access_at(code, va, state.pstate).completed(&[])?;
             equal!(testdev::stored(), 0, "{width} bytes stored");
             equal!(testdev::last(), (0x800, width, true), "the store");
         }
@@ -327,7 +327,7 @@ fn zero_register() -> Verdict {
         for code in [ldr_xzr, ldrsw_xzr, ldrb_wzr] {
             let before = testdev::counts();
             // Nothing at all changes, SP included.
-            probe::access_at(code, va, situation.pstate).completed(&[])?;
+            probe::access_at(code, va, state.pstate).completed(&[])?;
             equal!(testdev::counts().loads, before.loads + 1, "loads");
         }
         Ok(())
@@ -341,12 +341,12 @@ fn stack_pointer_base() -> Verdict {
     snippet!(load_offset, "ldr w0, [sp, #8]");
     snippet!(store, "str x0, [sp, #16]");
     testdev::set_value(0x1234_5678_9abc_def0);
-    everywhere(|situation| {
+    everywhere(|state| {
         for (code, offset, width, stores) in
             [(load, 0, 8, false), (load_offset, 8, 4, false), (store, 16, 8, true)]
         {
-            let mut machine = Machine::new(code).at(situation.pstate);
-            machine.sp = situation.device(testdev::window());
+            let mut machine = Machine::new(code).at(state.pstate);
+            machine.sp = state.device(testdev::window());
             let result = probe::run(machine);
             result.completed(if stores { &[] } else { &[0] })?;
             equal!(testdev::last(), (0x800 + offset, width, stores), "what the device saw");
@@ -354,8 +354,8 @@ fn stack_pointer_base() -> Verdict {
             equal!(result.after.x[0], expected, "x0");
         }
         // And refused, it is still exact, although SP is no stack.
-        let mut machine = Machine::new(load).at(situation.pstate);
-        let va = situation.device(hole(70));
+        let mut machine = Machine::new(load).at(state.pstate);
+        let va = state.device(hole(70));
         machine.sp = va;
         probe::run(machine).refused(va)
     })
@@ -376,25 +376,25 @@ fn acquire_release() -> Verdict {
     let ldapr = crate::scratch::code(&[LDAPR_X]);
     testdev::set_value(0xfedc_ba98_7654_3210);
     let rcpc = features::rcpc();
-    everywhere(|situation: &Situation| {
-        let va = situation.device(testdev::window());
+    everywhere(|state: &CpuState| {
+        let va = state.device(testdev::window());
         let mut loads = [(ldarb, 1), (ldarh, 2), (ldar_w, 4), (ldar_x, 8), (ldapr, 8)].into_iter();
         if !rcpc {
             loads.next_back();
         }
         for (code, width) in loads {
-            let result = probe::access_at(code, va, situation.pstate);
+            let result = probe::access_at(code, va, state.pstate);
             equal!(result.loaded()?, 0xfedc_ba98_7654_3210 & mask(width), "load of {width}");
             equal!(testdev::last(), (0x800, width, false), "load");
         }
         for (code, width) in [(stlrb, 1), (stlrh, 2), (stlr_w, 4), (stlr_x, 8)] {
-            probe::access_at(code, va, situation.pstate).completed(&[])?;
+            probe::access_at(code, va, state.pstate).completed(&[])?;
             equal!(testdev::stored(), canary(0) & mask(width), "store of {width}");
             equal!(testdev::last(), (0x800, width, true), "store");
         }
-        let bad = situation.device(hole(70));
-        probe::access_at(ldar_w, bad, situation.pstate).refused(bad)?;
-        probe::access_at(stlr_x, bad, situation.pstate).refused(bad)
+        let bad = state.device(hole(70));
+        probe::access_at(ldar_w, bad, state.pstate).refused(bad)?;
+        probe::access_at(stlr_x, bad, state.pstate).refused(bad)
     })
 }
 
@@ -430,11 +430,11 @@ fn unprivileged() -> Verdict {
 fn device_error() -> Verdict {
     testdev::ready()?;
     let refused = guard::counters().refused;
-    everywhere(|situation| {
-        let va = situation.device(testdev::base() + testdev::ERROR);
+    everywhere(|state| {
+        let va = state.device(testdev::base() + testdev::ERROR);
         for (_, code) in probe::LOADS.into_iter().chain(probe::STORES) {
             let before = testdev::counts();
-            probe::access_at(code, va, situation.pstate).refused(va)?;
+            probe::access_at(code, va, state.pstate).refused(va)?;
             let after = testdev::counts();
             equal!(after.errors, before.errors + 1, "errors");
             equal!((after.loads, after.stores), (before.loads, before.stores), "accesses");

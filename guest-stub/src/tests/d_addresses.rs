@@ -153,20 +153,20 @@ fn last_bytes() -> Verdict {
     let end = testdev::base() + 0x1000;
     guard::unmap(end);
     testdev::set_value(0x1122_3344_5566_7788);
-    everywhere(|situation| {
+    everywhere(|state| {
         for (width, code) in probe::LOADS {
-            let va = situation.device(end - width);
-            let value = probe::access_at(code, va, situation.pstate).loaded()?;
+            let va = state.device(end - width);
+            let value = probe::access_at(code, va, state.pstate).loaded()?;
             equal!(value, 0x1122_3344_5566_7788 & mask(width), "load of {width} bytes");
             equal!(testdev::last(), (0x1000 - width, width, false), "load");
         }
         for (width, code) in probe::STORES {
-            let va = situation.device(end - width);
-            probe::access_at(code, va, situation.pstate).completed(&[])?;
+            let va = state.device(end - width);
+            probe::access_at(code, va, state.pstate).completed(&[])?;
             equal!(testdev::last(), (0x1000 - width, width, true), "store");
         }
-        let va = situation.device(end);
-        probe::access_at(probe::ldrb, va, situation.pstate).refused(va)
+        let va = state.device(end);
+        probe::access_at(probe::ldrb, va, state.pstate).refused(va)
     })
 }
 

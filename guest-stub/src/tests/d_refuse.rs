@@ -42,13 +42,13 @@ macro_rules! forms {
     };
 }
 
-/// Every form, in every situation, on a page that is declared and on one that is not.
+/// Every form, in every state, on a page that is declared and on one that is not.
 fn none_is_served(forms: &[Form]) -> Verdict {
     testdev::ready()?;
     let before = testdev::counts();
     let refused = guard::counters().refused;
     let tried = Shared::new(0_u64);
-    everywhere(|situation| {
+    everywhere(|state| {
         for form in forms {
             let named = |verdict: Verdict, page: &str| {
                 verdict.map_err(|why| match why {
@@ -59,8 +59,8 @@ fn none_is_served(forms: &[Form]) -> Verdict {
             for (ipa, page) in
                 [(testdev::window() + 0x100, "declared"), (hole(73) + 0x100, "undeclared")]
             {
-                let va = situation.device(ipa);
-                let result = probe::access_at(form.code, va, situation.pstate);
+                let va = state.device(ipa);
+                let result = probe::access_at(form.code, va, state.pstate);
                 named(result.refused(va.wrapping_add_signed(form.offset)), page)?;
             }
             // SAFETY: this vCPU alone counts.

@@ -3,7 +3,7 @@
 
 use crate::machine::Machine;
 use crate::probe;
-use crate::rng::Noise;
+use crate::rng::Rng;
 use crate::smp::need_vcpus;
 use crate::tree::Gic;
 use crate::verdict::Verdict;
@@ -42,7 +42,7 @@ fn distributor() -> (u64, u64) {
 }
 
 /// Every offset in every width: served or aborted exactly, never anything else.
-fn sweep(base: u64, bytes: u64, noise: &mut Noise) -> Verdict {
+fn sweep(base: u64, bytes: u64, rng: &mut Rng) -> Verdict {
     for offset in (0..bytes).step_by(4) {
         for (width, code) in probe::LOADS {
             if offset % width == 0 || width < 4 {
@@ -54,11 +54,10 @@ fn sweep(base: u64, bytes: u64, noise: &mut Noise) -> Verdict {
             }
         }
     }
-    for value in [0, u64::MAX, noise.next()] {
+    for value in [0, u64::MAX, rng.next()] {
         for offset in (0..bytes).step_by(8) {
             for (width, code) in probe::STORES {
-                let va =
-                    base + offset + if width < 4 { noise.next() & 7 & !(width - 1) } else { 0 };
+                let va = base + offset + if width < 4 { rng.next() & 7 & !(width - 1) } else { 0 };
                 let result = probe::run(Machine::new(code).with(0, value).with(1, va));
                 if !result.exit.done() {
                     result.refused(va)?;
@@ -73,7 +72,7 @@ fn sweep(base: u64, bytes: u64, noise: &mut Noise) -> Verdict {
 fn distributor_sweep() -> Verdict {
     ready()?;
     let (base, bytes) = distributor();
-    sweep(base, bytes, &mut Noise::new(0x1234_5678_9abc_def1))?;
+    sweep(base, bytes, &mut Rng::new(0x1234_5678_9abc_def1))?;
     // What was written by the sweep is put back as far as it matters.
     gic::init();
     gic::init_cpu();
@@ -87,7 +86,7 @@ fn redistributor_sweep() -> Verdict {
     let Gic::V3(_, base, size) = tree::get().gic else {
         return Err(crate::verdict::Why::Skipped("GICv2 has no redistributors"));
     };
-    sweep(base, size.min(0x2_0000), &mut Noise::new(0xfeed_beef_0bad_cafe))?;
+    sweep(base, size.min(0x2_0000), &mut Rng::new(0xfeed_beef_0bad_cafe))?;
     // Beyond the last frame there is nothing.
     let end = base + 0x2_0000 * tree::get().vcpus as u64;
     probe::load(end).refused(end)?;
@@ -102,11 +101,11 @@ fn sweep_from_two() -> Verdict {
     ready()?;
     fn job(_: u64) -> u64 {
         let (base, bytes) = distributor();
-        u64::from(sweep(base, bytes.min(0x1000), &mut Noise::new(0x77)).is_err())
+        u64::from(sweep(base, bytes.min(0x1000), &mut Rng::new(0x77)).is_err())
     }
     smp::give(1, job, 0)?;
     let (base, bytes) = distributor();
-    sweep(base, bytes.min(0x1000), &mut Noise::new(0x99))?;
+    sweep(base, bytes.min(0x1000), &mut Rng::new(0x99))?;
     equal!(smp::finish(1, 60_000)?, 0, "the other vCPU's sweep");
     Ok(())
 }
