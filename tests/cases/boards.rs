@@ -8,7 +8,7 @@ use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use platform::{Board, Survey, SurveyedRam};
+use platform::{Board, BoardReport, ReportedRam};
 use xtask::boards;
 use xtask::boards::check::{Counts, Report, Verdict};
 use xtask::boards::model::ZCU102;
@@ -77,7 +77,7 @@ fn vendors_trees(_: &Fixture) -> Checked {
 
 /// Where a tree has its RAM, the image itself says of it what the report says.
 fn agrees_with_the_image(blob: &[u8], report: &Report) -> Checked {
-    let filled = Survey::of(blob).is_ok_and(|it| it.ram == Ok(SurveyedRam::FilledByFirmware));
+    let filled = BoardReport::of(blob).is_ok_and(|it| it.ram == Ok(ReportedRam::FilledByFirmware));
     match (Board::from_tree(blob), report.verdict) {
         (Ok(_), Verdict::Bootable { firmware_fills_ram: false, .. })
         | (Err(_), Verdict::Refused | Verdict::Unreadable) => Ok(()),

@@ -10,7 +10,7 @@ use arch::{Mpidr, Pa, Range};
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::DeviceTree;
 use dtoolkit::{Node, Property};
-use platform::{BUNDLE_MAGIC, Board, Cpu, Gic, Machine, Seeds, StartMethod, Timer, VmConfig};
+use platform::{BUNDLE_MAGIC, Board, Cpu, Gic, HostResources, Seeds, StartMethod, Timer, VmConfig};
 
 use crate::build::replace;
 use crate::image;
@@ -136,7 +136,7 @@ pub fn check(blob: &[u8]) -> Result<Vec<VmConfig>> {
         let start = usize::try_from(range.start().raw().checked_sub(BASE)?).ok()?;
         blob.get(start..start.checked_add(usize::try_from(range.size()).ok()?)?)
     };
-    let machine = Machine {
+    let machine = HostResources {
         board: &board,
         tree: &[],
         own: &[],

@@ -14,8 +14,8 @@ pub enum ErrorKind {
     Board,
     /// A module of /chosen lies where it must not, or is of no known kind.
     Module,
-    /// A `vm.` word of a module's bootargs, or a `hyp.` word, is unknown, repeated or has a bad value.
-    Word,
+    /// A `vm.` option of a module, or a `hyp.` option, is unknown, repeated or has a bad value.
+    Option,
     /// A VM asks for what it cannot have: memory, CPUs, addresses.
     Vm,
     /// The header of a kernel image does not hold.
@@ -99,9 +99,9 @@ mod tests {
 
     #[test]
     fn control_characters_are_escaped_and_the_line_stays_one() {
-        let error = err!(Word, "unknown word '{}'", "vm.\n[hyp] all is well\u{1b}[2J");
-        assert_eq!(error.to_string(), "unknown word 'vm.\\n[hyp] all is well\\u{1b}[2J'");
-        assert_eq!(error.kind(), ErrorKind::Word);
+        let error = err!(Option, "unknown option '{}'", "vm.\n[hyp] all is well\u{1b}[2J");
+        assert_eq!(error.to_string(), "unknown option 'vm.\\n[hyp] all is well\\u{1b}[2J'");
+        assert_eq!(error.kind(), ErrorKind::Option);
     }
 
     #[test]

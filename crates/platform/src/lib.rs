@@ -3,8 +3,8 @@
 //!
 //! # Key types
 //! - [`Board`]: RAM, reservations, CPUs, GIC, timer, console and modules of the machine.
-//! - [`Survey`]: what each part of a board's tree gives, for who judges one without the board.
-//! - [`VmConfig`]: one VM, made by [`vms`] from a kernel module and its `vm.` words, or from a node of a bundle.
+//! - [`BoardReport`]: what each part of a board's tree gives, for a review without the board.
+//! - [`VmConfig`]: one VM, made by [`vms`] from a kernel module and its `vm.` options, or from a node of a bundle.
 //! - [`guest_tree`]: the device tree of a VM.
 //! - [`MemoryMap`]: what stands where in a VM; [`ImageKind`]: what a file is; [`ImageHeader`]: what a kernel image
 //!   asks for.
@@ -12,7 +12,7 @@
 //!
 //! ```
 //! use arch::{Pa, Range};
-//! use platform::{Board, GuestHardware, Machine, guest_tree, vms};
+//! use platform::{Board, GuestHardware, HostResources, guest_tree, vms};
 //!
 //! # fn main() -> Result<(), platform::Error> {
 //! // A machine with one kernel module and its ramdisk, as QEMU describes it.
@@ -20,8 +20,8 @@
 //! let board = Board::from_tree(blob)?;
 //! let memory = [0_u8; 4096];
 //! let read = |range: Range<Pa>| memory.get(..range.size() as usize);
-//! let machine = Machine { board: &board, tree: blob, own: &[], appended: None, cpus: 2, pa_bits: 40, read: &read };
-//! for (index, vm) in vms(&machine)?.iter().enumerate() {
+//! let host = HostResources { board: &board, tree: blob, own: &[], appended: None, cpus: 2, pa_bits: 40, read: &read };
+//! for (index, vm) in vms(&host)?.iter().enumerate() {
 //!     let seeds = board.seeds.for_guest(index, &vm.name, 0);
 //!     let tree = guest_tree(vm, &GuestHardware::of(&board), seeds.as_ref())?;
 //!     assert!(tree.len() as u64 <= vm.placement.tree.size());
@@ -57,7 +57,7 @@ mod vm;
 pub use board::early_console::early_pl011;
 pub use board::efi_memory_map::EfiMap;
 pub use board::el2_map::{El2Image, El2Memory, el2_map};
-pub use board::survey::{Survey, SurveyedRam};
+pub use board::report::{BoardReport, ReportedRam};
 pub use board::uart_driver::{PL011, UartDriver};
 pub use board::{
     Board, Conduit, Cpu, Gic, Module, ModuleKind, Psci, Reserved, StartMethod, Timer, Uart,
@@ -71,7 +71,7 @@ pub use vm::config::{
     DEFAULT_IPA_BITS, DEFAULT_MEM, DEFAULT_POOL_PAGES, DEFAULT_SLICE, MAX_BOOTARGS, MAX_VMS,
     VCPUS_PER_CPU, VmConfig, vms,
 };
-pub use vm::description::{Machine, Occupied};
+pub use vm::description::{HostResources, ReservedRegion};
 pub use vm::guest_tree::{GuestHardware, guest_tree};
 pub use vm::image_header::{HEADER_BYTES, ImageHeader};
 pub use vm::image_kind::{Container, HEAD_BYTES, ImageKind};
@@ -80,6 +80,6 @@ pub use vm::memory_map::{
     GicVersion, IMAGE_OFFSET, MemoryMap, RAM_BASE, Region, RegionKind, TEST_DEVICE_SIZE,
     TREE_SPACE, UART_BASE, UART_SIZE, UART_SPI,
 };
-pub use vm::options::{MAX_NAME, MAX_POOL_PAGES, MAX_RANGES, WORDS};
+pub use vm::options::{MAX_NAME, MAX_POOL_PAGES, MAX_RANGES, OPTIONS};
 pub use vm::passthrough::{MAX_PASSED, Passed, PassedInterrupt};
 pub use vm::placement::{ImagePart, Placement};

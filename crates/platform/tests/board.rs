@@ -7,8 +7,8 @@ mod support;
 use arch::{Mpidr, Pa};
 use dtoolkit::model::DeviceTreeProperty;
 use platform::{
-    Board, Conduit, Gic, ModuleKind, PL011, Psci, Reserved, Seeds, StartMethod, Survey,
-    SurveyedRam, Timer, Uart, UartDriver, UartKind,
+    Board, BoardReport, Conduit, Gic, ModuleKind, PL011, Psci, ReportedRam, Reserved, Seeds,
+    StartMethod, Timer, Uart, UartDriver, UartKind,
 };
 use support::*;
 
@@ -519,18 +519,18 @@ fn pages_of_a_gicv2_that_are_repeated_are_taken_where_they_are_neighbours() {
 fn a_survey_is_of_a_tree_that_firmware_has_not_filled_in() {
     let blob = with_cells(VIRT_G2, "/memory@40000000", "reg", &[0, 0x4000_0000, 0, 0]);
     assert!(Board::from_tree(&blob).is_err());
-    let survey = Survey::of(&blob).unwrap();
-    assert_eq!(survey.ram.as_ref().unwrap(), &SurveyedRam::FilledByFirmware);
-    assert!(survey.refusal().is_none() && survey.has_el2_gic);
+    let report = BoardReport::of(&blob).unwrap();
+    assert_eq!(report.ram.as_ref().unwrap(), &ReportedRam::FilledByFirmware);
+    assert!(report.refusal().is_none() && report.has_el2_gic);
     // As in a whole one.
-    let whole = Survey::of(VIRT_G2).unwrap();
-    assert_eq!(whole.ram.unwrap(), SurveyedRam::Banks(vec![pa(0x4000_0000, 0x4000_0000)]));
+    let whole = BoardReport::of(VIRT_G2).unwrap();
+    assert_eq!(whole.ram.unwrap(), ReportedRam::Banks(vec![pa(0x4000_0000, 0x4000_0000)]));
     // What is wrong is said of its part.
-    let survey = Survey::of(&without_node(VIRT_G2, "/", "timer")).unwrap();
-    assert!(survey.gic.is_ok() && survey.timer.is_err());
-    assert!(survey.refusal().unwrap().message().contains("arm,armv8-timer"));
+    let report = BoardReport::of(&without_node(VIRT_G2, "/", "timer")).unwrap();
+    assert!(report.gic.is_ok() && report.timer.is_err());
+    assert!(report.refusal().unwrap().message().contains("arm,armv8-timer"));
     // A GICv2 that cannot serve EL2.
     let two = [0, 0x800_0000, 0, 0x1_0000, 0, 0x801_0000, 0, 0x1_0000];
-    let survey = Survey::of(&with_cells(VIRT_G2, "/intc@8000000", "reg", &two)).unwrap();
-    assert!(!survey.has_el2_gic && survey.refusal().is_some());
+    let report = BoardReport::of(&with_cells(VIRT_G2, "/intc@8000000", "reg", &two)).unwrap();
+    assert!(!report.has_el2_gic && report.refusal().is_some());
 }

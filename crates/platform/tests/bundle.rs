@@ -6,7 +6,7 @@ mod support;
 
 use arch::Ipa;
 use mmio_guard::{Dialect, Policy};
-use platform::{ErrorKind, Reserved, VmConfig, WORDS};
+use platform::{ErrorKind, OPTIONS, Reserved, VmConfig};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use support::*;
@@ -340,7 +340,7 @@ fn schema() -> BTreeSet<String> {
 
 #[test]
 fn the_schema_has_what_a_bundle_may_have() {
-    let words = WORDS.iter().map(|word| word.strip_prefix("vm.").unwrap());
+    let words = OPTIONS.iter().map(|word| word.strip_prefix("vm.").unwrap());
     let expected: BTreeSet<String> = words
         .filter(|word| *word != "name")
         .chain(["kernel", "ramdisk", "bootargs"])

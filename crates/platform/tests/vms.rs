@@ -7,8 +7,8 @@ mod support;
 use arch::{Ipa, Range};
 use mmio_guard::{Dialect, Policy};
 use platform::{
-    Board, ErrorKind, Gic, GicVersion, ImagePart, MAX_BOOTARGS, Machine, ModuleKind, Placement,
-    RegionKind, Reserved, VmConfig, vms,
+    Board, ErrorKind, Gic, GicVersion, HostResources, ImagePart, MAX_BOOTARGS, ModuleKind,
+    Placement, RegionKind, Reserved, VmConfig, vms,
 };
 use proptest::prelude::*;
 use support::*;
@@ -29,7 +29,7 @@ fn qemus_modules_become_a_vm() {
     let board = Board::from_tree(VIRT_G2).unwrap();
     let zeros = [0; 4096];
     let read = |range: Range<arch::Pa>| zeros.get(..range.size() as usize);
-    let machine = Machine {
+    let machine = HostResources {
         board: &board,
         tree: VIRT_G2,
         own: &[],
@@ -196,7 +196,7 @@ fn two_vms_of_one_name_are_refused_with_both() {
 #[test]
 fn a_bad_word_names_the_module() {
     let error = one("vm.mem=64X").vms().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Word);
+    assert_eq!(error.kind(), ErrorKind::Option);
     assert_says(error.message(), &["/chosen/module@0x50000000", "'vm.mem=64X'", "multiple of 2M"]);
     assert_says(&one("vm.name=hyp").refusal(), &["'vm.name=hyp'", "hypervisor"]);
     assert_says(&one("vm.guards=off").refusal(), &["'vm.guards=off'", "did you mean vm.guard=?"]);
@@ -334,7 +334,7 @@ fn the_image_header_places_the_image() {
 #[test]
 fn a_kernel_that_cannot_be_read_is_refused() {
     let board = one("").board;
-    let machine = Machine {
+    let machine = HostResources {
         board: &board,
         tree: VIRT_G3,
         own: &[],

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use aarch64_paging::MapError;
 use arch::{Pa, Range};
-use platform::{Board, El2Image, Error, Machine, Occupied, Uart, VmConfig};
+use platform::{Board, El2Image, Error, HostResources, ReservedRegion, Uart, VmConfig};
 
 use crate::layout::{self, Span};
 use crate::memory::mmu::Builder;
@@ -25,12 +25,12 @@ pub fn find(address: usize) -> &'static [u8] {
 }
 
 /// What EL2 itself occupies.
-pub fn own(tree: &[u8]) -> [Occupied<'static>; 2] {
+pub fn own(tree: &[u8]) -> [ReservedRegion<'static>; 2] {
     let image = layout::image().start..layout::appended().end;
     let start = tree.as_ptr() as usize;
     [
-        Occupied { name: "Portcullis's image", range: range(&image) },
-        Occupied {
+        ReservedRegion { name: "Portcullis's image", range: range(&image) },
+        ReservedRegion {
             name: "the device tree",
             range: range(&(start..start.saturating_add(tree.len()))),
         },
@@ -49,7 +49,7 @@ fn range(span: &Span) -> Range<Pa> {
 /// # Errors
 /// What is wrong, in one line.
 #[inline(never)]
-pub fn vms(board: &Board, tree: &[u8], own: &[Occupied<'_>]) -> Result<Vec<VmConfig>, Error> {
+pub fn vms(board: &Board, tree: &[u8], own: &[ReservedRegion<'_>]) -> Result<Vec<VmConfig>, Error> {
     let read = |range: Range<Pa>| {
         board.ram.iter().any(|bank| bank.encloses(&range)).then(|| {
             // SAFETY: RAM, mapped by EL2's tables; nothing writes modules.
@@ -60,7 +60,7 @@ pub fn vms(board: &Board, tree: &[u8], own: &[Occupied<'_>]) -> Result<Vec<VmCon
     let pa_bits = arch::physical_bits(crate::cpu::id_registers::pa_range());
     let appended = layout::appended();
     let appended = (!appended.is_empty()).then(|| range(&appended));
-    platform::vms(&Machine { board, tree, own, appended, cpus, pa_bits, read: &read })
+    platform::vms(&HostResources { board, tree, own, appended, cpus, pa_bits, read: &read })
 }
 
 /// Makes EL2's final tables and switches to them.

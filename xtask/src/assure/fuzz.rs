@@ -226,7 +226,7 @@ mod tests {
             .unwrap()
             .map(|seed| std::fs::read_to_string(seed.unwrap().path()).unwrap() + "\n")
             .collect();
-        for word in platform::WORDS {
+        for word in platform::OPTIONS {
             assert!(seeds.contains(&format!("{word}=")), "{word}");
         }
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use platform::{Conduit, Cpu, Gic, StartMethod, Survey, SurveyedRam, UartKind};
+use platform::{BoardReport, Conduit, Cpu, Gic, ReportedRam, StartMethod, UartKind};
 
 /// CPUs that the image can use.
 const MAX_CPUS: usize = 8;
@@ -47,8 +47,8 @@ impl Report {
     /// Judges the tree in `blob`.
     #[must_use]
     pub fn of(blob: &[u8]) -> Self {
-        match Survey::of(blob) {
-            Ok(survey) => Self::of_survey(&survey),
+        match BoardReport::of(blob) {
+            Ok(report) => Self::of_board(&report),
             Err(error) => Self {
                 verdict: Verdict::Unreadable,
                 has_el2_gic: false,
@@ -59,34 +59,34 @@ impl Report {
         }
     }
 
-    fn of_survey(survey: &Survey) -> Self {
-        let (console, drives) = console(survey);
-        let reason = survey.refusal().map(ToString::to_string).unwrap_or_default();
-        let firmware_fills_ram = matches!(survey.ram, Ok(SurveyedRam::FilledByFirmware));
+    fn of_board(report: &BoardReport) -> Self {
+        let (console, drives) = console(report);
+        let reason = report.refusal().map(ToString::to_string).unwrap_or_default();
+        let firmware_fills_ram = matches!(report.ram, Ok(ReportedRam::FilledByFirmware));
         let verdict = if reason.is_empty() {
             Verdict::Bootable { console: drives, firmware_fills_ram }
         } else {
             Verdict::Refused
         };
-        let mut text = format!("board            {}\n", survey.model);
+        let mut text = format!("board            {}\n", report.model);
         let mut line = |what: &str, value: String| {
             let _ = writeln!(text, "{what:<16} {value}");
         };
         line("console", console.clone());
         line(
             "RAM",
-            match &survey.ram {
-                Ok(SurveyedRam::Banks(banks)) => {
+            match &report.ram {
+                Ok(ReportedRam::Banks(banks)) => {
                     let banks: Vec<_> = banks.iter().map(ToString::to_string).collect();
                     banks.join(", ")
                 }
-                Ok(SurveyedRam::FilledByFirmware) => "filled in by firmware".into(),
+                Ok(ReportedRam::FilledByFirmware) => "filled in by firmware".into(),
                 Err(error) => format!("refused: {error}"),
             },
         );
         line(
             "reserved memory",
-            match &survey.reserved {
+            match &report.reserved {
                 Ok(all) => {
                     let bytes: u64 = all.iter().map(|one| one.range.size()).sum();
                     format!("{} ranges, {} KiB, left alone", all.len(), bytes >> 10)
@@ -94,10 +94,10 @@ impl Report {
                 Err(error) => format!("refused: {error}"),
             },
         );
-        line("GIC", survey.gic.as_ref().map_or_else(|e| format!("refused: {e}"), gic));
+        line("GIC", report.gic.as_ref().map_or_else(|e| format!("refused: {e}"), gic));
         line(
             "timer",
-            match &survey.timer {
+            match &report.timer {
                 Ok(timer) => format!(
                     "PPIs: hypervisor {}, virtual {}, physical {}{}",
                     timer.hypervisor,
@@ -108,10 +108,10 @@ impl Report {
                 Err(error) => format!("refused: {error}"),
             },
         );
-        line("CPUs", survey.cpus.as_ref().map_or_else(|e| format!("refused: {e}"), |c| cpus(c)));
+        line("CPUs", report.cpus.as_ref().map_or_else(|e| format!("refused: {e}"), |c| cpus(c)));
         line(
             "power-off",
-            match &survey.psci {
+            match &report.psci {
                 Ok(Some(psci)) if psci.conduit == Conduit::Hvc => {
                     "none: the tree calls PSCI by HVC, so something else is at EL2 there; parks"
                         .into()
@@ -131,13 +131,13 @@ impl Report {
                 Verdict::Refused | Verdict::Unreadable => format!("would refuse: {reason}"),
             },
         );
-        Self { verdict, has_el2_gic: survey.has_el2_gic, reason, console, text }
+        Self { verdict, has_el2_gic: report.has_el2_gic, reason, console, text }
     }
 }
 
 /// The console for people, and whether it is one that the image drives.
-fn console(survey: &Survey) -> (String, bool) {
-    match &survey.uart {
+fn console(report: &BoardReport) -> (String, bool) {
+    match &report.uart {
         Ok(Some(uart)) => match &uart.kind {
             UartKind::Driven { name, driver } => {
                 let input = match (driver.interrupt, uart.intid) {

@@ -10,7 +10,7 @@ pub mod el2_map;
 pub mod gic;
 pub mod interrupt;
 pub mod memory;
-pub mod survey;
+pub mod report;
 pub mod timer;
 mod types;
 pub mod uart;

@@ -171,6 +171,6 @@ pub struct Module {
     pub kind: ModuleKind,
     /// Where it is.
     pub range: Range<Pa>,
-    /// Its bootargs, `vm.` words included.
+    /// Its bootargs, `vm.` options included.
     pub bootargs: String,
 }

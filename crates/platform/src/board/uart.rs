@@ -29,12 +29,12 @@ pub(crate) fn console(tree: &Tree<'_>) -> Result<Option<Uart>, Error> {
         bootargs.split_ascii_whitespace().filter_map(|it| it.strip_prefix(CONSOLE_WORD));
     let Some(place) = words.next() else { return by_tree(tree) };
     if words.next().is_some() {
-        return Err(err!(Word, "'{CONSOLE_WORD}' is given twice; keep one"));
+        return Err(err!(Option, "'{CONSOLE_WORD}' is given twice; keep one"));
     }
     match uart(tree, place)? {
         Some(uart) if matches!(uart.kind, UartKind::Driven { .. }) => Ok(Some(uart)),
         _ => Err(err!(
-            Word,
+            Option,
             "{CONSOLE_WORD}{place}: no UART that Portcullis drives; give the path of its node, or \
              an alias"
         )),

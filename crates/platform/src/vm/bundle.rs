@@ -6,8 +6,8 @@
 
 use crate::error::{Error, err};
 use crate::fdt::{Node, Tree};
-use crate::vm::description::{Described, Machine, check_place};
-use crate::vm::options::{self, Value, Words};
+use crate::vm::description::{HostResources, VmDescription, check_place};
+use crate::vm::options::{self, Options, Value};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -21,12 +21,14 @@ const COMPATIBLE: &str = "portcullis,bundle";
 /// The bundle that describes the VMs, with its name for messages; `None` where the modules do, or nothing does.
 ///
 /// Exactly one may describe them. An initrd that is no bundle is of no interest to who has another description.
-pub(crate) fn find<'a>(machine: &Machine<'a>) -> Result<Option<(&'static str, Range<Pa>)>, Error> {
-    let module = machine.board.modules.first().map(|module| module.name.as_str());
-    let alone = module.is_none() && machine.appended.is_none();
-    let initrd = machine.board.initrd.filter(|range| alone || is_bundle(machine, range));
+pub(crate) fn find<'a>(
+    host: &HostResources<'a>,
+) -> Result<Option<(&'static str, Range<Pa>)>, Error> {
+    let module = host.board.modules.first().map(|module| module.name.as_str());
+    let alone = module.is_none() && host.appended.is_none();
+    let initrd = host.board.initrd.filter(|range| alone || is_bundle(host, range));
     let initrd = initrd.map(|range| ("the initrd", range));
-    let appended = machine.appended.map(|range| ("the bundle behind the image", range));
+    let appended = host.appended.map(|range| ("the bundle behind the image", range));
     let found = appended.or(initrd);
     let names = module.into_iter().chain(appended.and(initrd).or(found).map(|it| it.0));
     let mut names = names.chain(initrd.and(appended).map(|it| it.0));
@@ -39,22 +41,22 @@ pub(crate) fn find<'a>(machine: &Machine<'a>) -> Result<Option<(&'static str, Ra
     Ok(found)
 }
 
-fn is_bundle(machine: &Machine<'_>, range: &Range<Pa>) -> bool {
+fn is_bundle(host: &HostResources<'_>, range: &Range<Pa>) -> bool {
     // What lies over Portcullis itself, guard pages of its stacks included, is not looked at.
     let head = Range::<Pa>::new(range.start(), range.size().min(BUNDLE_MAGIC.len() as u64));
-    let head = head.filter(|head| machine.own.iter().all(|own| !own.range.overlaps(head)));
-    head.and_then(machine.read).is_some_and(|head| head == BUNDLE_MAGIC)
+    let head = head.filter(|head| host.own.iter().all(|own| !own.range.overlaps(head)));
+    head.and_then(host.read).is_some_and(|head| head == BUNDLE_MAGIC)
 }
 
 /// The VMs of the bundle at `range`.
 pub(crate) fn read(
-    machine: &Machine<'_>,
+    host: &HostResources<'_>,
     what: &str,
     range: Range<Pa>,
-) -> Result<Vec<Described>, Error> {
-    check_place(machine, what, range, &[], true)?;
+) -> Result<Vec<VmDescription>, Error> {
+    check_place(host, what, range, &[], true)?;
     let who = |error: Error| Error::new(error.kind(), format_args!("{what} at {range}: {error}"));
-    let blob = (machine.read)(range)
+    let blob = (host.read)(range)
         .ok_or_else(|| err!(Module, "{what} at {range} cannot be read; load it into RAM"))?;
     let tree = blob
         .strip_prefix(BUNDLE_MAGIC)
@@ -70,7 +72,7 @@ pub(crate) fn read(
     }
     if let Some((name, _)) = root.properties().find(|(name, _)| *name != "compatible") {
         return Err(err!(
-            Word,
+            Option,
             "bundle:/: unknown property '{name}'; the root has compatible and nodes, one for each VM"
         ));
     }
@@ -80,7 +82,7 @@ pub(crate) fn read(
         let start = range.start().raw().checked_add(offset as u64)?;
         Range::<Pa>::new(Pa::new(start), image.len() as u64)
     };
-    let vms: Vec<Described> =
+    let vms: Vec<VmDescription> =
         root.children().map(|node| vm(&node, &place)).collect::<Result<_, _>>()?;
     if vms.is_empty() {
         return Err(who(err!(Vm, "no guest: it has no node; give it one for each VM")));
@@ -90,27 +92,27 @@ pub(crate) fn read(
 
 /// What to say of a property that there is not.
 fn unknown(path: &str, name: &str) -> Error {
-    let words = options::WORDS.iter().filter_map(|word| word.strip_prefix("vm."));
+    let options = options::OPTIONS.iter().filter_map(|word| word.strip_prefix("vm."));
     // The name is the node's.
-    let words = words.filter(|word| *word != "name");
-    let all: Vec<&str> = ["kernel", "ramdisk", "bootargs"].into_iter().chain(words).collect();
+    let options = options.filter(|word| *word != "name");
+    let all: Vec<&str> = ["kernel", "ramdisk", "bootargs"].into_iter().chain(options).collect();
     options::unknown(path, "property", name, &all, "")
 }
 
 /// The VM that a node describes. `place` says where an image of the bundle stands.
-fn vm(node: &Node<'_>, place: &dyn Fn(&[u8]) -> Option<Range<Pa>>) -> Result<Described, Error> {
+fn vm(node: &Node<'_>, place: &dyn Fn(&[u8]) -> Option<Range<Pa>>) -> Result<VmDescription, Error> {
     let path = format!("bundle:{}", node.path());
     if let Some(child) = node.children().next() {
         return Err(err!(
-            Word,
+            Option,
             "{path}: unknown node '{}'; a VM has properties only",
             child.name()
         ));
     }
-    let mut words = Words::default();
+    let mut options = Options::default();
     // The node's name is the VM's.
     let mut seen = Vec::from(["name"]);
-    words.take(&path, "vm.name", Value::Text(node.name()), &"its name")?;
+    options.take(&path, "vm.name", Value::Text(node.name()), &"its name")?;
     let image = |name: &str, value: &[u8]| {
         let image = place(value).filter(|image| image.size() != 0);
         image.ok_or_else(|| err!(Module, "{path}: {name} is empty; give a file that is not"))
@@ -123,24 +125,24 @@ fn vm(node: &Node<'_>, place: &dyn Fn(&[u8]) -> Option<Range<Pa>>) -> Result<Des
             "ramdisk" => ramdisk = Some(image(name, value)?),
             "bootargs" => {
                 let text = Value::Property(value).text();
-                bootargs = text.ok_or_else(|| err!(Word, "{path}: bootargs is not a string"))?;
+                bootargs = text.ok_or_else(|| err!(Option, "{path}: bootargs is not a string"))?;
             }
             _ => {
                 let word =
-                    options::WORDS.iter().find(|word| word.strip_prefix("vm.") == Some(name));
+                    options::OPTIONS.iter().find(|word| word.strip_prefix("vm.") == Some(name));
                 let word = *word.ok_or_else(|| unknown(&path, name))?;
-                words.take(&path, word, Value::Property(value), &name)?;
+                options.take(&path, word, Value::Property(value), &name)?;
             }
         }
     }
     if let Some(word) = options::split(bootargs).find(|word| options::is_ours(word)) {
         return Err(err!(
-            Word,
+            Option,
             "{path}: bootargs has '{word}'; in a bundle it is a property of the node, without vm."
         ));
     }
     let kernel = kernel.ok_or_else(|| {
         err!(Module, "{path}: it has no kernel; give it one: kernel = /incbin/(\"FILE\");")
     })?;
-    Ok(Described { node: path, words, bootargs: String::from(bootargs), kernel, ramdisk })
+    Ok(VmDescription { node: path, options, bootargs: String::from(bootargs), kernel, ramdisk })
 }

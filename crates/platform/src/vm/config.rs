@@ -5,14 +5,14 @@ use crate::board::Gic;
 use crate::error::{Error, err};
 use crate::fdt;
 use crate::fdt::Tree;
-use crate::vm::description::{Described, Machine};
+use crate::vm::description::{HostResources, VmDescription};
 use crate::vm::elf_image::ElfImage;
 use crate::vm::image_header::ImageHeader;
 use crate::vm::image_kind::{HEAD_BYTES, ImageKind};
 use crate::vm::memory_map::{
     self, FW_CFG_BASE, FW_CFG_SIZE, GicVersion, MemoryMap, RAM_BASE, RegionKind,
 };
-use crate::vm::options::{RAM_PIECE, Words};
+use crate::vm::options::{Options, RAM_PIECE};
 use crate::vm::passthrough::{self, MAX_PASSED, Passed};
 use crate::vm::placement::{self, Image, Parts, Placement};
 use crate::vm::{bundle, modules};
@@ -60,7 +60,7 @@ pub struct VmConfig {
     pub roms: Vec<Range<Ipa>>,
     /// Banks of flash memory, each a power of two from 256 KiB to 16 MiB at a multiple of its size.
     pub flash: Vec<Range<Ipa>>,
-    /// Devices of the machine that it has for itself; nobody else has them.
+    /// Devices of the host that it has for itself; nobody else has them.
     pub devices: Vec<Passed>,
     /// Size of the IPA space: 32 to 48, within the CPU's.
     pub ipa_bits: u8,
@@ -72,7 +72,7 @@ pub struct VmConfig {
     pub kernel: Range<Pa>,
     /// The ramdisk, as the boot loader left it.
     pub ramdisk: Option<Range<Pa>>,
-    /// The guest's bootargs, `vm.` words taken out.
+    /// The guest's bootargs, `vm.` options taken out.
     pub bootargs: String,
     /// Where image, ramdisk and tree stand.
     pub placement: Placement,
@@ -82,7 +82,7 @@ pub struct VmConfig {
     pub test_device: Option<Ipa>,
     /// What becomes of it when its guest has crashed.
     pub on_crash: OnCrash,
-    /// The GIC it sees: that of the machine.
+    /// The GIC it sees: that of the host.
     pub gic: GicVersion,
     /// Path of its node, for messages; one of a bundle begins with `bundle:`.
     pub node: String,
@@ -96,7 +96,7 @@ impl VmConfig {
     }
 
     /// Whether it has QEMU's firmware configuration device: a guest that is entered in a ROM or in flash is firmware.
-    /// What its words put there comes first.
+    /// What its options put there comes first.
     #[must_use]
     pub fn fw_cfg(&self) -> bool {
         let page = Range::<Ipa>::new(Ipa::new(FW_CFG_BASE), PAGE_SIZE);
@@ -126,10 +126,10 @@ impl VmConfig {
 ///
 /// # Errors
 /// One line that names what is wrong and what to do: no VM is returned unless all are right.
-pub fn vms(machine: &Machine<'_>) -> Result<Vec<VmConfig>, Error> {
-    let described = match bundle::find(machine)? {
-        Some((what, range)) => bundle::read(machine, what, range)?,
-        None => modules::read(machine)?,
+pub fn vms(host: &HostResources<'_>) -> Result<Vec<VmConfig>, Error> {
+    let described = match bundle::find(host)? {
+        Some((what, range)) => bundle::read(host, what, range)?,
+        None => modules::read(host)?,
     };
     if let Some(beyond) = described.get(MAX_VMS) {
         return Err(err!(
@@ -141,7 +141,7 @@ pub fn vms(machine: &Machine<'_>) -> Result<Vec<VmConfig>, Error> {
     }
     let mut configs: Vec<VmConfig> = Vec::new();
     for (index, described) in described.into_iter().enumerate() {
-        let config = config(machine, index, described)?;
+        let config = config(host, index, described)?;
         if let Some(other) = configs.iter().find(|other| other.name == config.name) {
             return Err(err!(
                 Vm,
@@ -168,21 +168,25 @@ pub fn vms(machine: &Machine<'_>) -> Result<Vec<VmConfig>, Error> {
         }
         configs.push(config);
     }
-    check_totals(machine, &configs)?;
+    check_totals(host, &configs)?;
     Ok(configs)
 }
 
-fn config(machine: &Machine<'_>, index: usize, described: Described) -> Result<VmConfig, Error> {
-    let Described { node, words, bootargs, kernel, ramdisk } = described;
-    let name = words.name.clone().unwrap_or_else(|| format!("vm{index}"));
+fn config(
+    host: &HostResources<'_>,
+    index: usize,
+    described: VmDescription,
+) -> Result<VmConfig, Error> {
+    let VmDescription { node, options, bootargs, kernel, ramdisk } = described;
+    let name = options.name.clone().unwrap_or_else(|| format!("vm{index}"));
     let who =
         |error: Error| Error::new(error.kind(), format_args!("VM '{name}' ({node}): {error}"));
-    let image = image(machine, kernel).map_err(who)?;
+    let image = image(host, kernel).map_err(who)?;
 
-    let ipa_bits = words.ipa.unwrap_or(DEFAULT_IPA_BITS.min(machine.pa_bits));
-    let ram_size = words.mem.unwrap_or(DEFAULT_MEM);
-    let devices = devices(machine, &words.dev).map_err(who)?;
-    let ram = check_addresses(machine, &words, &devices, ipa_bits, ram_size).map_err(who)?;
+    let ipa_bits = options.ipa.unwrap_or(DEFAULT_IPA_BITS.min(host.pa_bits));
+    let ram_size = options.mem.unwrap_or(DEFAULT_MEM);
+    let devices = devices(host, &options.dev).map_err(who)?;
+    let ram = check_addresses(host, &options, &devices, ipa_bits, ram_size).map_err(who)?;
     if bootargs.len() > MAX_BOOTARGS {
         return Err(who(err!(
             Vm,
@@ -190,12 +194,12 @@ fn config(machine: &Machine<'_>, index: usize, described: Described) -> Result<V
             bootargs.len()
         )));
     }
-    let homes: Vec<Range<Ipa>> = words.rom.iter().chain(&words.flash).copied().collect();
+    let homes: Vec<Range<Ipa>> = options.rom.iter().chain(&options.flash).copied().collect();
     let (placement, warning) = placement::place(&Parts {
         ram,
         roms: &homes,
-        load: words.load,
-        dtb: words.dtb,
+        load: options.load,
+        dtb: options.dtb,
         image,
         kernel_bytes: kernel.size(),
         ramdisk_bytes: ramdisk.map(|ramdisk| ramdisk.size()),
@@ -204,25 +208,25 @@ fn config(machine: &Machine<'_>, index: usize, described: Described) -> Result<V
     Ok(VmConfig {
         name: name.clone(),
         ram,
-        vcpus: words.cpus.unwrap_or(1),
-        policy: words.guard.unwrap_or_default(),
-        dialect: words.dialect.unwrap_or_default(),
-        allow: words.allow,
-        preset: words.preset,
-        roms: words.rom,
-        flash: words.flash,
+        vcpus: options.cpus.unwrap_or(1),
+        policy: options.guard.unwrap_or_default(),
+        dialect: options.dialect.unwrap_or_default(),
+        allow: options.allow,
+        preset: options.preset,
+        roms: options.rom,
+        flash: options.flash,
         devices,
         ipa_bits,
-        pool_pages: words.pool.unwrap_or(DEFAULT_POOL_PAGES),
-        slice: words.slice.unwrap_or(DEFAULT_SLICE),
+        pool_pages: options.pool.unwrap_or(DEFAULT_POOL_PAGES),
+        slice: options.slice.unwrap_or(DEFAULT_SLICE),
         kernel,
         ramdisk,
         bootargs,
         placement,
         warning,
-        test_device: words.testdev,
-        on_crash: words.on_crash.unwrap_or_default(),
-        gic: match machine.board.gic {
+        test_device: options.testdev,
+        on_crash: options.on_crash.unwrap_or_default(),
+        gic: match host.board.gic {
             Gic::V2 { .. } => GicVersion::V2,
             Gic::V3 { .. } => GicVersion::V3,
         },
@@ -231,30 +235,30 @@ fn config(machine: &Machine<'_>, index: usize, described: Described) -> Result<V
 }
 
 /// What the kernel at `kernel` is, by its first bytes; an ELF file is checked as a whole.
-fn image(machine: &Machine<'_>, kernel: Range<Pa>) -> Result<Image, Error> {
+fn image(host: &HostResources<'_>, kernel: Range<Pa>) -> Result<Image, Error> {
     let unread = || err!(Module, "its kernel at {kernel} cannot be read");
     let head = Range::<Pa>::new(kernel.start(), kernel.size().min(HEAD_BYTES as u64));
-    let head = head.and_then(machine.read).ok_or_else(unread)?;
+    let head = head.and_then(host.read).ok_or_else(unread)?;
     match ImageKind::of(head) {
         ImageKind::Flat => Ok(Image::Flat),
         ImageKind::Image => Ok(ImageHeader::parse(head)?.map_or(Image::Flat, Image::Header)),
         ImageKind::Elf => {
-            let file = (machine.read)(kernel).ok_or_else(unread)?;
+            let file = (host.read)(kernel).ok_or_else(unread)?;
             Ok(Image::Elf(ElfImage::parse(file)?))
         }
         ImageKind::Other(container) => Err(err!(Image, "its kernel is {container}")),
     }
 }
 
-/// The devices that a VM's words name.
-fn devices(machine: &Machine<'_>, paths: &[String]) -> Result<Vec<Passed>, Error> {
+/// The devices that a VM's options name.
+fn devices(host: &HostResources<'_>, paths: &[String]) -> Result<Vec<Passed>, Error> {
     let mut found: Vec<Passed> = Vec::new();
-    if paths.is_empty() || machine.tree.is_empty() {
+    if paths.is_empty() || host.tree.is_empty() {
         return Ok(found);
     }
-    let tree = Tree::parse(machine.tree)?;
+    let tree = Tree::parse(host.tree)?;
     for path in paths {
-        let device = passthrough::passed(machine.board, &tree, path)?;
+        let device = passthrough::passed(host.board, &tree, path)?;
         if found.iter().any(|other| passthrough::clash(&device, other)) {
             return Err(err!(Vm, "vm.dev={path} is given twice, or its interrupt; leave one out"));
         }
@@ -267,26 +271,26 @@ fn devices(machine: &Machine<'_>, paths: &[String]) -> Result<Vec<Passed>, Error
     Ok(found)
 }
 
-/// Every address a VM's words give, against its IPA space, its RAM and each other; its RAM.
+/// Every address a VM's options give, against its IPA space, its RAM and each other; its RAM.
 fn check_addresses(
-    machine: &Machine<'_>,
-    words: &Words,
+    host: &HostResources<'_>,
+    options: &Options,
     devices: &[Passed],
     ipa_bits: u8,
     ram_size: u64,
 ) -> Result<Range<Ipa>, Error> {
-    if ipa_bits > machine.pa_bits || ipa_bits > 48 {
+    if ipa_bits > host.pa_bits || ipa_bits > 48 {
         return Err(err!(
             Vm,
             "vm.ipa={ipa_bits}: this CPU has {} bits of physical address; ask for no more",
-            machine.pa_bits
+            host.pa_bits
         ));
     }
     if ipa_bits < MIN_IPA_BITS {
         return Err(err!(
             Vm,
             "this CPU has {} bits of physical address, a VM needs at least {MIN_IPA_BITS}",
-            machine.pa_bits
+            host.pa_bits
         ));
     }
     let limit = 1_u64.checked_shl(ipa_bits.into()).unwrap_or(u64::MAX);
@@ -300,16 +304,16 @@ fn check_addresses(
         ));
     };
     let page = |ipa: Ipa| Range::<Ipa>::new(ipa, PAGE_SIZE);
-    let testdev: Vec<Range<Ipa>> = words.testdev.and_then(page).into_iter().collect();
-    if words.testdev.is_some() && testdev.is_empty() {
+    let testdev: Vec<Range<Ipa>> = options.testdev.and_then(page).into_iter().collect();
+    if options.testdev.is_some() && testdev.is_empty() {
         return Err(err!(Vm, "vm.testdev wraps; move it"));
     }
     let passed: Vec<Range<Ipa>> = devices.iter().flat_map(Passed::ipas).collect();
-    let declared = [("vm.allow", &words.allow), ("vm.preset", &words.preset)];
+    let declared = [("vm.allow", &options.allow), ("vm.preset", &options.preset)];
     // What is memory, or a device of ours, stands alone.
     let alone = [
-        ("vm.rom", &words.rom),
-        ("vm.flash", &words.flash),
+        ("vm.rom", &options.rom),
+        ("vm.flash", &options.flash),
         ("vm.testdev", &testdev),
         ("vm.dev at", &passed),
     ];
@@ -345,10 +349,10 @@ fn check_addresses(
     Ok(ram)
 }
 
-/// What all VMs want together, against what the machine has.
-fn check_totals(machine: &Machine<'_>, configs: &[VmConfig]) -> Result<(), Error> {
+/// What all VMs want together, against what the host has.
+fn check_totals(host: &HostResources<'_>, configs: &[VmConfig]) -> Result<(), Error> {
     let vcpus = configs.iter().fold(0_usize, |sum, config| sum.saturating_add(config.vcpus));
-    let most = machine.cpus.saturating_mul(VCPUS_PER_CPU);
+    let most = host.cpus.saturating_mul(VCPUS_PER_CPU);
     if vcpus > most {
         let each: Vec<String> =
             configs.iter().map(|config| format!("{} {}", config.name, config.vcpus)).collect();
@@ -357,12 +361,12 @@ fn check_totals(machine: &Machine<'_>, configs: &[VmConfig]) -> Result<(), Error
             "{vcpus} vCPUs ({}) on {} CPUs: at most {VCPUS_PER_CPU} can share a CPU; lower \
              vm.cpus or start with more CPUs (on QEMU -smp {})",
             each.join(", "),
-            machine.cpus,
+            host.cpus,
             vcpus.div_ceil(VCPUS_PER_CPU)
         ));
     }
-    let own: Vec<Range<Pa>> = machine.own.iter().map(|own| own.range).collect();
-    let free = machine.board.free_ram(&own).iter().fold(0_u64, |sum, range| {
+    let own: Vec<Range<Pa>> = host.own.iter().map(|own| own.range).collect();
+    let free = host.board.free_ram(&own).iter().fold(0_u64, |sum, range| {
         let start = range.start().raw().next_multiple_of(RAM_PIECE);
         let pieces = range.end().raw().saturating_sub(start) / RAM_PIECE;
         sum.saturating_add(pieces.saturating_mul(RAM_PIECE))
@@ -380,7 +384,7 @@ fn check_totals(machine: &Machine<'_>, configs: &[VmConfig]) -> Result<(), Error
         return Err(err!(
             Vm,
             "the VMs want {} MiB in all ({}), {} MiB are free in pieces of 2 MiB; lower vm.mem or \
-             give the machine more memory",
+             give the host more memory",
             wanted.div_ceil(1 << 20),
             each.join(", "),
             free >> 20

@@ -4,14 +4,14 @@
 use crate::board::memory::MEMRESERVE;
 use crate::board::{Board, Module};
 use crate::error::{Error, err};
-use crate::vm::options::Words;
+use crate::vm::options::Options;
 use alloc::format;
 use alloc::string::String;
 use arch::{Pa, Range};
 
 /// Memory that Portcullis itself uses, with a name for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Occupied<'a> {
+pub struct ReservedRegion<'a> {
     /// Such as `Portcullis's image` or `the device tree`.
     pub name: &'a str,
     /// Where it is.
@@ -20,14 +20,14 @@ pub struct Occupied<'a> {
 
 /// What the VMs are checked against.
 #[derive(Clone, Copy)]
-pub struct Machine<'a> {
+pub struct HostResources<'a> {
     /// The board.
     pub board: &'a Board,
-    /// The device tree that the board was read from. Empty where there is no machine, just a bundle to check: then
+    /// The device tree that the board was read from. Empty where there is no host, just a bundle to check: then
     /// `vm.dev` is not looked up, and no VM has a device.
     pub tree: &'a [u8],
     /// Everything that Portcullis uses: image with BSS and stacks, heap, device tree.
-    pub own: &'a [Occupied<'a>],
+    pub own: &'a [ReservedRegion<'a>],
     /// The bundle that stands behind the image, where one was appended to it; part of `own`'s image.
     pub appended: Option<Range<Pa>>,
     /// How many CPUs vCPUs can run on: [`Board::usable_cpus`], or fewer.
@@ -39,9 +39,9 @@ pub struct Machine<'a> {
 }
 
 /// A VM as it is described: nothing is checked but each value by itself.
-pub(crate) struct Described {
+pub(crate) struct VmDescription {
     pub node: String,
-    pub words: Words,
+    pub options: Options,
     pub bootargs: String,
     pub kernel: Range<Pa>,
     pub ramdisk: Option<Range<Pa>>,
@@ -50,25 +50,25 @@ pub(crate) struct Described {
 /// What the boot loader put at `range`, against RAM, Portcullis, reservations, the initrd and `modules`. A bundle
 /// may be the initrd, or stand in the image.
 pub(crate) fn check_place(
-    machine: &Machine<'_>,
+    host: &HostResources<'_>,
     what: &str,
     range: Range<Pa>,
     modules: &[Module],
     is_bundle: bool,
 ) -> Result<(), Error> {
-    let board = machine.board;
+    let board = host.board;
     if !board.ram.iter().any(|bank| bank.encloses(&range)) {
         return Err(err!(
             Module,
             "{what} at {range} is not inside RAM ({}); load it at another address or give the \
-             machine more memory",
+             host more memory",
             list(&board.ram)
         ));
     }
     let is_initrd = is_bundle && board.initrd == Some(range);
-    let is_appended = is_bundle && machine.appended == Some(range);
+    let is_appended = is_bundle && host.appended == Some(range);
     // What is appended is part of the image.
-    let own = machine.own.iter().filter(|own| !is_appended || !own.range.encloses(&range));
+    let own = host.own.iter().filter(|own| !is_appended || !own.range.encloses(&range));
     let own = own.map(|own| (own.name, own.range));
     let initrd = board.initrd.iter().filter(|_| !is_initrd).map(|range| ("the initrd", *range));
     // A boot loader reserves the initrd that it has loaded.

@@ -3,15 +3,15 @@
 
 use crate::board::{Module, ModuleKind};
 use crate::error::{Error, err};
-use crate::vm::description::{Described, Machine, check_place};
+use crate::vm::description::{HostResources, VmDescription, check_place};
 use crate::vm::options;
 use alloc::format;
 use alloc::vec::Vec;
 
 /// The VMs that modules describe.
-pub(crate) fn read(machine: &Machine<'_>) -> Result<Vec<Described>, Error> {
-    check_modules(machine)?;
-    let pairs = pairs(&machine.board.modules)?;
+pub(crate) fn read(host: &HostResources<'_>) -> Result<Vec<VmDescription>, Error> {
+    check_modules(host)?;
+    let pairs = pairs(&host.board.modules)?;
     if pairs.is_empty() {
         return Err(err!(
             Vm,
@@ -20,10 +20,10 @@ pub(crate) fn read(machine: &Machine<'_>) -> Result<Vec<Described>, Error> {
         ));
     }
     let described = |(kernel, ramdisk): (&Module, Option<&Module>)| {
-        let (words, bootargs) = options::parse(&kernel.name, &kernel.bootargs)?;
-        Ok(Described {
+        let (options, bootargs) = options::parse(&kernel.name, &kernel.bootargs)?;
+        Ok(VmDescription {
             node: kernel.name.clone(),
-            words,
+            options,
             bootargs,
             kernel: kernel.range,
             ramdisk: ramdisk.map(|ramdisk| ramdisk.range),
@@ -33,8 +33,8 @@ pub(crate) fn read(machine: &Machine<'_>) -> Result<Vec<Described>, Error> {
 }
 
 /// Modules against Portcullis, reservations, RAM and each other.
-fn check_modules(machine: &Machine<'_>) -> Result<(), Error> {
-    let board = machine.board;
+fn check_modules(host: &HostResources<'_>) -> Result<(), Error> {
+    let board = host.board;
     for (index, module) in board.modules.iter().enumerate() {
         if let ModuleKind::Other(compatible) = &module.kind {
             return Err(err!(
@@ -46,7 +46,7 @@ fn check_modules(machine: &Machine<'_>) -> Result<(), Error> {
         }
         let later = board.modules.get(index.saturating_add(1)..).unwrap_or_default();
         let what = format!("module {}", module.name);
-        check_place(machine, &what, module.range, later, false)?;
+        check_place(host, &what, module.range, later, false)?;
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The words of a module's bootargs that configure its VM: `vm.name=`, `vm.mem=` and so on. The properties of a
+//! The options of a module's bootargs that configure its VM: `vm.name=`, `vm.mem=` and so on. The properties of a
 //! bundle's node are the same without `vm.`.
 //!
-//! Every word is described in docs/vm-words.md.
+//! Each option is described in docs/vm-words.md.
 
 use crate::error::{Error, err};
 use crate::fdt::cells::CellReader;
@@ -16,8 +16,8 @@ use core::fmt::Display;
 use dtoolkit::FromPropertyValue;
 use mmio_guard::{Dialect, Policy};
 
-/// The words there are.
-pub const WORDS: [&str; 17] = [
+/// All options.
+pub const OPTIONS: [&str; 17] = [
     "vm.name",
     "vm.mem",
     "vm.cpus",
@@ -48,9 +48,9 @@ pub const MAX_NAME: usize = 31;
 /// RAM comes in pieces of this size.
 pub(crate) const RAM_PIECE: u64 = 2 << 20;
 
-/// What the words of one module say; `None` or empty where a word is not there.
+/// What the options of one module say; `None` or empty where an option is not given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Words {
+pub(crate) struct Options {
     pub name: Option<String>,
     pub mem: Option<u64>,
     pub cpus: Option<usize>,
@@ -79,12 +79,12 @@ pub(crate) enum Load {
     Ram,
 }
 
-/// Splits bootargs into what the `vm.` words say and the words that are left for the guest.
+/// Splits bootargs into what the `vm.` options say and the words that are left for the guest.
 ///
 /// Words end at white space outside double quotes, as Linux has it; those left are joined by one
 /// space. `module` is the path named in errors.
-pub(crate) fn parse(module: &str, bootargs: &str) -> Result<(Words, String), Error> {
-    let mut words = Words::default();
+pub(crate) fn parse(module: &str, bootargs: &str) -> Result<(Options, String), Error> {
+    let mut options = Options::default();
     let mut rest = String::new();
     let mut seen: Vec<&str> = Vec::new();
     for word in split(bootargs) {
@@ -96,16 +96,16 @@ pub(crate) fn parse(module: &str, bootargs: &str) -> Result<(Words, String), Err
             continue;
         }
         if word.contains('"') {
-            return Err(err!(Word, "{module}: '{word}': write vm. words without quotes"));
+            return Err(err!(Option, "{module}: '{word}': write vm. options without quotes"));
         }
         let (key, value) = word.split_once('=').unwrap_or((word, ""));
-        if !WORDS.contains(&key) {
-            return Err(unknown(module, "word", word, &WORDS, "="));
+        if !OPTIONS.contains(&key) {
+            return Err(unknown(module, "option", word, &OPTIONS, "="));
         }
         once(module, &mut seen, key)?;
-        words.take(module, key, Value::Text(value), &word)?;
+        options.take(module, key, Value::Text(value), &word)?;
     }
-    Ok((words, rest))
+    Ok((options, rest))
 }
 
 /// Whether a word of bootargs is, or was meant to be, one for us.
@@ -128,7 +128,7 @@ pub(crate) fn split(text: &str) -> impl Iterator<Item = &str> {
 /// Notes that `key` is given, which it may be once.
 pub(crate) fn once<'a>(node: &str, seen: &mut Vec<&'a str>, key: &'a str) -> Result<(), Error> {
     if seen.contains(&key) {
-        return Err(err!(Word, "{node}: '{key}' is given twice; keep one"));
+        return Err(err!(Option, "{node}: '{key}' is given twice; keep one"));
     }
     seen.push(key);
     Ok(())
@@ -144,10 +144,10 @@ pub(crate) fn unknown(node: &str, kind: &str, given: &str, all: &[&str], sign: &
         .filter(|(distance, known)| *distance <= 2 && *distance <= known.len() / 2);
     match nearest {
         Some((_, known)) => {
-            err!(Word, "{node}: unknown {kind} '{given}'; did you mean {known}{sign}?")
+            err!(Option, "{node}: unknown {kind} '{given}'; did you mean {known}{sign}?")
         }
         None => {
-            err!(Word, "{node}: unknown {kind} '{given}'; there are {}", all.join(" "))
+            err!(Option, "{node}: unknown {kind} '{given}'; there are {}", all.join(" "))
         }
     }
 }
@@ -218,8 +218,8 @@ fn distance(from: &str, to: &str) -> usize {
 /// What a word takes, for the message about a bad value.
 type Expected = &'static str;
 
-impl Words {
-    /// Takes what `key`, one of [`WORDS`], is given by `node`; `given` is how errors quote it.
+impl Options {
+    /// Takes what `key`, one of [`OPTIONS`], is given by `node`; `given` is how errors quote it.
     pub(crate) fn take(
         &mut self,
         node: &str,
@@ -229,10 +229,10 @@ impl Words {
     ) -> Result<(), Error> {
         self.set(key, value).map_err(|expected| match value {
             Value::Text(_) => {
-                err!(Word, "{node}: bad value in '{given}': {key} takes {expected}")
+                err!(Option, "{node}: bad value in '{given}': {key} takes {expected}")
             }
             Value::Property(_) => err!(
-                Word,
+                Option,
                 "{node}: bad value in '{given}': {key} takes {expected}; in a bundle numbers are \
                  cells, of a range two for its address and two for its size"
             ),
@@ -366,13 +366,13 @@ mod tests {
     use alloc::format;
     use alloc::string::ToString;
 
-    fn parsed(bootargs: &str) -> (Words, String) {
+    fn parsed(bootargs: &str) -> (Options, String) {
         parse("/m", bootargs).unwrap()
     }
 
     fn refused(bootargs: &str) -> String {
         let error = parse("/m", bootargs).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Word);
+        assert_eq!(error.kind(), ErrorKind::Option);
         error.to_string()
     }
 
@@ -388,8 +388,8 @@ mod tests {
                    vm.testdev=0xa000000 vm.flash=0x8000000+1M:0xc000000+256K \
                    vm.dev=/pl031@9010000:/soc/serial@1 vm.slice=2000 \
                    vm.oncrash=pause";
-        let (words, rest) = parsed(all);
-        let expected = Words {
+        let (options, rest) = parsed(all);
+        let expected = Options {
             name: Some("guest-1".to_string()),
             mem: Some(256 << 20),
             cpus: Some(4),
@@ -408,10 +408,10 @@ mod tests {
             slice: Some(2000),
             on_crash: Some(OnCrash::Pause),
         };
-        assert_eq!(words, expected);
+        assert_eq!(options, expected);
         assert_eq!(rest, "");
-        // The table of the words and what reads them agree.
-        for word in WORDS {
+        // The table of the options and what reads them agree.
+        for word in OPTIONS {
             assert!(all.contains(&format!("{word}=")), "{word}");
         }
     }
@@ -419,23 +419,23 @@ mod tests {
     #[test]
     fn no_words_say_nothing() {
         for text in ["", "  ", "\t\n"] {
-            assert_eq!(parsed(text), (Words::default(), String::new()));
+            assert_eq!(parsed(text), (Options::default(), String::new()));
         }
     }
 
     #[test]
     fn only_vm_words_are_taken_out() {
-        let (words, rest) = parsed(
+        let (options, rest) = parsed(
             "  console=ttyAMA0\tvm.mem=64M vmalloc=1G  sysctl.vm.swappiness=1 vm=1 -- init\n",
         );
-        assert_eq!(words.mem, Some(64 << 20));
+        assert_eq!(options.mem, Some(64 << 20));
         assert_eq!(rest, "console=ttyAMA0 vmalloc=1G sysctl.vm.swappiness=1 vm=1 -- init");
     }
 
     #[test]
     fn quoted_text_of_the_guest_is_left_alone() {
-        let (words, rest) = parsed("dyndbg=\"file vm.c +p; vm.mem=1G\" vm.cpus=2 x=\"a  b\"");
-        assert_eq!(words, Words { cpus: Some(2), ..Words::default() });
+        let (options, rest) = parsed("dyndbg=\"file vm.c +p; vm.mem=1G\" vm.cpus=2 x=\"a  b\"");
+        assert_eq!(options, Options { cpus: Some(2), ..Options::default() });
         assert_eq!(rest, "dyndbg=\"file vm.c +p; vm.mem=1G\" x=\"a  b\"");
         // Not ended: all of the rest is one word.
         assert_eq!(parsed("x=\"a vm.cpus=2").1, "x=\"a vm.cpus=2");
@@ -461,11 +461,11 @@ mod tests {
         ];
         for (word, meant) in near {
             let message = refused(&format!("quiet {word}"));
-            assert_eq!(message, format!("/m: unknown word '{word}'; did you mean {meant}?"));
+            assert_eq!(message, format!("/m: unknown option '{word}'; did you mean {meant}?"));
         }
         for word in ["vm.", "vm.=", "vm.console=uart", "vm.memory", "vm..mem=1G", "vm.mem,=1"] {
             let message = refused(word);
-            assert!(message.starts_with(&format!("/m: unknown word '{word}'")), "{message}");
+            assert!(message.starts_with(&format!("/m: unknown option '{word}'")), "{message}");
         }
         assert!(refused("vm.bandwidth=1").contains("there are vm.name vm.mem "));
         // Long ones are cut, not compared.
@@ -474,7 +474,7 @@ mod tests {
 
     #[test]
     fn a_word_given_twice_is_refused() {
-        for word in WORDS {
+        for word in OPTIONS {
             let value = match word {
                 "vm.name" => "a",
                 "vm.mem" => "64M",
@@ -542,7 +542,7 @@ mod tests {
                 }
                 let message = refused(&format!("{word}={value}"));
                 let start = Error::new(
-                    ErrorKind::Word,
+                    ErrorKind::Option,
                     format_args!("/m: bad value in '{word}={value}': {word} takes "),
                 );
                 assert!(message.starts_with(start.message()), "{message}");
@@ -556,7 +556,7 @@ mod tests {
 
     #[test]
     fn a_word_without_a_value_is_refused() {
-        for word in WORDS {
+        for word in OPTIONS {
             assert!(refused(word).contains("bad value"), "{word}");
         }
     }

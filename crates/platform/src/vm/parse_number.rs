@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Numbers, sizes and ranges as people write them in `vm.` words.
+//! Numbers, sizes and ranges as people write them in `vm.` options.
 
 use alloc::vec::Vec;
 use arch::{Ipa, Range};

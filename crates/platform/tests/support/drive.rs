@@ -4,8 +4,8 @@
 use super::{Bench, VIRT_G3, pa};
 use arch::{Pa, Range};
 use platform::{
-    Board, GuestHardware, HEAD_BYTES, ImageHeader, ImageKind, Machine, Occupied, StartMethod,
-    TREE_SPACE, guest_tree, vms,
+    Board, GuestHardware, HEAD_BYTES, HostResources, ImageHeader, ImageKind, ReservedRegion,
+    StartMethod, TREE_SPACE, guest_tree, vms,
 };
 
 /// A device tree, and what the modules in it say.
@@ -32,7 +32,7 @@ pub fn drive(blob: &[u8], head: &[u8; 64]) {
             assert!(release.is_aligned(8));
         }
     }
-    let own = [Occupied { name: "the image", range: pa(0x4008_0000, 0x20_0000) }];
+    let own = [ReservedRegion { name: "the image", range: pa(0x4008_0000, 0x20_0000) }];
     let free = board.free_ram(&[own[0].range]);
     for range in &free {
         assert!(!range.overlaps(&own[0].range));
@@ -42,7 +42,7 @@ pub fn drive(blob: &[u8], head: &[u8; 64]) {
     let mut file = head.to_vec();
     file.resize(HEAD_BYTES, 0);
     let read = |range: Range<Pa>| file.get(..range.size() as usize);
-    let machine = Machine {
+    let machine = HostResources {
         board: &board,
         tree: blob,
         own: &own,
@@ -135,8 +135,8 @@ pub fn try_bundle(blob: &[u8]) {
         let from = range.start().raw().checked_sub(place.start().raw())?;
         blob.get(from as usize..)?.get(..range.size() as usize)
     };
-    let own = [Occupied { name: "the image", range: pa(0x4008_0000, 0x20_0000) }];
-    let machine = Machine {
+    let own = [ReservedRegion { name: "the image", range: pa(0x4008_0000, 0x20_0000) }];
+    let machine = HostResources {
         board: &bench.board,
         tree: VIRT_G3,
         own: &own,

@@ -8,7 +8,9 @@ pub mod drive;
 use arch::{Ipa, Pa, Range};
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
-use platform::{Board, Error, HEAD_BYTES, Machine, Module, ModuleKind, Occupied, VmConfig};
+use platform::{
+    Board, Error, HEAD_BYTES, HostResources, Module, ModuleKind, ReservedRegion, VmConfig,
+};
 use std::sync::LazyLock;
 
 pub const VIRT_G2: &[u8] = include_bytes!("../fixtures/virt-g2.dtb");
@@ -274,9 +276,9 @@ impl Bench {
             let found = self.headers.iter().find(|(start, _)| *start == range.start().raw());
             found.map_or(&zeros, |(_, bytes)| bytes).get(..range.size() as usize)
         };
-        let own: Vec<Occupied<'_>> =
-            self.own.iter().map(|(name, range)| Occupied { name, range: *range }).collect();
-        platform::vms(&Machine {
+        let own: Vec<ReservedRegion<'_>> =
+            self.own.iter().map(|(name, range)| ReservedRegion { name, range: *range }).collect();
+        platform::vms(&HostResources {
             board: &self.board,
             tree: &self.tree,
             own: &own,

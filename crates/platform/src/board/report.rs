@@ -14,7 +14,7 @@ use arch::{Pa, Range};
 
 /// The RAM of a tree as its vendor ships it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SurveyedRam {
+pub enum ReportedRam {
     /// Banks, sorted and joined.
     Banks(Vec<Range<Pa>>),
     /// None, or banks of size 0 alone: the boot loader knows how much there is, and fills it in.
@@ -23,11 +23,11 @@ pub enum SurveyedRam {
 
 /// What each part of a tree gives, or why Portcullis could not use it.
 #[derive(Clone, Debug)]
-pub struct Survey {
+pub struct BoardReport {
     /// `model`, else the first `compatible`; may be empty.
     pub model: String,
     /// RAM.
-    pub ram: Result<SurveyedRam, Error>,
+    pub ram: Result<ReportedRam, Error>,
     /// Memory that is in use by somebody else.
     pub reserved: Result<Vec<Reserved>, Error>,
     /// The CPUs.
@@ -44,7 +44,7 @@ pub struct Survey {
     pub uart: Result<Option<Uart>, Error>,
 }
 
-impl Survey {
+impl BoardReport {
     /// Looks at the tree at the start of `blob`.
     ///
     /// # Errors
@@ -57,9 +57,9 @@ impl Survey {
             model: chosen::model(&tree),
             ram: memory::banks(&tree).map(|banks| {
                 if banks.is_empty() {
-                    SurveyedRam::FilledByFirmware
+                    ReportedRam::FilledByFirmware
                 } else {
-                    SurveyedRam::Banks(banks)
+                    ReportedRam::Banks(banks)
                 }
             }),
             reserved: memory::reserved(&tree),
