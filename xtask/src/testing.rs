@@ -137,6 +137,8 @@ fn steps(options: &Options) -> Result<Vec<(&'static str, Command, Judge)>> {
     // A workspace of its own, whose lock file no other step reads: a dependency changed here changes it too.
     let fuzz = ["tree", "-q", "--locked", "--depth", "0", "--manifest-path", FUZZ];
     all.push(("fuzz/Cargo.lock", cargo(&fuzz), Judge::Status));
+    let layout = ["run", "-q", "--package", "xtask", "--", "layout"];
+    all.push(("layout", cargo(&layout), Judge::Status));
     if !options.quick {
         all.extend(lints(&cargo)?);
     }
