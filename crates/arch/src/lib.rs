@@ -57,6 +57,7 @@ pub mod switched;
 pub mod sysreg;
 pub mod trap_controls;
 mod vcpu_set;
+pub mod vcpu_switch;
 pub mod vmid_scope;
 
 pub use addr::{Ipa, Mpidr, PAGE_SHIFT, PAGE_SIZE, Pa, Range, Va, Vmid};

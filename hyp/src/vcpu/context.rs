@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use core::arch::asm;
 
 use arch::esr::{self, ec};
+use arch::vcpu_switch::SwitchFeatures;
 use arch::{Errata, PstateRule, VcpuSet};
 use sched::VcpuState;
 use vgic::{Event, Sync};
@@ -21,7 +22,7 @@ use crate::guest::vm_error::{Cause, VmError};
 use crate::guest::vm_log;
 use crate::oracle::checked;
 use crate::vcpu::crash_record::Record;
-use crate::vcpu::registers::{Context, Features};
+use crate::vcpu::registers::{self, Context};
 use crate::vcpu::serror::Errors;
 
 /// A vCPU. Only its CPU touches it, but for the boot CPU before that CPU looks for work.
@@ -46,7 +47,7 @@ pub struct VcpuContext {
     /// Its first entry of this life is still to come.
     fresh: bool,
     context: Context,
-    features: Features,
+    features: SwitchFeatures,
     /// HCR_EL2 and VMPIDR_EL2 while it runs.
     hcr: u64,
     vmpidr: u64,
@@ -85,7 +86,7 @@ impl VcpuContext {
             paused: false,
             fresh: true,
             context: Context::reset(),
-            features: Features::default(),
+            features: SwitchFeatures::default(),
             hcr: 0,
             vmpidr: 1 << 31 | Vm::<GuestHost>::mpidr(index).raw(),
             record: Box::new(Record::new()),
@@ -119,7 +120,7 @@ impl VcpuContext {
         let (guest, index) = (self.guest, self.vcpu.index);
         let host = guest.vm.host();
         if self.fresh {
-            self.features = Features::read();
+            self.features = registers::features();
             self.hcr = trap_controls::hcr(cpu.queue.shared());
         }
         self.expire_timers(now);

@@ -12,6 +12,7 @@ use core::arch::asm;
 use core::mem::offset_of;
 
 use aarch64_cpu::registers::{Readable, Writeable};
+use arch::vcpu_switch::{self, Extra, Parts, SwitchFeatures, SwitchIds};
 
 use crate::cpu::sysreg::{TPIDR2_EL0, VDISR_EL2};
 use crate::cpu::{feature_probe, trap_controls};
@@ -115,48 +116,91 @@ pub struct Context {
     deferred: u64,
 }
 
-/// What this CPU has of what must be switched.
-#[derive(Clone, Copy, Default)]
-pub struct Features {
-    /// One of the next three.
-    extra: bool,
-    pauth: bool,
-    ras: bool,
-    sme: bool,
-    claim: bool,
-    breakpoints: usize,
-    watchpoints: usize,
+/// Reads what this CPU has of what is switched.
+pub fn features() -> SwitchFeatures {
+    let (pfr0, pfr1, dfr0, isar1, isar2): (u64, u64, u64, u64, u64);
+    // SAFETY: reads identification registers.
+    unsafe {
+        asm!("mrs {}, id_aa64pfr0_el1", "mrs {}, id_aa64pfr1_el1", "mrs {}, id_aa64dfr0_el1", "mrs {}, id_aa64isar1_el1", "mrs {}, S3_0_C0_C6_2",
+            out(reg) pfr0, out(reg) pfr1, out(reg) dfr0, out(reg) isar1, out(reg) isar2,
+            options(nomem, nostack, preserves_flags));
+    }
+    let ids = SwitchIds { pfr0, pfr1, dfr0, isar1, isar2 };
+    SwitchFeatures::of(&ids, feature_probe::has_claim_tags())
 }
 
-impl Features {
-    /// FEAT_RAS.
-    #[inline(always)]
-    pub const fn ras(&self) -> bool {
-        self.ras
-    }
+/// Saves this CPU's registers.
+struct Save<'a> {
+    to: &'a mut Context,
+    features: &'a SwitchFeatures,
+    gic: &'a Gic,
+}
 
-    /// Reads the ID registers of this CPU.
-    pub fn read() -> Self {
-        let (pfr0, pfr1, dfr0, isar1, isar2): (u64, u64, u64, u64, u64);
-        // SAFETY: reads identification registers.
+impl Parts for Save<'_> {
+    #[inline(always)]
+    fn system(&mut self) {
+        self.to.system.save();
+    }
+    #[inline(always)]
+    fn timer(&mut self) {
+        // SAFETY: stops the guest's timer, whose state is kept.
         unsafe {
-            asm!("mrs {}, id_aa64pfr0_el1", "mrs {}, id_aa64pfr1_el1", "mrs {}, id_aa64dfr0_el1", "mrs {}, id_aa64isar1_el1", "mrs {}, S3_0_C0_C6_2",
-                out(reg) pfr0, out(reg) pfr1, out(reg) dfr0, out(reg) isar1, out(reg) isar2,
+            asm!("mrs {}, cntv_ctl_el0", "msr cntv_ctl_el0, xzr", out(reg) self.to.cntv_ctl,
                 options(nomem, nostack, preserves_flags));
         }
-        // APA, API, GPA, GPI; APA3, GPA3.
-        let pauth = isar1 & 0xff00_0ff0 != 0 || isar2 & 0xff00 != 0;
-        let ras = pfr0 >> 28 & 15 != 0;
-        let sme = pfr1 >> 24 & 15 != 0;
-        Self {
-            extra: pauth || ras || sme,
-            pauth,
-            ras,
-            sme,
-            claim: feature_probe::has_claim_tags(),
-            breakpoints: ((dfr0 >> 12 & 15) as usize).saturating_add(1),
-            watchpoints: ((dfr0 >> 20 & 15) as usize).saturating_add(1),
+    }
+    #[inline(always)]
+    fn fp(&mut self) {
+        self.to.fp.save();
+    }
+    #[inline(always)]
+    fn interface(&mut self) {
+        self.gic.save_virtual(&mut self.to.gic);
+    }
+    #[inline(always)]
+    fn extras(&mut self) {
+        self.to.save_extras(self.features);
+    }
+    #[inline(always)]
+    fn debug(&mut self) {
+        self.to.save_debug(self.features);
+    }
+}
+
+/// Restores a vCPU's registers into this CPU.
+struct Restore<'a> {
+    from: &'a Context,
+    features: &'a SwitchFeatures,
+    gic: &'a Gic,
+}
+
+impl Parts for Restore<'_> {
+    #[inline(always)]
+    fn system(&mut self) {
+        self.from.system.restore();
+    }
+    #[inline(always)]
+    fn timer(&mut self) {
+        // SAFETY: the guest's timer; its interrupt is only taken when the guest runs.
+        unsafe {
+            asm!("msr cntv_ctl_el0, {}", in(reg) self.from.cntv_ctl, options(nomem, nostack, preserves_flags));
         }
+    }
+    #[inline(always)]
+    fn fp(&mut self) {
+        self.from.fp.restore();
+    }
+    #[inline(always)]
+    fn interface(&mut self) {
+        self.gic.restore_virtual(&self.from.gic);
+    }
+    #[inline(always)]
+    fn extras(&mut self) {
+        self.from.restore_extras(self.features);
+    }
+    #[inline(always)]
+    fn debug(&mut self) {
+        self.from.restore_debug(self.features);
     }
 }
 
@@ -176,71 +220,39 @@ impl Context {
         }
     }
 
-    /// Takes the registers out of this CPU. The virtual timer stops: see [`Context::compare`].
+    /// Saves the registers of this CPU. The virtual timer stops: see [`Context::compare`].
     #[inline(always)]
-    pub fn save(&mut self, features: &Features, gic: &Gic) {
-        self.system.save();
-        // SAFETY: stops the guest's timer, whose state is kept.
-        unsafe {
-            asm!("mrs {}, cntv_ctl_el0", "msr cntv_ctl_el0, xzr", out(reg) self.cntv_ctl,
-                options(nomem, nostack, preserves_flags));
-        }
-        self.fp.save();
-        gic.save_virtual(&mut self.gic);
-        if features.extra {
-            self.save_extra(features);
-        }
-        if self.debug_owned {
-            self.save_debug(features);
-        }
+    pub fn save(&mut self, features: &SwitchFeatures, gic: &Gic) {
+        let owned = self.debug_owned;
+        vcpu_switch::switch(&mut Save { to: self, features, gic }, features, owned);
     }
 
-    /// Puts the registers into this CPU.
+    /// Restores the registers into this CPU.
     #[inline(always)]
-    pub fn restore(&self, features: &Features, gic: &Gic) {
-        self.system.restore();
-        // SAFETY: the guest's timer; its interrupt is only taken when the guest runs.
-        unsafe {
-            asm!("msr cntv_ctl_el0, {}", in(reg) self.cntv_ctl, options(nomem, nostack, preserves_flags));
-        }
-        self.fp.restore();
-        gic.restore_virtual(&self.gic);
-        if features.extra {
-            self.restore_extra(features);
-        }
-        if self.debug_owned {
-            self.restore_debug(features);
-        }
+    pub fn restore(&self, features: &SwitchFeatures, gic: &Gic) {
+        vcpu_switch::switch(&mut Restore { from: self, features, gic }, features, self.debug_owned);
     }
 
     #[inline(never)]
-    fn save_extra(&mut self, features: &Features) {
-        if features.pauth {
-            self.keys.save();
-        }
-        if features.ras {
-            self.deferred = VDISR_EL2.get();
-        }
-        if features.sme {
-            self.tpidr2 = TPIDR2_EL0.get();
-        }
+    fn save_extras(&mut self, features: &SwitchFeatures) {
+        features.extras(|extra| match extra {
+            Extra::Keys => self.keys.save(),
+            Extra::DeferredError => self.deferred = VDISR_EL2.get(),
+            Extra::Tpidr2 => self.tpidr2 = TPIDR2_EL0.get(),
+        });
     }
 
     #[inline(never)]
-    fn restore_extra(&self, features: &Features) {
-        if features.pauth {
-            self.keys.restore();
-        }
-        if features.ras {
-            VDISR_EL2.set(self.deferred);
-        }
-        if features.sme {
-            TPIDR2_EL0.set(self.tpidr2);
-        }
+    fn restore_extras(&self, features: &SwitchFeatures) {
+        features.extras(|extra| match extra {
+            Extra::Keys => self.keys.restore(),
+            Extra::DeferredError => VDISR_EL2.set(self.deferred),
+            Extra::Tpidr2 => TPIDR2_EL0.set(self.tpidr2),
+        });
     }
 
     /// The loaded vCPU was kept from a debug register: it gets its own. `false` where it has them already.
-    pub fn enable_lazy_debug(&mut self, features: &Features) -> bool {
+    pub fn enable_lazy_debug(&mut self, features: &SwitchFeatures) -> bool {
         if self.debug_owned {
             return false;
         }
@@ -251,7 +263,7 @@ impl Context {
 
     #[cold]
     #[inline(never)]
-    fn restore_debug(&self, features: &Features) {
+    fn restore_debug(&self, features: &SwitchFeatures) {
         trap_controls::trap_debug(false);
         self.debug.restore(features);
     }
@@ -259,7 +271,7 @@ impl Context {
     /// No debug event is enabled in this CPU any more, and debug registers trap.
     #[cold]
     #[inline(never)]
-    fn save_debug(&mut self, features: &Features) {
+    fn save_debug(&mut self, features: &SwitchFeatures) {
         self.debug.save(features);
         let control = &self.debug.control;
         self.debug_owned = control.mdscr & !NO_EVENTS != 0 || control.mdccint != 0;
@@ -268,7 +280,7 @@ impl Context {
     }
 
     /// The vCPU leaves its CPU for good: nothing of its debug registers has an effect any more.
-    pub fn disable_lazy_debug(&mut self, features: &Features) {
+    pub fn disable_lazy_debug(&mut self, features: &SwitchFeatures) {
         if self.debug_owned {
             self.save_debug(features);
         }
@@ -284,14 +296,14 @@ impl Context {
 /// Hands the names of all debug register pairs to another macro.
 macro_rules! debug_pairs {
     ($each:ident, $self:expr, $features:expr) => {
-        $each!($self.breakpoints, $features.breakpoints,
+        $each!($self.breakpoints, $features.breakpoints(),
             0 "dbgbvr0_el1" "dbgbcr0_el1", 1 "dbgbvr1_el1" "dbgbcr1_el1", 2 "dbgbvr2_el1" "dbgbcr2_el1",
             3 "dbgbvr3_el1" "dbgbcr3_el1", 4 "dbgbvr4_el1" "dbgbcr4_el1", 5 "dbgbvr5_el1" "dbgbcr5_el1",
             6 "dbgbvr6_el1" "dbgbcr6_el1", 7 "dbgbvr7_el1" "dbgbcr7_el1", 8 "dbgbvr8_el1" "dbgbcr8_el1",
             9 "dbgbvr9_el1" "dbgbcr9_el1", 10 "dbgbvr10_el1" "dbgbcr10_el1", 11 "dbgbvr11_el1" "dbgbcr11_el1",
             12 "dbgbvr12_el1" "dbgbcr12_el1", 13 "dbgbvr13_el1" "dbgbcr13_el1", 14 "dbgbvr14_el1" "dbgbcr14_el1",
             15 "dbgbvr15_el1" "dbgbcr15_el1");
-        $each!($self.watchpoints, $features.watchpoints,
+        $each!($self.watchpoints, $features.watchpoints(),
             0 "dbgwvr0_el1" "dbgwcr0_el1", 1 "dbgwvr1_el1" "dbgwcr1_el1", 2 "dbgwvr2_el1" "dbgwcr2_el1",
             3 "dbgwvr3_el1" "dbgwcr3_el1", 4 "dbgwvr4_el1" "dbgwcr4_el1", 5 "dbgwvr5_el1" "dbgwcr5_el1",
             6 "dbgwvr6_el1" "dbgwcr6_el1", 7 "dbgwvr7_el1" "dbgwcr7_el1", 8 "dbgwvr8_el1" "dbgwcr8_el1",
@@ -345,9 +357,9 @@ fn lock_os(closed: bool) {
 }
 
 impl Debug {
-    fn save(&mut self, features: &Features) {
+    fn save(&mut self, features: &SwitchFeatures) {
         debug_pairs!(save_pairs, self, features);
-        if !features.claim {
+        if !features.claim_tags() {
             return self.control.save();
         }
         lock_os(true);
@@ -358,9 +370,9 @@ impl Debug {
         unsafe { asm!("mrs {}, dbgclaimclr_el1", out(reg) self.claim, options(nomem, nostack)) };
     }
 
-    fn restore(&self, features: &Features) {
+    fn restore(&self, features: &SwitchFeatures) {
         debug_pairs!(restore_pairs, self, features);
-        if !features.claim {
+        if !features.claim_tags() {
             return self.control.restore();
         }
         let mut current = DebugControl::default();
