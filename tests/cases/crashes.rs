@@ -160,9 +160,9 @@ fn lives_that_crash_are_spaced_out(fixture: &Fixture) -> Checked {
     let mut session = fixture.boot(&machine)?;
     let mut before: Option<Instant> = None;
     for (life, seconds) in [(2, 1), (3, 2), (4, 4)] {
-        wait(&mut session, &format!("refused; the next life begins in {seconds} s"))?;
+        wait(&mut session, &format!("refused; it restarts in {seconds} s"))?;
         let crashed = Instant::now();
-        wait(&mut session, &format!("void: life {life} begins"))?;
+        wait(&mut session, &format!("void: incarnation {life} begins"))?;
         let waited = crashed.elapsed();
         let most = Duration::from_secs(seconds + 5);
         if waited < Duration::from_millis(seconds * 1000 - 300) || waited > most {

@@ -374,7 +374,7 @@ fn reboots(fixture: &Fixture) -> Checked {
     console.wait_for("mmio_guard: enrolled: pkvm")?;
     console.shell()?;
     console.send("reboot\n")?;
-    console.wait_for("linux-enrolled: life 2 begins: 0 declared, not enrolled")?;
+    console.wait_for("linux-enrolled: incarnation 2 begins: 0 declared, not enrolled")?;
     console.wait_for("Booting Linux on physical CPU")?;
     console.wait_for("earlycon: pl11 at MMIO 0x0000000009000000")?;
     console.wait_for("mmio_guard: enrolled: pkvm")?;
@@ -495,6 +495,6 @@ fn early_console_refused(fixture: &Fixture) -> Checked {
     if !(silent && line.ends_with(", 0 refused")) {
         return Err(anyhow!("it was not silent, or strayed: {line}"));
     }
-    console.wait_for("life 2 begins: 0 declared, not enrolled")?;
+    console.wait_for("incarnation 2 begins: 0 declared, not enrolled")?;
     console.wait_for("earlycon: pl11 at MMIO 0x0000000009000000").map(drop)
 }

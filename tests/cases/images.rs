@@ -165,7 +165,7 @@ fn elf_bss_is_zero_in_each_life(fixture: &Fixture) -> Checked {
     let at = 0x4020_0000;
     let file = elf(at, &[(at, at, &code, 0x1000), (BSS, BSS, &[], 0x10_0000)]);
     let run = says_ok(fixture, "bss.elf", &file, "vm.testdev=0xb000000")?;
-    one(&run, "life 2 begins").map(drop)
+    one(&run, "incarnation 2 begins").map(drop)
 }
 
 /// As Little Kernel is linked: to run at a virtual address, which it is entered at.

@@ -24,7 +24,7 @@ fn live(fixture: &Fixture, code: Asm, options: &str, lives: usize) -> Checked {
     let run = session.stop_after(std::time::Duration::ZERO);
     ensure(run.with("DIRTY").count() == 0, "a former life shows", &run)?;
     ensure(run.with("[hyp] panic").count() == 0, "EL2 panicked", &run)?;
-    one(&run, "life 2 begins: 0 declared").map(drop)
+    one(&run, "incarnation 2 begins: 0 declared").map(drop)
 }
 
 // scenario: G1

@@ -74,7 +74,7 @@ fn restart(fixture: &Fixture, cpus: u32) -> Checked {
     for life in 2..5 {
         keys(&mut session, "r1")?;
         wait(&mut session, "[hyp] b: stopped (restart)")?;
-        wait(&mut session, &format!("[hyp] b: life {life} begins"))?;
+        wait(&mut session, &format!("[hyp] b: incarnation {life} begins"))?;
         wait(&mut session, "[b] up")?;
     }
     // Of a paused one, too; and no number that there is none of does anything.
@@ -83,7 +83,7 @@ fn restart(fixture: &Fixture, cpus: u32) -> Checked {
     keys(&mut session, "r7")?;
     wait(&mut session, "[hyp] 1 b: paused, CPU ")?;
     keys(&mut session, "r1")?;
-    wait(&mut session, "[hyp] b: life 5 begins")?;
+    wait(&mut session, "[hyp] b: incarnation 5 begins")?;
     wait(&mut session, "[b] up")?;
     let run = session.stop_after(Duration::ZERO);
     ensure(run.with("[hyp] a: ").count() == 1, "the other one was touched", &run)

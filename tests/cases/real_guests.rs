@@ -114,7 +114,7 @@ fn reboots(fixture: &Fixture, name: &str) -> Checked {
         console.shell()?;
         console.run("touch /tmp/x && [ $(ls /tmp) = x ]", 0)?;
         console.send("reboot\n")?;
-        console.wait_for(&format!("life {life} begins: 0 declared"))?;
+        console.wait_for(&format!("incarnation {life} begins: 0 declared"))?;
     }
     console.shell()?;
     console.run("[ -z \"$(ls /tmp)\" ]", 0)?;
@@ -303,7 +303,7 @@ fn u_boot_on(fixture: &Fixture, machine: Machine) -> Checked {
     }
     console.wait_for("\"Synchronous Abort\" handler, esr 0x96000010")?;
     // It resets itself, and comes back with its preset page declared.
-    console.wait_for("u-boot: life 2 begins: 1 declared, enforced")?;
+    console.wait_for("u-boot: incarnation 2 begins: 1 declared, enforced")?;
     console.wait_for("Net:")?;
     console.send(" ")?;
     console.u_boot("md.l 0x9000fe0 4")?;
@@ -350,7 +350,7 @@ fn edk2_on(fixture: &Fixture, machine: Machine, name: &str, words: &str) -> Chec
     console.wait_for("- probe - 0002 Bytes")?;
     console.wait_for("CA FE")?;
     console.uefi("reset")?;
-    console.wait_for(&format!("{name}: life 2 begins: "))?;
+    console.wait_for(&format!("{name}: incarnation 2 begins: "))?;
     uefi_shell(&mut console, name)?;
     console.uefi(VARIABLE)?;
     console.wait_for("- probe - 0002 Bytes")?;

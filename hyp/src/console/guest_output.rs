@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Guests' consoles on the machine's one: unchanged with one VM, line by line with a name in front with several. The line
-//! of the VM that has the keyboard is shown while it is written.
+//! Guests' output on the one console: unchanged from a lone VM, in lines with the VM's name from several. The line of the
+//! VM that has the keyboard is shown while it is written.
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use crate::cpu;
 /// Room for a line of a guest with its name and its end.
 const LINE: usize = 256;
 
-/// The line that a VM is writing: as it goes out whole, and as it is shown where the VM has the keyboard.
+/// The line that a VM is writing: as a whole, and as shown if the VM has the keyboard.
 struct Writing {
     name: &'static str,
     whole: Mux<'static>,
@@ -26,7 +26,7 @@ struct Writing {
 }
 
 static WRITING: Once<Vec<Lock<Writing>>> = Once::new();
-/// With one VM nothing is put together in lines, and no lock is needed.
+/// There is one VM: its bytes go out unchanged, without a lock.
 static ALONE: AtomicBool = AtomicBool::new(true);
 
 /// Makes a line for each VM.
@@ -55,7 +55,7 @@ pub fn put(index: usize, byte: u8) {
     }
 }
 
-/// Ends what VM `index` has begun to write: its last words.
+/// Completes the line that VM `index` has begun.
 pub fn finish_line(index: usize) {
     with(index, |whole, out| whole.flush(out), |live, show| live.flush(show));
 }
@@ -69,8 +69,8 @@ pub fn show(index: usize) {
     }
 }
 
-/// Lets `whole` and `live` change the line of VM `index`. What the former completes goes to the console in one piece, so
-/// that no other CPU's line gets between, unless the VM has the keyboard: then the latter is shown.
+/// Lets `whole` and `live` change the line of VM `index`. A line that `whole` completes goes to the console in one piece, so
+/// that no other CPU's line interrupts it. If the VM has the keyboard, `live` is shown instead.
 fn with(
     index: usize,
     whole: impl FnOnce(&mut Mux<'static>, &mut dyn FnMut(&[u8])),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The physical UART, its ring, and the guests' lines in and out.
+//! The console: the physical UART, the ring in front of it, and guests' input and output. It knows VMs by index only.
 
 pub mod guest_input;
 pub mod guest_output;

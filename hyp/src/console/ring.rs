@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The console: everything goes through a ring, which is drained as fast as the UART takes it and never waited for
-//! while a guest could run. Boot, the last stop and a panic wait. What each VM may put into it is bounded
-//! (`console::ring`), and so is what EL2 says about each (`guest::vm_log`).
+//! The console's ring, through which all output goes. It is drained as fast as the UART accepts bytes. While guests run
+//! nothing waits for it; boot, the last stop and a panic do. The share of each VM is bounded (`console::ring`), and so are
+//! EL2's lines about it (`guest::vm_log`).
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -17,21 +17,21 @@ use crate::console::uart::Uart;
 
 const RING: usize = 32 * 1024;
 
-/// Not in the image, and not zeroed at boot: nothing is read that was not written before.
+/// Not in the image and not zeroed at boot: every byte is written before it is read.
 #[unsafe(link_section = ".bss.unset.console")]
 static ROOM: Room<RING> = Room::new();
 static RING_LOCK: Lock<Console<'static, RING>> = Lock::new(Rank::Console, Console::new(&ROOM));
 const _: () = assert!(platform::MAX_VMS <= console::ring::MAX_VMS);
 static UART: Once<Uart> = Once::new();
-/// Bytes in the ring, at least 1 where a VM is to be told something, for a look without the lock.
+/// Bytes in the ring, and at least 1 if a VM must be polled. Read without the lock.
 static USED: AtomicUsize = AtomicUsize::new(0);
-/// A bit for each VM whose share of the ring is used up, for a look without the lock.
+/// VMs whose share of the ring is full, one bit each. Read without the lock.
 static FULL: AtomicU32 = AtomicU32::new(0);
-/// A bit for each VM that has found no room, and has not been told yet that there is some again.
+/// VMs that found no room and have not been polled since, one bit each.
 static WAITING: AtomicU32 = AtomicU32::new(0);
-/// A bit for each VM whose losses have not been told yet.
+/// VMs whose losses have not been logged, one bit each.
 static UNTOLD: AtomicU32 = AtomicU32::new(0);
-/// Wait for the UART (boot and last words) instead of leaving bytes in the ring.
+/// Wait for the UART (at boot and the last stop) instead of leaving bytes in the ring.
 static WAIT: AtomicBool = AtomicBool::new(true);
 
 impl Transmitter for Uart {
@@ -62,7 +62,7 @@ impl Log for Logger {
     }
 }
 
-/// What stands in front of a line of this level.
+/// Prefix of a line of this level.
 const fn kind(level: Level) -> &'static str {
     match level {
         Level::Error => "error: ",
@@ -81,7 +81,7 @@ pub fn about(index: usize, level: Level, left_out: u64, text: fmt::Arguments<'_>
 
 fn finish(console: &mut Console<'_, RING>) {
     let Some(uart) = UART.get() else {
-        // Nothing ever takes it: the oldest makes room, and no guest waits.
+        // Without a UART the oldest lines make room, and no guest waits.
         return console.drop_oldest();
     };
     console.drain(uart, WAIT.load(Ordering::Relaxed));
@@ -102,7 +102,7 @@ pub fn divide(vms: usize) {
     RING_LOCK.lock(&crate::cpu::current().order).divide(vms);
 }
 
-/// Starts to log to `uart`; without one, lines stay in the ring, where a debugger finds them.
+/// Starts to log to `uart`. Without one, lines stay in the ring, where a debugger finds them.
 pub fn init(uart: Option<Uart>) {
     if let Some(uart) = uart {
         UART.call_once(|| uart);
@@ -126,7 +126,7 @@ pub fn flush() {
     }
 }
 
-/// Whether something waits to be written, or a VM to be told of it.
+/// Whether bytes wait to be written, or a VM must be polled.
 #[inline(always)]
 pub fn backlog() -> bool {
     USED.load(Ordering::Relaxed) != 0
@@ -157,14 +157,14 @@ pub fn take_room_again() -> u32 {
     vms
 }
 
-/// Puts bytes of VM `index`; all of them or, where it has no room, none.
+/// Puts bytes of VM `index`: all, or none if it has no room.
 pub fn guest_bytes(index: usize, bytes: &[u8]) {
     let mut console = RING_LOCK.lock(&crate::cpu::current().order);
     console.guest_bytes(index, bytes);
     finish(&mut console);
 }
 
-/// Shows how the line of VM `index`, called `name`, goes on.
+/// Shows more of the line of VM `index`, called `name`.
 pub fn guest_line(index: usize, name: &str, live: &Live<'_>) {
     let mut console = RING_LOCK.lock(&crate::cpu::current().order);
     console.guest_line(index, name, live);
@@ -212,7 +212,7 @@ impl Write for Raw {
     }
 }
 
-/// What a panic does first: writes what is in the ring, if its holder lets go of it.
+/// First step of a panic: writes what is in the ring, if its lock becomes free.
 pub fn take_over() {
     let order = &crate::cpu::current().order;
     order.abandon();

@@ -28,7 +28,7 @@ pub struct RunQueue {
     need_resched: Cell<bool>,
     /// Interrupts of passed-through devices wait until their VM may interrupt others (`crate::guest::passthrough`).
     pub holding: Cell<bool>,
-    /// Whose translations may be here.
+    /// vCPUs whose translations this CPU may hold.
     residents: TlbResidency<MAX_VMS>,
 }
 
@@ -59,7 +59,7 @@ impl RunQueue {
         Some(number)
     }
 
-    /// Lets `f` use the scheduler, and nothing else of the CPU.
+    /// Lets `f` use the scheduler.
     #[inline(always)]
     pub fn with<R>(&self, f: impl FnOnce(&mut Scheduler) -> R) -> R {
         // SAFETY: only this CPU uses it, and before that the boot CPU; interrupts are masked, and `f` does not come here
@@ -73,13 +73,13 @@ impl RunQueue {
         self.vcpus.get(number).map_or(core::ptr::null_mut(), |slot| slot.load(Ordering::Relaxed))
     }
 
-    /// Whether vCPUs share this CPU, so that WFI is a reason to switch.
+    /// Whether several vCPUs share this CPU: then WFI may switch.
     #[inline(always)]
     pub fn shared(&self) -> bool {
         self.length.load(Ordering::Relaxed) > 1
     }
 
-    /// Charges the time up to `now` to what has run.
+    /// Charges the time up to `now` to the vCPU that has run.
     #[inline(always)]
     pub fn account(&self, now: u64) {
         let ticks = self.with(|scheduler| scheduler.account(now));
@@ -128,7 +128,7 @@ impl RunQueue {
         self.need_resched.replace(false)
     }
 
-    /// Says that vCPU `index` of VM `vm` runs here now, with or without a `fresh` life: [`TlbResidency::switch_to`].
+    /// vCPU `index` of VM `vm` runs here now, for the first time since it was turned on if `fresh`: [`TlbResidency::switch_to`].
     #[inline(always)]
     pub fn take_residence(&self, vm: usize, index: usize, fresh: bool, invalidate: impl FnOnce()) {
         self.residents.switch_to(vm, index, fresh, invalidate);

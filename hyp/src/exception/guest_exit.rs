@@ -2,8 +2,8 @@
 //! Exits from guests: read the syndrome once, decide in `vm`, act here. The only place that moves a guest's ELR or
 //! writes its EL1 state.
 //!
-//! What stands in .text.hot, here and elsewhere, is where frequent exits come: its instructions are not shared with
-//! other functions (the root Cargo.toml says why others' are).
+//! `.text.hot`, here and elsewhere, holds the exit fast path. It is exempt from the size optimiser's outlining (see the root
+//! Cargo.toml).
 
 use core::arch::asm;
 
@@ -20,13 +20,13 @@ use crate::vcpu::context::VcpuContext;
 use crate::vcpu::inject;
 use crate::vcpu::{crash, interrupts, refusal, scheduler};
 
-/// Sets up what this CPU traps. Its errata count from here on.
+/// Sets this CPU's traps and notes its features and errata.
 pub fn init_cpu() {
     crate::cpu::id_registers::sanitise_cpu_features();
     crate::cpu::trap_controls::init_cpu();
 }
 
-/// Reads ESR, FAR and HPFAR: the last registers of an exit that are read.
+/// Reads ESR, FAR and HPFAR.
 #[inline(always)]
 fn exit_info() -> ExitInfo {
     let (esr, far, hpfar): (u64, u64, u64);
@@ -39,8 +39,8 @@ fn exit_info() -> ExitInfo {
     ExitInfo { esr, far, hpfar }
 }
 
-/// Synchronous exit. The frequent ones are handled here without a call, so that no register need be kept for later.
-/// Every other function is called last, so that its frame is its own.
+/// Synchronous exit. Frequent ones are handled here without a call, so that no register is saved. Every other function is
+/// a tail call with a frame of its own.
 #[unsafe(link_section = ".text.hot")]
 pub extern "C" fn sync_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let info = exit_info();
@@ -85,7 +85,7 @@ fn apply<const A64: bool>(ctx: &mut VcpuContext, outcome: Outcome) -> *mut VcpuC
 fn apply_cold(ctx: &mut VcpuContext, outcome: Outcome) -> *mut VcpuContext {
     match outcome {
         Outcome::Undefined => {
-            // An AArch32 instruction whose condition fails may trap all the same, and would not have run.
+            // An AArch32 instruction may trap though its condition fails; it would not have run.
             let info = exit_info();
             if arch::condition_failed(info.esr, ctx.vcpu.regs.spsr) {
                 arch::skip_instruction(&mut ctx.vcpu.regs, info.il());
@@ -124,8 +124,8 @@ fn wait(ctx: &mut VcpuContext, advance: bool, il: bool) -> *mut VcpuContext {
     scheduler::wait_for_interrupt(ctx)
 }
 
-/// HPFAR_EL2 does not say the IPA of this access, or that of another one: the MMU is asked for it, then the exit goes
-/// the slow path. Where the MMU has no answer, the guest has changed its tables meanwhile and tries again.
+/// HPFAR_EL2 does not hold the IPA of this access: the MMU translates it, then the exit takes the slow path. Without an
+/// answer of the MMU the guest has changed its tables, and tries again.
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 fn retry_with_translated_ipa(ctx: &mut VcpuContext) -> *mut VcpuContext {
@@ -137,8 +137,8 @@ fn retry_with_translated_ipa(ctx: &mut VcpuContext) -> *mut VcpuContext {
     handle_exit(ctx, arch::decode(info, &ctx.errata).with_ipa(ipa))
 }
 
-/// The second half of an exit that the fast path has recognised: one function for each kind, so that each has the stack
-/// frame that it needs, and the fast path has none.
+/// The second half of an exit that the fast path has recognised. Each kind has a function, so that it has its own stack
+/// frame and the fast path has none.
 macro_rules! deferred {
     ($($kind:ident $(($argument:ident: $type:ty))? => $name:ident,)*) => {
         #[inline(always)]
@@ -179,8 +179,8 @@ fn finish_deferred(ctx: &mut VcpuContext, deferred: Deferred) -> *mut VcpuContex
     }
 }
 
-/// Hides that a function returns its argument: knowing that, the compiler would use the argument where the call is the
-/// last thing to do, and no longer jump there.
+/// Hides from the compiler that a function returns its argument. Otherwise it would return the argument itself, and no
+/// longer make a tail call.
 #[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read or written through it")]
 #[inline(always)]
 fn tail(ctx: *mut VcpuContext) -> *mut VcpuContext {
@@ -226,7 +226,7 @@ fn inject_sea(ctx: &mut VcpuContext) -> *mut VcpuContext {
 #[inline(never)]
 fn inject_rare_sea(ctx: &mut VcpuContext, abort: Abort) -> *mut VcpuContext {
     let level = if abort.walk { walk_level(ctx) } else { None };
-    // A walk without a level: the guest has changed its tables meanwhile, and tries again.
+    // Without a level the guest has changed its tables, and tries again.
     if !abort.walk || level.is_some() {
         enter_sea(ctx, abort.kind, level);
     }
@@ -274,8 +274,8 @@ fn enter_el1(ctx: &mut VcpuContext, entry: &El1Entry) {
     ctx.vcpu.regs.spsr = entry.pstate;
 }
 
-/// Physical interrupt while a guest ran. Under GICv3 its own timer's and a kick are passed on here, by code that calls
-/// nothing but at its end; what else is pending comes again after the ERET.
+/// Physical interrupt while a guest ran. Under GICv3 the guest's timer and kicks are handled here, with tail calls alone.
+/// Other pending interrupts come again after the ERET.
 #[unsafe(link_section = ".text.hot")]
 pub extern "C" fn irq_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let Some(gic) = gic::system_registers() else { return any_interrupt(ctx) };
@@ -291,12 +291,12 @@ pub extern "C" fn irq_from_guest(ctx: &mut VcpuContext) -> *mut VcpuContext {
     if iar != gic::SGI_KICK || queue.shared() {
         return other_interrupt(ctx, iar);
     }
-    // Before what it is about is looked at (`sched::Wake`).
+    // Before the state that it announces is read (`sched::Wake`).
     queue.wake.take();
     if scheduler::must_leave_guest(ctx) {
         return other_interrupt(ctx, iar);
     }
-    // About interrupts of the loaded vCPU, which is alone on its CPU.
+    // For interrupts of the loaded vCPU, which is alone on its CPU.
     gic.drop_priority(gic::SGI_KICK);
     gic.deactivate(gic::SGI_KICK);
     match ctx.try_flush_kick(gic.empty_list_registers()) {
@@ -318,7 +318,7 @@ fn place(
     ctx
 }
 
-/// The timer's interrupt, its priority dropped, where it needs more thought.
+/// Slow path of the timer's interrupt, its priority dropped.
 #[cold]
 #[inline(never)]
 fn forward_timer(ctx: &mut VcpuContext) -> *mut VcpuContext {
@@ -326,7 +326,7 @@ fn forward_timer(ctx: &mut VcpuContext) -> *mut VcpuContext {
     tail(ctx)
 }
 
-/// A kick about interrupts of the loaded vCPU, where it needs more thought.
+/// Slow path of a kick for interrupts of the loaded vCPU.
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 fn plan(ctx: &mut VcpuContext) -> *mut VcpuContext {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the CPU does to EL2: vectors, guest exits, injected aborts, panics.
+//! Exceptions that EL2 takes: vectors, exits from guests, panics.
 
 pub mod guest_exit;
 pub mod panic;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! When EL2 itself fails: the other CPUs stop, the reason is said once, with a backtrace, and the machine goes off.
+//! A panic of EL2: the other CPUs stop, one reason is logged with a backtrace, and the machine turns off.
 
 use core::arch::asm;
 use core::fmt::Write;
@@ -33,7 +33,7 @@ const KINDS: [&str; 8] = [
     "SError",
 ];
 
-/// Target of the vectors for exceptions taken from EL2. Returns only where EL2 expects the fault.
+/// Handles exceptions taken from EL2. Returns only from faults that EL2 expects.
 pub extern "C" fn el2_fault(frame: &FaultFrame) {
     let (esr, far, elr) = (ESR_EL2.get(), FAR_EL2.get(), ELR_EL2.get());
     if frame.kind == 4
@@ -93,7 +93,7 @@ fn panic(info: &core::panic::PanicInfo) -> ! {
     end()
 }
 
-/// Stops the other CPUs. A second panic, here or elsewhere, says nothing: the first one counts.
+/// Stops the other CPUs. A second panic, here or elsewhere, logs nothing.
 fn begin() {
     if PANICKING.swap(true, Ordering::AcqRel) {
         barrier::park();
@@ -104,7 +104,7 @@ fn begin() {
             gic.send_sgi(n, gic::SGI_PANIC);
         }
     }
-    // Give them time to leave what they hold; the console is written without its lock from here on.
+    // Gives them time to release locks. From here on the console is written without its lock.
     for _ in 0..100_000 {
         core::hint::spin_loop();
     }

@@ -46,8 +46,8 @@ global_asm!(
 
     .macro vector_el2, kind
     .balign 128
-    // The stack may be what is wrong: take the emergency stack. One register is needed for that, and it waits in
-    // EL2's own timer, which only ever fires early for it.
+    // The stack may be the cause: use the emergency stack. That needs one register, which is kept in
+    // EL2's own timer: the worst effect is an early interrupt.
     msr     cnthp_cval_el2, x0
     mrs     x0, tpidr_el2
     add     x0, x0, #({emergency} & 0xfff)
@@ -103,7 +103,7 @@ enter_guest:
     ldp     x28, x29, [sp, #224]
     ldp     x0, x1, [sp, #0]
     eret
-    // Nothing behind ERET is to be run ahead of it.
+    // Against speculation behind ERET.
     dsb     nsh
     isb
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a VM needs of the machine: its table memory, its TLB entries, its neighbours' CPUs, the console.
+//! The machine as `vm` sees it, for one VM: table memory, TLB, other CPUs, list registers, console, firmware.
 
 use alloc::vec::Vec;
 use core::arch::asm;
@@ -19,11 +19,11 @@ use crate::cpu::CPUS;
 use crate::cpu::{barrier, timer};
 use crate::gic::{self, Gic, MAX_LIST_REGISTERS, SGI_KICK, VirtualInterface};
 
-/// Where a vCPU runs, and how its CPU is told of it.
+/// Where a vCPU runs, and how other CPUs wake it.
 struct Target {
-    /// The wake word of its CPU; null where it has none.
+    /// The wake word of its CPU; null if it has none.
     wake: AtomicPtr<Wake>,
-    /// Its bit there.
+    /// Its bit in the wake word.
     bit: AtomicU32,
     /// Its CPU.
     cpu: AtomicU32,
@@ -41,7 +41,7 @@ impl Target {
         }
     }
 
-    /// Tells its CPU; `true` if that must be kicked for it.
+    /// Sets its wake bit; `true` if its CPU must be kicked.
     #[inline(always)]
     fn signal(&self, reason: Reason) -> bool {
         // SAFETY: null, or the wake word of a CPU, which is static.
@@ -56,15 +56,15 @@ impl Target {
 pub struct GuestHost {
     /// VTTBR_EL2 of the VM: its VMID, and later its root.
     vttbr: u64,
-    /// What the CPUs that run it need.
+    /// Errata of all CPUs.
     errata: Errata,
-    /// Of each vCPU.
+    /// Where each vCPU runs.
     targets: [Target; MAX_VCPUS],
-    /// Which VM it is, for the console.
+    /// Index of the VM.
     index: usize,
     /// Its passthrough devices, once they are routed; null if there are none.
     devices: AtomicPtr<Vec<Passed>>,
-    /// How many bytes of input wait for it.
+    /// Bytes of console input that it has not read.
     input: &'static AtomicUsize,
 }
 
@@ -81,7 +81,7 @@ impl GuestHost {
         }
     }
 
-    /// Says where a vCPU runs, and its number there. Boot CPU, before that CPU looks for work.
+    /// Sets where a vCPU runs, and its number there. Boot CPU, before that CPU schedules.
     pub fn place(&self, vcpu: usize, cpu: usize, number: usize) {
         if let (Some(target), Some(area)) = (self.targets.get(vcpu), CPUS.get(cpu)) {
             target.bit.store(1 << number, Ordering::Relaxed);
@@ -104,7 +104,7 @@ impl GuestHost {
         (first.cpu.load(Ordering::Relaxed) as usize, number as usize)
     }
 
-    /// Tells the CPUs of these vCPUs, and kicks those that listen.
+    /// Sets the wake bits of these vCPUs, and kicks the CPUs that listen.
     fn tell(&self, vcpus: VcpuSet, reason: Reason) {
         let Some(gic) = gic::get() else { return };
         for vcpu in vcpus.iter() {
@@ -126,7 +126,7 @@ impl GuestHost {
         self.vttbr
     }
 
-    /// Runs a TLB instruction for this VM's VMID, whichever is loaded.
+    /// Runs a TLB instruction with this VM's VMID loaded.
     #[inline(always)]
     fn with_vmid(&self, tlbi: impl FnOnce()) {
         vmid_scope::in_vmid(&Regime(&self.errata), self.vttbr, tlbi);
@@ -184,7 +184,7 @@ impl TableMemory for GuestHost {
 
     fn fill(&self, table: Pa, raw: u64) {
         for index in 0..512 {
-            // SAFETY: as for `store`; nobody sees the page yet, so that order does not matter.
+            // SAFETY: as for `store`; no other CPU sees the page yet, so the order does not matter.
             unsafe {
                 (*(table.raw() as *const AtomicU64).add(index)).store(raw, Ordering::Relaxed)
             };
@@ -206,7 +206,7 @@ impl Tlb for GuestHost {
         barrier::isb();
     }
     fn tlbi_ipas2e1is(&self, ipa: Ipa, _level: Option<u8>) {
-        // No TTL hint: FEAT_TTL is not looked for; without a hint the instruction is always right.
+        // No TTL hint: the instruction is right without one, on CPUs without FEAT_TTL too.
         let argument = ipa.raw() >> 12 & 0xf_ffff_ffff;
         // SAFETY: TLB maintenance of a guest's translation; EL2's own is another regime.
         self.with_vmid(|| unsafe {
@@ -244,7 +244,7 @@ impl Host for GuestHost {
         let interface = gic.interface();
         let others = vgic.sync_from_lrs_with(vcpu, interface, |n| gic.list_register_state(n));
         if interface.eoi_count != 0 {
-            // Counted now; not to be counted again.
+            // Read once: it must not be counted again.
             gic.clear_eoi_count();
         }
         if !others.is_empty() {
@@ -264,7 +264,7 @@ impl Host for GuestHost {
         match vgic.sync(vcpu, Event::Marked, empty) {
             Sync::Write(n, lr) => {
                 gic.write_list_register(n, lr);
-                // A later look at which ones are empty must see it.
+                // Before ELRSR is read again.
                 barrier::isb();
             }
             Sync::Full => self.sync_and_flush(gic, vcpu, vgic),
@@ -388,7 +388,7 @@ impl GuestHost {
         // SAFETY: null, or what `set_devices` was given, which is static and never changes.
         let devices = unsafe { self.devices.load(Ordering::Relaxed).as_ref() };
         for interrupt in devices.into_iter().flatten().flat_map(|device| &device.interrupts) {
-            // An edge has no line to look at.
+            // An edge has no level.
             if interrupt.flags & 1 == 0
                 && vgic.awaits_level(vcpu, interrupt.intid, empty)
                 && !gic.spi_line(interrupt.physical)
@@ -399,7 +399,7 @@ impl GuestHost {
         fallen
     }
 
-    /// A physical interrupt, acknowledged and left active, becomes `vcpu`'s, whose CPU this is.
+    /// Forwards a physical interrupt, acknowledged and left active, to `vcpu`, which is loaded here.
     #[inline]
     pub fn forward(&self, vcpu: usize, intid: u32, pintid: u32, vgic: &mut Vgic) {
         let Some(gic) = gic::get() else { return };
@@ -414,7 +414,7 @@ impl GuestHost {
         self.flush_interrupts(vcpu, vgic);
     }
 
-    /// [`Host::sync_interrupts`] of a vCPU that leaves this CPU: all list registers are free then, and EOIcount goes with HCR.
+    /// [`Host::sync_interrupts`] of a vCPU that is put: it frees all list registers, and clearing HCR clears EOIcount.
     #[inline(always)]
     pub fn save_list_registers(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
         let others = match gic {
@@ -432,7 +432,7 @@ impl GuestHost {
         }
     }
 
-    /// Fills the list registers of a vCPU that comes back, and whose first one was kept but is to change.
+    /// Fills the list registers of a vCPU whose first one was kept but must change.
     #[unsafe(link_section = ".text.hot")]
     #[inline(never)]
     pub fn restore_list_registers_anew(
@@ -450,7 +450,7 @@ impl GuestHost {
         self.restore_list_registers(gic, vcpu, vgic);
     }
 
-    /// Fills the list registers, all free, of a vCPU that comes to this CPU.
+    /// Fills the list registers, all free, of a vCPU that is loaded.
     #[inline(always)]
     pub fn restore_list_registers(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
         match vgic.sync(vcpu, Event::Load { kept: false }, 0) {

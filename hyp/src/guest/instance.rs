@@ -26,7 +26,7 @@ const PAGE: u64 = arch::PAGE_SIZE;
 
 /// A VM, its memory and its vCPUs.
 pub struct VmInstance {
-    /// Number, in the order of the modules.
+    /// Index, in the order of the modules.
     pub index: usize,
     /// What it was made from.
     pub config: VmConfig,
@@ -104,7 +104,7 @@ impl VmInstance {
         }
         let passed = config.devices.iter().flat_map(platform::Passed::ipas);
         for range in config.flash.iter().copied().chain(passed) {
-            // The same, or a flash's pages that may be declared one by one.
+            // Leaves as well; pages of flash may be declared one by one.
             tables = tables.saturating_add(tables_for(&geometry, range, 3));
         }
         let pool_pages = tables.saturating_add(config.pool_pages as u64);

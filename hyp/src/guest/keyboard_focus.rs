@@ -8,7 +8,7 @@ use crate::cpu;
 use crate::guest::instance::{self, VmInstance};
 use crate::guest::vm_log;
 
-/// Whether the VM has stopped for good.
+/// Whether the VM has stopped and does not restart by itself.
 pub fn is_finished(guest: &VmInstance) -> bool {
     guest.vm.lifecycle().finished(&cpu::current().order)
 }
@@ -34,7 +34,7 @@ pub fn select_next(stopped: Option<&VmInstance>) {
     }
 }
 
-/// `guest` has stopped for good: if it had the keyboard, another VM gets it.
+/// `guest` has stopped: if it had the keyboard, another VM gets it.
 pub fn release(guest: &VmInstance) {
     if guest_input::has_keyboard(guest.index) {
         select_next(Some(guest));

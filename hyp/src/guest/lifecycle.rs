@@ -19,11 +19,11 @@ pub fn log_stop(guest: &VmInstance, reason: StopReason, next: Next) {
     match next {
         Next::End => vm_log::always(guest, Level::Info, format_args!("{line}")),
         Next::Restart => vm_log::about(guest, Level::Info, format_args!("{line}")),
-        // No more often than it waits.
+        // Always, as restarts are that far apart.
         Next::Rest(seconds) => vm_log::always(
             guest,
             Level::Info,
-            format_args!("{line}; the next life begins in {seconds} s (vm.oncrash=restart)"),
+            format_args!("{line}; it restarts in {seconds} s (vm.oncrash=restart)"),
         ),
     }
     passthrough::mask(guest, true);
@@ -118,14 +118,14 @@ pub fn crashed(guest: &VmInstance, order: &Order, reason: StopReason) {
     }
 }
 
-/// The VM cannot be prepared: it stops for good.
+/// The VM cannot be reset: it stops.
 pub fn fail(guest: &'static VmInstance, why: &VmError) {
     vm_log::always(guest, Level::Error, format_args!("{why}"));
     finish(guest);
 }
 
-/// The VM has stopped for good. With the last one the machine turns off: it stays on while a VM runs, is paused, is being
-/// prepared, or waits for its restart.
+/// The VM has stopped. With the last one the machine turns off: it stays on while a VM runs, is paused or reset, or waits
+/// for its restart.
 pub fn finish(guest: &'static VmInstance) {
     let order = &cpu::current().order;
     checked::finish_life(order, &guest.vm);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A VM with its memory, its devices and its host interface.
+//! VMs without their vCPUs' registers: memory, lifecycle, devices, log lines, keyboard, and the host interface of `vm`.
 
 pub mod console_events;
 pub mod host;

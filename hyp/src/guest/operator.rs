@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What whoever operates the machine does with VMs, and sees of them: the keys at the console (`console::escape_key`). The lines here are
-//! asked for by a person, and count against no VM's allowance.
+//! The operator's commands, and a VM's status line. A person asks for these lines, so they count against no VM's limit.
 
 use core::fmt;
 
@@ -10,7 +9,7 @@ use crate::cpu::{self, timer};
 use crate::guest::instance::VmInstance;
 use crate::guest::lifecycle;
 
-/// Ends the VM's life, and begins another.
+/// Restarts the VM.
 pub fn restart(guest: &'static VmInstance) {
     if is_prepared(guest) {
         log::info!("{} is to restart", guest.vm.name());
@@ -29,7 +28,7 @@ pub fn stop_or_start(guest: &'static VmInstance) {
     }
 }
 
-/// Pauses the VM, or lets it go on.
+/// Pauses the VM, or resumes it.
 pub fn pause_or_resume(guest: &'static VmInstance) {
     if guest.vm.lifecycle().phase(&cpu::current().order) == Phase::Running {
         lifecycle::pause_or_resume(guest);
@@ -38,7 +37,7 @@ pub fn pause_or_resume(guest: &'static VmInstance) {
     }
 }
 
-/// Whether the VM is not just between two lives; says so.
+/// Whether the VM is not being reset; logs it if it is.
 fn is_prepared(guest: &VmInstance) -> bool {
     let parked = guest.vm.lifecycle().phase(&cpu::current().order) == Phase::Parked;
     if parked {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Interrupts of devices that VMs have for themselves (`vm.dev`): each becomes the VM's, and stays active until the guest
-//! deactivates its own, so that a level that stays high comes again only then. While the VM is stopped they are masked.
+//! Interrupts of passthrough devices (`vm.dev`). Each is forwarded to its VM and stays active until the guest deactivates
+//! its own, so that a high level comes again only then. While the VM is stopped they are masked.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -11,11 +11,11 @@ use crate::gic;
 use crate::guest::instance::{self, VmInstance};
 use crate::guest::loaded::Loaded;
 
-/// Whose each interrupt of the machine is: number of the VM plus one in 31:16, INTID there in 15:0; 0 is nobody's.
+/// Owner of each physical SPI: VM index plus 1 in bits 31:16, guest INTID in bits 15:0; 0 is unassigned.
 static ROUTES: [AtomicU32; gic::SPECIAL as usize] =
     [const { AtomicU32::new(0) }; gic::SPECIAL as usize];
 
-/// Interrupts that are held back from a VM that may not interrupt others now.
+/// Interrupts that are held because their VM may not interrupt others now.
 static HELD: [AtomicU32; (gic::SPECIAL as usize).div_ceil(32)] =
     [const { AtomicU32::new(0) }; (gic::SPECIAL as usize).div_ceil(32)];
 
@@ -40,7 +40,7 @@ pub fn route(guest: &'static VmInstance, cpu: usize) {
     }
 }
 
-/// Between two lives: nothing arrives, and what was pending or active of the former one is gone.
+/// Masks the VM's interrupts and makes them neither pending nor active, or unmasks them.
 pub fn mask(guest: &VmInstance, masked: bool) {
     for interrupt in of(guest) {
         if let Some(gic) = gic::get() {
@@ -52,10 +52,10 @@ pub fn mask(guest: &VmInstance, masked: bool) {
     }
 }
 
-/// An acknowledged interrupt, its priority dropped, becomes that of the VM that has the device; `false` where none has it.
+/// Forwards an acknowledged interrupt, its priority dropped, to the VM that has the device; `false` if none has it.
 ///
-/// While another VM runs here that is work at its cost. So the owner is charged, and where it may not interrupt others now
-/// (it has used its quantum, or did so less than 50 us ago) the interrupt is held: active, so that it does not come again.
+/// If another VM runs here, the owner is charged for the work. An owner that may not interrupt others now has used its
+/// quantum, or interrupted less than 50 us ago: its interrupt is held, active, so that it does not come again.
 pub fn forward(physical: u32, loaded: Option<Loaded>) -> bool {
     let Some((guest, intid)) = owner(physical) else { return false };
     let foreign = loaded.is_some_and(|it| !core::ptr::eq(it.guest, guest));
@@ -74,12 +74,12 @@ pub fn forward(physical: u32, loaded: Option<Loaded>) -> bool {
         word.fetch_or(1 << (physical & 31), Ordering::Relaxed);
         queue.holding.set(true);
     }
-    // The timer is to stand at when it may.
+    // So that the timer is set to when it may.
     queue.set_need_resched();
     true
 }
 
-/// Delivers interrupts of this CPU that have been held and whose VM may interrupt `loaded`, or no other runs, at `now`.
+/// Delivers the held interrupts of this CPU whose VM may interrupt `loaded` at `now`, or all if nothing is loaded.
 #[cold]
 #[inline(never)]
 pub fn release(loaded: Option<Loaded>, now: u64) {
@@ -106,7 +106,7 @@ pub fn release(loaded: Option<Loaded>, now: u64) {
     }
 }
 
-/// The VM that has a device with this interrupt, and the interrupt's number there.
+/// The VM that has a device with this interrupt, and its INTID there.
 fn owner(physical: u32) -> Option<(&'static VmInstance, u32)> {
     let route = ROUTES.get(physical as usize)?.load(Ordering::Relaxed);
     let guest = instance::all().get((route >> 16).wrapping_sub(1) as usize)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Lines of EL2's that a guest can cause. Each counts against the allowance of its VM (`vm::RateLimit`): ten at once, then
-//! one a second, whatever they say. No other line may be written where a guest decides how often.
+//! Log lines that a guest can cause. Each counts against the limit of its VM (`vm::RateLimit`): ten at once, then one a
+//! second. Code that a guest can trigger at will writes no other line.
 
 use core::fmt;
 
@@ -11,24 +11,24 @@ use crate::console::{guest_output, ring};
 use crate::cpu::timer;
 use crate::guest::instance::{self, VmInstance};
 
-/// Lines that no VM is to blame for, but that may come often: of interrupts that the machine sends unasked.
+/// Limit of lines that no VM causes, but that may be frequent: unexpected interrupts.
 static STRAY: RateLimit = RateLimit::new();
 
-/// A line about `guest`, if its allowance admits one.
+/// A line about `guest`, if its limit admits one.
 #[cold]
 #[inline(never)]
 pub fn about(guest: &VmInstance, level: Level, text: fmt::Arguments<'_>) {
     admit(guest, level, true, text);
 }
 
-/// A line about `guest` that is always written, and counts like any other: of its stop for good, or one of a bounded number.
+/// A line about `guest` that is always written, and counted: its final stop, or one of a bounded number.
 #[cold]
 #[inline(never)]
 pub fn always(guest: &VmInstance, level: Level, text: fmt::Arguments<'_>) {
     admit(guest, level, false, text);
 }
 
-/// A line about `guest`, if its allowance admits one or it is not `rationed`; whether it was written. More lines that belong
+/// A line about `guest`, if its limit admits one or it is not `rationed`. Returns whether it was written. Lines that belong
 /// to it may follow ([`more`]).
 #[cold]
 #[inline(never)]
@@ -41,14 +41,14 @@ pub fn admit(guest: &VmInstance, level: Level, rationed: bool, text: fmt::Argume
     true
 }
 
-/// A line that belongs to one that was just admitted, as a part of it.
+/// A further line of one that was just admitted.
 #[cold]
 #[inline(never)]
 pub fn more(guest: &VmInstance, level: Level, text: fmt::Arguments<'_>) {
     ring::about(guest.index, level, 0, text);
 }
 
-/// A line about `guest` that its allowance has admitted; `left_out` lines before it were not.
+/// A line about `guest` that its limit has admitted, after `left_out` lines that it has not.
 #[cold]
 #[inline(never)]
 pub fn admitted(guest: &VmInstance, level: Level, left_out: u64, text: fmt::Arguments<'_>) {
@@ -56,13 +56,13 @@ pub fn admitted(guest: &VmInstance, level: Level, left_out: u64, text: fmt::Argu
     ring::about(guest.index, level, left_out, text);
 }
 
-/// Tells what the console has lost of VMs, a bit for each, where their allowance admits a line.
+/// Logs that the console has lost output of these VMs, one bit each, if their limits admit a line.
 #[cold]
 #[inline(never)]
 pub fn losses(vms: u32) {
     let now = timer::now();
     for guest in instance::all().iter().filter(|guest| vms >> (guest.index & 31) & 1 != 0) {
-        // What is not admitted here is no line that was left out: any other line about the VM tells the loss too.
+        // Not counted as left out otherwise: any other line about the VM reports the loss too.
         if guest.vm.log_limit().would_admit(now) {
             let name = guest.vm.name();
             about(guest, Level::Warn, format_args!("{name}: the console was full"));
@@ -70,7 +70,7 @@ pub fn losses(vms: u32) {
     }
 }
 
-/// A line about an interrupt that the machine sends unasked.
+/// A line about an unexpected interrupt.
 #[cold]
 #[inline(never)]
 pub fn stray(text: fmt::Arguments<'_>) {

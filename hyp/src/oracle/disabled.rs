@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Everything that changes what a VM is to its guest, as EL2 calls it. Images built with the feature `oracle` have
-//! `oracle.rs` in this one's place, where the executable specification is asked as well.
+//! Entry points into `vm` that change guest-visible state. With feature `oracle`, `enabled.rs` takes the place of this file:
+//! there each one is also run on the executable specification.
 
 use arch::{Ipa, Range};
 use lock::Order;
@@ -8,7 +8,7 @@ use platform::{Board, VmConfig};
 use vm::{Holder, Holders, Host, Parked, ResetError, Stop, StopReason, Vcpu, Vm};
 pub use vm::{on_exit, run_deferred, try_fast_path};
 
-/// The exit is none: the guest tries its instruction again, natively.
+/// The exit needs no outcome: the guest tries its instruction again.
 #[inline(always)]
 pub fn drop_exit() {}
 
@@ -83,6 +83,6 @@ pub fn adopt<H: Host>(
 ) {
 }
 
-/// What is to be said when all VMs have stopped.
+/// Logged when all VMs have stopped.
 #[inline(always)]
 pub fn closing_line() {}

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The oracle, in images built with the feature `oracle` only: every exit is also done to the executable
-//! specification, and outcome, registers and the live tables of the VM are compared before the guest goes on.
-//! A difference is a panic.
+//! The oracle, in images with feature `oracle` only. Every exit is also run on the executable specification; outcome,
+//! registers and the VM's live tables are compared before the guest continues. A difference is a panic.
 //!
-//! `trap` judges exits through the functions here, which have the names and meanings of `vm`'s. One lock is held
-//! from the first look at an exit to its verdict, and around everything else that changes what the specification
-//! knows of: vCPUs that begin and park, resets. So exits are judged one after the other, those of other CPUs too.
+//! The functions have the names and meanings of `vm`'s. One lock is held from the start of an exit to its comparison, and
+//! around all other changes that the specification models: vCPUs that start and park, resets. So the exits of all CPUs are
+//! compared one after the other.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -23,22 +22,22 @@ use vm::{
     Vm,
 };
 
-/// How often all tables are gone through, though nothing was stored in them since the last time: somebody else may have.
+/// Every so many exits all tables are summed, even without a known store: unknown code may have stored.
 const AGAIN: u64 = 64;
-/// How often every entry is compared by itself, on top of the sum over all of them.
+/// Every so many exits each entry is compared by itself, besides the sum.
 const WHOLE: u64 = 4096;
 
 struct Exits {
     /// By the number of the VM.
     vms: Vec<spec::Vm>,
-    /// What is being judged, and the registers before.
+    /// The exit being compared, and the registers before it.
     exit: Option<(Exit, GuestRegs)>,
     /// The sum of the marks of each VM's tables, and how many stores there had been in any table.
     marks: Vec<(u64, u64)>,
 }
 
 struct Oracle {
-    /// Number of the CPU that holds it, and 1; 0: nobody.
+    /// Index of the CPU that holds it plus 1; 0 if it is free.
     holder: AtomicUsize,
     exits: UnsafeCell<Exits>,
 }
@@ -59,7 +58,7 @@ pub fn stored() {
     STORES.fetch_add(1, Ordering::Relaxed);
 }
 
-/// How many exits were checked: with one difference EL2 would not be here.
+/// Logs how many exits were checked: the first difference would have been a panic.
 pub fn closing_line() {
     log::info!("oracle: {} exits checked, no difference", CHECKED.load(Ordering::Relaxed));
 }
@@ -116,7 +115,7 @@ impl Exits {
         let (Some(spec), Some((marks, stores))) = (spec, noted) else {
             panic!("every VM was adopted");
         };
-        // Nobody stores meanwhile: who changes tables holds the oracle.
+        // No CPU stores meanwhile: it would hold the oracle.
         let now = STORES.load(Ordering::Relaxed);
         if depth != Depth::Changes || *stores != now {
             (*marks, *stores) = (oracle::marks(vm.stage2()), now);
@@ -162,7 +161,7 @@ fn end<H: Host>(real: Outcome, vcpu: &Vcpu, vm: &Vm<H>) {
     leave();
 }
 
-/// What the machine's entropy was, from the answer of TRNG_RND: bits that were not asked for must come out zero.
+/// The machine's entropy, from the answer of TRNG_RND: bits beyond the request must be zero.
 fn entropy(before: &GuestRegs, vcpu: &Vcpu) -> Option<[u64; 3]> {
     let [x0, high, middle, low] = [0, 1, 2, 3].map(|n| vcpu.regs.get(n));
     match before.get(0) as u32 {
@@ -191,7 +190,7 @@ pub fn run_deferred<H: Host>(deferred: Deferred, vcpu: &mut Vcpu, vm: &Vm<H>) ->
     ended(path, vcpu, vm)
 }
 
-/// Compares an exit that is handled; of others the verdict comes from [`run_deferred`] or [`on_exit`].
+/// Compares an exit that is handled. [`run_deferred`] or [`on_exit`] compares the others.
 fn ended<H: Host>(path: FastPath, vcpu: &Vcpu, vm: &Vm<H>) -> FastPath {
     if let FastPath::Done(outcome) = path {
         end(outcome, vcpu, vm);
@@ -201,8 +200,7 @@ fn ended<H: Host>(path: FastPath, vcpu: &Vcpu, vm: &Vm<H>) -> FastPath {
 
 /// [`vm::on_exit`].
 pub fn on_exit<H: Host>(exit: Exit, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
-    // Where the IPA had to be found, the exit begins again. Else it is the one that the fast path left, whole: an IPA
-    // that was found once must not be forgotten on the way here.
+    // After an address translation the exit begins again. Otherwise it must equal the one that the fast path left.
     if is_mine() {
         let begun = mine().exit.as_ref().map(|(begun, _)| *begun);
         assert!(begun == Some(exit), "oracle: {begun:x?} has become {exit:x?}");
@@ -214,13 +212,13 @@ pub fn on_exit<H: Host>(exit: Exit, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     outcome
 }
 
-/// The exit is none: the guest tries its instruction again, natively.
+/// The exit needs no outcome: the guest tries its instruction again.
 pub fn drop_exit() {
     mine().exit = None;
     leave();
 }
 
-/// Does something that is no exit to both sides, and compares what came of it.
+/// Runs an operation that is no exit on both sides, and compares the results.
 fn both<H: Host, T: PartialEq + core::fmt::Debug>(
     what: &str,
     vm: &Vm<H>,
@@ -244,7 +242,7 @@ pub fn take_start<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> bool {
     let should = exits.spec(vm).take_start(vcpu.index);
     let is = vm.take_start(vcpu).then(|| (vcpu.regs.elr, vcpu.regs.get(0)));
     assert!(is == should, "oracle: {}: begins: is {is:x?}, should be {should:x?}", vm.name());
-    // Who is off asks often, and nothing comes of it.
+    // A vCPU that is off asks often, without effect.
     if is.is_some()
         && let Err(why) = exits.compare(vm, Depth::Entries)
     {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Entry points into `vm`: with feature `oracle` each also runs on the specification.
+//! Entry points into `vm`. With feature `oracle` each is also run on the specification.
 
 #![cfg_attr(
     feature = "oracle",

@@ -25,33 +25,33 @@ use crate::vcpu::crash_record::Record;
 use crate::vcpu::registers::{self, Context};
 use crate::vcpu::serror::Errors;
 
-/// A vCPU. Only its CPU touches it, but for the boot CPU before that CPU looks for work.
+/// A vCPU. Only its CPU touches it, but for the boot CPU before that CPU schedules.
 #[repr(C)]
 pub struct VcpuContext {
     /// Registers first: the vectors find them through SP_EL2.
     pub vcpu: Vcpu,
     /// The VM it belongs to.
     pub guest: &'static VmInstance,
-    /// Errata that decoding minds.
+    /// Errata that affect syndrome decoding.
     pub errata: Errata,
-    /// PSTATE fields that an injected exception minds.
+    /// PSTATE fields that an injected exception sets.
     pub pstate: PstateRule,
     /// Number of its CPU.
     pub cpu: usize,
     /// Its number among the vCPUs of its CPU.
     pub number: usize,
-    /// While it is not loaded.
+    /// Its state while it is not loaded.
     pub state: VcpuState,
-    /// It is on, and does not run because its VM is paused; its state is `Off` meanwhile.
+    /// It is on but paused with its VM; its state is `Off` meanwhile.
     pub paused: bool,
-    /// Its first entry of this life is still to come.
+    /// It has not run since it was turned on.
     fresh: bool,
     context: Context,
     features: SwitchFeatures,
     /// HCR_EL2 and VMPIDR_EL2 while it runs.
     hcr: u64,
     vmpidr: u64,
-    /// Its exits and exceptions, should its guest crash.
+    /// Its exits and exceptions, for a crash report.
     pub record: Box<Record>,
 }
 
@@ -103,7 +103,7 @@ impl VcpuContext {
         Ok(())
     }
 
-    /// Becomes ready if it was turned on meanwhile, with the registers of a CPU out of reset.
+    /// Becomes ready if it was turned on, with the registers of a reset CPU.
     #[inline(never)]
     fn start(&mut self) {
         if checked::take_start(&mut self.vcpu, &self.guest.vm) {
@@ -126,7 +126,7 @@ impl VcpuContext {
         self.expire_timers(now);
         let offset = guest.counter_offset().raw();
         // SAFETY: registers that decide what EL1 and EL0 see; EL2's own translation does not depend on them. The VMID
-        // is this VM's alone, its root and tables live as long as the machine runs. No stage-1 walk may mix the former
+        // is this VM's alone, its root and tables are never freed. No stage-1 walk may mix the former
         // guest's stage 1 with this one's stage 2 (Cortex-A57 1319537 and others): walks are off until TCR_EL1 is
         // restored with the rest.
         unsafe {
@@ -214,7 +214,7 @@ impl VcpuContext {
         self.guest.vm.host().power_changed(VcpuSet::single(self.vcpu.index));
     }
 
-    /// An SError ends its VM's life, or pauses it (`vm.oncrash`): what it did to the machine is not known.
+    /// An SError stops or pauses the VM (`vm.oncrash`): its effect is not known.
     #[cold]
     #[inline(never)]
     pub fn stop_by_serror(&self, esr: u64) {
@@ -229,8 +229,8 @@ impl VcpuContext {
         lifecycle::crashed(self.guest, &self.vcpu.order, StopReason::SError);
     }
 
-    /// CNTPCT_EL0 at which a timer of the unloaded vCPU expires; `forwarded` says that the virtual one's interrupt is on its
-    /// way: it does not expire again then.
+    /// CNTPCT_EL0 at which a timer of the unloaded vCPU expires. With `forwarded` the virtual timer's interrupt is with the
+    /// guest already, and it does not expire again.
     #[inline(always)]
     fn timer_deadline(&self, forwarded: bool) -> u64 {
         let physical = self.vcpu.physical_timer.deadline().unwrap_or(u64::MAX);
@@ -240,8 +240,8 @@ impl VcpuContext {
         }
     }
 
-    /// An exit with this ESR_EL2 may be an access to a debug register that trapped because the vCPU had not used any: it
-    /// has them now, and tries again. Others trap once more, if so.
+    /// Whether the exit with this ESR_EL2 is the vCPU's first access to a debug register: the vCPU then owns the debug
+    /// registers and tries again. What traps for another reason traps once more.
     #[inline(always)]
     pub fn enable_lazy_debug(&mut self, esr: u64) -> bool {
         let debug = match esr::ec_of(esr) {
@@ -252,9 +252,8 @@ impl VcpuContext {
         debug && self.context.enable_lazy_debug(&self.features)
     }
 
-    /// Takes back what stands in the list registers, and drops the debug registers, of a vCPU that leaves its CPU for good:
-    /// what was pending waits for its next life, as in the redistributor of a CPU that is off. Its timer is off, so that
-    /// line is low.
+    /// Saves the list registers and disables the debug registers of a vCPU that is turned off. Pending interrupts stay
+    /// pending, as in the redistributor of a CPU that is off. Its timer is off, so that line is low.
     pub fn save_list_registers(&mut self) {
         let (vm, index) = (&self.guest.vm, self.vcpu.index);
         if let Some(gic) = gic::get() {
@@ -266,15 +265,15 @@ impl VcpuContext {
         self.context.disable_lazy_debug(&self.features);
     }
 
-    /// CNTPCT_EL0 at which the virtual timer of an unloaded vCPU expires, or `counter::NEVER`.
+    /// CNTPCT_EL0 at which the virtual timer of an unloaded vCPU expires; `None` if it does not.
     #[inline(always)]
     fn virtual_expiry(&self) -> Option<u64> {
         let compare = self.context.compare()?;
         Some(self.guest.counter_offset().deadline(compare))
     }
 
-    /// Until when an unloaded vCPU, turned on meanwhile perhaps, does not want the CPU: CNTPCT_EL0, or `u64::MAX` where no
-    /// timer of its own wakes it; `None` where it wants it now. Its timers count.
+    /// CNTPCT_EL0 until which an unloaded vCPU does not want the CPU: `u64::MAX` if no timer wakes it, `None` if it wants the
+    /// CPU now. Starts it if it was turned on meanwhile, and raises the interrupts of expired timers.
     #[unsafe(link_section = ".text.hot")]
     #[inline(never)]
     pub fn wake_deadline(&mut self, now: u64) -> Option<u64> {
@@ -318,8 +317,8 @@ impl VcpuContext {
         }
     }
 
-    /// [`VcpuContext::forward`] of a private interrupt where one list register is all it takes: which one, and its
-    /// value; `None`, and nothing has changed, where not. `empty` is ICH_ELRSR_EL2.
+    /// [`VcpuContext::forward`] of a private interrupt by one list register: its number and value. `None`,
+    /// with no state changed, if the slow path must decide. `empty` is ICH_ELRSR_EL2.
     #[inline(always)]
     pub fn try_forward(
         &mut self,
@@ -330,7 +329,7 @@ impl VcpuContext {
         self.try_sync(Event::Forward { intid, pintid }, empty)
     }
 
-    /// After a kick, where one list register is all it takes; as [`VcpuContext::try_forward`].
+    /// The same after a kick; as [`VcpuContext::try_forward`].
     #[inline(always)]
     pub fn try_flush_kick(&mut self, empty: u16) -> Option<(usize, vgic::ListRegister)> {
         self.try_sync(Event::Kick, empty)
@@ -354,7 +353,7 @@ impl VcpuContext {
         vm.host().forward(self.vcpu.index, intid, pintid, &mut vgic);
     }
 
-    /// Takes the list registers' state back and fills them again, where that is due.
+    /// Updates the list registers.
     pub fn plan(&mut self) {
         let vm = &self.guest.vm;
         let mut vgic = vm.vgic().lock(&self.vcpu.order);

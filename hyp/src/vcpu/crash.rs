@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A guest that aborts again and again at one instruction, or that an SError has hit: what is said of it, and what
-//! `vm.oncrash` makes of it. `vm::crash` decides whether and what.
+//! Reports of crashed guests: one that aborts in a loop, or that an SError has hit. `vm::crash` decides.
 
 use core::fmt;
 
@@ -15,7 +14,7 @@ use crate::guest::{lifecycle, vm_log};
 use crate::vcpu::context::VcpuContext;
 use crate::vcpu::inject;
 
-/// An exception was injected that is no abort: EL2 has made an instruction UNDEFINED.
+/// Records that EL2 has made an instruction UNDEFINED.
 pub fn undefined(ctx: &mut VcpuContext, pc: u64, return_address: u64) {
     let kind = arch::AbortKind::Instruction;
     let reason = vm::Reason::Undefined;
@@ -26,8 +25,7 @@ pub fn undefined(ctx: &mut VcpuContext, pc: u64, return_address: u64) {
     look(ctx);
 }
 
-/// Each time that [`crash::EVERY`] events more have come to this CPU's ring: looks whether the guest, whose exception
-/// `ctx.vcpu.refusal` is about, has crashed.
+/// Every [`crash::EVERY`] events of this CPU's ring: checks whether the guest of `ctx.vcpu.refusal` has crashed.
 pub fn look(ctx: &mut VcpuContext) {
     let trace = &cpu::current().trace;
     if !trace.written().is_multiple_of(crash::EVERY) {
@@ -40,7 +38,7 @@ pub fn look(ctx: &mut VcpuContext) {
     if !ctx.record.watch.look(vm, vcpu, progress, trace.newest_first()) {
         return;
     }
-    // First, so that whoever reads the report finds the VM as it says. This vCPU leaves when it would enter the guest.
+    // Before the report, so that the VM is in the state that it names. This vCPU leaves before it enters the guest.
     lifecycle::crashed(ctx.guest, &ctx.vcpu.order, StopReason::Crash);
     let (guest, index) = (ctx.guest, ctx.vcpu.index);
     let policy = guest.crash_policy();
@@ -54,8 +52,8 @@ pub fn look(ctx: &mut VcpuContext) {
     let first = format_args!(
         "{name}: vCPU {index}: crash loop: more than {bound} exceptions in a row at PC {pc:#x} ({reason}); {what} (vm.oncrash)"
     );
-    // Somebody must start the VM again or resume it, or it waits for its next life: none of these comes often. Its registers
-    // are told once in a life, and with `restart` only where its allowance has a line left.
+    // The line is rare: the operator must restart or resume the VM, or its restart is delayed. Registers are logged once
+    // per incarnation, and with `restart` only if its limit admits a line.
     let whole = policy != crash::OnCrash::Restart
         || guest.vm.log_limit().would_admit(crate::cpu::timer::now());
     vm_log::always(guest, Level::Warn, first);
@@ -64,7 +62,7 @@ pub fn look(ctx: &mut VcpuContext) {
     }
 }
 
-/// Says what the registers of `ctx`, which is loaded, are, and what it did last.
+/// Logs the registers of `ctx`, which is loaded, and its last exits.
 fn dump(ctx: &VcpuContext) {
     let (guest, index, regs) = (ctx.guest, ctx.vcpu.index, &ctx.vcpu.regs);
     let say = |text: fmt::Arguments<'_>| {

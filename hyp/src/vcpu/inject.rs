@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Registers of the loaded vCPU that an injected exception reads and writes.
+//! Registers of the loaded vCPU that exception injection reads and writes.
 
 use core::arch::asm;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Physical interrupts: each is EL2's own, or becomes a virtual one of the loaded vCPU.
+//! Physical interrupts: EL2 handles its own, and forwards the others to vCPUs.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -39,11 +39,10 @@ pub fn pending() -> bool {
     isr & 1 << 7 != 0
 }
 
-/// Interrupts that are handled at once before EL2 goes on with what it was about.
+/// Interrupts that EL2 handles at most before it continues.
 const AT_ONCE: usize = 4;
 
-/// Handles some of what is pending on this CPU: what is left is pending still, and comes next. `loaded` is the vCPU whose
-/// registers are in the CPU, if any.
+/// Handles up to [`AT_ONCE`] interrupts of this CPU; the rest stays pending. `loaded` is the loaded vCPU, if any.
 #[unsafe(link_section = ".text.hot")]
 pub fn handle(gic: &Gic, mut loaded: Option<&mut VcpuContext>) {
     for _ in 0..AT_ONCE {
@@ -59,7 +58,7 @@ pub const fn intid(iar: u32) -> u32 {
     iar & 0x3ff
 }
 
-/// Handles what has been acknowledged; `false` where that is nothing.
+/// Handles an acknowledged interrupt; `false` if there was none.
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 pub fn handle_one(gic: &Gic, iar: u32, mut loaded: Option<&mut VcpuContext>) -> bool {
@@ -78,7 +77,7 @@ pub fn handle_one(gic: &Gic, iar: u32, mut loaded: Option<&mut VcpuContext>) -> 
         return true;
     }
     if intid == MAINTENANCE.load(Ordering::Relaxed) {
-        // Level: goes away when the list registers are planned again, which must come first.
+        // A level: it falls when the list registers are updated, which must come first.
         if let Some(ctx) = loaded.as_deref_mut() {
             ctx.plan();
         }
@@ -102,7 +101,7 @@ pub fn handle_one(gic: &Gic, iar: u32, mut loaded: Option<&mut VcpuContext>) -> 
         // Stays active until the guest deactivates it.
         return true;
     } else {
-        vm_log::stray(format_args!("interrupt {intid} belongs to no VM"));
+        vm_log::stray(format_args!("unexpected interrupt {intid}"));
     }
     gic.deactivate(iar);
     true

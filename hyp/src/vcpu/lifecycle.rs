@@ -86,13 +86,15 @@ pub fn reset_slice(ctx: &mut VcpuContext) {
         Ok(false) => return,
         Ok(true) => {
             passthrough::mask(guest, false);
-            let (name, life) = (&guest.config.name, guest.incarnation());
+            let (name, incarnation) = (&guest.config.name, guest.incarnation());
             let declared = guest.vm.declared_pages();
             let guard = if guest.vm.guard().active() { "enforced" } else { "not enrolled" };
             vm_log::about(
                 guest,
                 Level::Info,
-                format_args!("{name}: life {life} begins: {declared} declared, {guard}"),
+                format_args!(
+                    "{name}: incarnation {incarnation} begins: {declared} declared, {guard}"
+                ),
             );
         }
         Err(why) => lifecycle::fail(guest, &why),

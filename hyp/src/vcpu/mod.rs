@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who runs: vCPU contexts, run queues, the scheduler, interrupts.
+//! vCPUs: their registers and switch, the scheduler, interrupts, and what happens to them when a VM stops or crashes.
 
 pub mod context;
 pub mod crash;

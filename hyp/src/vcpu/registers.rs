@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Everything of EL1 and EL0 that a guest can write, but for the general registers: saved when a vCPU gives up its CPU,
-//! restored when it gets one again. A vCPU begins with [`Context::reset`]: nothing of another's life is left in a
-//! register.
+//! All registers of EL1 and EL0 that a guest can write, but for the general ones: saved when a vCPU is put, restored when
+//! it is loaded. A vCPU begins with [`Context::reset`], so that it finds nothing of another vCPU.
 //!
-//! Debug registers trap until the vCPU uses one: what it had in them is put into the CPU then ([`Context::enable_lazy_debug`]). Where it
-//! leaves its CPU and has no debug event enabled, they trap again. A CPU whose vCPU does not use them has none enabled.
+//! Debug registers are switched lazily: they trap until the vCPU uses one ([`Context::enable_lazy_debug`]). If the vCPU is
+//! put without an enabled debug event, they trap again. A CPU has no debug event enabled unless its vCPU owns them.
 //!
-//! SVE, SME, MTE, PMU, SPE, trace and what else is hidden traps, so that there is nothing of it to switch.
+//! SVE, SME, MTE, PMU, SPE, trace and other hidden features trap, so nothing of them is switched.
 
 use core::arch::asm;
 use core::mem::offset_of;
@@ -98,7 +97,7 @@ struct Fp {
     fpsr: u64,
 }
 
-/// The registers of one vCPU that has no CPU at the moment.
+/// The registers of a vCPU that is not loaded.
 #[derive(Clone)]
 #[repr(C)]
 pub struct Context {
@@ -106,11 +105,11 @@ pub struct Context {
     system: System,
     cntv_ctl: u64,
     pub gic: VirtualInterface,
-    /// The debug registers are in the CPU, or to be put there with the rest; else they trap, and [`Context::debug`] has them.
+    /// The vCPU owns the debug registers: they are switched with the rest. Otherwise they trap.
     debug_owned: bool,
     debug: Debug,
     keys: Keys,
-    /// TPIDR2_EL0, which comes with SME and is not everywhere hidden with it (FEAT_FGT would do that).
+    /// TPIDR2_EL0 of SME. CPUs with SME and without FEAT_FGT cannot hide it.
     tpidr2: u64,
     /// VDISR_EL2: what EL1 writes as DISR_EL1, with SErrors taken to EL2 (DDI 0487 D17.2.149).
     deferred: u64,
@@ -251,7 +250,7 @@ impl Context {
         });
     }
 
-    /// The loaded vCPU was kept from a debug register: it gets its own. `false` where it has them already.
+    /// The access of the loaded vCPU to a debug register trapped: it owns them from now on. `false` if it did already.
     pub fn enable_lazy_debug(&mut self, features: &SwitchFeatures) -> bool {
         if self.debug_owned {
             return false;
@@ -268,7 +267,7 @@ impl Context {
         self.debug.restore(features);
     }
 
-    /// No debug event is enabled in this CPU any more, and debug registers trap.
+    /// Saves the debug registers, disables all debug events of this CPU, and traps its debug registers.
     #[cold]
     #[inline(never)]
     fn save_debug(&mut self, features: &SwitchFeatures) {
@@ -279,14 +278,14 @@ impl Context {
         trap_controls::trap_debug(true);
     }
 
-    /// The vCPU leaves its CPU for good: nothing of its debug registers has an effect any more.
+    /// The vCPU is turned off: its debug registers have no effect any more.
     pub fn disable_lazy_debug(&mut self, features: &SwitchFeatures) {
         if self.debug_owned {
             self.save_debug(features);
         }
     }
 
-    /// CNTV_CVAL_EL0 of the saved virtual timer; `None` where the timer is off or masked.
+    /// CNTV_CVAL_EL0 of the saved virtual timer; `None` if the timer is off or masked.
     #[inline(always)]
     pub fn compare(&self) -> Option<u64> {
         (self.cntv_ctl & TIMER_BITS == TIMER_ON).then_some(self.system.cntv_cval)
