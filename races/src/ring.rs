@@ -4,7 +4,7 @@
 use crate::{at_once, explore};
 use arch::Va;
 use std::sync::Arc;
-use vm::trace::{Event, Ring};
+use vm::trace::{Event, EventRing};
 use vm::{Reason, Refusal};
 
 fn event(n: u64) -> Event {
@@ -17,7 +17,7 @@ fn event(n: u64) -> Event {
 #[test]
 fn a_reader_never_sees_half_an_event() {
     explore(|| {
-        let ring = Arc::new(Ring::<2>::new());
+        let ring = Arc::new(EventRing::<2>::new());
         let other = ring.clone();
         at_once::<()>(vec![
             Box::new(move || {

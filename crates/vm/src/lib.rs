@@ -11,7 +11,7 @@
 //! - [`Lifecycle`]: vCPUs on and off, and the states of a VM from running to stopped or restarted; [`Holder`]: pauses.
 //! - [`crash::Watch`]: notices a guest that aborts again and again at one instruction.
 //! - [`Workarounds`]: what the firmware of the CPUs says about the SMCCC workarounds; [`Firmware`]: its calls.
-//! - [`trace::Ring`], [`RateLimit`]: how refusals are reported, with a bound.
+//! - [`trace::EventRing`], [`RateLimit`]: how refusals are reported, with a bound.
 //!
 //! # Invariants
 //! - The guard's check comes before every device, the interrupt controller included.

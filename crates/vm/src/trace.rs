@@ -86,19 +86,19 @@ impl Event {
 
 /// The last `N` events (a power of two) of one CPU: that CPU alone writes; others may read at any time.
 #[repr(C, align(64))]
-pub struct Ring<const N: usize> {
+pub struct EventRing<const N: usize> {
     records: [[AtomicU64; WORDS]; N],
     /// Events ever written.
     written: AtomicU64,
 }
 
-impl<const N: usize> Default for Ring<N> {
+impl<const N: usize> Default for EventRing<N> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<const N: usize> Ring<N> {
+impl<const N: usize> EventRing<N> {
     const POWER_OF_TWO: () = assert!(N.is_power_of_two());
 
     /// An empty ring.
@@ -198,7 +198,7 @@ mod tests {
         let packed = 0xabcd | 7 << 16 | 3 << 24 | 8 << 32 | 1 << 40 | 1 << 41;
         assert_eq!(event.encode(), [0x4444, 0x1111, 0x2222, 0x3333, packed, 0x8888, 0]);
         assert_eq!(size_of::<[AtomicU64; WORDS]>(), 64);
-        assert_eq!(core::mem::align_of::<Ring<4>>(), 64);
+        assert_eq!(core::mem::align_of::<EventRing<4>>(), 64);
         let unknown = Event { refusal: Refusal { ipa: None, width: None, ..refusal }, ..event };
         assert_eq!(unknown.encode()[3], u64::MAX);
         assert_eq!(unknown.encode()[4] >> 32 & 0xff, 0);
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn the_ring_keeps_the_last_ones() {
-        let ring = Ring::<4>::new();
+        let ring = EventRing::<4>::new();
         assert_eq!((ring.written(), ring.get(0), ring.get(1)), (0, None, None));
         for n in 1..=10 {
             ring.push(&event(n));
@@ -221,7 +221,7 @@ mod tests {
     fn a_reader_never_sees_half_an_event() {
         // An interpreter takes its time.
         const EVENTS: u64 = if cfg!(miri) { 200 } else { 50_000 };
-        let ring = Ring::<2>::new();
+        let ring = EventRing::<2>::new();
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| {
                 for n in 1..=EVENTS {

@@ -7,7 +7,7 @@ use core::mem::size_of;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use lock::Order;
-use vm::trace::Ring;
+use vm::trace::EventRing;
 
 use crate::cpu::run_queue::RunQueue;
 
@@ -37,7 +37,7 @@ pub struct Cpu {
     /// EL2 has survived a fault that it expected (`crate::cpu::address_translation`).
     pub fault_seen: Cell<bool>,
     /// The last refusals on this CPU.
-    pub trace: Ring<TRACE_EVENTS>,
+    pub trace: EventRing<TRACE_EVENTS>,
     /// Stack for the report of a fault of EL2: the ordinary stack may be its cause.
     emergency: Emergency,
 }
@@ -82,7 +82,7 @@ impl CpuArea {
                 online: AtomicBool::new(false),
                 mpidr: AtomicU64::new(0),
                 fault_seen: Cell::new(false),
-                trace: Ring::new(),
+                trace: EventRing::new(),
                 emergency: Emergency(UnsafeCell::new([0; EMERGENCY])),
             },
         }
