@@ -244,7 +244,7 @@ fn a_host_that_lies_about_progress_is_not_believed() {
         });
         let error = CallError::BadProgress { ipa: DEV, asked: 2, claimed };
         assert_eq!(guard.map_range(DEV, 2, attr(0)), Err(RangeError { done: 0, error }));
-        assert_eq!(host.calls().len(), 1, "and not asked for ever");
+        assert_eq!(host.calls().len(), 1, "and not asked again");
     }
 }
 

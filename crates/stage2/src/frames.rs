@@ -53,7 +53,7 @@ pub enum FrameError {
     /// Empty, not page-aligned, or not wholly within the table.
     Range,
     /// The owner id is [`NO_OWNER`].
-    Nobody,
+    NoOwner,
     /// This frame does not belong to whom it should.
     Owned {
         /// The first such frame.
@@ -69,7 +69,7 @@ impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Range => f.write_str("not whole frames of this machine's RAM"),
-            Self::Nobody => f.write_str("there is no such owner"),
+            Self::NoOwner => f.write_str("there is no such owner"),
             Self::Owned { frame, owner: NO_OWNER } => write!(f, "{frame} has no owner"),
             Self::Owned { frame, owner } => write!(f, "{frame} belongs to owner {owner}"),
             Self::NoRoom => f.write_str("too many pieces smaller than 2 MiB"),
@@ -112,7 +112,7 @@ impl<'a> FrameTable<'a> {
     /// Nothing has changed then. [`FrameError::Owned`] if one of them is not free.
     pub fn claim(&mut self, range: Range<Pa>, owner: u16) -> Result<(), FrameError> {
         if owner == NO_OWNER {
-            return Err(FrameError::Nobody);
+            return Err(FrameError::NoOwner);
         }
         self.change(range, NO_OWNER, owner)
     }
@@ -123,7 +123,7 @@ impl<'a> FrameTable<'a> {
     /// Nothing has changed then. [`FrameError::Owned`] where one of them is not `owner`'s.
     pub fn release(&mut self, range: Range<Pa>, owner: u16) -> Result<(), FrameError> {
         if owner == NO_OWNER {
-            return Err(FrameError::Nobody);
+            return Err(FrameError::NoOwner);
         }
         self.change(range, owner, NO_OWNER)
     }
@@ -134,7 +134,7 @@ impl<'a> FrameTable<'a> {
     /// Nothing has changed then. [`FrameError::Owned`] where one of them is not `from`'s.
     pub fn transfer(&mut self, range: Range<Pa>, from: u16, to: u16) -> Result<(), FrameError> {
         if from == NO_OWNER || to == NO_OWNER {
-            return Err(FrameError::Nobody);
+            return Err(FrameError::NoOwner);
         }
         self.change(range, from, to)
     }

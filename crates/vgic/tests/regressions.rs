@@ -551,7 +551,7 @@ fn gicv2_sgi_without_a_sender_left_is_not_pending_and_the_others_are() {
 #[test]
 fn two_spis_are_found_behind_a_bank_with_nothing_left() {
     let mut m = machine(Version::V3, 1, 4);
-    // SPI 40 stands in its list register by now; 70 and 71 are more than the short way places.
+    // SPI 40 is in its list register by now; 70 and 71 are more than the fast path places.
     m.write(0, None, 0x204, 4, 1 << 8);
     m.write(0, None, 0x208, 4, 1 << 6 | 1 << 7);
     assert_eq!(take_all(&mut m, 0), [40, 70, 71]);
@@ -564,7 +564,7 @@ fn gicv2_sgi_in_a_list_register_is_taken_back_for_its_own_sender_only() {
         m.write(by, None, 0xf00, 4, 1 << 16 | 2);
     }
     m.write(0, None, 0xf12, 1, 0b1000);
-    assert_eq!(m.read(0, None, 0xf12, 1), 0b0010, "sender 1 stands in a list register");
+    assert_eq!(m.read(0, None, 0xf12, 1), 0b0010, "sender 1 is in a list register");
     assert_eq!(m.read(0, None, 0x200, 4), 1 << 2, "and nothing else is pending");
     m.write(0, None, 0xf12, 1, 0b0101);
     assert_eq!(m.read(0, None, 0xf12, 1), 0b0010);
@@ -799,7 +799,7 @@ fn a_pending_spi_moves_with_its_route_and_an_active_one_stays() {
         m.eoi(2);
         route(&mut m, 77);
         for v in 0..3 {
-            assert_eq!(m.ack(v), None, "routed to nobody");
+            assert_eq!(m.ack(v), None, "routed to no vCPU");
         }
         assert_eq!(m.read(0, None, 0x204, 4), 2, "and kept");
         route(&mut m, 0);
@@ -1018,7 +1018,7 @@ fn an_edge_that_is_forwarded_stays_pending() {
     m.check();
 }
 
-/// A level in another vCPU's list register: nobody knows whether that vCPU is through with it.
+/// A level in another vCPU's list register: whether that vCPU has ended it is not known.
 #[test]
 fn a_forwarded_line_that_fell_is_withdrawn_from_another_vcpu() {
     let mut m = machine(Version::V3, 2, 4);
@@ -1398,7 +1398,7 @@ fn three() -> Vgic {
     gic
 }
 
-/// To one other vCPU, the short way does what the long one does, whatever the state of the SGI there.
+/// To one other vCPU, the fast path does what the slow path does, whatever the state of the SGI there.
 #[test]
 fn an_sgi_to_one_other_vcpu_is_what_the_general_way_makes_of_it() {
     const SGI: u64 = 3 << 24 | 0b10;
@@ -1483,7 +1483,7 @@ fn a_kick_for_one_sgi_takes_the_shortest_way() {
     };
     nothing(&mut gic, 0xc, "nothing new");
     let _ = gic.sync(0, Event::Sgi1r(3 << 24 | 2), 0xf);
-    nothing(&mut gic, 0xc, "it stands in a list register still");
+    nothing(&mut gic, 0xc, "it is in a list register still");
     nothing(&mut gic.clone(), 0, "no list register is free");
     let mut two = gic.clone();
     let _ = two.sync(0, Event::Sgi1r(4 << 24 | 2), 0xf);

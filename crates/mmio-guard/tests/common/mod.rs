@@ -194,7 +194,7 @@ impl State {
     fn answer(&mut self, id: u32, [x1, x2, x3]: [u64; 3]) -> [u64; 4] {
         const UNKNOWN: [u64; 4] = [MINUS_1, 0, 0, 0];
         match (id, self.policy, self.dialect) {
-            // Its upper halves are nobody's business.
+            // Its upper halves have no meaning.
             (0x8600_FF01, ..) => [
                 0xDEAD_0000_B66F_B428,
                 0xDEAD_0000_E911_C52E,

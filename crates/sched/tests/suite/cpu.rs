@@ -326,7 +326,7 @@ impl Cpu {
                 self.now = until;
             }
         }
-        // So that all time is somebody's.
+        // So that all time is accounted to a vCPU.
         let loaded = self.loaded;
         self.account(loaded);
         for guest in &mut self.guests {

@@ -86,7 +86,7 @@ fn device_storm(end: u64) -> ([u64; 2], u64, u64) {
             held = held.or(Some(now));
             // EL2's timer: it looks again then.
             let until = sched.until(now);
-            assert!(until > now && until <= now + QUANTUM, "it is held for ever");
+            assert!(until > now && until <= now + QUANTUM, "it is held without end");
             now = until.min(now + EVERY);
             used[1] += sched.account(now);
         }

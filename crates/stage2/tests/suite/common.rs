@@ -30,7 +30,7 @@ impl Bench {
         Self { s2: fake::stage2(ipa_bits, pool), order: Order::new() }
     }
 
-    /// 40 bits, and as many tables as anybody wants.
+    /// 40 bits, and as many tables as a test needs.
     pub fn roomy() -> Self {
         Self::new(40, 64)
     }

@@ -23,7 +23,7 @@ fn a_page_is_declared_and_undeclared() {
     bench.quiet();
 }
 
-/// The same through the path for one page and the path for ranges, whatever stands there before.
+/// The same through the path for one page and the path for ranges, whatever was there before.
 #[test]
 fn the_path_for_one_page_and_the_path_for_ranges_agree() {
     let preludes: [fn(&Bench); 6] = [

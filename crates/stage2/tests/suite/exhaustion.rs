@@ -210,7 +210,7 @@ fn an_empty_pool_harms_nothing_that_needs_no_table() {
     bench.map(RAM, FRAMES, MIB2).unwrap();
     bench.drain(0);
     assert_eq!(bench.declare(0x0900_0000, KIB4), Ok(1), "declared already");
-    assert_eq!(bench.declare(0x0900_1000, KIB4), Ok(1), "a table stands there");
+    assert_eq!(bench.declare(0x0900_1000, KIB4), Ok(1), "there is a table");
     assert_eq!(bench.declare(8 * GIB, GIB), Ok(GIB / KIB4), "an aligned gibibyte");
     assert_eq!(bench.declare(8 * GIB + KIB4, KIB4), Ok(1), "inside a declared one");
     assert_eq!(bench.undeclare(8 * GIB, GIB), Ok(GIB / KIB4));

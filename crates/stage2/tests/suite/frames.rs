@@ -116,11 +116,11 @@ fn nobody_is_no_owner() {
     let mut storage = Storage::new(2, 2);
     let mut table = storage.table();
     let page = frames(BASE, KIB4);
-    assert_eq!(table.claim(page, NO_OWNER), Err(FrameError::Nobody));
-    assert_eq!(table.release(page, NO_OWNER), Err(FrameError::Nobody));
+    assert_eq!(table.claim(page, NO_OWNER), Err(FrameError::NoOwner));
+    assert_eq!(table.release(page, NO_OWNER), Err(FrameError::NoOwner));
     table.claim(page, 1).unwrap();
-    assert_eq!(table.transfer(page, 1, NO_OWNER), Err(FrameError::Nobody));
-    assert_eq!(table.transfer(page, NO_OWNER, 1), Err(FrameError::Nobody));
+    assert_eq!(table.transfer(page, 1, NO_OWNER), Err(FrameError::NoOwner));
+    assert_eq!(table.transfer(page, NO_OWNER, 1), Err(FrameError::NoOwner));
     assert_eq!(table.frames_of(1), 1);
 }
 
@@ -190,7 +190,7 @@ fn a_mapping_implies_ownership() {
     // THREATS C10: two IPAs for one frame.
     bench.map(4 * GIB, BASE + 9 * KIB4, KIB4).unwrap();
     assert!(fake::check_ownership(&bench.s2, &table, 1).unwrap_err().contains("both map"));
-    // A device's page is nobody's memory.
+    // A device's page is memory of no VM.
     bench.unmap(4 * GIB, KIB4, Annotation::Empty).unwrap();
     bench.s2.install_device(&bench.order, arch::Ipa::new(0), Pa::new(0x804_0000)).unwrap();
     assert_eq!(fake::check_ownership(&bench.s2, &table, 1), Ok(()));
@@ -250,7 +250,7 @@ proptest! {
             let of = |model: &BTreeMap<u64, u16>, frame| model.get(&frame).copied().unwrap_or(0);
             let wrong = (start..start + size).find(|frame| of(&model, *frame) != from);
             let expected = if nobody {
-                Err(FrameError::Nobody)
+                Err(FrameError::NoOwner)
             } else if size == 0 || start + size > FRAMES_IN_MODEL {
                 Err(FrameError::Range)
             } else if let Some(frame) = wrong {

@@ -354,7 +354,7 @@ fn marks_follow_what_a_walker_can_reach() {
         Descriptor::Entry(_) => u64::from(level),
     });
     fake.fill(TABLE, 3 << 60);
-    assert_eq!(fake.marks(), 0, "nobody reaches it yet");
+    assert_eq!(fake.marks(), 0, "no walker reaches it yet");
     fake.dsb_ishst();
     fake.store(TABLES, 1, TABLE.raw() | 3);
     assert_eq!(fake.marks(), 1_000_000 + 512 * 2);

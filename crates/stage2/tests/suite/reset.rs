@@ -5,7 +5,7 @@ use crate::common::*;
 use arch::{Ipa, Pa};
 use std::collections::BTreeSet;
 
-/// A VM in the middle of its life: blocks, pages, ROM, a device, notes at all levels, given-away RAM.
+/// A VM that has run for a while: blocks, pages, ROM, a device, annotations at all levels, given-away RAM.
 fn lived_in(bits: u8) -> Bench {
     let bench = Bench::new(bits, 64);
     bench.map(RAM, FRAMES + RAM, GIB + MIB2 + KIB4).unwrap();
@@ -65,12 +65,12 @@ fn the_pool_is_the_same_after_every_life() {
     let bench = Bench::new(40, 32);
     bench.map(RAM, FRAMES, MIB2).unwrap();
     let free = bench.free();
-    for life in 0..50u64 {
+    for run in 0..50u64 {
         for page in 0..12 {
-            bench.declare((page + life % 7) * 3 * GIB + page * MIB2 + 8 * GIB, KIB4).unwrap();
+            bench.declare((page + run % 7) * 3 * GIB + page * MIB2 + 8 * GIB, KIB4).unwrap();
         }
         bench.s2.reset(&bench.order);
-        assert_eq!(bench.free(), free, "life {life}");
+        assert_eq!(bench.free(), free, "run {run}");
         assert_eq!(bench.fake().tables(), 1);
     }
     bench.quiet();

@@ -155,7 +155,7 @@ fn threat_10_the_level_hint_is_the_leafs() {
     }
 }
 
-/// A remap at the same place: every step of the old life is complete before the new leaf is valid.
+/// A remap at the same place: every step of the removal is complete before the new leaf is valid.
 #[test]
 fn unmapping_and_mapping_again_needs_no_more_than_unmap_did() {
     let bench = Bench::with_ram(MIB2);

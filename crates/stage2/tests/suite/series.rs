@@ -12,7 +12,7 @@ fn patch_02_no_cache_maintenance_on_an_annotation() {
     let bench = Bench::with_ram(MIB2);
     bench.unmap(RAM, KIB4, Annotation::Owner(0xffff)).unwrap();
     bench.declare(2 * GIB, GIB).unwrap();
-    // A note whose payload has the bits of Normal write-back memory in MemAttr.
+    // An annotation with the bits of Normal write-back memory in MemAttr.
     let loud = GuardAnnotation { hint: 7, mair: 0xff, preset: true };
     bench.s2.declare(&bench.order, range(4 * GIB, MIB2), loud, BUDGET).unwrap();
     bench.quiet();
@@ -83,7 +83,7 @@ fn patch_03_annotate_survives_its_neighbours() {
     assert_eq!(bench.entry(GIB + MIB2 + 4 * KIB4), Entry::Guard(NOTE));
 }
 
-/// Patch 6, "Force a full unmap on vcpu reinit": what the former life declared is not there in the
+/// Patch 6, "Force a full unmap on vcpu reinit": what the former run declared is not there in the
 /// next, wherever it stood. (The series itself unmapped only where RAM is, so notes survived.)
 // bug: 31
 #[test]

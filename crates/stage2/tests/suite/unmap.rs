@@ -146,7 +146,7 @@ fn threat_14_15_the_last_page_is_invalidated_and_cleaned() {
 }
 
 /// THREATS 2a 78: the old owner's dirty lines are cleaned after its TLB entries are gone, and before
-/// the call returns, so before anybody else gets the page.
+/// the call returns, so before another party gets the page.
 // bug: 78
 #[test]
 fn threat_78_memory_is_cleaned_after_the_tlb_and_before_the_return() {

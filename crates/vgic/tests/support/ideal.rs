@@ -224,7 +224,7 @@ impl Ideal {
         if self.v3 { lines + (9 << 19) + (1 << 25) } else { lines + ((self.vcpus as u64 - 1) << 5) }
     }
 
-    /// Whose private interrupts an access means, offset within a GICv2-like page of registers, and which INTIDs that page has.
+    /// The vCPU that owns the private interrupts of an access, the offset within a GICv2-like page of registers, and which INTIDs that page has.
     /// `None`: not such a page.
     fn page(&self, v: usize, redist: Option<usize>, offset: u64) -> Option<(usize, u64, u32, u32)> {
         let all = 32 + self.spis as u32;

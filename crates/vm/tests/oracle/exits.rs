@@ -20,7 +20,7 @@ pub enum Action {
     Start,
     /// Stopped from outside, and begun again.
     Restart,
-    /// Whoever manages the VM asks for what is not possible while it runs.
+    /// Requests from outside that are not possible while the VM runs.
     Refused,
     /// A holder pauses the VM.
     Pause(vm::Holder),
@@ -111,7 +111,7 @@ impl Guest {
         Ok(true)
     }
 
-    /// A life cannot begin, nor the VM end, nor a vCPU park, while it runs.
+    /// The VM cannot start or end, and no vCPU can park, while it runs.
     fn refused(&mut self, vcpu: usize) -> Result<(), String> {
         let real = (
             self.vm.start(&self.order, Ipa::new(crate::guest::RAM), 1),

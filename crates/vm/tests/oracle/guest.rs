@@ -66,7 +66,7 @@ impl Make {
         all
     }
 
-    /// The VM before its first life; `None` where its table pages do not even suffice for its memory, on both
+    /// The VM before its first start; `None` where its table pages do not even suffice for its memory, on both
     /// sides.
     pub fn build(&self) -> Result<Option<Guest>, String> {
         let order = Order::new();
@@ -88,7 +88,7 @@ impl Make {
                 pa: Pa::new(mapped_mmio.pa),
             })
             .collect();
-        // A VM's banks are for ever, and so are a test's.
+        // A VM's banks are never freed, and neither are a test's.
         let banks: Vec<Bank> = config
             .flash
             .iter()
@@ -162,7 +162,7 @@ impl Guest {
         }
     }
 
-    /// A life begins. `false` where the table pages do not suffice, on both sides.
+    /// The VM starts. `false` where the table pages do not suffice, on both sides.
     pub fn begin(&mut self) -> Result<bool, String> {
         match (self.vm.reset(&self.order), self.spec.reset()) {
             (Ok(()), Ok(())) => {}
@@ -187,7 +187,7 @@ impl Guest {
         if real == spec { Ok(()) } else { Err(format!("vCPU {vcpu} begins: {real:x?}, {spec:x?}")) }
     }
 
-    /// Between two lives: the VM waits for the next, comes to its end, and is started again.
+    /// Between two runs: the VM waits for its restart, ends, and is started again.
     fn rest_and_revive(&mut self) -> Result<(), String> {
         let (lifecycle, order) = (self.vm.lifecycle(), &self.order);
         let real = [
@@ -219,10 +219,10 @@ impl Guest {
         if real == spec { Ok(()) } else { Err(format!("rest and revive: {real:?}, {spec:?}")) }
     }
 
-    /// The VM is stopping: everybody leaves, and the next life begins. `starved`: only after tries with too few
+    /// The VM is stopping: all vCPUs leave, and the VM restarts. `starved`: only after tries with too few
     /// table pages, where presets need some.
     pub fn next_life(&mut self, starved: bool) -> Result<(), String> {
-        // Where nobody was on, there is nobody to park.
+        // If no vCPU was on, none has to park.
         let mut last = (self.spec.phase == spec::Phase::Parked).then_some(0);
         for vcpu in 0..self.spec.config.vcpus {
             let (real, spec) = (self.vm.park(&self.vcpus[vcpu]), self.spec.park(vcpu));
@@ -239,7 +239,7 @@ impl Guest {
             }
         }
         if last.is_none() {
-            return Err("nobody was the last to park".into());
+            return Err("no vCPU was the last to park".into());
         }
         if starved {
             self.rest_and_revive()?;
@@ -255,7 +255,7 @@ impl Guest {
         }
         match self.begin()? {
             true => Ok(()),
-            false => Err("the same VM had table pages enough for its first life".into()),
+            false => Err("the same VM had table pages enough for its first start".into()),
         }
     }
 }

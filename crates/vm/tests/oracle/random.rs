@@ -53,7 +53,7 @@ impl Random {
     }
 }
 
-/// A seed that nobody chose.
+/// A random seed.
 pub fn from_clock() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     Random::new(now.as_nanos() as u64, 0).next() >> 16

@@ -339,7 +339,7 @@ impl Guide {
     fn call(&mut self, random: &mut Random) -> Action {
         let id = match random.below(40) {
             0..=1 => random.of(&[0xc600_f000, 0xc600_f001, 0xc600_f002, 0x8600_0000, 0x8600_ff01]),
-            // Another life: rarely, as above.
+            // A restart: rarely, as above.
             2 if random.one_in(8) => {
                 random.of(&[0x8400_0008, 0x8400_0009, 0x8400_0012, 0xc400_0012])
             }
@@ -361,7 +361,7 @@ impl Guide {
                 0x8400_0001,
                 0xc400_0001,
             ]),
-            // A vCPU alone that turns itself off ends its VM's life.
+            // The last vCPU that turns itself off stops its VM.
             5 if random.one_in(8) => 0x8400_0002,
             5..=7 => random.of(&[
                 0xc400_0003,

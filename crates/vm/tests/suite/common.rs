@@ -143,7 +143,7 @@ impl Config {
         Ok(Rig { machine, vm: Arc::new(vm), vcpus, order, slow: false, went_slow: 0 })
     }
 
-    /// A VM in its first life, vCPU 0 on.
+    /// A VM after its first start, vCPU 0 on.
     pub fn build(&self) -> Rig {
         let mut rig = self.try_build().unwrap();
         rig.vm.reset(&rig.order).unwrap();

@@ -89,7 +89,7 @@ fn judging_an_access_takes_no_lock() {
 fn uart_polled_input() {
     let mut rig = open();
     rig.machine.log().input.extend(b"ok");
-    assert_eq!(rig.read(FR, Width::B2), Ok(TXFE), "before anybody pulled it in");
+    assert_eq!(rig.read(FR, Width::B2), Ok(TXFE), "before it was taken in");
     assert_eq!(rig.read(DR, Width::B2), Ok(b'o'.into()));
     assert_eq!(rig.read(FR, Width::B2), Ok(TXFE | RXFF), "the next one moves up");
     assert_eq!(rig.read(DR, Width::B2), Ok(b'k'.into()));
@@ -224,7 +224,11 @@ fn uart_receive_interrupt() {
     rig.machine.log().input.extend(b"ab");
     rig.vm.poll_console(&rig.order, None);
     assert!(pending(&rig));
-    assert_eq!(rig.machine.log().kicked, [VcpuSet::single(0)], "nobody's CPU here: a kick");
+    assert_eq!(
+        rig.machine.log().kicked,
+        [VcpuSet::single(0)],
+        "no vCPU of it runs on this CPU: a kick"
+    );
     assert_eq!(rig.read(MIS, Width::B4), Ok(RX | RT));
     rig.read(DR, Width::B2).unwrap();
     assert!(pending(&rig), "one more byte");

@@ -20,7 +20,7 @@ fn config(policy: Policy, dialect: Dialect) -> Config {
     Config { flash, ..Config::of(policy, dialect) }
 }
 
-/// What stands for the bank's page number `n`.
+/// The entry of the bank's page number `n`.
 fn entry(rig: &Rig, n: u64) -> Entry {
     rig.vm.stage2().lookup(Ipa::new(BANK + n * 0x1000)).unwrap().entry
 }
@@ -300,7 +300,7 @@ fn undeclared_it_is_refused_and_nothing_reaches_it() {
     }
 }
 
-/// A VM whose bank is declared as a whole.
+/// A VM with a bank that is declared as a whole.
 fn declared(policy: Policy) -> Rig {
     let mut rig = config(policy, Dialect::Pkvm).build();
     assert_eq!(rig.call(RANGE_MAP, [BANK, PAGES + 9, 0]), [0, PAGES, 0, 0], "up to its end");

@@ -91,7 +91,11 @@ fn while_stopping_nobody_starts() {
     assert!(!rig.vm.take_start(&mut rig.vcpus[1]), "on pending is off again");
     cpu_on(&mut rig.vcpus[0], &rig.vm, 2);
     assert!(!rig.vm.take_start(&mut rig.vcpus[2]));
-    assert_eq!(rig.vm.park(&rig.vcpus[0]), Parked::Last(StopReason::PowerOff), "nobody else is on");
+    assert_eq!(
+        rig.vm.park(&rig.vcpus[0]),
+        Parked::Last(StopReason::PowerOff),
+        "no other vCPU is on"
+    );
 }
 
 #[test]
@@ -140,7 +144,7 @@ fn a_new_life_starts_with_vcpu_0_and_clean_registers() {
     assert_eq!((regs.x[0], regs.elr, regs.spsr), (0xd7b, RAM, 0x3c5));
     assert!(regs.x[1..].iter().all(|x| *x == 0));
     assert!(!rig.vm.take_start(&mut rig.vcpus[1]));
-    assert_eq!(cpu_on(&mut rig.vcpus[0], &rig.vm, 1), 0, "off in the new life");
+    assert_eq!(cpu_on(&mut rig.vcpus[0], &rig.vm, 1), 0, "off after the restart");
 }
 
 #[test]
@@ -398,7 +402,7 @@ fn b12_e1_accesses_while_another_vcpu_changes_the_guard() {
     }
 }
 
-/// A step of somebody: a vCPU's call, its CPU's look for work, its parking, or the outside.
+/// One step: a vCPU's call, its CPU's look for work, its parking, or a request from outside.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     On(usize, usize),

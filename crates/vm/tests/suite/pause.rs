@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A VM that is held stands still; one that has stopped begins again.
+//! A VM with a holder is paused; one that has stopped starts again.
 
 use crate::common::*;
 use arch::{Ipa, VcpuSet};
@@ -10,7 +10,7 @@ const USER: Holders = Holders::NONE.with(Holder::User);
 const CRASH: Holders = Holders::NONE.with(Holder::Crash);
 const CPU_ON: u32 = 0xc400_0003;
 
-/// A VM whose vCPUs 0 and 1 are on.
+/// A VM with vCPUs 0 and 1 on.
 fn two() -> Rig {
     let mut rig = Config { vcpus: 3, dialect: Dialect::Pkvm, ..Config::default() }.build();
     assert_eq!(rig.call(CPU_ON, [1, RAM, 0])[0], 0);
@@ -28,7 +28,7 @@ fn it_stands_still_once_the_last_vcpu_has_left() {
     assert!(lifecycle.is_asked() && lifecycle.stopping().is_none());
     assert!(!lifecycle.stands_still(&rig.order));
     assert_eq!(rig.vm.hold(&rig.vcpus[1]), Held::Yes);
-    // Whoever looks again is not counted twice, and one that is off does not count.
+    // A vCPU that looks again is not counted twice, and one that is off does not count.
     assert_eq!(rig.vm.hold(&rig.vcpus[1]), Held::Yes);
     assert_eq!(rig.vm.hold(&rig.vcpus[2]), Held::Yes);
     assert!(!lifecycle.stands_still(&rig.order));
@@ -89,7 +89,7 @@ fn a_stop_wins_over_a_pause() {
     assert_eq!(rig.vm.hold(&rig.vcpus[1]), Held::No);
     assert_eq!(rig.vm.park(&rig.vcpus[1]), Parked::Others);
     assert_eq!(rig.vm.park(&rig.vcpus[0]), Parked::Last(StopReason::Operator));
-    // And the next life is not paused.
+    // And the restarted VM is not paused.
     rig.vm.reset(&rig.order).unwrap();
     assert!(rig.vm.start(&rig.order, Ipa::new(RAM), 0));
     assert!(!lifecycle.is_asked());
@@ -104,7 +104,7 @@ fn a_vm_that_has_stopped_begins_again_when_asked() {
     for vcpu in 0..2 {
         rig.vm.park(&rig.vcpus[vcpu]);
     }
-    assert!(!rig.vm.revive(&rig.order), "whoever parked last decides");
+    assert!(!rig.vm.revive(&rig.order), "the vCPU that parked last decides");
     let lifecycle = rig.vm.lifecycle();
     assert!(lifecycle.finish(&rig.order) && lifecycle.finished(&rig.order));
     assert!(!lifecycle.is_asked() && !lifecycle.take_request(&rig.order));

@@ -163,7 +163,7 @@ fn cpu_on_error_codes() {
     assert_eq!(rig.call(0xc400_0003, [1, RAM, 0]), MINUS(-5), "on pending");
     assert!(rig.vm.take_start(&mut rig.vcpus[1]));
     assert_eq!(rig.call(0xc400_0003, [1, RAM, 0]), MINUS(-4), "on");
-    assert_eq!(rig.machine.log().kicked.len(), 1, "who fails kicks nobody");
+    assert_eq!(rig.machine.log().kicked.len(), 1, "a failed call kicks no vCPU");
 }
 
 #[test]

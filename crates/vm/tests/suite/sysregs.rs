@@ -116,7 +116,7 @@ fn sgi_registers_are_write_only() {
     let mut rig = rig(OFF, Dialect::Pkvm);
     for reg in [ICC_SGI1R_EL1, ICC_SGI0R_EL1, ICC_ASGI1R_EL1, ICC_DIR_EL1] {
         assert_eq!(rig.exit(0, mrs(reg, 0)), Outcome::Undefined);
-        assert_eq!(rig.exit(0, msr(reg, 31)), ADVANCE, "XZR: SGI 0 to nobody");
+        assert_eq!(rig.exit(0, msr(reg, 31)), ADVANCE, "XZR: SGI 0 without a target");
     }
 }
 
@@ -232,7 +232,7 @@ fn the_physical_timer_interrupts_at_its_time() {
     assert!(!deliverable(&rig));
     assert_eq!(rig.vcpus[0].physical_timer.deadline(), Some(2000));
 
-    // Elsewhere: whoever loads the vCPU plans.
+    // On another CPU: the load of the vCPU fills its list registers.
     rig.machine.log().planned.clear();
     rig.machine.log().counter = 3000;
     rig.vm.tick(&mut rig.vcpus[0], false);
@@ -247,7 +247,7 @@ fn a_vcpu_that_is_turned_on_has_its_physical_timer_off() {
     rig.write(GICR + 0x1_0100, arch::Width::B4, 1 << vm::PHYSICAL_TIMER_INTID).unwrap();
     set_timer(&mut rig, CNTP_CTL_EL0, 1);
     assert!(rig.vm.vgic().lock(&rig.order).deliverable(0), "0 is past");
-    // vCPU 0 goes off and is turned on again by vCPU 1, which its own life goes on without.
+    // vCPU 0 goes off and is turned on again by vCPU 1, which is not affected.
     assert_eq!(rig.call(0xc400_0003, [1, RAM, 0]), OK, "CPU_ON");
     assert!(rig.vm.take_start(&mut rig.vcpus[1]));
     rig.vcpus[0].regs.x[0] = 0x8400_0002;
