@@ -228,5 +228,6 @@ mod tests {
             assert_eq!((features.breakpoints(), features.watchpoints()), counts, "{dfr0:#x}");
             assert!(features.claim_tags());
         }
+        assert!(!SwitchFeatures::of(&SwitchIds::default(), false).claim_tags());
     }
 }
