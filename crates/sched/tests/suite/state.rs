@@ -73,6 +73,20 @@ fn a_vcpu_that_waits_with_an_interrupt_to_take_stays_ready() {
 }
 
 #[test]
+fn the_next_choice_is_what_is_heeded_and_until_when() {
+    let mut scheduler = two();
+    for vcpu in 0..2 {
+        scheduler.update(vcpu, VcpuState::Off, VcpuState::Ready, None);
+    }
+    assert_eq!(scheduler.choose(0), Some(0));
+    let (heed, until) = scheduler.next_choice(10 * US);
+    assert_eq!((heed, until), (scheduler.heed(10 * US), scheduler.until(10 * US)));
+    // The running vCPU is heeded, and the other one has its turn before the clock ends.
+    assert_ne!(heed & 1, 0);
+    assert!(until > 10 * US && until < u64::MAX, "{until}");
+}
+
+#[test]
 fn both_reasons_name_the_same_vcpus() {
     let bits = |reason: Reason, vcpus: u64| vcpus << reason as u8;
     assert_eq!(vcpus_of(bits(Reason::Interrupt, 0b01) | bits(Reason::Power, 0b10)), 0b11);
