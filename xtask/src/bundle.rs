@@ -14,14 +14,14 @@ use platform::{BUNDLE_MAGIC, Board, Cpu, Gic, HostResources, Seeds, StartMethod,
 
 use crate::build::replace;
 use crate::image;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
-/// Where a bundle stands on the machine that checks it.
+/// Where a bundle lies on the machine that checks it.
 const BASE: u64 = 0x1000_0000;
 /// Offset of the size in an arm64 Image header, and of its magic.
 const IMAGE_SIZE: usize = 16;
 const MAGIC: usize = 56;
-/// Where the offset of the PE/COFF header stands.
+/// Where the offset of the PE/COFF header lies.
 const PE_HEADER: usize = 60;
 
 /// Makes `output` from the device-tree source `source`: a bundle, or `image` with the bundle behind it.
@@ -136,7 +136,7 @@ pub fn check(blob: &[u8]) -> Result<Vec<VmConfig>> {
         let start = usize::try_from(range.start().raw().checked_sub(BASE)?).ok()?;
         blob.get(start..start.checked_add(usize::try_from(range.size()).ok()?)?)
     };
-    let machine = HostResources {
+    let host = HostResources {
         board: &board,
         tree: &[],
         own: &[],
@@ -145,7 +145,7 @@ pub fn check(blob: &[u8]) -> Result<Vec<VmConfig>> {
         pa_bits: 48,
         read: &read,
     };
-    platform::vms(&machine).map_err(|error| anyhow!(error.to_string()))
+    Ok(platform::vms(&host)?)
 }
 
 /// `image` with `blob` behind its BSS, which its header's size then covers.
@@ -162,7 +162,7 @@ pub fn append(image: &[u8], blob: &[u8]) -> Result<Vec<u8>> {
         bail!("its image_size is {size:#x}, its file has {:#x}", image.len());
     }
     let mut whole = image.to_vec();
-    // The BSS: EL2 clears it at its start, and keeps what stands behind it.
+    // The BSS: EL2 clears it at its start, and keeps what lies behind it.
     whole.resize(size, 0);
     whole.extend(blob);
     let total = whole.len() as u64;

@@ -97,7 +97,7 @@ fn run(options: &Options) -> Result<Outcome> {
             Ok(tried) => {
                 figures.push(Figure::count(format!("{}: {}", target.name, target.unit), *tried))
             }
-            Err(error) => failures.push(error.to_string()),
+            Err(error) => failures.push(format!("{error:#}")),
         }
     }
     if results.len() < TARGETS.len() {
