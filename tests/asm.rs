@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Guests of a few instructions, made in the test that needs them: they do exactly what it says and nothing
-//! more, so that counts can be compared and nobody's manners stand in the way.
+//! more, so that counts can be compared.
 //!
 //! Encodings: DDI 0487 chapter C6. Registers are X0 to X30 by number.
 
@@ -174,7 +174,7 @@ impl Asm {
         self
     }
 
-    /// `adr xD, .`: where this instruction stands.
+    /// `adr xD, .`: where this instruction lies.
     #[must_use]
     pub fn here(self, d: u32) -> Self {
         self.word(0x1000_0000 | d)

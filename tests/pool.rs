@@ -31,7 +31,7 @@ impl Pool {
                 let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
                 Err(anyhow!("panicked: {}", text.unwrap_or("?")))
             });
-            // Nobody else sets it.
+            // No other thread sets it.
             let _ = kept.set(result);
         }));
         promise

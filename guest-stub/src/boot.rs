@@ -26,7 +26,7 @@ pub struct Entry {
     pub cntv_ctl: u64,
     /// TPIDR_EL0, TPIDRRO_EL0, TPIDR_EL1.
     pub tpidr: [u64; 3],
-    /// FPCR, FPSR, d0, d31: the FP state of a former life would be here.
+    /// FPCR, FPSR, d0, d31: the FP state of an earlier boot would be here.
     pub fp: [u64; 4],
 }
 
@@ -48,13 +48,13 @@ pub static ENTRY: Shared<Entry> = Shared::new(Entry {
 #[unsafe(link_section = ".data")]
 static ENTERED_AT: Shared<[u64; 2]> = Shared::new([0; 2]);
 
-/// CNTVCT_EL0 and CNTPCT_EL0 at the first instruction of this life.
+/// CNTVCT_EL0 and CNTPCT_EL0 at the first instruction of this boot.
 pub fn counters_at_entry() -> [u64; 2] {
     // SAFETY: written by the entry code alone, before any Rust code ran.
     unsafe { ENTERED_AT.get().read_volatile() }
 }
 
-/// CNTPCT_EL0 at the first instruction of this life.
+/// CNTPCT_EL0 at the first instruction of this boot.
 pub fn entered_at() -> u64 {
     let [_, physical] = counters_at_entry();
     physical

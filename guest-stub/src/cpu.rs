@@ -89,7 +89,7 @@ pub fn of(index: usize) -> &'static Cpu {
 
 /// The record of the calling vCPU.
 ///
-/// Its plain fields may be written through this pointer: nobody else reads them.
+/// Its plain fields may be written through this pointer: no other vCPU reads them.
 pub fn own() -> *mut Cpu {
     mrs!("tpidr_el1") as *mut Cpu
 }

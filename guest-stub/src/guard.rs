@@ -106,7 +106,7 @@ pub fn declare_own() {
     }
 }
 
-/// Declares the stub's own devices again, whatever has become of them behind the client's back. Their tables stand, so that
+/// Declares the stub's own devices again, whatever has become of them behind the client's back. Their tables stay, so that
 /// it cannot fail for want of one.
 pub fn redeclare_own() {
     for region in own_regions() {

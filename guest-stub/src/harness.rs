@@ -153,7 +153,7 @@ struct Stack {
 }
 static STACK: Shared<Stack> = Shared::new(Stack { _bytes: [0; 64 << 10] });
 
-/// Runs a test inside a machine, so that an exception that nobody expected fails it and no more.
+/// Runs a test inside a machine, so that an unexpected exception fails this test alone.
 fn guarded(function: fn() -> Verdict) -> Verdict {
     extern "C" fn call(function: *const (), verdict: &mut Verdict) {
         // SAFETY: what the machine below was given.

@@ -6,7 +6,7 @@
 //! of the code, or the fault that a test is about. [`Exit`] says which, with everything that the
 //! exception handler saw. Interrupts that are not masked are taken meanwhile and change nothing.
 //!
-//! Runs may be nested: the test harness runs each test in one, so that a fault nobody expected becomes
+//! Runs may be nested: the test harness runs each test in one, so that an unexpected fault becomes
 //! a failed test.
 
 use core::arch::naked_asm;

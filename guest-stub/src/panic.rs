@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The ends that nobody wanted.
+//! Panics and unexpected exceptions.
 
 use core::panic::PanicInfo;
 

@@ -59,7 +59,7 @@ pub fn code(instructions: &[u32]) -> Code {
     let address = CODE.address() + (slot * WORDS * 4) as u64;
     let all = instructions.iter().take(WORDS - 1).chain([&SVC]);
     for (n, word) in all.enumerate() {
-        // SAFETY: within the slot, which nobody executes at this moment.
+        // SAFETY: within the slot, which no vCPU executes now.
         unsafe { (address as *mut u32).add(n).write_volatile(*word) };
     }
     // SAFETY: makes what was written visible to fetches; a slot is one cache line, or part of one.

@@ -109,7 +109,7 @@ pub fn idle(index: usize) -> bool {
 #[unsafe(no_mangle)]
 extern "C" fn secondary_main(cpu: &'static Cpu) -> ! {
     crate::mmu::enable();
-    // SAFETY: this vCPU's own record; a former life may have left a run in it.
+    // SAFETY: this vCPU's own record; an earlier boot may have left a run in it.
     unsafe { (*cpu::own()).run = core::ptr::null_mut() };
     // SAFETY: as above.
     unsafe { (*cpu::own()).frame_top = cpu::frame_base(cpu.index) };

@@ -100,7 +100,7 @@ fn compatible(node: FdtNode<'_>, with: &str) -> bool {
     })
 }
 
-/// Reads what the stub needs. Without a usable tree the defaults stand: those of the `virt` machine.
+/// Reads what the stub needs. Without a usable tree the defaults apply: those of the `virt` machine.
 pub fn read(address: u64) {
     cpu::init();
     crate::features::init();

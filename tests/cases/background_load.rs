@@ -190,7 +190,7 @@ fn smaller_after_a_restart(fixture: &Fixture) -> Checked {
 
 // scenario: G6
 fn a_reset_beside_others_on_one_cpu(fixture: &Fixture) -> Checked {
-    // Time is counted in instructions, so that how busy the host is does not matter. 512 MiB are wiped for each life of
+    // Time is counted in instructions, so that how busy the host is does not matter. 512 MiB are wiped for each boot of
     // the one, in pieces; the other, which uses little, waits for one of them at most.
     let guests = [
         "idle=4 vm.name=lazy vm.mem=16M",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Trees as boards have them: RAM in banks with a hole between, reservations of both kinds, no PSCI. Started by a loader,
-//! since QEMU mends the tree that it passes itself.
+//! since QEMU repairs the tree that it passes itself.
 
 use anyhow::{Context, anyhow};
 use std::path::Path;
@@ -78,7 +78,7 @@ fn holes_and_reservations_are_left_alone(fixture: &Fixture) -> Checked {
             ),
         ],
     )?;
-    // 640 MiB, without what stands in them: Portcullis, the tree, a reservation of either kind; each costs a piece or two.
+    // 640 MiB, without what lies in them: Portcullis, the tree, a reservation of either kind; each costs a piece or two.
     let guest = stub(fixture, "web", "bootargs = \"demo\"; mem = <(624 << 20)>;");
     let mut machine = machine(fixture, &tree, &guest)?;
     let places = [

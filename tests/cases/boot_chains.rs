@@ -98,14 +98,14 @@ fn u_boot_with_an_image_that_holds_the_bundle(fixture: &Fixture) -> Checked {
     booti(prompt(fixture, fixture.machine(), &[(IMAGE, &image)])?, &format!("{IMAGE:x} - {TREE:x}"))
 }
 
-/// An image that does not stand at a multiple of 2 MiB is moved to one, with as many bytes as its header says.
+/// An image that does not lie at a multiple of 2 MiB is moved to one, with as many bytes as its header says.
 fn u_boot_moves_the_image(fixture: &Fixture) -> Checked {
     const ODD: u64 = IMAGE + 0x1_2340;
     let image = bundle(fixture, true)?;
     booti(prompt(fixture, fixture.machine(), &[(ODD, &image)])?, &format!("{ODD:x} - {TREE:x}"))
 }
 
-/// Where the tree stands: with addresses of 32 bits, which are what the fields of TCR_EL2 mean while E2H is set, nobody
+/// Where the tree lies: with addresses of 32 bits, which are what the fields of TCR_EL2 mean while E2H is set, nobody
 /// gets there.
 const HIGH_TREE: u64 = 0x1_2000_0000;
 

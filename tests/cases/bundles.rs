@@ -113,7 +113,7 @@ fn appended_to_an_image_that_was_moved(fixture: &Fixture) -> Checked {
     shows_the_demo(fixture, &Machine { blobs, kernel: None, ..fixture.machine() })
 }
 
-/// On a machine whose RAM goes beyond 4 GiB, with a tree that says that the initrd stands there.
+/// On a machine whose RAM goes beyond 4 GiB, with a tree that says that the initrd lies there.
 fn initrd_above_4_gib(fixture: &Fixture) -> Checked {
     const HIGH: u64 = 0x1_2000_0000;
     let file = demo_bundle(fixture, false)?;

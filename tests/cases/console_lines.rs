@@ -116,7 +116,7 @@ fn resets_are_rationed(fixture: &Fixture) -> Checked {
     let most = 11 + run.took.as_secs() as usize;
     let count = said.len();
     ensure((11..=most).contains(&count), &format!("{count} lines about it"), &run)?;
-    // A stop and a beginning for each life but the last, which has its stop: every one is there or counted.
+    // A stop and a beginning for each boot but the last, which has its stop: every one is there or counted.
     let left = |line: &&String| -> Option<usize> {
         let (_, rest) = line.rsplit_once(" (")?;
         rest.strip_suffix(" more lines left out)")?.parse().ok()

@@ -51,7 +51,7 @@ fn ok(code: Asm) -> Vec<u8> {
     code.print("all is as it should be\n").off().label("no").print("it is not\n").off().bytes()
 }
 
-/// Goes to `no` unless the image stands so that this instruction is at `address`.
+/// Goes to `no` unless the image lies so that this instruction is at `address`.
 fn stands_at(code: Asm, address: u64) -> Asm {
     code.here(1).mov(2, address).unless_same(1, 2, "no")
 }
@@ -103,7 +103,7 @@ fn elf(entry: u64, segments: &[(u64, u64, &[u8], u64)]) -> Vec<u8> {
     bytes
 }
 
-/// What stands at the start of what people pass as a kernel, and what it is called.
+/// What lies at the start of what people pass as a kernel, and what it is called.
 // scenario: J3
 fn containers_are_refused(fixture: &Fixture) -> Checked {
     let at = |offset: usize, magic: &[u8]| {
@@ -210,7 +210,7 @@ fn image_for_the_first_2_mib(fixture: &Fixture) -> Checked {
     let code = ok(stands_at(Asm::new(), 0x4008_0040));
     let run = says_ok(fixture, "fixed.img", &image(0x8_0000, 0x2000, 2, &code), "")?;
     one(&run, "entry 0x40080000").map(drop)?;
-    // One that may stand anywhere does not have to be there.
+    // One that may lie anywhere does not have to be there.
     let code = ok(stands_at(Asm::new(), 0x4028_0040));
     says_ok(fixture, "free.img", &image(0x8_0000, 0x2000, 0xa, &code), "").map(drop)
 }

@@ -82,7 +82,7 @@ fn guard_is_off_again(fixture: &Fixture) -> Checked {
 
 // scenario: B13
 fn enforce_is_on_again(fixture: &Fixture) -> Checked {
-    // In each life its console must be refused at first: the abort's handler declares it, prints, and resets.
+    // In each boot its console must be refused at first: the abort's handler declares it, prints, and resets.
     let code = Asm::new()
         .mov(9, ENTRY + 0x800)
         .set_vectors(9)
@@ -101,10 +101,10 @@ fn enforce_is_on_again(fixture: &Fixture) -> Checked {
     ensure(run.with("DIRTY").count() == 0, "its console was served undeclared", &run)
 }
 
-/// The next life has the VMID of this one: what its TLBs knew of a page is not for the next.
+/// The next boot has the VMID of this one: what its TLBs knew of a page is not for the next.
 // scenario: G4
 fn tlbs_are_empty_again(fixture: &Fixture) -> Checked {
-    // A page of the GICv2's CPU interface is reached without a trap while it is declared. In each life the first access
+    // A page of the GICv2's CPU interface is reached without a trap while it is declared. In each boot the first access
     // is refused; the abort's handler declares the page and uses it, so that a translation of it is held.
     let page = 0x0801_0000;
     let code = Asm::new()

@@ -107,7 +107,7 @@ fn linux_max(fixture: &Fixture) -> Checked {
     to_the_shell(fixture, Machine { cpu, ..Machine::default() }, "linux", 2)
 }
 
-/// `reboot` in one life gives another one, as new as the first.
+/// `reboot` in one boot gives another one, as new as the first.
 fn reboots(fixture: &Fixture, name: &str) -> Checked {
     let mut console = Console::boot(fixture, Machine::default(), name, "quiet")?;
     for life in 2..=4 {

@@ -27,7 +27,7 @@ fn listing<'a>(run: &'a Run, title: &str) -> BTreeMap<&'a str, &'a str> {
     lines.filter(|(_, value)| value.len() > 2).collect()
 }
 
-// What one life of a VM writes to registers is not in the next, nor in another VM on the same CPU. Debug claim tags are
+// What one boot of a VM writes to registers is not in the next, nor in another VM on the same CPU. Debug claim tags are
 // among them.
 // scenario: G2 I8
 fn nothing_in_registers_survives_or_is_shared(fixture: &Fixture) -> Checked {

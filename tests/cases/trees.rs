@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Device trees that are cut, lie, or are none. QEMU mends or refuses such trees itself, so a small loader
+//! Device trees that are cut, lie, or are none. QEMU repairs or refuses such trees itself, so a small loader
 //! starts the image here, with whatever it likes in x0.
 //!
 //! Where the tree does not lead to a console, the reason is in the symbol `boot_refusal`; where it does not
@@ -69,7 +69,7 @@ struct Started {
 impl Started {
     fn new(fixture: &Fixture, tree: &[u8], x0: u64) -> anyhow::Result<Self> {
         let mut machine = machine(fixture, tree, x0)?;
-        // Both guests as the tree has them, so that only the tree stands in their way.
+        // Both guests as the tree has them, so that only the tree is in their way.
         for address in [0x5000_0000, 0x5020_0000] {
             let file = fixture.images.guest_stub.clone();
             machine.blobs.push(Blob { file, address, start: false });

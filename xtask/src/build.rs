@@ -38,7 +38,7 @@ pub struct Options {
     pub verbose: bool,
 }
 
-/// Name of the hypervisor's images: one with the oracle in it stands beside the one without.
+/// Name of the hypervisor's images: one with the oracle in it lies beside the one without.
 fn hypervisor(options: &Options) -> &'static str {
     let features = options.features.as_deref().unwrap_or_default();
     if features.split(',').any(|feature| feature == "oracle") {

@@ -14,7 +14,7 @@
 //! - [`qemu::Machine`], [`qemu::Session`]: a machine to boot, and its console.
 //! - [`stub::Test`], [`stub::Report`]: the test guest's list, and what it reports.
 //! - [`boards::check::Report`], [`boards::model::Board`]: vendors' trees, and boards that QEMU models.
-//! - [`guests::Guest`]: guests that nobody here wrote.
+//! - [`guests::Guest`]: guests from other projects.
 //! - [`catalogue::Registry`]: which bugs and scenarios have a test.
 //! - [`symbolize::Symbolizer`]: backtraces of EL2 with functions and lines.
 //!

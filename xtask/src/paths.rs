@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The repository's root folder.
 #[must_use]
 pub fn root() -> PathBuf {
-    // The manifest of this crate stands in ROOT/xtask; that place was right when it was compiled, and
+    // The manifest of this crate lies in ROOT/xtask; that place was right when it was compiled, and
     // a repository that was moved since is built anew by cargo.
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest).to_path_buf()

@@ -11,7 +11,7 @@ use crate::{elf, paths};
 use addr2line::Loader;
 use anyhow::{Context, Result, anyhow};
 
-/// What stands before an offset.
+/// What lies before an offset.
 const MARK: &str = "image+0x";
 
 /// Resolves offsets into one image.

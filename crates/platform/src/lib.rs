@@ -6,7 +6,7 @@
 //! - [`BoardReport`]: what each part of a board's tree gives, for a review without the board.
 //! - [`VmConfig`]: one VM, made by [`vms`] from a kernel module and its `vm.` options, or from a node of a bundle.
 //! - [`guest_tree`]: the device tree of a VM.
-//! - [`MemoryMap`]: what stands where in a VM; [`ImageKind`]: what a file is; [`ImageHeader`]: what a kernel image
+//! - [`MemoryMap`]: the regions of a VM; [`ImageKind`]: what a file is; [`ImageHeader`]: what a kernel image
 //!   asks for.
 //! - [`Error`]: one line that names what is wrong and what to do.
 //!

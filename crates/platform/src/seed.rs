@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Seeds for guests, made from the machine's.
 //!
-//! Each VM, and each life of it, gets seeds of its own: BLAKE2s keyed with what the firmware gave,
+//! Each VM, and each boot of it, gets seeds of its own: BLAKE2s keyed with what the firmware gave,
 //! over the VM's number, its name, the count of its resets and what the seed is for. A guest can
 //! learn from its seeds neither the machine's nor another VM's.
 
@@ -20,7 +20,7 @@ pub struct Seeds {
     kaslr: Vec<u8>,
 }
 
-/// Seeds of one life of one VM.
+/// Seeds of one boot of one VM.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct GuestSeeds {
     /// For the guest's random number generator.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! VMs from bundles: the same VMs as words make, images used where they stand, and whatever is wrong refused by name.
+//! VMs from bundles: the same VMs as words make, images used where they lie, and whatever is wrong refused by name.
 #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod support;
@@ -95,7 +95,7 @@ fn every_property_arrives_in_the_vm() {
     assert_eq!((vm.ipa_bits, vm.pool_pages), (32, 3));
     assert_eq!(vm.test_device, Some(Ipa::new(0xb00_0000)));
     assert_eq!(vm.bootargs, "a  \"b c\"");
-    // Both images stand where the bundle has them.
+    // Both images lie where the bundle has them.
     let blob = &bench.bundle.as_ref().unwrap().1;
     let at = |start: u64, size: u64| &blob[(start - AT) as usize..][..size as usize];
     assert_eq!(at(vm.kernel.start().raw(), vm.kernel.size()), [0xaa; 4096]);

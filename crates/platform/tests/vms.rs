@@ -299,7 +299,7 @@ fn a_container_is_refused_by_name() {
     let parts = ["VM 'k' (/chosen/module@0x50000000): its kernel is a gzip file", "scripts/bundle"];
     assert_says(error.message(), &parts);
     assert_says(refused(b"\x27\x05\x19\x56").message(), &["a uImage; take the kernel out of it"]);
-    // Where the mark stands far inside.
+    // Where the mark is far inside.
     let mut pe = vec![0; 4096];
     pe[..2].copy_from_slice(b"MZ");
     pe[0x3c] = 0x80;

@@ -180,7 +180,7 @@ fn all_pages(word: u64) -> Result<u64, (u64, u64)> {
     Ok(pages)
 }
 
-/// RAM behind the image and what stands with it.
+/// RAM behind the image and what lies with it.
 fn free_pages() -> impl Iterator<Item = u64> {
     let (base, size) = tree::get().ram;
     let first = (crate::image_layout::footprint().end + 0xfff) & !0xfff;

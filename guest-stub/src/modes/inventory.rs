@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A list of every register that can be read, before and after all that can be written has been. Nothing of it may
-//! be there in the next life of the VM, or in another VM of the same CPU.
+//! be there in the next boot of the VM, or in another VM of the same CPU.
 //!
 //! Registers of which writes set or clear single bits, such as debug claim tags, are found too: what counts is what
 //! can be read anywhere.
@@ -27,7 +27,7 @@ fn is_volatile(encoding: Encoding) -> bool {
     )
 }
 
-/// What the stub itself stands on: SCTLR, CPACR; TTBR0, TCR; MAIR; VBAR. Single-stepping and breakpoints would come
+/// What the stub itself depends on: SCTLR, CPACR; TTBR0, TCR; MAIR; VBAR. Single-stepping and breakpoints would come
 /// alive in MDSCR_EL1. Accesses to ICC registers that acknowledge, end and send interrupts do something.
 fn is_needed(encoding: Encoding) -> bool {
     matches!(
@@ -66,7 +66,7 @@ fn list(title: &str) {
     say!("{title} has {count} registers");
 }
 
-/// Lists the registers of a first life, fills them, lists them again, and resets; lists those of the second life.
+/// Lists the registers of a first boot, fills them, lists them again, and resets; lists those of the second boot.
 pub fn fill() {
     if testdev::kept() != 0 {
         return list("second");

@@ -8,14 +8,14 @@
 //! | `spin=S` | the same for S seconds, then power-off | `spin: done` |
 //! | `idle=S` | WFI for S seconds, woken by the timer ten times each, then power-off | `idle: N wakes, the latest by T us` |
 //! | `hammer`, `hammer=N` | calls, device accesses and aborts, for ever or N rounds | `hammer: N rounds` each second and at the end |
-//! | `canary=K`, `canary=K:S` | fills every register it may with patterns of number K, yields, and checks that they stay and that nobody else's appear, for S (3) seconds | `canary K: kept N times`, or `FAIL canary K: ..` |
+//! | `canary=K`, `canary=K:S` | fills every register it may with patterns of number K, yields, and checks that they stay and that no other patterns appear, for S (3) seconds | `canary K: kept N times`, or `FAIL canary K: ..` |
 //! | `storm`, `storm=S` | SGIs to all vCPUs and timer interrupts, for an hour or S seconds | `storm: begins`, then `storm: N interrupts` |
 //! | `tenant=K`, `tenant=K:S` | finds all its RAM zero, fills it with words of number K, and looks that they stay for S (1) seconds | `tenant K: moved in`, then `tenant K: N pages of its own`, or `FAIL tenant K: ..` |
 //! | `reboot=N` | resets the VM N times; needs a test device | `reboot: life L of N`, then `reboot: N lives` |
 //! | `pending=N` | SGIs that wait, masked, while others have the CPU, N (1000) rounds | `pending: N rounds`, or `FAIL pending: ..` |
 //! | `victim=S` | measures its share of the CPU for S (1) seconds | `victim: N of 1000, longest gap G us` |
 //! | `attack=KIND` | tries to take more than its share, for ever: `steal`, `ahead` and `nap` (sleep), `reset`, `flood` (lines), or with two vCPUs SGIs to vCPU 0, which is `off`, `ready`, `waiting` or `waking` | |
-//! | `inventory` | lists all registers, fills them, lists them again, resets, and lists those of the next life; needs a test device | `first (..) 0x..`, `filled ..`, `second ..`, a line each |
+//! | `inventory` | lists all registers, fills them, lists them again, resets, and lists those of the next boot; needs a test device | `first (..) 0x..`, `filled ..`, `second ..`, a line each |
 //! | `inventory=S` | lists all registers, and looks for S seconds whether one changes | `other (..) 0x..`, a line each, then `other looked N times`, or `FAIL other ..` |
 //! | `step=S` | has debug events on for S seconds | `step: armed`, then `step: done`, or `FAIL step: ..` |
 //! | `stepped=S` | runs at EL0 for S seconds, beside `step` | `stepped: N rounds`, or `FAIL stepped: ..` |

@@ -68,7 +68,7 @@ struct Found {
 }
 static FOUND: scratch::Shared<ArrayVec<Found, 256>> = scratch::Shared::new(ArrayVec::new_const());
 
-/// Registers that are not tried: the stub stands on them, or they do something else than keep a value.
+/// Registers that are not tried: the stub depends on them, or they do something else than keep a value.
 fn not_tried(encoding: Encoding) -> bool {
     matches!(
         encoding.fields(),

@@ -124,7 +124,7 @@ fn ends_it(id: u64, [x1, ..]: [u64; 3]) -> bool {
         || id == 0xc600_0009 && x1 < own.end
 }
 
-/// Random system registers, written with anything, but for those that the stub stands on.
+/// Random system registers, written with anything, but for those that the stub depends on.
 fn registers(rounds: u64) -> u64 {
     let mut rng = rng();
     for _ in 0..rounds {
@@ -135,7 +135,7 @@ fn registers(rounds: u64) -> u64 {
         let stands_on = op0 == 3
             && (op1 == 0 && matches!((crn, crm), (1 | 2, 0) | (4 | 10, _) | (12 | 13, 0))
                 || op1 == 3 && matches!((crn, crm), (13, 0) | (4, 2))
-                // Breakpoints that would hit the stub, timers that QEMU cannot stand.
+                // Breakpoints that would hit the stub, timers that QEMU cannot bear.
                 || op1 == 3 && crn == 14);
         let debug = op0 == 2;
         // op0 0: hints, barriers and PSTATE; a wait would wait. op0 1: DC ZVA at anything.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! B: the guard over the life of a VM: enrolment against an access, vCPUs off and on, reset, a second kernel.
+//! B: the guard over the lifetime of a VM: enrolment against an access, vCPUs off and on, reset, a second kernel.
 
 use mmio_guard::abi;
 
@@ -75,7 +75,7 @@ fn enrol_against_access() -> Verdict {
     Ok(())
 }
 
-/// First life: enrols, declares, resets. Second life: nothing of it is left.
+/// First boot: enrols, declares, resets. Second boot: nothing of it is left.
 fn reset() -> Verdict {
     need!(guard::dialect().is_some(), "no MMIO guard");
     if testdev::need().is_err() {
@@ -113,7 +113,7 @@ fn reset() -> Verdict {
     }
 }
 
-/// Under `enforce` the guard is active in every life, and the owner's pages are declared in each.
+/// Under `enforce` the guard is active in every boot, and the owner's pages are declared in each.
 fn reset_enforce() -> Verdict {
     need!(guard::dialect().is_some(), "no MMIO guard");
     testdev::need_keeping()?;

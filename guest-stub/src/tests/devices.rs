@@ -246,7 +246,7 @@ fn clock_alarms_elsewhere() -> Verdict {
     Ok(())
 }
 
-/// A reset in the middle of an interrupt: the next life finds none of it, and gets its own.
+/// A reset in the middle of an interrupt: the next boot finds none of it, and gets its own.
 fn clock_reset() -> Verdict {
     testdev::need_keeping()?;
     let life = testdev::kept();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! G: one life after the other. The test device keeps a word that tells them apart.
+//! G: one boot after the other. The test device keeps a word that tells them apart.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -72,7 +72,7 @@ fn thousand_reboots() -> Verdict {
     lives(1000)
 }
 
-/// Whether this is the first life; if so it is the last time that this is said.
+/// Whether this is the first boot; if so it is the last time that this is said.
 fn first_life() -> Result<bool, crate::verdict::Why> {
     need!(guard::dialect().is_some(), "no MMIO guard");
     testdev::need_keeping()?;
@@ -105,7 +105,7 @@ fn clean_registers() -> Verdict {
 /// Where CNTVCT_EL0 may begin: 2^44 on a QEMU before 8.2 (docs/vm.md).
 const FIRST_COUNTS: [u64; 2] = [0, 1 << 44];
 
-/// CNTVCT_EL0 begins anew in each life: since then no more ticks have passed than since the reset.
+/// CNTVCT_EL0 begins anew in each boot: since then no more ticks have passed than since the reset.
 fn counter_begins_anew() -> Verdict {
     const LIVES: u64 = 3;
     need!(guard::dialect().is_some(), "no MMIO guard");

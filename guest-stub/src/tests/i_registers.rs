@@ -85,7 +85,7 @@ fn writes_at_el0() -> Verdict {
     Ok(())
 }
 
-/// Registers of EL1 that the stub stands on: a write of zero would saw off its own branch.
+/// Registers of EL1 that the stub depends on: a write of zero would break it.
 fn stands_on(encoding: Encoding) -> bool {
     match encoding.fields() {
         // SCTLR, ACTLR, CPACR and their kin; TTBR0, TTBR1, TCR; SPSR, ELR, SP_EL0, SPSel; MAIR, AMAIR;
@@ -105,7 +105,7 @@ fn stands_on(encoding: Encoding) -> bool {
     }
 }
 
-/// Zero to every register but those that the stub stands on.
+/// Zero to every register but those that the stub depends on.
 fn writes_at_el1() -> Verdict {
     guard::activate()?;
     for n in 0..1 << 15 {

@@ -212,7 +212,7 @@ unsafe extern "C" {
 /// A pattern that no register has by itself.
 const PATTERN: u64 = 0x5ec2_e7ed_5ec2_e7ed;
 
-/// Leaves the pattern in every register that a former life could betray.
+/// Leaves the pattern in every register that an earlier boot could betray.
 pub fn dirty_registers(_: u64) -> u64 {
     msr!("tpidr_el0", PATTERN);
     msr!("tpidrro_el0", PATTERN);
@@ -225,7 +225,7 @@ pub fn dirty_registers(_: u64) -> u64 {
     0
 }
 
-/// The state that PSCI promises, and nothing of the vCPU's former life.
+/// The state that PSCI promises, and nothing of the vCPU's earlier boot.
 fn cpu_on_state() -> Verdict {
     portcullis()?;
     need_vcpus(2)?;
@@ -233,7 +233,7 @@ fn cpu_on_state() -> Verdict {
     smp::finish(1, 60_000)?;
     smp::stop(1)?;
     WRITTEN.store(0, Release);
-    // What the new life writes with its MMU off must not be hidden by an old line.
+    // What the new boot writes with its MMU off must not be hidden by an old line.
     crate::mmu::clean_image();
     let context = 0x0123_4567_89ab_cdef;
     let entry = state_entry as *const () as usize as u64;

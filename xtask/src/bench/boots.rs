@@ -11,7 +11,7 @@ use crate::build::Artifacts;
 use crate::qemu::{Limits, Machine, Module, Session};
 use anyhow::{Context, Result, anyhow, bail};
 
-/// One boot: what it is called in logs, what stands behind the names of its figures, and the machine.
+/// One boot: what it is called in logs, what lies behind the names of its figures, and the machine.
 struct Boot {
     name: String,
     suffix: String,
@@ -157,7 +157,7 @@ fn read(lines: &[String], suffix: &str) -> Result<Figures> {
     Ok(figures)
 }
 
-/// The number behind `words` in the boot log, where they stand first.
+/// The number behind `words` in the boot log, where they occur first.
 fn said(lines: &[String], words: &str) -> Option<u64> {
     lines.iter().find_map(|line| line.split_once(words)?.1.split(' ').next()?.parse().ok())
 }

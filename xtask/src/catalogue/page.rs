@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::registry::{Id, Registry};
 use super::scenarios::SUBJECTS;
 
-/// Where the page stands below the repository's root.
+/// Where the page lies below the repository's root.
 pub const PATH: &str = "docs/assurance.md";
 
 const INTRODUCTION: &str = "\

@@ -199,7 +199,7 @@ fn module(file: &str) -> String {
     parts.join("::")
 }
 
-/// What stands behind the word in a comment that is a mark, and whether the word is `bug`.
+/// What lies behind the word in a comment that is a mark, and whether the word is `bug`.
 fn mark(line: &str) -> Option<(bool, &str)> {
     let comment = line.trim_start().strip_prefix("//")?.trim_start_matches('/').trim_start();
     let rest = |words: [&str; 2]| words.iter().find_map(|word| comment.strip_prefix(word));

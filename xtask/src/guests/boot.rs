@@ -173,7 +173,7 @@ pub fn judge(run: &Run, vms: usize, left: bool) -> Result<()> {
     if run.ended != Ended::Exited(Some(0)) {
         bail!("the machine was not powered off: {}", run.tail());
     }
-    // What stands before it may be the end of a guest's line.
+    // What lies before it may be the end of a guest's line.
     let off = run.lines.iter().filter(|line| line.contains(": stopped (power off)")).count();
     if off == vms || left {
         Ok(())

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::graph::Import;
 use super::module::Tree;
 
-/// Layers from the top down; what stands in one layer does not import another name of it.
+/// Layers from the top down; what lies in one layer does not import another name of it.
 type Layers = Vec<Vec<String>>;
 
 /// What `layout.toml` says.

@@ -10,7 +10,7 @@ use crate::boards::model::{Board, Loaded, newer, surroundings};
 use crate::installed;
 use anyhow::{Context, Result};
 
-/// Where the first guest module stands, if RAM reaches beyond it.
+/// Where the first guest module lies, if RAM reaches beyond it.
 pub const MODULES: u64 = 0x5000_0000;
 
 /// The same on a machine with less RAM than that: above the tree, which QEMU puts at 0x4800_0000.
@@ -48,9 +48,9 @@ pub struct Module {
     pub kernel: PathBuf,
     /// Its boot arguments.
     pub bootargs: String,
-    /// The ramdisk that stands next above it.
+    /// The ramdisk that lies next above it.
     pub ramdisk: Option<PathBuf>,
-    /// Where it stands, if not in the next free 2 MiB above [`MODULES`].
+    /// Where it lies, if not in the next free 2 MiB above [`MODULES`].
     pub address: Option<u64>,
 }
 
@@ -307,7 +307,7 @@ fn option(before: &str, file: &Path, after: &str) -> OsString {
     whole
 }
 
-/// The 2 MiB boundary at or above the end of `file` if it stands at `address`.
+/// The 2 MiB boundary at or above the end of `file` if it lies at `address`.
 fn next_free(address: u64, file: &Path) -> Result<u64> {
     let bytes = fs::metadata(file).with_context(|| file.display().to_string())?.len();
     Ok((address + bytes.max(1)).next_multiple_of(2 << 20))

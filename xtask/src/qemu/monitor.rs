@@ -14,7 +14,7 @@ pub struct Monitor {
     stream: UnixStream,
 }
 
-/// QEMU's prompt: an answer is complete when it stands at the end.
+/// QEMU's prompt: an answer is complete when it lies at the end.
 const PROMPT: &str = "(qemu) ";
 
 /// How long QEMU may take to answer, however busy the host is.

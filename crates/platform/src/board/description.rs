@@ -18,7 +18,7 @@ pub struct Board {
     pub model: String,
     /// RAM banks: sorted, joined where they touch, none empty, at least one.
     pub ram: Vec<Range<Pa>>,
-    /// Memory that is in use by somebody else; may lie outside RAM.
+    /// Memory that others use; may lie outside RAM.
     pub reserved: Vec<Reserved>,
     /// The CPUs, in the tree's order; at least one. No two have the same MPIDR.
     pub cpus: Vec<Cpu>,
@@ -86,7 +86,7 @@ impl Board {
         self.cpus.iter().filter(usable).count()
     }
 
-    /// RAM that nobody uses: the banks without reservations, modules, initrd and `own` (Portcullis's
+    /// Free RAM: the banks without reservations, modules, initrd and `own` (Portcullis's
     /// image, the tree, ...), in whole pages of 4 KiB, sorted.
     #[must_use]
     pub fn free_ram(&self, own: &[Range<Pa>]) -> Vec<Range<Pa>> {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A console for who runs with the MMU off, where nothing may allocate: one walk over the tree for each question.
+//! A console while the MMU is off, where nothing may allocate: one walk over the tree for each question.
 //!
 //! Sources: Devicetree Specification v0.4, sections 2.3 and 5.4.
 
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn another_uart_or_one_behind_a_translating_bus_is_none() {
-        // Its console stands on a bus with ranges.
+        // Its console lies on a bus with ranges.
         assert!(Board::with_console(SOC).0.is_some());
         assert_eq!(early_pl011(SOC), None);
         let mut blob = VIRT.to_vec();

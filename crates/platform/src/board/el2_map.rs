@@ -86,7 +86,7 @@ pub fn el2_map<E>(
             add(&initrd, El2Memory::Data)?;
         }
     }
-    // RAM that nobody has reserved is mapped already, in large blocks.
+    // RAM that is not reserved is mapped already, in large blocks.
     let known = |range: &Range<Pa>| {
         board.is_some_and(|board| {
             board.ram.iter().any(|bank| bank.encloses(range))

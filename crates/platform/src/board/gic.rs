@@ -76,7 +76,7 @@ fn v2(tree: &Tree<'_>, node: &Node<'_>) -> Result<Gic, Error> {
     })
 }
 
-/// Where the two pages of a CPU interface stand beside one another: DIR is in the second.
+/// Where the two pages of a CPU interface lie beside one another: DIR is in the second.
 ///
 /// Systems for pages of 64 KiB repeat each page through 64 KiB: then the last of the first and the first of the second are
 /// neighbours (arm,gic.yaml says it by a reg of 128 KiB).

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Part by part, what a device tree tells of a board: for who judges a vendor's tree before there is a board.
+//! Part by part, what a device tree tells of a board: to review a vendor's tree without the board.
 //!
 //! [`Board::from_tree`](crate::Board::from_tree) stops at the first thing that is wrong, and wants what only
 //! firmware can know. This looks at every part, with the same code.
@@ -28,7 +28,7 @@ pub struct BoardReport {
     pub model: String,
     /// RAM.
     pub ram: Result<ReportedRam, Error>,
-    /// Memory that is in use by somebody else.
+    /// Memory that others use.
     pub reserved: Result<Vec<Reserved>, Error>,
     /// The CPUs.
     pub cpus: Result<Vec<Cpu>, Error>,
@@ -72,7 +72,7 @@ impl BoardReport {
         })
     }
 
-    /// The first part for whose sake Portcullis would refuse the board, if there is one. RAM that firmware fills in
+    /// The first part for which Portcullis would refuse the board, if there is one. RAM that firmware fills in
     /// is none, nor is a console that it cannot drive.
     #[must_use]
     pub fn refusal(&self) -> Option<&Error> {

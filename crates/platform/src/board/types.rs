@@ -137,7 +137,7 @@ pub struct Uart {
     pub clock: Option<u32>,
 }
 
-/// Which UART it is.
+/// The kind of UART.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UartKind {
     /// One that Portcullis drives.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Cells, `reg` and `ranges`: where a node's registers stand in physical memory.
+//! Cells, `reg` and `ranges`: where a node's registers lie in physical memory.
 //!
 //! Sources: Devicetree Specification v0.4, sections 2.3.5, 2.3.6 and 2.3.8.
 

@@ -141,7 +141,7 @@ pub(crate) const fn token_aligned(offset: usize) -> usize {
 
 /// Length of the string at the start of `bytes`, which is UTF-8 and ends with a NUL among them.
 ///
-/// Every name of a tree is looked at: eight bytes at a time, wherever they stand.
+/// Every name of a tree is looked at: eight bytes at a time, wherever they lie.
 pub(crate) fn string_len(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -181,7 +181,7 @@ pub(crate) fn text(data: &[u8], offset: usize) -> Option<&str> {
 
 /// How many bytes the tree at the start of `blob` has, from its header alone.
 ///
-/// For who must map a tree before reading it. `None` where there is no tree, or one of a size that
+/// For a caller that must map a tree before reading it. `None` where there is no tree, or one of a size that
 /// is refused.
 #[must_use]
 pub fn tree_size(blob: &[u8]) -> Option<usize> {

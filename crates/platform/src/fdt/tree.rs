@@ -165,7 +165,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Makes room for one more node, whose lack is an error and not the end.
+    /// Makes room for one more node; a failed allocation is an error, not a panic.
     fn make_room(&mut self) -> Result<(), Error> {
         let count = self.nodes.len();
         if count >= MAX_NODES {
@@ -182,7 +182,7 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// Checks the property of the last node whose token stands at `here`; returns the offset behind it.
+    /// Checks the property of the last node whose token lies at `here`; returns the offset behind it.
     fn check_property(&mut self, here: usize) -> Result<usize, Error> {
         let checked = self.header_at(here).and_then(|(len, name_at)| {
             let end = here.saturating_add(PROP_BYTES).saturating_add(len);
@@ -210,7 +210,7 @@ impl<'a> Tree<'a> {
         Ok(next)
     }
 
-    /// Length of its value and offset of its name: of the property whose token stands at `offset`.
+    /// Length of its value and offset of its name: of the property whose token lies at `offset`.
     fn header_at(&self, offset: usize) -> Option<(usize, usize)> {
         let [_, _, _, _, l0, l1, l2, l3, n0, n1, n2, n3] =
             *self.data.get(offset..)?.first_chunk::<PROP_BYTES>()?;
@@ -220,7 +220,7 @@ impl<'a> Tree<'a> {
         ))
     }
 
-    /// The value of the property whose token stands at `offset`.
+    /// The value of the property whose token lies at `offset`.
     fn value_at(&self, offset: usize) -> Option<&'a [u8]> {
         let (len, _) = self.header_at(offset)?;
         self.data.get(offset..)?.get(PROP_BYTES..)?.get(..len)
@@ -443,7 +443,7 @@ impl<'t> Node<'t> {
     /// Whether its `compatible` has one of `names`.
     pub(crate) fn is_compatible(&self, names: &[&str]) -> bool {
         let at = self.entry().compatible as usize;
-        // A property never stands in the header.
+        // A property never lies in the header.
         let mut rest = if at == 0 { None } else { self.tree.value_at(at) }.unwrap_or_default();
         // A string that is none ends the list.
         while let Some(len) = string_len(rest) {

@@ -20,7 +20,7 @@ const COMPATIBLE: &str = "portcullis,bundle";
 
 /// The bundle that describes the VMs, with its name for messages; `None` where the modules do, or nothing does.
 ///
-/// Exactly one may describe them. An initrd that is no bundle is of no interest to who has another description.
+/// Exactly one may describe them. An initrd that is no bundle is ignored where another description exists.
 pub(crate) fn find<'a>(
     host: &HostResources<'a>,
 ) -> Result<Option<(&'static str, Range<Pa>)>, Error> {
@@ -90,7 +90,7 @@ pub(crate) fn read(
     Ok(vms)
 }
 
-/// What to say of a property that there is not.
+/// The error about an unknown property.
 fn unknown(path: &str, name: &str) -> Error {
     let options = options::OPTIONS.iter().filter_map(|word| word.strip_prefix("vm."));
     // The name is the node's.
@@ -99,7 +99,7 @@ fn unknown(path: &str, name: &str) -> Error {
     options::unknown(path, "property", name, &all, "")
 }
 
-/// The VM that a node describes. `place` says where an image of the bundle stands.
+/// The VM that a node describes. `place` says where an image of the bundle lies.
 fn vm(node: &Node<'_>, place: &dyn Fn(&[u8]) -> Option<Range<Pa>>) -> Result<VmDescription, Error> {
     let path = format!("bundle:{}", node.path());
     if let Some(child) = node.children().next() {

@@ -60,7 +60,7 @@ pub struct VmConfig {
     pub roms: Vec<Range<Ipa>>,
     /// Banks of flash memory, each a power of two from 256 KiB to 16 MiB at a multiple of its size.
     pub flash: Vec<Range<Ipa>>,
-    /// Devices of the host that it has for itself; nobody else has them.
+    /// Devices of the host that it owns alone.
     pub devices: Vec<Passed>,
     /// Size of the IPA space: 32 to 48, within the CPU's.
     pub ipa_bits: u8,
@@ -74,7 +74,7 @@ pub struct VmConfig {
     pub ramdisk: Option<Range<Pa>>,
     /// The guest's bootargs, `vm.` options taken out.
     pub bootargs: String,
-    /// Where image, ramdisk and tree stand.
+    /// Where image, ramdisk and tree lie.
     pub placement: Placement,
     /// What its owner should know; it runs all the same.
     pub warning: Option<String>,
@@ -310,7 +310,7 @@ fn check_addresses(
     }
     let passed: Vec<Range<Ipa>> = devices.iter().flat_map(Passed::ipas).collect();
     let declared = [("vm.allow", &options.allow), ("vm.preset", &options.preset)];
-    // What is memory, or a device of ours, stands alone.
+    // Memory and our devices overlap nothing.
     let alone = [
         ("vm.rom", &options.rom),
         ("vm.flash", &options.flash),

@@ -28,7 +28,7 @@ pub struct HostResources<'a> {
     pub tree: &'a [u8],
     /// Everything that Portcullis uses: image with BSS and stacks, heap, device tree.
     pub own: &'a [ReservedRegion<'a>],
-    /// The bundle that stands behind the image, where one was appended to it; part of `own`'s image.
+    /// The bundle that lies behind the image, where one was appended to it; part of `own`'s image.
     pub appended: Option<Range<Pa>>,
     /// How many CPUs vCPUs can run on: [`Board::usable_cpus`], or fewer.
     pub cpus: usize,
@@ -48,7 +48,7 @@ pub(crate) struct VmDescription {
 }
 
 /// What the boot loader put at `range`, against RAM, Portcullis, reservations, the initrd and `modules`. A bundle
-/// may be the initrd, or stand in the image.
+/// may be the initrd, or lie in the image.
 pub(crate) fn check_place(
     host: &HostResources<'_>,
     what: &str,

@@ -29,7 +29,7 @@ pub(crate) struct ElfSegment {
     pub offset: u64,
     /// Bytes of the file: at most the size of `memory`.
     pub bytes: u64,
-    /// Where it stands, BSS included; not empty.
+    /// Where it lies, BSS included; not empty.
     pub memory: Range<Ipa>,
 }
 

@@ -10,12 +10,12 @@ pub const HEADER_BYTES: usize = 64;
 const MAGIC: &[u8] = b"ARM\x64";
 /// The image is for big-endian kernels.
 const BIG_ENDIAN: u64 = 1;
-/// The image may stand anywhere in memory.
+/// The image may lie anywhere in memory.
 const ANYWHERE: u64 = 1 << 3;
 
 /// text_offset of an image whose header has an image_size of 0: the field means nothing there.
 const OLD_TEXT_OFFSET: u64 = 0x8_0000;
-/// A64 instructions stand at multiples of this.
+/// A64 instructions lie at multiples of this.
 const INSTRUCTION: u64 = 4;
 
 /// What the header of a kernel image asks for.

@@ -54,7 +54,7 @@ pub enum GicVersion {
     V3,
 }
 
-/// What stands in a part of a VM's address space.
+/// What lies in a part of a VM's address space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RegionKind {
     /// RAM.
@@ -107,7 +107,7 @@ impl fmt::Display for RegionKind {
 /// A part of a VM's address space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Region {
-    /// What stands there.
+    /// What lies there.
     pub kind: RegionKind,
     /// Where.
     pub range: Range<Ipa>,
@@ -165,7 +165,7 @@ impl MemoryMap {
         &self.regions
     }
 
-    /// What stands at `ipa`.
+    /// What lies at `ipa`.
     #[must_use]
     pub fn at(&self, ipa: Ipa) -> Option<&Region> {
         let after = self.regions.partition_point(|region| region.range.start() <= ipa);
@@ -173,7 +173,7 @@ impl MemoryMap {
         region.range.contains(ipa).then_some(region)
     }
 
-    /// The name of what stands at `ipa`, for log lines: `pl011`, `gicd`, ...
+    /// The name of what lies at `ipa`, for log lines: `pl011`, `gicd`, ...
     #[must_use]
     pub fn describe(&self, ipa: Ipa) -> Option<&'static str> {
         self.at(ipa).map(|region| region.kind.name())

@@ -134,7 +134,7 @@ pub(crate) fn once<'a>(node: &str, seen: &mut Vec<&'a str>, key: &'a str) -> Res
     Ok(())
 }
 
-/// What to say of a `word` or a `property` that is not among `all`; `sign` is what stands behind one.
+/// What to say of a `word` or a `property` that is not among `all`; `sign` is what lies behind one.
 pub(crate) fn unknown(node: &str, kind: &str, given: &str, all: &[&str], sign: &str) -> Error {
     let key = given.split('=').next().unwrap_or_default();
     let nearest = all

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Devices of the machine that a VM has for itself (`vm.dev`).
 //!
-//! Nothing stands between such a device and memory, so only those are given away that are known not to master the
+//! Nothing is between such a device and memory, so only those are given away that are known not to master the
 //! bus: a short list of `compatible`s, and no node that speaks of DMA. docs/vm-words.md has the rules.
 
 use crate::board::interrupt;
@@ -35,9 +35,9 @@ const HARMLESS: [&str; 9] = [
     "ns8250",
     "snps,dw-apb-uart",
 ];
-/// What only nodes have whose devices read or write memory, or have it done.
+/// Properties of nodes whose devices access memory, directly or through another device.
 const DMA: [&str; 5] = ["dmas", "iommus", "dma-ranges", "dma-coherent", "memory-region"];
-/// What a guest's node takes over as it stands: nothing that names another node.
+/// What a guest's node takes over unchanged: nothing that names another node.
 const KEPT: [&str; 12] = [
     "compatible",
     "clock-names",
@@ -80,7 +80,7 @@ pub struct Passed {
 }
 
 impl Passed {
-    /// Name of its node in the guest's tree, where it stands at the root: at its physical address.
+    /// Name of its node in the guest's tree, where it lies at the root: at its physical address.
     pub(crate) fn name(&self) -> String {
         let name = self.node.rsplit('/').next().unwrap_or_default();
         let base = name.split('@').next().unwrap_or_default();
@@ -141,7 +141,7 @@ pub(crate) fn passed(board: &Board, tree: &Tree<'_>, path: &str) -> Result<Passe
     {
         return Err(bad(format_args!("its registers have no bytes, or more than 64 pages")));
     }
-    // Whoever has a page has all that stands in it.
+    // The owner of a page has everything in it.
     for other in tree.nodes().filter(|other| other.path() != node.path()) {
         let theirs = if other.property("reg").is_some() { cells::reg(&other) } else { continue };
         if theirs.iter().flatten().filter_map(pages).any(|range| ours(&range)) {

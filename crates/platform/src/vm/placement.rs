@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where a VM's image, ramdisk and device tree stand in its memory.
+//! Where a VM's image, ramdisk and device tree lie in its memory.
 //!
 //! docs/boot.md has the picture.
 
@@ -13,7 +13,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use arch::{Ipa, PAGE_SIZE, Range};
 
-/// Where the parts of a VM stand when it starts. No two overlap; those in RAM lie inside it.
+/// Where the parts of a VM lie when it starts. No two overlap; those in RAM lie inside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// From the first to the last byte of the kernel image: as many bytes as its module has, or all segments of an ELF
@@ -31,12 +31,12 @@ pub struct Placement {
     pub tree: Range<Ipa>,
 }
 
-/// Bytes of the kernel's file, and where they stand.
+/// Bytes of the kernel's file, and where they lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImagePart {
     /// Offset in the file.
     pub offset: u64,
-    /// Where they stand; may be empty.
+    /// Where they lie; may be empty.
     pub to: Range<Ipa>,
 }
 
@@ -83,7 +83,7 @@ fn free_at(
     free.then_some(range)
 }
 
-/// Where the image stands, before ramdisk and tree are placed.
+/// Where the image lies, before ramdisk and tree are placed.
 struct Placed {
     parts: Vec<ImagePart>,
     entry: Ipa,
@@ -120,7 +120,7 @@ pub(crate) fn place(parts: &Parts<'_>) -> Result<(Placement, Option<String>), Er
     for used in image.used.iter().filter(|used| ram.encloses(used)) {
         floor = floor.max(used.end().raw());
     }
-    // What follows an image that does not say its size stands where QEMU puts it, and behind the image where that is
+    // What follows an image that does not say its size lies where QEMU puts it, and behind the image where that is
     // further up or too far.
     let middle = ram.start().raw().saturating_add((ram.size() / 2).min(QEMU_MIDDLE));
     let beyond = if image.sized { floor } else { middle };
@@ -287,7 +287,7 @@ fn segments(parts: &Parts<'_>, elf: &ElfImage) -> Result<Placed, Error> {
     })
 }
 
-/// Where the tree stands, if that does not depend on what else there is: where `vm.dtb` says, or else at the start of RAM,
+/// Where the tree lies, if that does not depend on what else there is: where `vm.dtb` says, or else at the start of RAM,
 /// where the image leaves room there.
 #[inline(never)]
 fn tree_first(parts: &Parts<'_>, used: &[Range<Ipa>]) -> Result<Option<Range<Ipa>>, Error> {
@@ -328,12 +328,12 @@ mod tests {
         Range::<Ipa>::new(Ipa::new(start), size).unwrap()
     }
 
-    /// An Image that may stand anywhere.
+    /// An Image that may lie anywhere.
     fn header(text_offset: u64, image_size: u64) -> Image {
         Image::Header(ImageHeader { text_offset, image_size, flags: 0xa })
     }
 
-    /// An Image that has to stand in the first 2 MiB of RAM.
+    /// An Image that has to lie in the first 2 MiB of RAM.
     fn fixed(text_offset: u64, image_size: u64) -> Image {
         Image::Header(ImageHeader { text_offset, image_size, flags: 2 })
     }
@@ -498,7 +498,7 @@ mod tests {
         // One that only reaches into the tree's room.
         let parts = Parts { load: at(RAM_BASE + 0xf000), ..flat(64 * MIB) };
         assert_eq!(placed(&parts).tree, range(0x4200_0000, 0x1_0000));
-        // One that stands right behind it does not move it.
+        // One that lies right behind it does not move it.
         let parts = Parts { load: at(RAM_BASE + 0x1_0000), ..parts };
         assert_eq!(placed(&parts).tree, range(RAM_BASE, 0x1_0000));
         // Of an image that says its size no more is free: right behind it.

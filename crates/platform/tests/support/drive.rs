@@ -124,7 +124,7 @@ pub fn try_image(bytes: &[u8], words: &str) {
     }
 }
 
-/// A bundle, passed as the initrd of QEMU's board; `blob` is what stands behind its magic.
+/// A bundle, passed as the initrd of QEMU's board; `blob` is what lies behind its magic.
 pub fn try_bundle(blob: &[u8]) {
     let blob = [platform::BUNDLE_MAGIC, blob].concat();
     let mut bench = Bench::new();

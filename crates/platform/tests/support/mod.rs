@@ -243,7 +243,7 @@ impl Bench {
         self.module(ModuleKind::Ramdisk, start, size, "")
     }
 
-    /// Bytes that stand at the start of the module at `start`; zeros follow them.
+    /// Bytes that lie at the start of the module at `start`; zeros follow them.
     pub fn header(self, start: u64, header: [u8; 64]) -> Self {
         self.file(start, &header)
     }

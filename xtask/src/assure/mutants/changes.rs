@@ -23,7 +23,7 @@ pub enum Changes {
     NoBase,
 }
 
-/// The difference between the base and what stands in the working tree.
+/// The difference between the base and what lies in the working tree.
 pub fn find() -> Result<Changes> {
     let head = git(&["rev-parse", "HEAD"])?;
     let mut base = None;

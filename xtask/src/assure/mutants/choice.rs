@@ -38,7 +38,7 @@ pub fn config(names: &[String]) -> Result<PathBuf> {
     let file = folder()?.join("chosen.toml");
     let mut text = String::from("examine_re = [\n");
     for name in names {
-        // A TOML string of this kind takes everything but its own quotes as it stands.
+        // A TOML string of this kind takes everything but its own quotes unchanged.
         let _ = writeln!(text, "'''^{}$''',", escaped(name));
     }
     text.push_str("]\n");

@@ -3,7 +3,7 @@
 //!
 //! The short form takes the lines that differ from the branch's base, for five minutes at most. The long form takes
 //! every mutant of the crates that decide what a guest may reach, and a sample of the rest by a seed that it prints.
-//! What survives and why that is no gap stands in `docs/mutants.md`.
+//! What survives and why that is no gap is in `docs/mutants.md`.
 
 mod changes;
 mod choice;
