@@ -98,6 +98,37 @@ fn every_control_stands_at_its_bit() {
     }
 }
 
+/// The fields that aarch64-cpu has too are where it has them.
+#[test]
+fn positions_agree_with_the_register_crate() {
+    macro_rules! check {
+        ($($register:ident: $($field:ident)+;)+) => {
+            let mut checked = 0;
+            $($(
+                let known = aarch64_cpu::registers::$register::$field;
+                for field in register(stringify!($register)).fields {
+                    if field.name == stringify!($field) {
+                        assert_eq!(field.bit as usize, known.shift, concat!(stringify!($register), ".", stringify!($field)));
+                        checked += 1;
+                    }
+                }
+            )+)+
+            assert_eq!(checked, [$($(stringify!($field)),+),+].len());
+        };
+    }
+    check! {
+        HCR_EL2: VM SWIO PTW FMO IMO AMO TWI TWE TID3 TSC TIDCP TACR TSW TGE RW E2H TLOR TERR TEA TME APK API NV FIEN AMVOFFEN EnSCXT ATA TID5;
+        CPTR_EL2: TAM;
+        MDCR_EL2: TPMCR TPM HPME TDE TDA TDOSA TDRA E2PB TPMS TTRF E2TB TDCC EBWE;
+        CNTHCTL_EL2: EL1PCTEN EL1PCEN;
+        HFGRTR_EL2: nACCDATA_EL1 nGCS_EL0 nGCS_EL1 nSMPRI_EL1 nTPIDR2_EL0 nRCWMASK_EL1 nPIRE0_EL1 nPIR_EL1 nPOR_EL0 nPOR_EL1 nS2POR_EL1 nMAIR2_EL1 nAMAIR2_EL1;
+        HFGWTR_EL2: nACCDATA_EL1 nGCS_EL0 nGCS_EL1 nSMPRI_EL1 nTPIDR2_EL0 nRCWMASK_EL1 nPIRE0_EL1 nPIR_EL1 nPOR_EL0 nPOR_EL1 nS2POR_EL1 nMAIR2_EL1 nAMAIR2_EL1;
+        HFGITR_EL2: nBRBINJ nBRBIALL nGCSPUSHM_EL1 nGCSSTR_EL1 nGCSEPP;
+        HDFGRTR_EL2: nBRBCTL nBRBDATA nPMSNEVFR_EL1;
+        HDFGWTR_EL2: nBRBCTL nBRBDATA nPMSNEVFR_EL1;
+    }
+}
+
 #[test]
 fn nothing_else_is_set() {
     for register in REGISTERS {
