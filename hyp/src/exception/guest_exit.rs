@@ -7,6 +7,7 @@
 
 use core::arch::asm;
 
+use aarch64_cpu::registers::{Readable, SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1};
 use arch::{AbortKind, El1Entry, Exit, ExitInfo, Stage1, Va};
 use vgic::ListRegister;
 use vm::{Abort, Deferred, FastPath, GicAccess, GicdStore, Outcome};
@@ -247,13 +248,12 @@ fn enter_sea(ctx: &mut VcpuContext, kind: AbortKind, level: Option<i8>) {
 #[cold]
 #[inline(never)]
 fn walk_level(ctx: &VcpuContext) -> Option<i8> {
-    let (sctlr, tcr, ttbr0, ttbr1): (u64, u64, u64, u64);
-    // SAFETY: reads registers of the loaded guest.
-    unsafe {
-        asm!("mrs {}, sctlr_el1", "mrs {}, tcr_el1", "mrs {}, ttbr0_el1", "mrs {}, ttbr1_el1",
-            out(reg) sctlr, out(reg) tcr, out(reg) ttbr0, out(reg) ttbr1, options(nomem, nostack));
-    }
-    let stage1 = Stage1 { sctlr, tcr, ttbr0, ttbr1 };
+    let stage1 = Stage1 {
+        sctlr: SCTLR_EL1.get(),
+        tcr: TCR_EL1.get(),
+        ttbr0: TTBR0_EL1.get(),
+        ttbr1: TTBR1_EL1.get(),
+    };
     let vm = &ctx.guest.vm;
     let refused = ctx.vcpu.refusal.ipa.map(arch::Ipa::page);
     stage1.walk_level(ctx.vcpu.refusal.va, |ipa| {

@@ -10,8 +10,9 @@
 use core::arch::asm;
 use core::mem::offset_of;
 
-use aarch64_cpu::registers::{Readable, Writeable};
+use aarch64_cpu::registers::*;
 use arch::vcpu_switch::{self, Extra, Parts, SwitchFeatures, SwitchIds};
+use arm_sysregs::el1::accessors::read_id_aa64isar2_el1;
 
 use crate::cpu::sysreg::{TPIDR2_EL0, VDISR_EL2};
 use crate::cpu::{feature_probe, trap_controls};
@@ -117,14 +118,13 @@ pub struct Context {
 
 /// Reads what this CPU has of what is switched.
 pub fn features() -> SwitchFeatures {
-    let (pfr0, pfr1, dfr0, isar1, isar2): (u64, u64, u64, u64, u64);
-    // SAFETY: reads identification registers.
-    unsafe {
-        asm!("mrs {}, id_aa64pfr0_el1", "mrs {}, id_aa64pfr1_el1", "mrs {}, id_aa64dfr0_el1", "mrs {}, id_aa64isar1_el1", "mrs {}, S3_0_C0_C6_2",
-            out(reg) pfr0, out(reg) pfr1, out(reg) dfr0, out(reg) isar1, out(reg) isar2,
-            options(nomem, nostack, preserves_flags));
-    }
-    let ids = SwitchIds { pfr0, pfr1, dfr0, isar1, isar2 };
+    let ids = SwitchIds {
+        pfr0: ID_AA64PFR0_EL1.get(),
+        pfr1: ID_AA64PFR1_EL1.get(),
+        dfr0: ID_AA64DFR0_EL1.get(),
+        isar1: ID_AA64ISAR1_EL1.get(),
+        isar2: read_id_aa64isar2_el1().bits(),
+    };
     SwitchFeatures::of(&ids, feature_probe::has_claim_tags())
 }
 
@@ -142,11 +142,8 @@ impl Parts for Save<'_> {
     }
     #[inline(always)]
     fn timer(&mut self) {
-        // SAFETY: stops the guest's timer, whose state is kept.
-        unsafe {
-            asm!("mrs {}, cntv_ctl_el0", "msr cntv_ctl_el0, xzr", out(reg) self.to.cntv_ctl,
-                options(nomem, nostack, preserves_flags));
-        }
+        self.to.cntv_ctl = CNTV_CTL_EL0.get();
+        CNTV_CTL_EL0.set(0);
     }
     #[inline(always)]
     fn fp(&mut self) {
@@ -180,10 +177,8 @@ impl Parts for Restore<'_> {
     }
     #[inline(always)]
     fn timer(&mut self) {
-        // SAFETY: the guest's timer; its interrupt is only taken when the guest runs.
-        unsafe {
-            asm!("msr cntv_ctl_el0, {}", in(reg) self.from.cntv_ctl, options(nomem, nostack, preserves_flags));
-        }
+        // EL2 takes its interrupt only when the guest runs.
+        CNTV_CTL_EL0.set(self.from.cntv_ctl);
     }
     #[inline(always)]
     fn fp(&mut self) {
@@ -349,10 +344,9 @@ const CLAIM_TAGS: u64 = 0xff;
 /// Closes or opens the OS lock. While it is closed there are no debug exceptions, and MDSCR_EL1 shows the flags of the
 /// debug channel (DDI 0487 H6.3, D19.3 MDSCR_EL1).
 fn lock_os(closed: bool) {
-    // SAFETY: EL2 takes no debug exceptions. The lock is open again before a guest runs.
-    unsafe {
-        asm!("msr oslar_el1, {}", "isb", in(reg) u64::from(closed), options(nomem, nostack));
-    }
+    // EL2 takes no debug exceptions. The lock is open again before a guest runs.
+    OSLAR_EL1.write(OSLAR_EL1::OSLK.val(closed.into()));
+    crate::cpu::barrier::isb();
 }
 
 impl Debug {
