@@ -201,7 +201,7 @@ fn a_reset_beside_others_on_one_cpu(fixture: &Fixture) -> Checked {
     let mut session = fixture.boot(&machine)?;
     session.wait_for("[hyp] lazy: stopped (power off)")?;
     let run = session.stop_after(Duration::ZERO);
-    ensure(run.with("big: life").count() >= 2, "the other had one life only", &run)?;
+    ensure(run.with("big: incarnation").count() >= 2, "the other had one incarnation only", &run)?;
     let line = one(&run, "[lazy] idle: 40 wakes, the latest by ")?;
     let latest: u64 = line.split(' ').nth(7).and_then(|word| word.parse().ok()).unwrap_or(u64::MAX);
     ensure(latest < 100, line, &run)

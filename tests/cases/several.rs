@@ -203,7 +203,7 @@ fn one_resets_and_the_other_does_not(fixture: &Fixture) -> Checked {
     let code = Asm::new().print("born\n").call(calls::RESET, 0);
     let run = beside(fixture, code, "vm.mem=4M", "demo")?;
     ensure(run.with("[bad] born").count() > 1, "it had one life only", &run)?;
-    ensure(run.with("good: life").count() == 0, "the other was reset too", &run)
+    ensure(run.with("good: incarnation").count() == 0, "the other was reset too", &run)
 }
 
 fn no_line_can_be_forged(fixture: &Fixture) -> Checked {
