@@ -130,6 +130,14 @@ fn positions_agree_with_the_register_crate() {
 }
 
 #[test]
+fn a_register_knows_its_name() {
+    assert!(HCR.is("HCR_EL2"));
+    for other in ["HCR_EL1", "HCR_EL", "HCR_EL22", "ACR_EL2", ""] {
+        assert!(!HCR.is(other), "{other}");
+    }
+}
+
+#[test]
 fn nothing_else_is_set() {
     for register in REGISTERS {
         let named = SET.iter().filter(|(name, ..)| *name == register.name);
