@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Somebody at the console of a guest that nobody here wrote.
+//! A user at the console of a guest that others wrote.
 
 use anyhow::{Context, anyhow};
 use xtask::guests::boot::{Boot, judge};
@@ -7,7 +7,7 @@ use xtask::qemu::{Machine, Run, Session};
 
 use crate::fixture::{Checked, Fixture};
 
-/// A guest with somebody at its console.
+/// A guest with a user at its console.
 #[derive(Debug)]
 pub struct Console {
     /// Its machine.

@@ -112,7 +112,7 @@ impl Schedule {
         }));
     }
 
-    /// One case that fails if a test of the guest skipped itself on every machine: nobody would miss it.
+    /// One case that fails if a test of the guest skipped itself on every machine, which no other case would notice.
     pub fn add_coverage(&mut self, context: &Context, arguments: &Arguments, tests: &[Test]) {
         let name = "matrix::every_test_runs_somewhere";
         let whole = arguments.filter.is_none() && arguments.skip.is_empty() && !context.quick;

@@ -61,7 +61,7 @@ pub fn line(arguments: fmt::Arguments<'_>) {
     LOCK.store(false, Ordering::Release);
 }
 
-/// Whether a key has been typed that nobody has read: UARTFR.RXFE is clear.
+/// Whether a typed key is still unread: UARTFR.RXFE is clear.
 pub fn has_input() -> bool {
     crate::mmio::read32(BASE.load(Ordering::Relaxed) + FR) & 1 << 4 == 0
 }

@@ -104,14 +104,14 @@ fn compatible(node: FdtNode<'_>, with: &str) -> bool {
 pub fn read(address: u64) {
     cpu::init();
     crate::features::init();
-    // SAFETY: nobody else runs yet.
+    // SAFETY: no other vCPU runs yet.
     let tree = unsafe { &mut *TREE.get() };
     tree.address = address;
     cpu::set_mpidr(0, mrs!("mpidr_el1") & 0xff_00ff_ffff);
     if address == 0 || address & 7 != 0 {
         return;
     }
-    // SAFETY: the boot protocol: x0 is the address of the device tree, which nobody changes. Its header
+    // SAFETY: the boot protocol: x0 is the address of the device tree, which is not written. Its header
     // is checked before anything that it says is believed.
     let Ok(fdt) = (unsafe { Fdt::from_raw(address as *const u8) }) else { return };
     tree.size = fdt.data().len() as u64;

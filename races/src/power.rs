@@ -90,7 +90,7 @@ fn a_vm_that_stops_while_its_vcpus_run_parks_once_and_lives_again() {
                         vm::on_exit(load(UART + 0x18, arch::Width::B4), &mut vcpu, &vm);
                     }
                 }
-                // As hyp's run loop: nobody enters a guest that stops.
+                // As hyp's scheduler does: no vCPU enters a guest that stops.
                 while vm.lifecycle().stopping().is_none() {
                     shuttle::thread::yield_now();
                 }

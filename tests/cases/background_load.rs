@@ -146,7 +146,7 @@ fn a_storm_of_interrupts_gicv2(fixture: &Fixture) -> Checked {
 
 // scenario: C2
 fn tenants(fixture: &Fixture) -> Checked {
-    // Together most of the machine: were a page another's too, or EL2's, somebody would notice.
+    // Together most of the machine: a page that had another owner too would be noticed.
     let guests = [
         ("tenant=1:2 vm.name=a vm.mem=256M", "[a] tenant 1: "),
         ("tenant=2:2 vm.name=b vm.mem=256M", "[b] tenant 2: "),

@@ -227,7 +227,7 @@ fn edk2_keeps_its_memory(fixture: &Fixture) -> Checked {
     }
 }
 
-/// Heap and stacks are not zeroed, and nobody reads of them what was not written before; .bss and the CPUs' structures
+/// Heap and stacks are not zeroed: every word is written before it is read; .bss and the CPUs' structures
 /// are. In the memory that the image takes behind its file, there is anything but zero.
 fn memory_behind_the_file_holds_anything(fixture: &Fixture) -> Checked {
     let image = std::fs::read(&fixture.images.hypervisor)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Guests that nobody here wrote, driven at their consoles: Debian's stock kernel, a kernel that is a client of the
+//! Guests that others wrote, driven at their consoles: Debian's stock kernel, a kernel that is a client of the
 //! guard, and U-Boot. docs/guests.md says what they are; `scripts/guests` makes them.
 
 use anyhow::anyhow;

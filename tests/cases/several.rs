@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Several VMs at once: each line says whose it is, and nobody is in another's way.
+//! Several VMs at once: each line names its VM, and no VM disturbs another.
 
 use anyhow::anyhow;
 use std::time::Duration;

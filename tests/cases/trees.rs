@@ -264,7 +264,7 @@ fn module_that_wraps(fixture: &Fixture) -> Checked {
     refused(fixture, &tree, TREE, true, "module@0x50000000")
 }
 
-/// Guests run all the same, and memory says why nobody hears of them.
+/// Guests run all the same, and a text in memory says why there is no console.
 fn console_without_a_driver(fixture: &Fixture) -> Checked {
     let mut tree = tree(fixture)?;
     replace(&mut tree, b"arm,pl011\0", b"arm,pl999\0")?;

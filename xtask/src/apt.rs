@@ -150,7 +150,7 @@ impl Apt {
         self.cached(name).with_context(|| format!("apt-get download {name} left no package"))
     }
 
-    /// The first package that `name` depends on and that begins with `prefix`: what a metapackage stands for.
+    /// The first package that `name` depends on and that begins with `prefix`: the package behind a metapackage.
     ///
     /// # Errors
     ///

@@ -81,7 +81,7 @@ fn names() -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// At most five names that somebody who typed `filter` may have meant, the nearest first.
+/// At most five names that are like `filter`, the nearest first.
 fn near(filter: &str, names: &[String]) -> Vec<String> {
     let mut near: Vec<(f64, &str)> = Vec::new();
     for name in names {

@@ -229,7 +229,7 @@ fn without_stdout_path_the_console_is_serial0() {
     let uart = Board::from_tree(&blob).unwrap().uart.unwrap();
     assert_eq!((uart.path.as_str(), uart.options.as_str()), (pl011, "115200n8"));
     assert_eq!(console(&without_node(&serial0, "/", "chosen")).as_deref(), Some(pl011));
-    // A first UART that nobody named as the console refuses no board, and stays untouched where it is off.
+    // A first UART that is not named as the console causes no refusal, and stays untouched if it is off.
     for path in ["/nothing", "/timer", "round", "serial0"] {
         assert_eq!(console(&with_aliases(&[("serial0", path)], None)), None, "{path}");
     }

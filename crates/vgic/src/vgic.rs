@@ -112,7 +112,7 @@ pub(crate) struct Shared {
     pub route: [u32; MAX_SPIS],
     /// The vCPU that gets it when it is pending, or [`NO_VCPU`].
     pub target: [u8; MAX_SPIS],
-    /// The vCPU in whose list registers it is, or for whom it is active. Otherwise it has no meaning.
+    /// The vCPU whose list registers have it, or that has it active. Otherwise it has no meaning.
     pub holder: [u8; MAX_SPIS],
     /// A bit per bank in which something is to be released.
     pub released: u32,
@@ -360,7 +360,7 @@ impl Vgic {
         }
     }
 
-    /// The vCPU in whose list registers an SPI is or for whom it is active.
+    /// The vCPU whose list registers have an SPI, or that has it active.
     #[inline(always)]
     pub(crate) fn holder_of(&self, intid: u32) -> u8 {
         let spi = intid.wrapping_sub(PRIVATE) as usize;

@@ -8,7 +8,7 @@ use crate::tree::Gic;
 use crate::{cpu, gic, guard, psci, smp, tree};
 
 timed!(
-    /// Sends, and sleeps until somebody has sent back.
+    /// Sends, and sleeps until the other has sent back.
     ping,
     "mov x16, xzr",
     "msr S3_0_C12_C11_5, x9",
@@ -22,7 +22,7 @@ timed!(
 );
 
 timed!(
-    /// Sleeps until somebody has sent, and sends back.
+    /// Sleeps until the other has sent, and sends back.
     pong,
     "mov x16, xzr",
     "3:",

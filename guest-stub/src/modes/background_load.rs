@@ -187,7 +187,7 @@ fn free_pages() -> impl Iterator<Item = u64> {
     (first..base + size).step_by(4096)
 }
 
-/// All of its RAM is zero at first, can be filled, and stays as it was filled: it is nobody else's.
+/// All of its RAM is zero at first, can be filled, and keeps what was written: no other VM has it.
 pub fn tenant(number: u64, seconds: u64) {
     guard::declare_own();
     let word = 0x7e4a_4700_0000_0000 | number;

@@ -149,7 +149,7 @@ struct Vectors([u64; 64]);
 
 /// q0 to q31.
 fn load_vectors(from: &Vectors) {
-    // SAFETY: the stub is built without FP, so that nobody has anything in these registers.
+    // SAFETY: the stub is built without FP, so that no code uses these registers.
     unsafe {
         asm!(
             ".arch_extension fp", ".arch_extension simd",
@@ -210,7 +210,7 @@ fn missing(found: &[Found]) -> Option<Encoding> {
 /// Writes, waits, reads, for `seconds`.
 pub fn run(number: u64, seconds: u64) {
     crate::guard::declare_own();
-    // What somebody else has left would be there before the first write.
+    // What another VM left would be there before the first write.
     for register in &REGISTERS {
         let value = (register.read)();
         if foreign(value, 0) {
@@ -225,7 +225,7 @@ pub fn run(number: u64, seconds: u64) {
         return;
     }
     discover(number);
-    // SAFETY: nobody writes it any more.
+    // SAFETY: it is no longer written.
     let found: &[Found] = unsafe { &*FOUND.get() };
     if let Some(encoding) = missing(found) {
         say!("FAIL canary {number}: {:?} was not found", encoding.fields());
@@ -241,7 +241,7 @@ pub fn run(number: u64, seconds: u64) {
     while !deadline.passed() {
         let turned = turned(number, rounds);
         load_vectors(&vectors[turned]);
-        // SAFETY: the last page of RAM, which nobody uses.
+        // SAFETY: the last page of RAM, which is unused.
         unsafe { place.write_volatile(pattern(number, 99, turned)) };
         // Twice, as in `discover`.
         for register in found.iter().chain(found) {

@@ -33,7 +33,7 @@ static CODE: Shared<Words> = Shared::new(Words { _bytes: [0; 64] });
 fn place(bytes: impl Iterator<Item = u8>) -> u64 {
     let at = CODE.address();
     for (n, byte) in bytes.take(64).enumerate() {
-        // SAFETY: within the static, which nobody executes now.
+        // SAFETY: within the static, which no vCPU executes now.
         unsafe { (at as *mut u8).add(n).write_volatile(byte) };
     }
     // SAFETY: one line of code made visible to fetches.

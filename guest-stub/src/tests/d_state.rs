@@ -247,7 +247,7 @@ fn zero_register() -> Verdict {
         guard::activate()?;
         crate::gic::init();
         crate::gic::init_cpu();
-        // msr icc_sgi1r_el1, xzr: SGI 0 to nobody. If SP or x31's canary were taken, to somebody.
+        // msr icc_sgi1r_el1, xzr: SGI 0 without a target. With SP or x31's canary it would have one.
         let before = crate::gic::pending();
         let code = scratch::code(&[encoding(false, 3, 0, 12, 11, 5, 31)]);
         let mut machine = Machine::new(code);

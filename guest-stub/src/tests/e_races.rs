@@ -389,7 +389,7 @@ fn pending_survives_off() -> Verdict {
     smp::stop(1)
 }
 
-/// Pages of RAM that nobody uses.
+/// Unused pages of RAM.
 fn free_page(n: u64) -> u64 {
     let (base, size) = tree::get().ram;
     base + size - 0x20_0000 + n * 4096

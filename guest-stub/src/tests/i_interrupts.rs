@@ -141,7 +141,7 @@ fn sgi_to_nobody() -> Verdict {
         }
         Gic::V3(..) => {
             for value in [
-                0,           // nobody
+                0,           // no target
                 0xfffe,      // vCPUs that do not exist
                 1 << 16 | 1, // another Aff1
                 1 << 32 | 1, // another Aff2
@@ -151,7 +151,7 @@ fn sgi_to_nobody() -> Verdict {
                 0xf << 44 | 0xffff,
                 1 << 40, // all but itself, alone
                 1 << 40 | 0xffff,
-                0xf << 24, // SGI 15 to nobody
+                0xf << 24, // SGI 15 without a target
             ] {
                 gic::sgi1r(value);
             }

@@ -98,7 +98,7 @@ fn stands_on(encoding: Encoding) -> bool {
         | (3, 0, 13, 0, _) => true,
         // TPIDRRO_EL0 is the exception entry's; DAIF and NZCV are PSTATE.
         (3, 3, 13, 0, _) | (3, 3, 4, 2, _) => true,
-        // Implementation defined: what the CPU does with it nobody knows.
+        // Implementation defined: any behaviour of the CPU is right.
         (3, _, 11 | 15, ..) => true,
         // MDSCR_EL1 and the breakpoints: see `debug_registers`.
         _ => false,
@@ -281,7 +281,7 @@ fn debug_registers() -> Verdict {
     Ok(())
 }
 
-/// The OS lock is the CPU's: a guest that closes it does so for nobody.
+/// The OS lock is the CPU's: a guest that closes it changes nothing for others.
 fn os_lock() -> Verdict {
     need!(guard::dialect().is_some(), "no hypervisor");
     for lock in [1, 0] {

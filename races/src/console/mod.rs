@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What stands in for hyp/src/console beside its guest_output.rs.
+//! Replaces hyp/src/console beside its guest_output.rs.
 
 pub mod guest_input;
 pub mod ring;

@@ -10,7 +10,7 @@ use super::tool::{said, tail};
 use crate::paths;
 use anyhow::{Context, Result, anyhow, bail};
 
-/// A mistake that somebody might make.
+/// A mistake that a change might bring.
 #[derive(Debug, Clone, Copy)]
 pub struct Break {
     /// What is wrong then.

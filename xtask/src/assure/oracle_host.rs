@@ -37,7 +37,7 @@ fn run(options: &Options) -> Result<Outcome> {
     test("the_oracle_notices_each_kind_of_difference", 0, seed)?;
     Ok(Outcome::Passed(vec![
         Figure::count("exits checked", plain),
-        Figure::count("exits checked, each table page once not to be had", lacking),
+        Figure::count("exits checked, each table page refused once", lacking),
         Figure { what: "seed".into(), value: seed.to_string() },
     ]))
 }

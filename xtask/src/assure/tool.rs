@@ -43,7 +43,7 @@ pub fn tail(text: &str, lines: usize) -> String {
     all.get(rest..).unwrap_or_default().join("\n")
 }
 
-/// The seed of what a step does by chance: `PORTCULLIS_SEED`, which repeats a run, or one that nobody chose.
+/// The seed of what a step does by chance: `PORTCULLIS_SEED`, which repeats a run, or one by chance.
 pub fn seed() -> u64 {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs());
     number("PORTCULLIS_SEED", clock)

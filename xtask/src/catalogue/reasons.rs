@@ -10,7 +10,7 @@ pub const REASONS: &[(&str, &str)] = &[
     ("B9", "the memory of a VM never changes while it runs: nothing of it is taken away"),
     ("C4", "MEM_SHARE keeps a bit; there is no VM yet that would map a shared page"),
     ("C6", "tables do not become blocks again while a VM runs"),
-    ("C11", "MEM_SHARE names no receiver: there is nobody yet to share with"),
+    ("C11", "MEM_SHARE names no receiver, and no other party exists yet"),
     ("E7", "no VM serves devices yet"),
     ("E8", "no call reads a guest's memory: all arguments are registers"),
     ("F4", "no VM serves devices yet"),

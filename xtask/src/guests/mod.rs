@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Guests that nobody here wrote, in `target/guests/`: Debian's arm64 kernel, U-Boot and EDK2 as their packages
+//! Guests that others wrote, in `target/guests/`: Debian's arm64 kernel, U-Boot and EDK2 as their packages
 //! hold them, a busybox root for Linux, and two kernels built from Debian's source: mainline's client of the guard, and
 //! the series in `linux/`. That one also with larger pages, for who asks for it.
 //!
@@ -12,7 +12,7 @@
 //!
 //! - A file that is there and was made from what `guests/` and `linux/` hold now is not made again, and needs no
 //!   network.
-//! - A file appears in one step: nobody finds half of one.
+//! - A file appears in one step, never as a part of one.
 //! - The same packages give the same bytes.
 
 pub mod boot;

@@ -538,7 +538,7 @@ mod tests {
         .join()
         .unwrap();
         let until = Instant::now() + Duration::from_secs(10);
-        // It stays as a zombie, as nobody waits for it.
+        // It stays as a zombie, as no process waits for it.
         while fs::read_to_string(format!("/proc/{pid}/stat"))
             .is_ok_and(|stat| !stat.contains(") Z"))
         {

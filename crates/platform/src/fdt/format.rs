@@ -70,7 +70,7 @@ impl<'a> Header<'a> {
                  address of a flattened tree"
             ));
         }
-        // The last field: whoever passes this has a whole header.
+        // The last field: a tree that has it has a whole header.
         word(HEADER_BYTES.saturating_sub(4))?;
         let total = word(4)? as usize;
         if !(HEADER_BYTES..=most).contains(&total) {

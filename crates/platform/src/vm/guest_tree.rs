@@ -104,7 +104,7 @@ fn uart_path() -> String {
 
 fn psci(tree: &mut Writer<'_>) {
     tree.begin("psci");
-    // The ids are for who takes it for PSCI 0.1.
+    // The ids are for guests that take it for PSCI 0.1.
     tree.cells("cpu_on", &[0xc400_0003]);
     tree.cells("cpu_off", &[0x8400_0002]);
     tree.cells("cpu_suspend", &[0xc400_0001]);

@@ -333,7 +333,7 @@ impl Judge {
                 self.cleanable.push((pa, level_size(removal.level)));
             }
         }
-        // Once the whole VMID was invalidated, what hung on removed tables is known to nobody.
+        // After an invalidation of the whole VMID no TLB holds what removed tables led to.
         if !self.removals.values().any(|removal| removal.table) {
             for role in &mut self.roles {
                 if *role == Role::Detached {

@@ -224,7 +224,7 @@ impl Inner {
 impl TableMemory for Fake {
     fn load(&self, table: Pa, index: usize) -> u64 {
         lock::atomic::chance();
-        // Counted where one thread runs, which is where somebody asks.
+        // Counted only in tests with one thread, which are those that read it.
         self.loads.store(self.loads.load(Relaxed) + 1, Relaxed);
         self.words.get(self.words.number(table, index))
     }

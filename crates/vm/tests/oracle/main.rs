@@ -2,7 +2,7 @@
 //! The oracle: guided-random exits go to `vm` over `stage2`, and to `spec`, which shares no code with them;
 //! after each the outcome, the registers and the whole state of every VM must agree.
 //!
-//! A scenario is some VMs and a few hundred exits, made from a seed. stage2's recording fake stands for the
+//! A scenario is some VMs and a few hundred exits, made from a seed. stage2's recording fake is the
 //! machine, so that the order of stores, barriers and invalidations is judged all along. The sum of marks over
 //! all descriptors that a walker can reach is compared after every exit; every entry by itself now and then,
 //! and at the end of each scenario.

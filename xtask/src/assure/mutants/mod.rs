@@ -292,7 +292,7 @@ fn attempt(name: &str, words: &[String], deadline: Instant) -> Result<Tried> {
         .args(command.get_args())
         // What does not change between mutants, and between runs, is built once.
         .env("CARGO_TARGET_DIR", folder()?.join("build"))
-        // That a test fails is all there is to know: nobody reads the smallest input for which it does.
+        // That a test fails is enough: the smallest failing input is not read.
         .env("PROPTEST_MAX_SHRINK_ITERS", "0")
         .current_dir(paths::root());
     let (_, text) = said(&mut limited)?;
