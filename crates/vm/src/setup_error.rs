@@ -17,7 +17,7 @@ pub enum SetupError {
     TestDevice(Ipa),
     /// More ranges of this kind than there is room for.
     TooMany(&'static str),
-    /// [`Setup::shares`] is too small.
+    /// [`crate::Setup::shares`] is too small.
     Shares,
 }
 
