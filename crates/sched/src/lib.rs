@@ -19,12 +19,15 @@
 #[cfg(test)]
 extern crate std;
 
+mod budget;
 mod cpu_time;
 mod scheduler;
 mod seat;
 mod vcpu_state;
 mod wake;
+mod windows;
 
+pub use budget::Budget;
 pub use cpu_time::CpuTime;
 pub use scheduler::{Scheduler, VCPUS};
 pub use seat::{DEFAULT_PRIORITY, PRIORITIES, SEATS};

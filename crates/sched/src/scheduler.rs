@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The vCPUs of one CPU, and which of them runs next.
 
-use crate::seat::{Level, PRIORITIES, SEATS, Seat, Table, bit, first};
+mod heed;
+mod limits;
+
+use crate::budget::Budgets;
+use crate::seat::{LEVELS, Level, Levels, PRIORITIES, SEATS, Seat, Table, bit, first, level_bit};
+use crate::windows::Windows;
 
 /// vCPUs that a CPU can have.
 pub const VCPUS: usize = 32;
@@ -23,7 +28,7 @@ const TURNS_OF_A_VCPU: u64 = 10;
 /// All bits zero is the initial state; [`Scheduler::set_turn`] and [`Scheduler::add`] complete it.
 pub struct Scheduler {
     seats: Table<Seat>,
-    levels: Table<Level>,
+    levels: Levels,
     /// Deadlines of the vCPUs in `timed`.
     deadlines: Table<u64>,
     /// Seat of each vCPU.
@@ -47,7 +52,7 @@ pub struct Scheduler {
     /// vCPUs that are off.
     off: u32,
     /// Levels with a seat that wants the CPU.
-    busy: u32,
+    busy: u64,
     /// The running seat (its bit), or 0.
     seat: u32,
     /// The running vCPU (its bit), or 0.
@@ -56,6 +61,10 @@ pub struct Scheduler {
     vcpus: u32,
     /// How many seats there are.
     seat_count: u32,
+    budgets: Budgets,
+    windows: Windows,
+    /// Whether there are budgets or windows: without them they cost a test each time.
+    limited: bool,
 }
 
 impl Scheduler {
@@ -63,7 +72,7 @@ impl Scheduler {
     pub const fn new() -> Self {
         Self {
             seats: Table([Seat::NONE; SEATS]),
-            levels: Table([Level::EMPTY; PRIORITIES]),
+            levels: Levels([Level::EMPTY; LEVELS]),
             deadlines: Table([0; VCPUS]),
             seat_of: Table([0; VCPUS]),
             next_deadline: 0,
@@ -80,6 +89,9 @@ impl Scheduler {
             running: 0,
             vcpus: 0,
             seat_count: 0,
+            budgets: Budgets::NONE,
+            windows: Windows::NONE,
+            limited: false,
         }
     }
 
@@ -91,17 +103,27 @@ impl Scheduler {
     /// Adds a vCPU of VM `vm`, which is off; returns its number on this CPU. All vCPUs of a VM have its `priority` and
     /// share its `quantum`, of at least two turns. `None` where there is no room.
     pub fn add(&mut self, vm: u16, priority: u8, quantum: u64) -> Option<usize> {
+        self.add_to(usize::from(priority) & (PRIORITIES - 1), vm, quantum)
+    }
+
+    /// [`Scheduler::add`], for a VM that has windows of its own (`number`, below 32, counts such VMs): it has the CPU there before
+    /// any other.
+    pub fn add_windowed(&mut self, vm: u16, number: u8, quantum: u64) -> Option<usize> {
+        let level = PRIORITIES.saturating_add(usize::from(number) & (PRIORITIES - 1));
+        self.add_to(level, vm, quantum)
+    }
+
+    fn add_to(&mut self, level: usize, vm: u16, quantum: u64) -> Option<usize> {
         let vcpu = self.vcpus as usize;
         let seats = self.seat_count as usize;
         let known = self.seats.0.iter().take(seats).position(|seat| seat.vm == vm);
         let index = known.unwrap_or(seats);
-        let priority = usize::from(priority) & (PRIORITIES - 1);
         let quantum = quantum.max(self.turn.saturating_mul(2));
         let seat = self.seats.0.get_mut(index)?;
         let seat_of = self.seat_of.0.get_mut(vcpu)?;
         if known.is_none() {
             let quantum = i64::try_from(quantum).unwrap_or(i64::MAX);
-            *seat = Seat { left: quantum, quantum, vm, level: priority as u8, ..Seat::NONE };
+            *seat = Seat { left: quantum, quantum, vm, level: level as u8, ..Seat::NONE };
             self.seat_count = self.seat_count.saturating_add(1);
         }
         let level = usize::from(seat.level);
@@ -152,7 +174,7 @@ impl Scheduler {
                 level.used |= bit(index);
             }
             let level = usize::from(seat.level);
-            self.busy |= bit(level);
+            self.busy |= level_bit(level);
         }
     }
 
@@ -167,7 +189,7 @@ impl Scheduler {
             level.remove(bit(index));
             if level.ready() == 0 {
                 let level = usize::from(seat.level);
-                self.busy &= !bit(level);
+                self.busy &= !level_bit(level);
             }
             if self.seat == bit(index) {
                 self.seat = 0;
@@ -259,7 +281,7 @@ impl Scheduler {
         if self.seat == 0 {
             return 0;
         }
-        self.charge_seat(first(self.seat, 0), ticks);
+        self.charge_seat(first(self.seat, 0), ticks, now);
         ticks
     }
 
@@ -268,12 +290,15 @@ impl Scheduler {
     pub fn account_to(&mut self, vcpu: usize, now: u64, more: u64) -> u64 {
         let ticks = now.saturating_sub(self.accounted);
         self.accounted = now;
-        self.charge_seat(self.seat_index(vcpu), ticks.saturating_add(more));
+        self.charge_seat(self.seat_index(vcpu), ticks.saturating_add(more), now);
         ticks
     }
 
     #[inline(always)]
-    fn charge_seat(&mut self, index: usize, ticks: u64) {
+    fn charge_seat(&mut self, index: usize, ticks: u64, now: u64) {
+        if self.limited {
+            self.budgets.charge(index, ticks, now);
+        }
         let turn = self.turn as i64;
         let mask = bit(index);
         let (seat, level) = self.at(index);
@@ -283,7 +308,7 @@ impl Scheduler {
         if seat.left <= 0 {
             if level.ready() == mask {
                 // Alone at its priority: the epoch ends here, and what it overran was wanted by no other.
-                level.renew();
+                level.renew(!0);
                 level.remove(mask);
                 level.active |= mask;
                 seat.epoch = level.epoch;
@@ -331,21 +356,30 @@ impl Scheduler {
             (self.seat, self.running) = (0, 0);
             return None;
         }
-        let highest = 31_u32.wrapping_sub(self.busy.leading_zeros());
+        let mut highest = 63_u32.wrapping_sub(self.busy.leading_zeros());
+        let mut eligible = u32::MAX;
+        if self.limited {
+            let Some(level) = self.highest_eligible(now) else {
+                (self.seat, self.running) = (0, 0);
+                return None;
+            };
+            (highest, eligible) = (level, self.eligible());
+        }
         let (seat, turn) = (self.seat, self.turn);
         let held = now < self.since.saturating_add(turn);
         let level = self.levels.at_mut(highest as usize);
-        if level.woken | level.active == 0 {
-            level.renew();
+        if (level.woken | level.active) & eligible == 0 {
+            level.renew(eligible);
         }
-        let index = if seat & (level.woken | level.active) != 0 && held {
+        let (woken, active) = (level.woken & eligible, level.active & eligible);
+        let index = if seat & (woken | active) != 0 && held {
             first(seat, 0)
-        } else if level.woken != 0 {
-            let index = first(level.woken, u32::from(level.last).wrapping_add(1));
+        } else if woken != 0 {
+            let index = first(woken, u32::from(level.last).wrapping_add(1));
             level.last = index as u8;
             index
         } else {
-            let index = first(level.active, u32::from(level.at));
+            let index = first(active, u32::from(level.at));
             level.at = index as u8;
             index
         };
@@ -408,6 +442,10 @@ impl Scheduler {
     pub fn until(&self, now: u64) -> u64 {
         let mut until = if self.timed != 0 { self.next_deadline } else { u64::MAX };
         if self.seat == 0 {
+            // Ready, but without budget or outside of its windows. Without such a one both may be out of date.
+            if self.limited && self.busy != 0 {
+                until = until.min(self.budgets.renewed(!0)).min(self.windows.edge());
+            }
             return until;
         }
         let index = first(self.seat, 0);
@@ -421,7 +459,11 @@ impl Scheduler {
             // An equal that wakes would have to wait for this anyway.
             until = until.max(turn_end);
         }
-        let others = level.ready() & !self.seat;
+        let mut others = level.ready() & !self.seat;
+        if self.limited {
+            others &= self.eligible();
+            until = until.min(self.limits_end(index, now));
+        }
         // One that has used its quantum is not heard before the epoch ends.
         let unheard = level.spent & (self.waiting | self.off);
         if others | unheard != 0 {
@@ -443,38 +485,6 @@ impl Scheduler {
             until = until.min(self.vcpu_since.saturating_add(turn));
         }
         until.max(now)
-    }
-
-    /// A kick, or other work for a vCPU of an equal, changed nothing: no equal's is heeded for 50 us.
-    pub fn be_quiet(&mut self, now: u64) {
-        self.quiet_until = now.saturating_add(self.turn);
-    }
-
-    /// Waiting and off vCPUs whose waking is a reason to interrupt what runs.
-    #[inline(always)]
-    fn heeded(&self, now: u64) -> u32 {
-        if self.seat == 0 {
-            return u32::MAX;
-        }
-        let seat = self.seats.at(first(self.seat, 0));
-        let level = self.levels.at(usize::from(seat.level));
-        if now < self.quiet_until { level.above } else { level.above | level.vcpus & !level.spent }
-    }
-
-    /// Whether work for `vcpu`'s VM may interrupt what runs.
-    pub fn may_interrupt(&self, vcpu: usize, now: u64) -> bool {
-        let seat = self.seat_index(vcpu);
-        self.seat == bit(seat) || self.heeded(now) & bit(vcpu) != 0
-    }
-
-    /// Which bits of [`Wake`](crate::Wake) are worth a kick: those of the running vCPU, and of those that may preempt it. One that is
-    /// ready and not loaded needs none; one that is off needs none for an interrupt.
-    #[inline(always)]
-    pub fn heed(&self, now: u64) -> u64 {
-        let heeded = self.heeded(now);
-        let interrupt = self.waiting & heeded | self.running;
-        let power = (self.waiting | self.off) & heeded | self.running;
-        u64::from(power) << 32 | u64::from(interrupt)
     }
 }
 

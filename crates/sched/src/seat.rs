@@ -7,6 +7,15 @@ pub const SEATS: usize = 32;
 pub const PRIORITIES: usize = 32;
 /// The priority of a VM whose owner asks for none.
 pub const DEFAULT_PRIORITY: u8 = 8;
+/// Levels of seats: one for each priority, and one for each VM that has windows of its own, above all priorities. Such a VM
+/// shares its quantum and epochs with no other.
+pub(crate) const LEVELS: usize = 64;
+
+/// Bit `index` of a mask of levels.
+#[inline(always)]
+pub(crate) const fn level_bit(index: usize) -> u64 {
+    1 << (index & 63)
+}
 
 /// Bit `index` of a mask.
 #[inline(always)]
@@ -38,6 +47,23 @@ impl<T> Table<T> {
     }
 }
 
+/// The levels.
+pub(crate) struct Levels(pub [Level; LEVELS]);
+
+impl Levels {
+    #[inline(always)]
+    #[expect(clippy::indexing_slicing, reason = "the index is below the length")]
+    pub const fn at(&self, index: usize) -> &Level {
+        &self.0[index & 63]
+    }
+
+    #[inline(always)]
+    #[expect(clippy::indexing_slicing, reason = "the index is below the length")]
+    pub const fn at_mut(&mut self, index: usize) -> &mut Level {
+        &mut self.0[index & 63]
+    }
+}
+
 /// A VM on this CPU.
 #[derive(Clone, Copy)]
 pub(crate) struct Seat {
@@ -57,7 +83,7 @@ pub(crate) struct Seat {
     pub fresh: u32,
     /// The vCPU that ran last.
     pub last: u8,
-    /// Its priority.
+    /// Its level: its priority, or one of its own if it has windows.
     pub level: u8,
     /// Number of the VM.
     pub vm: u16,
@@ -138,12 +164,12 @@ impl Level {
         self.used &= !seat;
     }
 
-    /// The next epoch: all that wait have a quantum again. The seat behind the one that had its turn comes first.
+    /// The next epoch: all `eligible` ones that wait have a quantum again. The seat behind the one that had its turn comes first.
     #[inline(always)]
-    pub const fn renew(&mut self) {
+    pub const fn renew(&mut self, eligible: u32) {
         self.epoch = self.epoch.wrapping_add(1);
-        self.active |= self.used;
-        self.used = 0;
+        self.active |= self.used & eligible;
+        self.used &= !eligible;
         self.spent = 0;
         self.at = self.at.wrapping_add(1);
     }

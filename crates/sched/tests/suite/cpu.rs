@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One CPU with a fake clock: guests that run and sleep, EL2's costs, kicks from another CPU. Times are in ns.
 
-use sched::{DEFAULT_PRIORITY, Reason, Scheduler, Wake};
+use sched::{Budget, DEFAULT_PRIORITY, Reason, Scheduler, Wake};
 
 pub const US: u64 = 1_000;
 pub const MS: u64 = 1_000_000;
@@ -75,9 +75,21 @@ pub struct Cpu {
     /// Kicks that interrupted this CPU, those of the guest that they were for left out.
     pub kicks: u64,
     pub switches: u64,
+    /// Choices with nothing loaded.
+    pub looks: u64,
     pub idle: u64,
     /// What each VM was charged.
     pub charged: [u64; 32],
+    /// What VMs with a budget ran in each of their periods.
+    pub periods: Vec<Periods>,
+}
+
+/// What a guest ran in each period.
+pub struct Periods {
+    pub guest: usize,
+    pub period: u64,
+    pub within: std::ops::Range<u64>,
+    pub ran: Vec<u64>,
 }
 
 impl Cpu {
@@ -96,8 +108,10 @@ impl Cpu {
             mark: 0,
             kicks: 0,
             switches: 0,
+            looks: 0,
             idle: 0,
             charged: [0; 32],
+            periods: Vec::new(),
         }
     }
 
@@ -114,6 +128,21 @@ impl Cpu {
         script: impl FnMut() -> Step + 'static,
     ) -> usize {
         let number = self.sched.add(vm, priority, quantum).expect("room");
+        self.push(vm, number, script)
+    }
+
+    /// Adds a vCPU of a VM that has windows of its own, as number `own` of such VMs.
+    pub fn add_windowed(
+        &mut self,
+        vm: u16,
+        own: u8,
+        script: impl FnMut() -> Step + 'static,
+    ) -> usize {
+        let number = self.sched.add_windowed(vm, own, QUANTUM).expect("room");
+        self.push(vm, number, script)
+    }
+
+    fn push(&mut self, vm: u16, number: usize, script: impl FnMut() -> Step + 'static) -> usize {
         self.sched.wake(number);
         self.guests.push(Guest {
             script: Box::new(script),
@@ -131,6 +160,39 @@ impl Cpu {
             woken_at: None,
         });
         self.guests.len() - 1
+    }
+
+    /// Limits a guest's VM, and records what it runs in each period.
+    pub fn limit(&mut self, guest: usize, ticks: u64, period: u64) {
+        let number = self.guests[guest].number;
+        self.sched.set_budget(number, Budget { ticks, period }, self.now);
+        self.watch(guest, period, 0..period);
+    }
+
+    /// Records what a guest runs in each period, and checks that it runs in this part of it alone.
+    pub fn watch(&mut self, guest: usize, period: u64, within: std::ops::Range<u64>) {
+        self.periods.push(Periods { guest, period, within, ran: Vec::new() });
+    }
+
+    /// A guest runs from `now` to `until`.
+    fn record(&mut self, guest: usize, until: u64) {
+        for periods in self.periods.iter_mut().filter(|periods| periods.guest == guest) {
+            let mut from = self.now;
+            while from < until {
+                let number = (from / periods.period) as usize;
+                let to = until.min((number as u64 + 1) * periods.period);
+                let start = number as u64 * periods.period;
+                assert!(
+                    periods.within.contains(&(from - start)) && to - start <= periods.within.end,
+                    "it runs from {} to {} us of its period",
+                    (from - start) / US,
+                    (to - start) / US
+                );
+                periods.ran.resize(periods.ran.len().max(number + 1), 0);
+                periods.ran[number] += to - from;
+                from = to;
+            }
+        }
     }
 
     /// Share of the CPU that a guest had, in parts of 10,000.
@@ -187,6 +249,8 @@ impl Cpu {
         while self.now < end {
             self.account(last);
             self.look_at_bits();
+            self.looks += 1;
+            assert!(self.looks < 50_000_000, "it never sleeps");
             let chosen = self.sched.choose(self.now);
             let heard = self.wake.listen(self.sched.heed(self.now));
             if heard {
@@ -320,6 +384,7 @@ impl Cpu {
             } else {
                 let left = self.guests[loaded].run;
                 let until = (self.now + left).min(self.timer).min(self.kick_at()).min(end);
+                self.record(loaded, until);
                 let guest = &mut self.guests[loaded];
                 guest.ran += until - self.now;
                 guest.run -= until - self.now;

@@ -7,8 +7,10 @@
     clippy::arithmetic_side_effects
 )]
 
+mod budgets;
 mod cpu;
 mod direct;
 mod fair;
 mod random;
 mod state;
+mod windows;
