@@ -16,6 +16,10 @@ cases![
     beside_one_that_resets,
     beside_a_flood_of_lines,
     beside_a_device_that_is_never_silenced,
+    a_higher_priority_has_the_cpu,
+    a_budget_is_kept_and_is_a_limit,
+    a_window_is_for_its_vm_alone,
+    a_dedicated_cpu_has_one_vm,
     beside_interrupts_for_a_vcpu_that_is_off,
     beside_interrupts_for_a_vcpu_that_is_ready,
     beside_interrupts_for_a_vcpu_that_waits,
@@ -167,4 +171,64 @@ fn a_slice_is_a_weight(fixture: &Fixture) -> Checked {
     } else {
         Err(anyhow!("{share} of 1000, longest gap {gap} us"))
     }
+}
+
+/// The victim's share and its longest wait are in these ranges.
+fn within(figures: (u64, u64), shares: std::ops::RangeInclusive<u64>, longest: u64) -> Checked {
+    let (share, gap) = figures;
+    if shares.contains(&share) && gap <= longest {
+        Ok(())
+    } else {
+        Err(anyhow!("{share} of 1000, longest gap {gap} us"))
+    }
+}
+
+// One instruction takes 8 ns here, so that two switches in each millisecond are a tenth of a budget of 200 us.
+
+fn a_higher_priority_has_the_cpu(fixture: &Fixture) -> Checked {
+    for other in ["spin", "attack=nap", "attack=reset"] {
+        within(measure(fixture, 1, other, "vm.priority=9")?, 990..=1000, 1_000)?;
+    }
+    // A lower one has what is left: nothing.
+    let machine = Machine { cpus: 1, ..fixture.machine() };
+    let (run, _) = run_on(fixture, &machine, "spin vm.priority=0", "vm.priority=31")?;
+    one(&run, "[hyp] warning: victim has a higher priority than bad on CPU 0 and no vm.budget")
+        .map(drop)
+}
+
+fn a_budget_is_kept_and_is_a_limit(fixture: &Fixture) -> Checked {
+    for other in ["spin", "spin vm.priority=23", "attack=steal"] {
+        within(measure(fixture, 1, other, "vm.budget=2000/10000")?, 190..=202, 8_100)?;
+    }
+    // A reset has sections of EL2 of half a millisecond here, which the next period repays.
+    for (other, longest) in
+        [("spin vm.budget=3000/10000", 3_200), ("attack=reset vm.budget=3000/10000", 4_000)]
+    {
+        within(measure(fixture, 1, other, "")?, 685..=710, longest)?;
+    }
+    Ok(())
+}
+
+fn a_window_is_for_its_vm_alone(fixture: &Fixture) -> Checked {
+    for (schedule, shares, longest) in [
+        ("10000/victim+4000", 390..=402, 6_100),
+        ("10000/bad+3000/victim+4000", 390..=402, 6_100),
+        ("10000/bad+3000", 685..=702, 3_100),
+        ("10000/bad+3000/*+1000/bad+2000", 485..=502, 3_100),
+    ] {
+        let append = Some(format!("hyp.schedule={schedule}"));
+        let machine = Machine { cpus: 1, append, ..fixture.machine() };
+        within(measure_on(fixture, &machine, "spin", "")?, shares, longest)?;
+    }
+    Ok(())
+}
+
+fn a_dedicated_cpu_has_one_vm(fixture: &Fixture) -> Checked {
+    let machine = Machine { cpus: 2, ..fixture.machine() };
+    let (run, _) =
+        run_on(fixture, &machine, "spin vm.cpus=2", "vm.affinity=1 vm.dedicated vm.priority=20")?;
+    let line = one(&run, "[hyp] bad: 4 MiB of RAM")?;
+    ensure(line.contains("2 vCPUs on CPUs 0 0, priority 8,"), "a CPU that is taken", &run)?;
+    let line = one(&run, "[hyp] victim: 4 MiB of RAM")?;
+    ensure(line.contains("1 vCPU on CPU 1 alone, priority 20,"), "not its own CPU", &run)
 }

@@ -68,8 +68,12 @@ pub use fdt::{MAX_DEPTH, MAX_NODES, MAX_TREE_BYTES, tree_size};
 pub use seed::{GuestSeeds, Seeds};
 pub use vm::bundle::BUNDLE_MAGIC;
 pub use vm::config::{
-    DEFAULT_IPA_BITS, DEFAULT_MEM, DEFAULT_POOL_PAGES, DEFAULT_SLICE, MAX_BOOTARGS, MAX_VMS,
-    VCPUS_PER_CPU, VmConfig, vms,
+    DEFAULT_IPA_BITS, DEFAULT_MEM, DEFAULT_POOL_PAGES, MAX_BOOTARGS, MAX_VMS, VmConfig,
+    assign_cpus, vms,
+};
+pub use vm::cpu_share::{
+    BUDGET_PRIORITY, BudgetUs, CpuOptions, CpuShare, DEFAULT_PRIORITY, DEFAULT_SLICE, MAX_PRIORITY,
+    VCPUS_PER_CPU, unbounded,
 };
 pub use vm::description::{HostResources, ReservedRegion};
 pub use vm::guest_tree::{GuestHardware, guest_tree};
@@ -83,3 +87,4 @@ pub use vm::memory_map::{
 pub use vm::options::{MAX_NAME, MAX_POOL_PAGES, MAX_RANGES, OPTIONS};
 pub use vm::passthrough::{MAX_PASSED, Passed, PassedInterrupt};
 pub use vm::placement::{ImagePart, Placement};
+pub use vm::schedule::Schedule;

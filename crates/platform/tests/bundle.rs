@@ -83,7 +83,7 @@ fn every_property_arrives_in_the_vm() {
     let vm = bench.vm();
     assert_eq!((vm.name.as_str(), vm.node.as_str()), ("x", "bundle:/x"));
     assert_eq!((vm.ram_size(), vm.vcpus, vm.policy), (4 * MIB, 3, Policy::Off));
-    assert_eq!((vm.dialect, vm.slice), (Dialect::Series, 8000));
+    assert_eq!((vm.dialect, vm.share.slice), (Dialect::Series, 8000));
     assert_eq!(vm.allow, [ipa(0x800_0000, 0x1_0000), ipa(0x900_0000, 0x1000)]);
     assert_eq!(vm.preset, [ipa(0x900_0000, 0x1000)]);
     assert_eq!(vm.roms, [ipa(0x400_0000, 0x4_0000)]);
@@ -419,6 +419,9 @@ fn anything() -> impl Strategy<Value = Both> {
         maybe(number("pool", prop_oneof![0_u64..200, any::<u64>()])),
         maybe(number("testdev", page())),
         maybe(number("slice", 0_u64..200_000)),
+        maybe(text("affinity", &["0", "1:0", "0-1", "9", "0-0:0", ""])),
+        maybe(number("priority", 0_u64..40)),
+        maybe(text("budget", &["100/1000", "900/1000", "1/1000", "100", ""])),
         maybe(text("oncrash", &["stop", "restart", "pause", "halt"])),
     ]
     .prop_map(|all| {

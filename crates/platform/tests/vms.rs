@@ -7,8 +7,8 @@ mod support;
 use arch::{Ipa, Range};
 use mmio_guard::{Dialect, Policy};
 use platform::{
-    Board, ErrorKind, Gic, GicVersion, HostResources, ImagePart, MAX_BOOTARGS, ModuleKind,
-    Placement, RegionKind, Reserved, VmConfig, vms,
+    Board, BudgetUs, CpuOptions, CpuShare, ErrorKind, Gic, GicVersion, HostResources, ImagePart,
+    MAX_BOOTARGS, ModuleKind, Placement, RegionKind, Reserved, VmConfig, vms,
 };
 use proptest::prelude::*;
 use support::*;
@@ -52,7 +52,14 @@ fn qemus_modules_become_a_vm() {
         devices: vec![],
         ipa_bits: 40,
         pool_pages: 160,
-        slice: 4000,
+        cpu_options: CpuOptions::default(),
+        share: CpuShare {
+            cpus: vec![0, 1],
+            dedicated: false,
+            priority: 8,
+            budget: None,
+            slice: 4000,
+        },
         kernel: pa(0x5000_0000, 4096),
         ramdisk: Some(pa(0x5200_0000, 1000)),
         bootargs: "console=ttyAMA0".into(),
@@ -88,7 +95,7 @@ fn every_word_arrives_in_the_vm() {
     let vm = one("a vm.name=x vm.mem=4M vm.cpus=3 vm.guard=off vm.dialect=series \
                   vm.allow=0x8000000+64K vm.preset=0x9000000+4K vm.rom=0x4000000+256K \
                   vm.load=0x4000000 vm.ipa=32 vm.pool=3 vm.testdev=0xb000000 \
-                  vm.slice=8000 b")
+                  vm.slice=8000 vm.affinity=1:0 vm.priority=9 vm.budget=100/500 b")
     .vm();
     assert_eq!((vm.name.as_str(), vm.ram_size(), vm.vcpus), ("x", 4 * MIB, 3));
     assert_eq!((vm.policy, vm.dialect), (Policy::Off, Dialect::Series));
@@ -96,7 +103,11 @@ fn every_word_arrives_in_the_vm() {
     assert_eq!(vm.preset, [ipa(0x900_0000, 0x1000)]);
     assert_eq!(vm.roms, [ipa(0x400_0000, 0x4_0000)]);
     assert_eq!((vm.placement.entry, vm.placement.image_rom), (Ipa::new(0x400_0000), Some(0)));
-    assert_eq!((vm.ipa_bits, vm.pool_pages, vm.slice), (32, 3, 8000));
+    assert_eq!((vm.ipa_bits, vm.pool_pages), (32, 3));
+    let budget = Some(BudgetUs { ticks: 100, period: 500 });
+    let share =
+        CpuShare { cpus: vec![1, 0, 1], dedicated: false, priority: 9, budget, slice: 8000 };
+    assert_eq!(vm.share, share);
     assert_eq!(vm.test_device, Some(Ipa::new(0xb00_0000)));
     assert_eq!(vm.bootargs, "a b");
     let map = vm.memory_map();

@@ -11,10 +11,12 @@ pub fn apply(bootargs: &str) {
             }
             // `platform::Board` has chosen the console by it.
             _ if word.starts_with("hyp.console=") => {}
+            // `create_vms` has set the windows.
+            _ if word.starts_with("hyp.schedule=") => {}
             // `debug` has acted on it when the console came up.
             "hyp.debug" => {}
             _ if word.starts_with("hyp.") => crate::boot::boot_error::halt_with(format_args!(
-                "unknown word '{word}' on the command line; known are hyp.console=PATH, hyp.debug, hyp.panic, hyp.overflow"
+                "unknown word '{word}' on the command line; known are hyp.console=PATH, hyp.schedule=FRAME/NAME+US.., hyp.debug, hyp.panic, hyp.overflow"
             )),
             _ => {}
         }

@@ -3,8 +3,10 @@
 
 use alloc::vec::Vec;
 
-use platform::{Board, VmConfig};
+use platform::{Board, CpuShare, Schedule, VmConfig};
 
+use crate::boot::boot_error;
+use crate::cpu::CPUS;
 use crate::guest::instance::{self, VmInstance};
 use crate::guest::passthrough;
 use crate::guest::vm_error::VmError;
@@ -14,19 +16,27 @@ use crate::vcpu::context::VcpuContext;
 /// Bytes that are wiped or copied at once.
 const STEP: u64 = 256 << 10;
 
-/// The CPUs of a VM's `count` vCPUs, for the boot log: one after the other from `first`, modulo `cpus`.
-struct Placement {
-    first: usize,
-    count: usize,
-    cpus: usize,
+/// A VM's CPUs and its part of them, for the boot log.
+struct Place<'a> {
+    shares: &'a [CpuShare],
+    index: usize,
 }
 
-impl core::fmt::Display for Placement {
+impl core::fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let plural = if self.count == 1 { "" } else { "s" };
-        write!(f, "{} vCPU{plural} on CPU{plural}", self.count)?;
-        for cpu in (0..self.cpus).cycle().skip(self.first).take(self.count) {
+        let Some(own) = self.shares.get(self.index) else { return Ok(()) };
+        let count = own.cpus.len();
+        let plural = if count == 1 { "" } else { "s" };
+        write!(f, "{count} vCPU{plural} on CPU{plural}")?;
+        for cpu in &own.cpus {
             write!(f, " {cpu}")?;
+        }
+        if own.dedicated {
+            write!(f, " alone")?;
+        }
+        write!(f, ", priority {}", own.priority)?;
+        if let Some(budget) = own.budget {
+            write!(f, ", budget {}/{} us", budget.ticks, budget.period)?;
         }
         Ok(())
     }
@@ -37,26 +47,42 @@ impl core::fmt::Display for Placement {
 /// # Errors
 /// What a VM lacks. Nothing runs then.
 #[inline(never)]
-pub fn create_all(board: &Board, configs: Vec<VmConfig>, cpus: usize) -> Result<(), VmError> {
+pub fn create_all(board: &Board, mut configs: Vec<VmConfig>, cpus: usize) -> Result<(), VmError> {
+    if configs.iter().flat_map(|config| &config.share.cpus).any(|cpu| *cpu >= cpus) {
+        platform::assign_cpus(&mut configs, cpus)
+            .unwrap_or_else(|e| boot_error::halt_with(format_args!("{e}")));
+    }
     let mut guests: Vec<&'static VmInstance> = Vec::new();
-    let mut cpu = 0;
+    let shares: Vec<CpuShare> = configs.iter().map(|config| config.share.clone()).collect();
+    if let Some((cpu, above, below)) = platform::unbounded(&shares) {
+        let name = |index: usize| configs.get(index).map_or("", |config| config.name.as_str());
+        log::warn!(
+            "{} has a higher priority than {} on CPU {cpu} and no vm.budget: it may keep the CPU for ever",
+            name(above),
+            name(below)
+        );
+    }
+    let names: Vec<&str> = configs.iter().map(|config| config.name.as_str()).collect();
+    let schedule = Schedule::parse(&board.bootargs, &names)
+        .unwrap_or_else(|e| boot_error::halt_with(format_args!("{e}")));
     for (index, config) in configs.into_iter().enumerate() {
         let heap = memory::heap_used();
         let guest = VmInstance::make(board, index, config)?;
         guest.clear()?;
         while !guest.prepare(STEP)? {}
-        passthrough::route(guest, cpu);
-        let first = cpu;
-        for vcpu in 0..guest.config.vcpus {
-            VcpuContext::assign(guest, vcpu, cpu)?;
-            cpu = cpu.saturating_add(1);
-            if cpu >= cpus {
-                cpu = 0;
-            }
+        passthrough::route(guest, guest.config.share.cpus.first().copied().unwrap_or(0));
+        for (vcpu, cpu) in guest.config.share.cpus.iter().enumerate() {
+            let window = schedule.as_ref().and_then(|schedule| schedule.number(index));
+            VcpuContext::assign(guest, vcpu, *cpu, window)?;
         }
         let heap = memory::heap_used().saturating_sub(heap);
-        guest.announce(heap, &Placement { first, count: guest.config.vcpus, cpus });
+        guest.announce(heap, &Place { shares: &shares, index });
         guests.push(guest);
+    }
+    if let Some(schedule) = &schedule {
+        for area in CPUS.iter().take(cpus) {
+            area.cpu.queue.set_windows(schedule);
+        }
     }
     log::info!("{} MiB of RAM left free", memory::free() >> 20);
     instance::publish(guests);

@@ -2,10 +2,10 @@
 //! The run queue of one CPU: its vCPUs and their scheduler. Boot decides which vCPU belongs to which CPU, once.
 
 use core::cell::{Cell, UnsafeCell};
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-use platform::{MAX_VMS, VCPUS_PER_CPU};
-use sched::{CpuTime, DEFAULT_PRIORITY, Scheduler, Wake};
+use platform::{CpuShare, MAX_VMS, Schedule, VCPUS_PER_CPU};
+use sched::{Budget, CpuTime, Scheduler, Wake};
 use vm::TlbResidency;
 
 use crate::cpu::timer;
@@ -18,7 +18,8 @@ pub enum OpaqueVcpu {}
 /// The vCPUs of a CPU. The boot CPU fills it before any CPU schedules. From then on only its own CPU uses it, but for `wake`.
 pub struct RunQueue {
     vcpus: [AtomicPtr<OpaqueVcpu>; VCPUS_PER_CPU],
-    length: AtomicUsize,
+    /// Whether there is something to choose: several vCPUs, a budget or windows.
+    shared: AtomicBool,
     /// What other CPUs say about vCPUs of this one.
     pub wake: Wake,
     scheduler: UnsafeCell<Scheduler>,
@@ -37,7 +38,7 @@ impl RunQueue {
     pub const fn new() -> Self {
         Self {
             vcpus: [const { AtomicPtr::new(core::ptr::null_mut()) }; VCPUS_PER_CPU],
-            length: AtomicUsize::new(0),
+            shared: AtomicBool::new(false),
             wake: Wake::new(),
             scheduler: UnsafeCell::new(Scheduler::new()),
             charged: Cell::new(None),
@@ -47,16 +48,44 @@ impl RunQueue {
         }
     }
 
-    /// Adds a vCPU of VM `vm`, whose vCPUs here share `slice` ticks; returns its number on this CPU, `None` where there is
-    /// no room.
-    pub fn add(&self, vcpu: *mut OpaqueVcpu, vm: usize, slice: u64) -> Option<usize> {
+    /// Adds a vCPU of VM `vm`, whose vCPUs here have `share` together, and which is number `window` of the VMs with windows
+    /// of their own, if it is one; returns its number on this CPU, `None` if there is no room.
+    pub fn add(
+        &self,
+        vcpu: *mut OpaqueVcpu,
+        vm: usize,
+        share: &CpuShare,
+        window: Option<usize>,
+    ) -> Option<usize> {
         let number = self.with(|scheduler| {
             scheduler.set_turn(timer::turn());
-            scheduler.add(vm as u16, DEFAULT_PRIORITY, slice)
+            let slice = timer::ticks(share.slice);
+            let number = match window {
+                Some(window) => scheduler.add_windowed(vm as u16, window as u8, slice)?,
+                None => scheduler.add(vm as u16, share.priority, slice)?,
+            };
+            if let Some(budget) = share.budget {
+                let ticks = Budget {
+                    ticks: timer::ticks(budget.ticks),
+                    period: timer::ticks(budget.period),
+                };
+                scheduler.set_budget(number, ticks, timer::now());
+            }
+            Some(number)
         })?;
         self.vcpus.get(number)?.store(vcpu, Ordering::Relaxed);
-        self.length.store(number.saturating_add(1), Ordering::Release);
+        if number > 0 || share.budget.is_some() {
+            self.shared.store(true, Ordering::Release);
+        }
         Some(number)
+    }
+
+    /// Sets fixed windows. All vCPUs have been added.
+    pub fn set_windows(&self, schedule: &Schedule) {
+        let windows = schedule.windows.iter();
+        let windows = windows.map(|w| (timer::ticks(w.us), w.vm.map(|vm| vm as u16), w.open));
+        self.with(|scheduler| scheduler.set_windows(timer::ticks(schedule.frame), windows));
+        self.shared.store(true, Ordering::Release);
     }
 
     /// Lets `f` use the scheduler.
@@ -73,10 +102,10 @@ impl RunQueue {
         self.vcpus.get(number).map_or(core::ptr::null_mut(), |slot| slot.load(Ordering::Relaxed))
     }
 
-    /// Whether several vCPUs share this CPU: then WFI may switch.
+    /// Whether several vCPUs share this CPU, or its vCPU has a limit: then WFI may switch.
     #[inline(always)]
     pub fn shared(&self) -> bool {
-        self.length.load(Ordering::Relaxed) > 1
+        self.shared.load(Ordering::Relaxed)
     }
 
     /// Charges the time up to `now` to the vCPU that has run.

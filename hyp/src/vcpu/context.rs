@@ -74,7 +74,12 @@ impl VcpuContext {
     /// # Errors
     /// Where the CPU has no room for it.
     #[inline(never)]
-    pub fn assign(guest: &'static VmInstance, index: usize, cpu: usize) -> Result<(), VmError> {
+    pub fn assign(
+        guest: &'static VmInstance,
+        index: usize,
+        cpu: usize,
+        window: Option<usize>,
+    ) -> Result<(), VmError> {
         let context = Box::leak(Box::new(Self {
             vcpu: Vcpu::new(index),
             guest,
@@ -91,10 +96,10 @@ impl VcpuContext {
             vmpidr: 1 << 31 | Vm::<GuestHost>::mpidr(index).raw(),
             record: Box::new(Record::new()),
         }));
-        let slice = timer::ticks(guest.config.slice);
+        let share = &guest.config.share;
         let number = CPUS
             .get(cpu)
-            .and_then(|a| a.cpu.queue.add((&raw mut *context).cast(), guest.index, slice));
+            .and_then(|a| a.cpu.queue.add((&raw mut *context).cast(), guest.index, share, window));
         let Some(number) = number else {
             return Err(Cause::CpuFull(cpu).of(&guest.config.name));
         };

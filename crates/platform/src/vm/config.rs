@@ -5,6 +5,7 @@ use crate::board::Gic;
 use crate::error::{Error, err};
 use crate::fdt;
 use crate::fdt::Tree;
+use crate::vm::cpu_share::{self, Asking, CpuOptions, CpuShare, VCPUS_PER_CPU};
 use crate::vm::description::{HostResources, VmDescription};
 use crate::vm::elf_image::ElfImage;
 use crate::vm::image_header::ImageHeader;
@@ -24,8 +25,6 @@ use mmio_guard::{Dialect, Policy};
 
 /// Most VMs.
 pub const MAX_VMS: usize = 8;
-/// Most vCPUs that share one CPU.
-pub const VCPUS_PER_CPU: usize = 32;
 /// RAM of a VM without `vm.mem`, in bytes.
 pub const DEFAULT_MEM: u64 = 128 << 20;
 /// IPA bits of a VM without `vm.ipa`, where the CPU has as many.
@@ -34,8 +33,6 @@ pub const DEFAULT_IPA_BITS: u8 = 40;
 const MIN_IPA_BITS: u8 = 32;
 /// Table pages, beyond what RAM needs, of a VM without `vm.pool`.
 pub const DEFAULT_POOL_PAGES: usize = 160;
-/// Microseconds that a VM may use of a CPU in each round, where others want it too, without `vm.slice`.
-pub const DEFAULT_SLICE: u64 = 4000;
 /// Longest bootargs of a guest, in bytes.
 pub const MAX_BOOTARGS: usize = fdt::MAX_STRING;
 
@@ -66,8 +63,10 @@ pub struct VmConfig {
     pub ipa_bits: u8,
     /// Pages for stage-2 tables beyond what RAM and ROM need.
     pub pool_pages: usize,
-    /// Microseconds that its vCPUs on a CPU may use of it in each round, where other VMs want it too.
-    pub slice: u64,
+    /// What its options say of CPUs.
+    pub cpu_options: CpuOptions,
+    /// Its CPUs, and its part of them.
+    pub share: CpuShare,
     /// The kernel, as the boot loader left it: a module, or in a bundle.
     pub kernel: Range<Pa>,
     /// The ramdisk, as the boot loader left it.
@@ -139,9 +138,10 @@ pub fn vms(host: &HostResources<'_>) -> Result<Vec<VmConfig>, Error> {
             beyond.node
         ));
     }
+    let shares = shares(host, &described)?;
     let mut configs: Vec<VmConfig> = Vec::new();
-    for (index, described) in described.into_iter().enumerate() {
-        let config = config(host, index, described)?;
+    for (index, (described, share)) in described.into_iter().zip(shares).enumerate() {
+        let config = config(host, index, described, share)?;
         if let Some(other) = configs.iter().find(|other| other.name == config.name) {
             return Err(err!(
                 Vm,
@@ -168,17 +168,57 @@ pub fn vms(host: &HostResources<'_>) -> Result<Vec<VmConfig>, Error> {
         }
         configs.push(config);
     }
-    check_totals(host, &configs)?;
+    check_memory(host, &configs)?;
     Ok(configs)
+}
+
+/// Gives the VMs their CPUs anew, where fewer than expected are up: `cpus`.
+///
+/// # Errors
+/// One line that names a VM whose options do not fit these CPUs.
+pub fn assign_cpus(configs: &mut [VmConfig], cpus: usize) -> Result<(), Error> {
+    let asking = |vm: &VmConfig| (vm.name.clone(), vm.vcpus, vm.cpu_options.clone());
+    let all: Vec<_> = configs.iter().map(asking).collect();
+    let asking = all.iter().map(|(name, vcpus, options)| Asking {
+        name,
+        vcpus: *vcpus,
+        options: options.clone(),
+    });
+    let shares = cpu_share::assign(asking.collect(), cpus)?;
+    for (config, share) in configs.iter_mut().zip(shares) {
+        config.share = share;
+    }
+    Ok(())
+}
+
+/// The name of VM number `index`.
+fn name(index: usize, options: &Options) -> String {
+    options.name.clone().unwrap_or_else(|| format!("vm{index}"))
+}
+
+/// The CPUs of each VM, and its part of them.
+fn shares(host: &HostResources<'_>, described: &[VmDescription]) -> Result<Vec<CpuShare>, Error> {
+    let names: Vec<String> =
+        described.iter().enumerate().map(|(index, vm)| name(index, &vm.options)).collect();
+    let all = names.iter().zip(described);
+    let asking = |(name, vm): (_, &VmDescription)| Asking {
+        name,
+        vcpus: vm.options.cpus.unwrap_or(1),
+        options: vm.options.share.clone(),
+    };
+    let asking: Vec<Asking<'_>> = all.map(|(name, vm)| asking((name.as_str(), vm))).collect();
+    check_vcpus(host, &asking)?;
+    cpu_share::assign(asking, host.cpus)
 }
 
 fn config(
     host: &HostResources<'_>,
     index: usize,
     described: VmDescription,
+    share: CpuShare,
 ) -> Result<VmConfig, Error> {
     let VmDescription { node, options, bootargs, kernel, ramdisk } = described;
-    let name = options.name.clone().unwrap_or_else(|| format!("vm{index}"));
+    let name = name(index, &options);
     let who =
         |error: Error| Error::new(error.kind(), format_args!("VM '{name}' ({node}): {error}"));
     let image = image(host, kernel).map_err(who)?;
@@ -218,7 +258,8 @@ fn config(
         devices,
         ipa_bits,
         pool_pages: options.pool.unwrap_or(DEFAULT_POOL_PAGES),
-        slice: options.slice.unwrap_or(DEFAULT_SLICE),
+        cpu_options: options.share,
+        share,
         kernel,
         ramdisk,
         bootargs,
@@ -349,13 +390,12 @@ fn check_addresses(
     Ok(ram)
 }
 
-/// What all VMs want together, against what the host has.
-fn check_totals(host: &HostResources<'_>, configs: &[VmConfig]) -> Result<(), Error> {
-    let vcpus = configs.iter().fold(0_usize, |sum, config| sum.saturating_add(config.vcpus));
+/// The vCPUs of all VMs, against the machine's CPUs.
+fn check_vcpus(host: &HostResources<'_>, vms: &[Asking<'_>]) -> Result<(), Error> {
+    let vcpus = vms.iter().fold(0_usize, |sum, vm| sum.saturating_add(vm.vcpus));
     let most = host.cpus.saturating_mul(VCPUS_PER_CPU);
     if vcpus > most {
-        let each: Vec<String> =
-            configs.iter().map(|config| format!("{} {}", config.name, config.vcpus)).collect();
+        let each: Vec<String> = vms.iter().map(|vm| format!("{} {}", vm.name, vm.vcpus)).collect();
         return Err(err!(
             Vm,
             "{vcpus} vCPUs ({}) on {} CPUs: at most {VCPUS_PER_CPU} can share a CPU; lower \
@@ -365,6 +405,11 @@ fn check_totals(host: &HostResources<'_>, configs: &[VmConfig]) -> Result<(), Er
             vcpus.div_ceil(VCPUS_PER_CPU)
         ));
     }
+    Ok(())
+}
+
+/// The memory of all VMs, against what the machine has.
+fn check_memory(host: &HostResources<'_>, configs: &[VmConfig]) -> Result<(), Error> {
     let own: Vec<Range<Pa>> = host.own.iter().map(|own| own.range).collect();
     let free = host.board.free_ram(&own).iter().fold(0_u64, |sum, range| {
         let start = range.start().raw().next_multiple_of(RAM_PIECE);

@@ -3,6 +3,7 @@
 
 pub mod bundle;
 pub mod config;
+pub mod cpu_share;
 pub mod description;
 pub mod elf_image;
 pub mod guest_tree;
@@ -14,3 +15,4 @@ pub mod options;
 pub mod parse_number;
 pub mod passthrough;
 pub mod placement;
+pub mod schedule;

@@ -6,6 +6,7 @@
 
 use crate::error::{Error, err};
 use crate::fdt::cells::CellReader;
+use crate::vm::cpu_share::{self, CpuOptions, MAX_PRIORITY, SLICES};
 use crate::vm::parse_number;
 use crate::vm::passthrough::MAX_PASSED;
 use alloc::string::String;
@@ -17,7 +18,7 @@ use dtoolkit::FromPropertyValue;
 use mmio_guard::{Dialect, Policy};
 
 /// All options.
-pub const OPTIONS: [&str; 17] = [
+pub const OPTIONS: [&str; 21] = [
     "vm.name",
     "vm.mem",
     "vm.cpus",
@@ -34,11 +35,13 @@ pub const OPTIONS: [&str; 17] = [
     "vm.pool",
     "vm.testdev",
     "vm.slice",
+    "vm.affinity",
+    "vm.dedicated",
+    "vm.priority",
+    "vm.budget",
     "vm.oncrash",
 ];
 
-/// Least and most microseconds of a slice.
-pub const SLICES: core::ops::RangeInclusive<usize> = 500..=100_000;
 /// Most ranges in one list.
 pub const MAX_RANGES: usize = 16;
 /// Largest table pool of a VM, in pages.
@@ -66,7 +69,7 @@ pub(crate) struct Options {
     pub ipa: Option<u8>,
     pub pool: Option<usize>,
     pub testdev: Option<Ipa>,
-    pub slice: Option<u64>,
+    pub share: CpuOptions,
     pub on_crash: Option<OnCrash>,
 }
 
@@ -271,7 +274,28 @@ impl Options {
             }
             "vm.slice" => {
                 let slice = bounded(value, *SLICES.start(), *SLICES.end());
-                self.slice = Some(slice.ok_or("microseconds from 500 to 100000")? as u64);
+                self.share.slice = Some(slice.ok_or("microseconds from 500 to 100000")? as u64);
+            }
+            "vm.affinity" => {
+                let cpus = value.text().and_then(cpu_share::cpus);
+                self.share.affinity = cpus.ok_or("CPUs, N[-N][:N...], each once, like 0-1:3")?;
+            }
+            "vm.dedicated" => {
+                if !matches!(value, Value::Text("") | Value::Property([])) {
+                    return Err("no value");
+                }
+                self.share.dedicated = true;
+            }
+            "vm.priority" => {
+                let priority = bounded(value, 0, MAX_PRIORITY.into());
+                let priority = priority.and_then(|priority| u8::try_from(priority).ok());
+                self.share.priority = Some(priority.ok_or("a number from 0 to 31")?);
+            }
+            "vm.budget" => {
+                let budget = value.text().and_then(cpu_share::budget);
+                self.share.budget = Some(budget.ok_or(
+                    "US/PERIOD in microseconds, like 200/1000: at least 20, a period from 200 to 1000000",
+                )?);
             }
             "vm.oncrash" => {
                 let what = value.text().and_then(OnCrash::parse);
@@ -363,6 +387,7 @@ fn paths(value: Value<'_>) -> Result<Vec<String>, Expected> {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
+    use crate::vm::cpu_share::BudgetUs;
     use alloc::format;
     use alloc::string::ToString;
 
@@ -387,7 +412,7 @@ mod tests {
                    vm.rom=0x0+64M:0x4000000+256K vm.load=0x0 vm.dtb=0x48000000 vm.ipa=36 vm.pool=7 \
                    vm.testdev=0xa000000 vm.flash=0x8000000+1M:0xc000000+256K \
                    vm.dev=/pl031@9010000:/soc/serial@1 vm.slice=2000 \
-                   vm.oncrash=pause";
+                   vm.oncrash=pause vm.affinity=1-2:0:3 vm.dedicated= vm.priority=30 vm.budget=200/1000";
         let (options, rest) = parsed(all);
         let expected = Options {
             name: Some("guest-1".to_string()),
@@ -405,7 +430,13 @@ mod tests {
             ipa: Some(36),
             pool: Some(7),
             testdev: Some(Ipa::new(0xa00_0000)),
-            slice: Some(2000),
+            share: CpuOptions {
+                affinity: [1, 2, 0, 3].to_vec(),
+                dedicated: true,
+                priority: Some(30),
+                budget: Some(BudgetUs { ticks: 200, period: 1000 }),
+                slice: Some(2000),
+            },
             on_crash: Some(OnCrash::Pause),
         };
         assert_eq!(options, expected);
@@ -486,6 +517,8 @@ mod tests {
                 "vm.dev" => "/a",
                 "vm.ipa" => "40",
                 "vm.slice" => "500",
+                "vm.dedicated" => "",
+                "vm.budget" => "20/1000",
                 "vm.load" | "vm.dtb" | "vm.testdev" => "0",
                 _ => "1",
             };
@@ -496,7 +529,11 @@ mod tests {
 
     #[test]
     fn bad_values_are_refused_with_what_is_possible() {
-        let table: [(&str, &[&str], &str); 17] = [
+        let table: [(&str, &[&str], &str); 21] = [
+            ("vm.affinity", &["", "1-0", "0:0", "a", "0;1"], "N[-N][:N...]"),
+            ("vm.dedicated", &["1", "yes"], "takes no value"),
+            ("vm.priority", &["", "32", "high"], "a number from 0 to 31"),
+            ("vm.budget", &["", "200", "19/1000", "2000/1000", "50/100"], "like 200/1000"),
             ("vm.slice", &["", "0", "499", "100001", "4ms"], "microseconds from 500 to 100000"),
             (
                 "vm.name",
@@ -556,7 +593,7 @@ mod tests {
 
     #[test]
     fn a_word_without_a_value_is_refused() {
-        for word in OPTIONS {
+        for word in OPTIONS.into_iter().filter(|word| *word != "vm.dedicated") {
             assert!(refused(word).contains("bad value"), "{word}");
         }
     }
