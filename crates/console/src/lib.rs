@@ -9,7 +9,7 @@
 //!
 //! # Invariants
 //! - No VM takes another VM's share of the ring, nor EL2's.
-//! - What is lost is counted per VM, and reported with the next line about it.
+//! - Lost bytes and lines are counted per VM, and reported with the next line about it.
 #![no_std]
 #![forbid(unsafe_code)]
 

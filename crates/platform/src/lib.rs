@@ -87,4 +87,4 @@ pub use vm::memory_map::{
 pub use vm::options::{MAX_NAME, MAX_POOL_PAGES, MAX_RANGES, OPTIONS};
 pub use vm::passthrough::{MAX_PASSED, Passed, PassedInterrupt};
 pub use vm::placement::{ImagePart, Placement};
-pub use vm::schedule::Schedule;
+pub use vm::schedule::{MAX_WINDOWS, Schedule};

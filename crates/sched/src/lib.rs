@@ -33,3 +33,4 @@ pub use scheduler::{Scheduler, VCPUS};
 pub use seat::{DEFAULT_PRIORITY, PRIORITIES, SEATS};
 pub use vcpu_state::VcpuState;
 pub use wake::{Reason, Wake, vcpus_of};
+pub use windows::MAX_WINDOWS;

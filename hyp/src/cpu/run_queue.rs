@@ -11,6 +11,12 @@ use vm::TlbResidency;
 use crate::cpu::timer;
 
 const _: () = assert!(VCPUS_PER_CPU <= sched::VCPUS && MAX_VMS <= sched::SEATS);
+// What `platform` accepts, the scheduler has room for: it drops further windows, and cuts a priority. One window more is the rest.
+const _: () = assert!(
+    platform::MAX_WINDOWS < sched::MAX_WINDOWS
+        && (platform::MAX_PRIORITY as usize) < sched::PRIORITIES
+        && platform::DEFAULT_PRIORITY == sched::DEFAULT_PRIORITY
+);
 
 /// A vCPU, whose type the folders above know (`crate::vcpu::context::VcpuContext`).
 pub enum OpaqueVcpu {}

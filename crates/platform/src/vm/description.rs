@@ -67,7 +67,7 @@ pub(crate) fn check_place(
     }
     let is_initrd = is_bundle && board.initrd == Some(range);
     let is_appended = is_bundle && host.appended == Some(range);
-    // What is appended is part of the image.
+    // An appended bundle is part of the image.
     let own = host.own.iter().filter(|own| !is_appended || !own.range.encloses(&range));
     let own = own.map(|own| (own.name, own.range));
     let initrd = board.initrd.iter().filter(|_| !is_initrd).map(|range| ("the initrd", *range));

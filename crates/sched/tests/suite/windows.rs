@@ -49,7 +49,7 @@ fn an_idle_window_is_for_others_only_where_its_owner_lets_them() {
         frame(&mut cpu, open);
         cpu.watch(owner, FRAME, 0..4 * MS);
         cpu.run(1000 * MS);
-        // 4 ms are its own, 2 ms are nobody's, and of the first 4 ms a tenth is used.
+        // 4 ms are its own, 2 ms have no owner, and of the first 4 ms a tenth is used.
         let expected = if open { 7_500..=7_700 } else { 3_950..=4_000 };
         assert!(expected.contains(&cpu.share(other)), "{open}: {}", cpu.share(other));
         // In its own window the owner is there at once.
