@@ -4,6 +4,8 @@
 //! Everything here is a constant or a pure function of one, so that a hypervisor, a guest and a test
 //! can share it. What each call means is told in `docs/abi.md`.
 
+pub mod device;
+
 /// The protection granule in bytes: one call declares this much, and every address is a multiple of it.
 pub const GRANULE: u64 = 4096;
 /// log2 of [`GRANULE`].
