@@ -30,6 +30,8 @@ fn entry(entry: Entry) -> Option<spec::Entry> {
                 Attr::Ram => Leaf::Ram,
                 Attr::Rom => Leaf::Rom,
                 Attr::Device => Leaf::Device,
+                Attr::Shared => Leaf::Shared,
+                Attr::SharedRead => Leaf::SharedRead,
             },
         },
         Entry::Locked | Entry::Unknown(_) => return None,
@@ -40,6 +42,8 @@ fn entry(entry: Entry) -> Option<spec::Entry> {
 pub fn mark(ipa: Ipa, level: u8, descriptor: Descriptor) -> u64 {
     match descriptor {
         Descriptor::Table(_) => Tables::mark(ipa.raw(), level, None),
+        // Windows are compared with the shares of the VM behind them.
+        Descriptor::Window(_) => 0,
         Descriptor::Entry(found) => match entry(found) {
             Some(found) => Tables::mark(ipa.raw(), level, Some(found)),
             // In no specification.

@@ -67,7 +67,7 @@ impl Vm {
         }
         let Some(ipa) = data.ipa else { return Outcome::ResolveIpa };
         match self.entry(ipa) {
-            Entry::Leaf { leaf: Leaf::Rom, .. }
+            Entry::Leaf { leaf: Leaf::Rom | Leaf::SharedRead, .. }
                 if data.write || data.fault == Fault::Permission =>
             {
                 if self.bank_at(ipa).is_some() {

@@ -22,6 +22,16 @@ pub enum Entry {
     },
 }
 
+impl Entry {
+    /// Whether it survives a reset: memory does.
+    const fn is_kept(self) -> bool {
+        matches!(
+            self,
+            Self::Leaf { leaf: Leaf::Ram | Leaf::Rom | Leaf::Shared | Leaf::SharedRead, .. }
+        )
+    }
+}
+
 /// What is mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leaf {
@@ -31,6 +41,10 @@ pub enum Leaf {
     Rom,
     /// A device, reached without a trap.
     Device,
+    /// Memory of another VM or of EL2, never executed.
+    Shared,
+    /// The same, read-only.
+    SharedRead,
 }
 
 /// What a declaration said about the memory type: kept, never judged.
@@ -340,10 +354,8 @@ impl Tables {
     /// Only memory stays mapped; a cut below which nothing is mapped is undone, and its table page is free
     /// again.
     pub fn reset(&mut self) {
-        let gone: alloc::vec::Vec<Found> = self
-            .carried()
-            .filter(|found| !matches!(found.entry, Entry::Leaf { leaf: Leaf::Ram | Leaf::Rom, .. }))
-            .collect();
+        let gone: alloc::vec::Vec<Found> =
+            self.carried().filter(|found| !found.entry.is_kept()).collect();
         for found in gone {
             self.put(found.base, found.level, Entry::Empty);
         }

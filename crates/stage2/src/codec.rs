@@ -7,7 +7,7 @@
 //! | locked | 1 | - | - | - | - | 0 | 0 | 0..3 |
 //! | owner | 2 | 0 in 59:18, owner id in 17:2 | id | id | id | 0 | 0 | 0..3 |
 //! | mmio guard | 3 | 0 | PRESET | byte of MAIR_EL1 | AttrIndx | 0 | 0 | 0..3 |
-//! | table | 0 | 47:12 next table, others 0 | | | 0 | 1 | 1 | 0..2 |
+//! | table | 0 | 47:12 next table, 55 set above a window, others 0 | | | 0 | 1 | 1 | 0..2 |
 //! | block | 0 | output address, XN, AF, SH, S2AP, MemAttr as below | | | | 0 | 1 | 1, 2 |
 //! | page | 0 | the same | | | | 1 | 1 | 3 |
 //!
@@ -19,12 +19,14 @@
 //! | [`Attr::Ram`] | 1111 Normal write-back | 11 read and write | 11 inner | 1 | 00 |
 //! | [`Attr::Rom`] | 1111 Normal write-back | 01 read only | 11 inner | 1 | 00 |
 //! | [`Attr::Device`] | 0001 Device-nGnRE | 11 read and write | 10 outer | 1 | 10 |
+//! | [`Attr::Shared`] | 1111 Normal write-back | 11 read and write | 11 inner | 1 | 10 |
+//! | [`Attr::SharedRead`] | 1111 Normal write-back | 01 read only | 11 inner | 1 | 10 |
 //!
 //! The MemAttr values are those of HCR_EL2.FWB = 0. Access flag and dirty state are not managed by
 //! hardware (VTCR_EL2.HA = HD = 0), so a descriptor never changes by itself.
 //!
 //! Sources: DDI 0487 D8.3.1 (VMSAv8-64 descriptor formats; an invalid descriptor's bits 63:1 are
-//! ignored by hardware), D8.4.2, D8.5 (stage-2 permissions and memory types).
+//! ignored by hardware, and so are bits 58:51 of a table descriptor), D8.4.2, D8.5 (stage-2 permissions and memory types).
 
 use arch::Pa;
 
@@ -59,13 +61,23 @@ pub enum Attr {
     Rom,
     /// Device-nGnRE, readable and writable, never executed.
     Device,
+    /// Normal write-back memory that belongs to another VM or to EL2: readable, writable, never executed.
+    Shared,
+    /// The same, but read only.
+    SharedRead,
 }
 
 impl Attr {
     /// Whether this is memory that caches may hold.
     #[inline]
     pub const fn is_memory(self) -> bool {
-        matches!(self, Self::Ram | Self::Rom)
+        !matches!(self, Self::Device)
+    }
+
+    /// Whether a store finds a permission fault.
+    #[inline]
+    pub const fn is_read_only(self) -> bool {
+        matches!(self, Self::Rom | Self::SharedRead)
     }
 }
 
@@ -112,6 +124,8 @@ pub enum Annotation {
 pub enum Descriptor {
     /// Points to a table of the next level.
     Table(Pa),
+    /// Points to the level-2 table of a [`Window`](crate::Window).
+    Window(Pa),
     /// Ends the walk.
     Entry(Entry),
 }
@@ -144,6 +158,11 @@ const XN: u64 = 2 << 53;
 const RAM: u64 = MEMATTR_WRITE_BACK | S2AP_READ_WRITE | SH_INNER | AF;
 const ROM: u64 = MEMATTR_WRITE_BACK | S2AP_READ | SH_INNER | AF;
 const DEVICE: u64 = MEMATTR_DEVICE_NGNRE | S2AP_READ_WRITE | SH_OUTER | AF | XN;
+const SHARED: u64 = RAM | XN;
+const SHARED_READ: u64 = ROM | XN;
+
+/// In a table descriptor: what is below belongs to a [`Window`](crate::Window), not to this VM's pool. Hardware ignores the bit.
+const WINDOW: u64 = 1 << 55;
 
 /// The empty descriptor.
 pub(crate) const EMPTY: u64 = 0;
@@ -190,6 +209,18 @@ pub(crate) const fn table(table: Pa) -> u64 {
     (table.raw() & ADDRESS) | TABLE_OR_PAGE | VALID
 }
 
+/// Descriptor of the level-2 table of a window.
+#[inline]
+pub(crate) const fn window_table(at: Pa) -> u64 {
+    table(at) | WINDOW
+}
+
+/// Whether `raw`, a table's descriptor, is that of a window.
+#[inline(always)]
+pub(crate) const fn is_window_table(raw: u64) -> bool {
+    raw & WINDOW != 0
+}
+
 /// Descriptor of a leaf: a block at levels 1 and 2, a page at level 3.
 #[inline]
 pub(crate) const fn leaf(pa: Pa, attr: Attr, level: u8) -> u64 {
@@ -198,6 +229,8 @@ pub(crate) const fn leaf(pa: Pa, attr: Attr, level: u8) -> u64 {
         Attr::Ram => RAM,
         Attr::Rom => ROM,
         Attr::Device => DEVICE,
+        Attr::Shared => SHARED,
+        Attr::SharedRead => SHARED_READ,
     };
     (pa.raw() & ADDRESS) | attributes | kind
 }
@@ -239,7 +272,8 @@ pub(crate) const fn annotation(annotation: Annotation) -> u64 {
 #[inline(always)]
 pub const fn decode(raw: u64, level: u8) -> Descriptor {
     if is_table(raw, level) {
-        return Descriptor::Table(table_address(raw));
+        let next = table_address(raw);
+        return if raw & WINDOW == 0 { Descriptor::Table(next) } else { Descriptor::Window(next) };
     }
     Descriptor::Entry(entry(raw, level))
 }
@@ -280,6 +314,10 @@ const fn leaf_entry(raw: u64, level: u8) -> Entry {
         Attr::Rom
     } else if fixed == DEVICE | kind {
         Attr::Device
+    } else if fixed == SHARED | kind {
+        Attr::Shared
+    } else if fixed == SHARED_READ | kind {
+        Attr::SharedRead
     } else {
         return Entry::Unknown(raw);
     };
@@ -298,6 +336,7 @@ mod tests {
     fn encode(descriptor: Descriptor, level: u8) -> Option<u64> {
         Some(match descriptor {
             Descriptor::Table(pa) => table(pa),
+            Descriptor::Window(pa) => window_table(pa),
             Descriptor::Entry(Entry::Empty) => EMPTY,
             Descriptor::Entry(Entry::Locked) => locked(),
             Descriptor::Entry(Entry::Owner(id)) => annotation(Annotation::Owner(id)),
@@ -310,7 +349,7 @@ mod tests {
     fn decoded(raw: u64, level: u8) -> Entry {
         match decode(raw, level) {
             Descriptor::Entry(entry) => entry,
-            Descriptor::Table(pa) => panic!("a table at {pa:?}"),
+            Descriptor::Table(pa) | Descriptor::Window(pa) => panic!("a table at {pa:?}"),
         }
     }
 
@@ -336,11 +375,14 @@ mod tests {
         }
         for level in 0..3 {
             assert_eq!(decode(0x0000_8000_4000_0003, level), Descriptor::Table(pa));
+            assert_eq!(decode(0x0080_8000_4000_0003, level), Descriptor::Window(pa));
         }
         let leaves = [
             (Attr::Ram, 0x0000_0000_0000_07fd_u64),
             (Attr::Rom, 0x0000_0000_0000_077d),
             (Attr::Device, 0x0040_0000_0000_06c5),
+            (Attr::Shared, 0x0040_0000_0000_07fd),
+            (Attr::SharedRead, 0x0040_0000_0000_077d),
         ];
         for (attr, attributes) in leaves {
             for level in 1..=3u8 {
@@ -359,6 +401,8 @@ mod tests {
             (Attr::Ram, 0b1111, 0b11, 0b11, 0b00),
             (Attr::Rom, 0b1111, 0b01, 0b11, 0b00),
             (Attr::Device, 0b0001, 0b11, 0b10, 0b10),
+            (Attr::Shared, 0b1111, 0b11, 0b11, 0b10),
+            (Attr::SharedRead, 0b1111, 0b01, 0b11, 0b10),
         ] {
             let raw = leaf(Pa::new(0), attr, 3);
             assert_eq!(raw >> 2 & 0xf, memattr, "MemAttr of {attr:?}");
@@ -521,7 +565,7 @@ mod tests {
                 // `locked` and tables carry bits without a meaning here.
                 Some(again) => {
                     let ignored = match descriptor {
-                        Descriptor::Table(_) => !(ADDRESS | 3),
+                        Descriptor::Table(_) | Descriptor::Window(_) => !(ADDRESS | WINDOW | 3),
                         Descriptor::Entry(Entry::Locked) => !(15 << 60 | 3),
                         Descriptor::Entry(_) => 0,
                     };

@@ -42,6 +42,7 @@ mod reset;
 mod tables;
 mod unmap;
 mod visit;
+mod window;
 
 pub use annotate::DeclareError;
 pub use arch::Stage2Geometry;
@@ -51,6 +52,7 @@ pub use host::{TableMemory, Tlb};
 pub use map::{MapError, Over};
 pub use pool::{Pool, tables_for};
 pub use tables::{Found, Probe, Stage2};
+pub use window::{NeedsTable, Window, Windowed};
 
 /// How many descriptors one guest call may visit (docs/abi.md).
 pub const BUDGET: u32 = 512;

@@ -6,15 +6,15 @@
 //! finds nothing there, and no memory is needed to remember it. The second, when no TLB and no walk
 //! cache can know those tables any more, gives them back to the pool.
 
-use crate::codec::{self, Attr, Descriptor, EMPTY, Entry};
+use crate::codec::{self, Descriptor, EMPTY, Entry};
 use crate::host::{TableMemory, Tlb};
 use crate::tables::{Stage2, Writer};
 use arch::Pa;
 use lock::Order;
 
 impl<H: TableMemory + Tlb> Stage2<H> {
-    /// Back to what the VM was given: RAM and ROM stay mapped, every annotation and every device leaf
-    /// goes, and tables that no leaf needs go back to the pool.
+    /// Back to what the VM was given: RAM, ROM, memory of others and windows stay mapped, every annotation and every device
+    /// leaf goes, and tables that no leaf needs go back to the pool.
     ///
     /// No vCPU of the VM may be running. Bounded by the number of tables, so by the pool.
     pub fn reset(&self, order: &Order) {
@@ -45,6 +45,13 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         let mut needed = false;
         for index in 0..self.entries(level) {
             match self.descriptor(table, index, level) {
+                // It belongs to the VM behind it.
+                Descriptor::Window(_) => {
+                    needed |= keep_memory;
+                    if !keep_memory {
+                        self.host.store(table, index, EMPTY);
+                    }
+                }
                 Descriptor::Table(next) => {
                     if self.prune(next, level.wrapping_add(1), keep_memory) {
                         needed = true;
@@ -52,9 +59,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
                         self.host.store(table, index, codec::detached(next));
                     }
                 }
-                Descriptor::Entry(Entry::Leaf { attr: Attr::Ram | Attr::Rom, .. })
-                    if keep_memory =>
-                {
+                Descriptor::Entry(Entry::Leaf { attr, .. }) if keep_memory && attr.is_memory() => {
                     needed = true;
                 }
                 Descriptor::Entry(Entry::Empty) => {}
@@ -72,7 +77,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
                 self.reclaim(writer, gone, level.wrapping_add(1));
                 self.host.store(table, index, EMPTY);
                 writer.pool.put(&self.host, gone);
-            } else if codec::is_table(raw, level) {
+            } else if codec::is_table(raw, level) && !codec::is_window_table(raw) {
                 self.reclaim(writer, codec::table_address(raw), level.wrapping_add(1));
             }
         }

@@ -8,7 +8,7 @@ use arch::{Ipa, Pa};
 
 impl<H: TableMemory + Tlb> Stage2<H> {
     /// Calls `f` for every entry that is no table, empty ones included, in rising order: its first
-    /// address, its level, and what it is. Takes no lock; each entry is read once.
+    /// address, its level, and what it is. Leaves windows out. Takes no lock; each entry is read once.
     pub fn visit(&self, mut f: impl FnMut(Ipa, u8, Entry)) {
         self.visit_table(self.root(), self.geometry().start_level, 0, &mut f);
     }
@@ -17,6 +17,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         for index in 0..self.entries(level) {
             let at = base.wrapping_add((index as u64).wrapping_shl(level_shift(level)));
             match self.descriptor(table, index, level) {
+                Descriptor::Window(_) => {}
                 Descriptor::Table(next) => self.visit_table(next, level.wrapping_add(1), at, f),
                 // A root page of 512 entries can reach beyond the IPA space.
                 Descriptor::Entry(_) if at >= self.limit() => {}

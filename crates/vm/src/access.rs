@@ -86,7 +86,7 @@ fn page<H: Host>(abort: &DataAbort, ipa: Ipa, vm: &Vm<H>) -> Page {
     match vm.stage2.lookup(ipa).map(|found| found.entry) {
         // Memory is never declared, so the memory map need not be asked.
         Some(Entry::Guard(_)) => Page::Declared,
-        Some(Entry::Leaf { attr: Attr::Rom, .. }) => {
+        Some(Entry::Leaf { attr: Attr::Rom | Attr::SharedRead, .. }) => {
             // An atomic may report a load: what a permission fault hits here is no load.
             if abort.write || matches!(abort.fault.kind, FaultKind::Permission) {
                 Page::ReadOnly

@@ -352,7 +352,13 @@ pub fn adopt<H: Host>(
     let bits = u32::from(config.ipa_bits);
     let mut tables = Tables::new(bits, pool);
     for (ipa, pa, attr) in memory {
-        let leaf = if attr == Attr::Rom { Leaf::Rom } else { Leaf::Ram };
+        let leaf = match attr {
+            Attr::Ram => Leaf::Ram,
+            Attr::Rom => Leaf::Rom,
+            Attr::Device => Leaf::Device,
+            Attr::Shared => Leaf::Shared,
+            Attr::SharedRead => Leaf::SharedRead,
+        };
         if let Err(why) = tables.map(ipa.start().raw(), pa.raw(), ipa.size(), leaf) {
             panic!("oracle: {}: memory at {ipa}: {why:?}", vm.name());
         }

@@ -169,7 +169,9 @@ impl Judge {
         if is_valid && !was_valid {
             // A table without leaves translates nothing more than the invalid entry before it.
             self.unsynced |= match codec::decode(new, level) {
-                Descriptor::Table(table) => self.publish(words, table, level + 1, ipa, &what),
+                Descriptor::Table(table) | Descriptor::Window(table) => {
+                    self.publish(words, table, level + 1, ipa, &what)
+                }
                 Descriptor::Entry(_) => true,
             };
         }
@@ -180,7 +182,9 @@ impl Judge {
     fn shape(&mut self, new: u64, level: u8, what: &Change) {
         match codec::decode(new, level) {
             Descriptor::Entry(Entry::Unknown(_)) => self.blame(format!("no descriptor: {what}")),
-            Descriptor::Entry(Entry::Leaf { .. }) | Descriptor::Table(_) => {}
+            Descriptor::Entry(Entry::Leaf { .. })
+            | Descriptor::Table(_)
+            | Descriptor::Window(_) => {}
             Descriptor::Entry(_) if new & 3 != 0 => {
                 self.blame(format!("annotation with bit 0 or 1 set: {what}"));
             }
@@ -192,7 +196,7 @@ impl Judge {
         let Change { ipa, level, old, .. } = *what;
         let rounds = if self.repeat { 2 } else { 1 };
         let (table, memory) = match codec::decode(old, level) {
-            Descriptor::Table(table) => {
+            Descriptor::Table(table) | Descriptor::Window(table) => {
                 self.detach(words, table, level + 1, ipa);
                 (true, None)
             }
@@ -231,7 +235,9 @@ impl Judge {
             self.shape(raw, level, &Change { ipa: at, level, old: raw, new: raw });
             self.marks = self.marks.wrapping_add(self.mark(at, level, raw));
             leaves |= match codec::decode(raw, level) {
-                Descriptor::Table(next) => self.publish(words, next, level + 1, at, what),
+                Descriptor::Table(next) | Descriptor::Window(next) => {
+                    self.publish(words, next, level + 1, at, what)
+                }
                 Descriptor::Entry(entry) => matches!(entry, Entry::Leaf { .. }),
             };
         }

@@ -40,7 +40,7 @@ impl Words {
         loop {
             match codec::decode(self.get(page * ENTRIES + index), level) {
                 Descriptor::Entry(entry) => return Some((entry, level)),
-                Descriptor::Table(next) => {
+                Descriptor::Table(next) | Descriptor::Window(next) => {
                     page = ((next.raw() - TABLES.raw()) / PAGE_SIZE) as usize;
                     level += 1;
                     index = (ipa.raw() >> level_shift(level)) as usize % ENTRIES;

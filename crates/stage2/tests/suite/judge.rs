@@ -349,7 +349,7 @@ fn once_is_not_enough_for_the_whole_vmid() {
 fn marks_follow_what_a_walker_can_reach() {
     let fake = Fake::new(fake::geometry(40), 4);
     fake.set_mark(|_, level, descriptor| match descriptor {
-        Descriptor::Table(_) => 1_000_000,
+        Descriptor::Table(_) | Descriptor::Window(_) => 1_000_000,
         Descriptor::Entry(Entry::Empty) => 0,
         Descriptor::Entry(_) => u64::from(level),
     });
@@ -370,7 +370,7 @@ fn marks_go_with_the_addresses_that_they_came_for() {
     const LAST: Pa = Pa::new(TABLES.raw() + 0x3000);
     let fake = Fake::new(fake::geometry(40), 4);
     fake.set_mark(|ipa, level, descriptor| match descriptor {
-        Descriptor::Table(_) | Descriptor::Entry(Entry::Empty) => 0,
+        Descriptor::Table(_) | Descriptor::Window(_) | Descriptor::Entry(Entry::Empty) => 0,
         Descriptor::Entry(_) => ipa.raw() + u64::from(level),
     });
     fake.fill(LAST, 0);
