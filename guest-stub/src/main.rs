@@ -41,6 +41,7 @@ mod boot;
 mod cpu;
 mod cpu_state;
 mod demo;
+mod device_calls;
 mod encoding;
 mod exception;
 mod features;

@@ -17,6 +17,7 @@ mod devices;
 mod e_races;
 mod f_exhaustion;
 mod g_reset;
+mod h_device_calls;
 mod i_clock;
 mod i_interrupts;
 mod i_registers;

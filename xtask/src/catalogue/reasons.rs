@@ -22,7 +22,6 @@ pub const REASONS: &[(&str, &str)] = &[
         "G5",
         "no VM serves devices yet; that a VM crashes or resets beside others is tested as G6 and E6",
     ),
-    ("H1", "no VM serves devices yet"),
     ("H2", "no VM serves devices yet"),
     ("H3", "no VM serves devices yet"),
     ("H4", "no VM serves devices yet"),
