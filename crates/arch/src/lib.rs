@@ -49,6 +49,7 @@ pub mod guest_map;
 mod idregs;
 mod inject;
 mod on_crash;
+mod on_loss;
 pub mod pstate;
 mod regs;
 pub mod serror;
@@ -77,6 +78,7 @@ pub use inject::{
     AbortKind, El1Entry, El1State, PstateFeatures, PstateRule, external_abort, undefined,
 };
 pub use on_crash::OnCrash;
+pub use on_loss::OnLoss;
 pub use regs::GuestRegs;
 pub use stage1::Stage1;
 pub use vcpu_set::{MAX_VCPUS, VcpuSet, VcpuSetIter};
