@@ -86,5 +86,9 @@ pub use vm::memory_map::{
 };
 pub use vm::options::{MAX_NAME, MAX_POOL_PAGES, MAX_RANGES, OPTIONS};
 pub use vm::passthrough::{MAX_PASSED, Passed, PassedInterrupt};
+pub use vm::peers::PeerConfig;
 pub use vm::placement::{ImagePart, Placement};
+pub use vm::role::Role;
 pub use vm::schedule::{MAX_WINDOWS, Schedule};
+pub use vm::served::{DEFAULT_IO_TIMEOUT, DeviceId, MAX_FORWARDED, MAX_IO_TIMEOUT, Served};
+pub use vm::share::ShareLevel;

@@ -75,6 +75,9 @@ fn qemus_modules_become_a_vm() {
         warning: None,
         test_device: None,
         on_crash: arch::OnCrash::Stop,
+        role: platform::Role::Guest,
+        served: None,
+        peers: vec![],
         gic: GicVersion::V2,
         node: "/chosen/module@0x50000000".into(),
     };

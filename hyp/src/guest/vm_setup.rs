@@ -12,9 +12,6 @@ use vm::{Bank, ID_REGISTERS, MappedMmio, Setup, SetupError, Vm};
 use crate::cpu::id_registers;
 use crate::guest::host::GuestHost;
 
-/// Shared interrupts that a guest's controller has.
-const SPIS: usize = 64;
-
 /// Makes the VM.
 ///
 /// # Errors
@@ -64,7 +61,7 @@ pub fn vm(
         flash,
         fw_cfg: config.fw_cfg(),
         test_device: config.test_device,
-        gic: vgic::Config::new(version, config.vcpus, list_registers, SPIS),
+        gic: vgic::Config::new(version, config.vcpus, list_registers, config.spis()),
         id_registers: &id_registers,
         trng: crate::firmware::has_trng(),
         workarounds: crate::firmware::workarounds(),

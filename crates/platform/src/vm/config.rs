@@ -5,21 +5,26 @@ use crate::board::Gic;
 use crate::error::{Error, err};
 use crate::fdt;
 use crate::fdt::Tree;
+use crate::vm::addresses::check_addresses;
 use crate::vm::cpu_share::{self, Asking, CpuOptions, CpuShare, VCPUS_PER_CPU};
 use crate::vm::description::{HostResources, VmDescription};
 use crate::vm::elf_image::ElfImage;
 use crate::vm::image_header::ImageHeader;
 use crate::vm::image_kind::{HEAD_BYTES, ImageKind};
 use crate::vm::memory_map::{
-    self, FW_CFG_BASE, FW_CFG_SIZE, GicVersion, MemoryMap, RAM_BASE, RegionKind,
+    FW_CFG_BASE, FW_CFG_SIZE, GicVersion, MemoryMap, RAM_PIECE, RegionKind,
 };
-use crate::vm::options::{Options, RAM_PIECE};
+use crate::vm::options::Options;
 use crate::vm::passthrough::{self, MAX_PASSED, Passed};
+use crate::vm::peers::{self, Party, PeerConfig};
 use crate::vm::placement::{self, Image, Parts, Placement};
+use crate::vm::role::Role;
+use crate::vm::served::{Request, Served};
 use crate::vm::{bundle, modules};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use arch::guest_map::{DEVICE_VM_SPIS, SPIS};
 use arch::{Ipa, OnCrash, PAGE_SIZE, Pa, Range};
 use mmio_guard::{Dialect, Policy};
 
@@ -29,8 +34,6 @@ pub const MAX_VMS: usize = 8;
 pub const DEFAULT_MEM: u64 = 128 << 20;
 /// IPA bits of a VM without `vm.ipa`, where the CPU has as many.
 pub const DEFAULT_IPA_BITS: u8 = 40;
-/// Smallest IPA space.
-const MIN_IPA_BITS: u8 = 32;
 /// Table pages, beyond what RAM needs, of a VM without `vm.pool`.
 pub const DEFAULT_POOL_PAGES: usize = 160;
 /// Longest bootargs of a guest, in bytes.
@@ -81,6 +84,12 @@ pub struct VmConfig {
     pub test_device: Option<Ipa>,
     /// What becomes of it when its guest has crashed.
     pub on_crash: OnCrash,
+    /// What it is to the others.
+    pub role: Role,
+    /// What another VM serves to it.
+    pub served: Option<Served>,
+    /// The VMs that it serves, by their number; empty without [`Role::Device`].
+    pub peers: Vec<PeerConfig>,
     /// The GIC it sees: that of the host.
     pub gic: GicVersion,
     /// Path of its node, for messages; one of a bundle begins with `bundle:`.
@@ -103,9 +112,25 @@ impl VmConfig {
             let taken = |range: &Range<Ipa>| range.overlaps(&page);
             let test = self.test_device.is_some_and(|test| page.contains(test));
             let passed = || self.devices.iter().flat_map(Passed::ipas).any(|pages| taken(&pages));
-            !test && !self.roms.iter().chain(&self.flash).any(taken) && !passed()
+            !test
+                && !self.roms.iter().chain(&self.flash).chain(self.forwarded()).any(taken)
+                && !passed()
         };
         self.placement.image_rom.is_some() && page.is_some_and(clear)
+    }
+
+    /// Pages whose accesses its server answers one by one.
+    fn forwarded(&self) -> &[Range<Ipa>] {
+        self.served.as_ref().map_or(&[], |served| &served.forward)
+    }
+
+    /// Shared interrupts of its GIC: those of peers are a device VM's alone.
+    #[must_use]
+    pub const fn spis(&self) -> usize {
+        match self.role {
+            Role::Guest => SPIS,
+            Role::Device => DEVICE_VM_SPIS,
+        }
     }
 
     /// Its memory map: RAM, ROMs and devices.
@@ -115,7 +140,21 @@ impl VmConfig {
         let devices = self.devices.iter().flat_map(Passed::ipas);
         let fw_cfg = Range::<Ipa>::new(Ipa::new(FW_CFG_BASE), FW_CFG_SIZE);
         let fw_cfg = fw_cfg.filter(|_| self.fw_cfg()).map(|range| (RegionKind::FwCfg, range));
+        let forwarded = self.forwarded().iter().map(|range| (RegionKind::Forwarded, *range));
+        let transports = self.served.as_ref().and_then(Served::transport_pages);
+        let served = transports.map(|pages| (RegionKind::Transports, pages)).into_iter();
+        let peers = self.peers.iter().flat_map(|peer| {
+            let control = Range::<Ipa>::new(peer.control_page(), PAGE_SIZE);
+            let images = peer.register_images().map(|pages| (RegionKind::RegisterImages, pages));
+            let window = (RegionKind::Window, peer.window);
+            control
+                .map(|page| (RegionKind::ControlPage, page))
+                .into_iter()
+                .chain(images)
+                .chain([window])
+        });
         let others = flash.chain(devices.map(|pages| (RegionKind::Passed, pages))).chain(fw_cfg);
+        let others = others.chain(forwarded).chain(served).chain(peers);
         MemoryMap::new(self.gic, self.vcpus, self.ram, &self.roms, self.test_device, others)
     }
 }
@@ -140,8 +179,9 @@ pub fn vms(host: &HostResources<'_>) -> Result<Vec<VmConfig>, Error> {
     }
     let shares = shares(host, &described)?;
     let mut configs: Vec<VmConfig> = Vec::new();
+    let mut requests = Vec::new();
     for (index, (described, share)) in described.into_iter().zip(shares).enumerate() {
-        let config = config(host, index, described, share)?;
+        let (config, request) = config(host, index, described, share)?;
         if let Some(other) = configs.iter().find(|other| other.name == config.name) {
             return Err(err!(
                 Vm,
@@ -167,9 +207,32 @@ pub fn vms(host: &HostResources<'_>) -> Result<Vec<VmConfig>, Error> {
             }
         }
         configs.push(config);
+        requests.push(request);
     }
+    link(&mut configs, requests)?;
     check_memory(host, &configs)?;
     Ok(configs)
+}
+
+/// Who serves whom, now that all VMs are known.
+fn link(configs: &mut [VmConfig], requests: Vec<Option<Request>>) -> Result<(), Error> {
+    let parties: Vec<Party<'_>> = configs
+        .iter()
+        .zip(requests)
+        .map(|(config, request)| Party {
+            name: &config.name,
+            node: &config.node,
+            role: config.role,
+            ram: config.ram_size(),
+            request,
+        })
+        .collect();
+    let links = peers::link(parties)?;
+    for (config, links) in configs.iter_mut().zip(links) {
+        config.served = links.served;
+        config.peers = links.peers;
+    }
+    Ok(())
 }
 
 /// Gives the VMs their CPUs anew, where fewer than expected are up: `cpus`.
@@ -211,12 +274,13 @@ fn shares(host: &HostResources<'_>, described: &[VmDescription]) -> Result<Vec<C
     cpu_share::assign(asking, host.cpus)
 }
 
+/// A VM by itself, and what it asks of a server.
 fn config(
     host: &HostResources<'_>,
     index: usize,
     described: VmDescription,
     share: CpuShare,
-) -> Result<VmConfig, Error> {
+) -> Result<(VmConfig, Option<Request>), Error> {
     let VmDescription { node, options, bootargs, kernel, ramdisk } = described;
     let name = name(index, &options);
     let who =
@@ -234,9 +298,11 @@ fn config(
             bootargs.len()
         )));
     }
+    let request = options.served.request(ram).map_err(who)?;
+    let pool = request.as_ref().and_then(|request| request.share.pool());
     let homes: Vec<Range<Ipa>> = options.rom.iter().chain(&options.flash).copied().collect();
     let (placement, warning) = placement::place(&Parts {
-        ram,
+        ram: pool.map_or(ram, |pool| before(pool, ram)),
         roms: &homes,
         load: options.load,
         dtb: options.dtb,
@@ -244,8 +310,9 @@ fn config(
         kernel_bytes: kernel.size(),
         ramdisk_bytes: ramdisk.map(|ramdisk| ramdisk.size()),
     })
+    .map_err(|error| beside(error, pool))
     .map_err(who)?;
-    Ok(VmConfig {
+    let config = VmConfig {
         name: name.clone(),
         ram,
         vcpus: options.cpus.unwrap_or(1),
@@ -267,12 +334,29 @@ fn config(
         warning,
         test_device: options.testdev,
         on_crash: options.on_crash.unwrap_or_default(),
+        role: options.role,
+        served: None,
+        peers: Vec::new(),
         gic: match host.board.gic {
             Gic::V2 { .. } => GicVersion::V2,
             Gic::V3 { .. } => GicVersion::V3,
         },
         node: node.clone(),
-    })
+    };
+    Ok((config, request))
+}
+
+/// RAM before the pool at its end.
+fn before(pool: Range<Ipa>, ram: Range<Ipa>) -> Range<Ipa> {
+    let size = pool.start().raw().saturating_sub(ram.start().raw());
+    Range::<Ipa>::new(ram.start(), size).unwrap_or(ram)
+}
+
+/// What `error` says of RAM is said of RAM before the pool.
+fn beside(error: Error, pool: Option<Range<Ipa>>) -> Error {
+    let Some(pool) = pool else { return error };
+    let kind = error.kind();
+    Error::new(kind, format_args!("{error} (that RAM ends before the pool of vm.share at {pool})"))
 }
 
 /// What the kernel at `kernel` is, by its first bytes; an ELF file is checked as a whole.
@@ -310,84 +394,6 @@ fn devices(host: &HostResources<'_>, paths: &[String]) -> Result<Vec<Passed>, Er
     }
     passthrough::number(&mut found)?;
     Ok(found)
-}
-
-/// Every address a VM's options give, against its IPA space, its RAM and each other; its RAM.
-fn check_addresses(
-    host: &HostResources<'_>,
-    options: &Options,
-    devices: &[Passed],
-    ipa_bits: u8,
-    ram_size: u64,
-) -> Result<Range<Ipa>, Error> {
-    if ipa_bits > host.pa_bits || ipa_bits > 48 {
-        return Err(err!(
-            Vm,
-            "vm.ipa={ipa_bits}: this CPU has {} bits of physical address; ask for no more",
-            host.pa_bits
-        ));
-    }
-    if ipa_bits < MIN_IPA_BITS {
-        return Err(err!(
-            Vm,
-            "this CPU has {} bits of physical address, a VM needs at least {MIN_IPA_BITS}",
-            host.pa_bits
-        ));
-    }
-    let limit = 1_u64.checked_shl(ipa_bits.into()).unwrap_or(u64::MAX);
-    let ram = Range::<Ipa>::new(Ipa::new(RAM_BASE), ram_size);
-    let Some(ram) = ram.filter(|ram| ram.end().raw() <= limit) else {
-        return Err(err!(
-            Vm,
-            "its RAM of {} MiB from {RAM_BASE:#x} ends beyond its {ipa_bits} bits of IPA; lower \
-             vm.mem or raise vm.ipa",
-            ram_size >> 20
-        ));
-    };
-    let page = |ipa: Ipa| Range::<Ipa>::new(ipa, PAGE_SIZE);
-    let testdev: Vec<Range<Ipa>> = options.testdev.and_then(page).into_iter().collect();
-    if options.testdev.is_some() && testdev.is_empty() {
-        return Err(err!(Vm, "vm.testdev wraps; move it"));
-    }
-    let passed: Vec<Range<Ipa>> = devices.iter().flat_map(Passed::ipas).collect();
-    let declared = [("vm.allow", &options.allow), ("vm.preset", &options.preset)];
-    // Memory and our devices overlap nothing.
-    let alone = [
-        ("vm.rom", &options.rom),
-        ("vm.flash", &options.flash),
-        ("vm.testdev", &testdev),
-        ("vm.dev at", &passed),
-    ];
-    for (word, ranges) in alone.iter().chain(&declared) {
-        for range in *ranges {
-            if range.end().raw() > limit {
-                return Err(err!(
-                    Vm,
-                    "{word} {range} ends beyond its {ipa_bits} bits of IPA; move it or raise vm.ipa"
-                ));
-            }
-            if range.overlaps(&ram) {
-                return Err(err!(Vm, "{word} {range} overlaps its RAM {ram}; move it outside"));
-            }
-        }
-    }
-    let each = || alone.iter().flat_map(|(word, ranges)| ranges.iter().map(move |r| (*word, r)));
-    for (index, (word, range)) in each().enumerate() {
-        let window = memory_map::device_windows().find(|(_, window)| window.overlaps(range));
-        if let Some((device, window)) = window {
-            return Err(err!(Vm, "{word} {range} overlaps {device} at {window}; move it"));
-        }
-        // ROM is memory, which is never declared.
-        let memory = word == "vm.rom";
-        let notes = declared.iter().filter(|_| memory);
-        let notes = notes.flat_map(|(word, ranges)| ranges.iter().map(move |r| (*word, r)));
-        let mut others = each().skip(index.saturating_add(1)).chain(notes);
-        if let Some((other, at)) = others.find(|(_, other)| other.overlaps(range)) {
-            let why = if memory { "ROM is memory, " } else { "" };
-            return Err(err!(Vm, "{word} {range} overlaps {other} {at}; {why}move one of them"));
-        }
-    }
-    Ok(ram)
 }
 
 /// The vCPUs of all VMs, against the machine's CPUs.

@@ -8,6 +8,8 @@ use core::fmt;
 
 /// Start of a VM's RAM.
 pub const RAM_BASE: u64 = guest_map::RAM_IPA.raw();
+/// RAM comes in pieces of this size.
+pub(crate) const RAM_PIECE: u64 = 2 << 20;
 /// Distance of a kernel image from the start of RAM, its text_offset not counted.
 pub const IMAGE_OFFSET: u64 = 0x20_0000;
 /// Room for a VM's device tree.
@@ -77,6 +79,16 @@ pub enum RegionKind {
     Passed,
     /// The firmware configuration device.
     FwCfg,
+    /// Virtio-mmio transports that another VM serves.
+    Transports,
+    /// Pages whose accesses another VM answers.
+    Forwarded,
+    /// A device VM's control page of a peer.
+    ControlPage,
+    /// A device VM's register images of a peer.
+    RegisterImages,
+    /// A device VM's window to the RAM of a peer.
+    Window,
 }
 
 impl RegionKind {
@@ -94,6 +106,11 @@ impl RegionKind {
             Self::Flash => "flash",
             Self::Passed => "device",
             Self::FwCfg => "fw_cfg",
+            Self::Transports => "virtio",
+            Self::Forwarded => "forwarded",
+            Self::ControlPage => "control",
+            Self::RegisterImages => "registers",
+            Self::Window => "window",
         }
     }
 }

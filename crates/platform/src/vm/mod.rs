@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! VMs: their options, images, memory maps and device trees.
 
+pub mod addresses;
 pub mod bundle;
 pub mod config;
 pub mod cpu_share;
@@ -14,5 +15,9 @@ pub mod modules;
 pub mod options;
 pub mod parse_number;
 pub mod passthrough;
+pub mod peers;
 pub mod placement;
+pub mod role;
 pub mod schedule;
+pub mod served;
+pub mod share;

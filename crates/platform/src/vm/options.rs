@@ -7,18 +7,22 @@
 use crate::error::{Error, err};
 use crate::fdt::cells::CellReader;
 use crate::vm::cpu_share::{self, CpuOptions, MAX_PRIORITY, SLICES};
+use crate::vm::memory_map::RAM_PIECE;
 use crate::vm::parse_number;
 use crate::vm::passthrough::MAX_PASSED;
+use crate::vm::role::Role;
+use crate::vm::served::{self, MAX_IO_TIMEOUT, ServedOptions};
+use crate::vm::share;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arch::guest_map::{MAX_FLASH, MAX_FLASH_BYTES, MIN_FLASH_BYTES};
-use arch::{Ipa, MAX_VCPUS, OnCrash, PAGE_SIZE, Range};
+use arch::{Ipa, MAX_VCPUS, OnCrash, OnLoss, PAGE_SIZE, Range};
 use core::fmt::Display;
 use dtoolkit::FromPropertyValue;
 use mmio_guard::{Dialect, Policy};
 
 /// All options.
-pub const OPTIONS: [&str; 21] = [
+pub const OPTIONS: [&str; 27] = [
     "vm.name",
     "vm.mem",
     "vm.cpus",
@@ -40,6 +44,12 @@ pub const OPTIONS: [&str; 21] = [
     "vm.priority",
     "vm.budget",
     "vm.oncrash",
+    "vm.role",
+    "vm.devices",
+    "vm.forward",
+    "vm.share",
+    "vm.iotimeout",
+    "vm.onloss",
 ];
 
 /// Most ranges in one list.
@@ -48,8 +58,6 @@ pub const MAX_RANGES: usize = 16;
 pub const MAX_POOL_PAGES: usize = 65_536;
 /// Longest name of a VM, in bytes.
 pub const MAX_NAME: usize = 31;
-/// RAM comes in pieces of this size.
-pub(crate) const RAM_PIECE: u64 = 2 << 20;
 
 /// What the options of one module say; `None` or empty where an option is not given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,6 +79,8 @@ pub(crate) struct Options {
     pub testdev: Option<Ipa>,
     pub share: CpuOptions,
     pub on_crash: Option<OnCrash>,
+    pub role: Role,
+    pub served: ServedOptions,
 }
 
 /// Where the owner wants the image.
@@ -301,6 +311,37 @@ impl Options {
                 let what = value.text().and_then(OnCrash::parse);
                 self.on_crash = Some(what.ok_or("stop, restart or pause")?);
             }
+            "vm.role" => self.role = role(value)?,
+            "vm.devices" => {
+                let devices = value.text().and_then(served::devices);
+                self.served.devices = Some(devices.ok_or(
+                    "SERVER:KIND[:KIND...], at most 16 of net, blk, console, rng, scsi, 9p, input, vsock, \
+                     sound, fs, i2c, gpio or a DeviceID, like store:blk:net",
+                )?);
+            }
+            "vm.forward" => {
+                let forward = value.text().and_then(served::forward);
+                self.served.forward = Some(forward.ok_or(
+                    "SERVER:IPA+SIZE[:IPA+SIZE...], at most 8 ranges whose address and size are \
+                     multiples of 4K, not empty, like store:0xc000000+4K",
+                )?);
+            }
+            "vm.share" => {
+                let share = value.text().and_then(share::parse);
+                self.served.share = Some(share.ok_or(
+                    "guest, all, or pool:SIZE[:auto] with a multiple of 2M, like pool:8M",
+                )?);
+            }
+            "vm.iotimeout" => {
+                let seconds = bounded(value, 0, MAX_IO_TIMEOUT as usize);
+                let seconds = seconds.and_then(|seconds| u32::try_from(seconds).ok());
+                self.served.io_timeout =
+                    Some(seconds.ok_or("seconds from 1 to 86400, or 0 for ever")?);
+            }
+            "vm.onloss" => {
+                let what = value.text().and_then(OnLoss::parse);
+                self.served.on_loss = Some(what.ok_or("wait or abort")?);
+            }
             _ => self.testdev = Some(page(value)?),
         }
         Ok(())
@@ -316,6 +357,14 @@ fn name(value: &str) -> Result<String, Expected> {
         return Err("1 to 31 letters, digits, '-', '_' or '.'");
     }
     Ok(String::from(value))
+}
+
+fn role(value: Value<'_>) -> Result<Role, Expected> {
+    match value.text() {
+        Some("device") => Ok(Role::Device),
+        Some("control" | "device:control") => Err("device; the control role does not exist yet"),
+        _ => Err("device"),
+    }
 }
 
 fn mem(value: Value<'_>) -> Result<u64, Expected> {
@@ -388,6 +437,8 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
     use crate::vm::cpu_share::BudgetUs;
+    use crate::vm::served::{DeviceId, Named};
+    use crate::vm::share::ShareOption;
     use alloc::format;
     use alloc::string::ToString;
 
@@ -412,7 +463,9 @@ mod tests {
                    vm.rom=0x0+64M:0x4000000+256K vm.load=0x0 vm.dtb=0x48000000 vm.ipa=36 vm.pool=7 \
                    vm.testdev=0xa000000 vm.flash=0x8000000+1M:0xc000000+256K \
                    vm.dev=/pl031@9010000:/soc/serial@1 vm.slice=2000 \
-                   vm.oncrash=pause vm.affinity=1-2:0:3 vm.dedicated= vm.priority=30 vm.budget=200/1000";
+                   vm.oncrash=pause vm.affinity=1-2:0:3 vm.dedicated= vm.priority=30 vm.budget=200/1000 \
+                   vm.role=device vm.devices=store:blk:0x1a:net vm.forward=store:0xc000000+8K:0xd000000+4K \
+                   vm.share=pool:8M:auto vm.iotimeout=0 vm.onloss=abort";
         let (options, rest) = parsed(all);
         let expected = Options {
             name: Some("guest-1".to_string()),
@@ -438,6 +491,20 @@ mod tests {
                 slice: Some(2000),
             },
             on_crash: Some(OnCrash::Pause),
+            role: Role::Device,
+            served: ServedOptions {
+                devices: Some(Named {
+                    server: "store".to_string(),
+                    what: [2, 26, 1].map(|id| DeviceId::new(id).unwrap()).to_vec(),
+                }),
+                forward: Some(Named {
+                    server: "store".to_string(),
+                    what: [range(0xc00_0000, 0x2000), range(0xd00_0000, 0x1000)].to_vec(),
+                }),
+                share: Some(ShareOption::Pool { size: 8 << 20, auto: true }),
+                io_timeout: Some(0),
+                on_loss: Some(OnLoss::Abort),
+            },
         };
         assert_eq!(options, expected);
         assert_eq!(rest, "");
@@ -512,6 +579,11 @@ mod tests {
                 "vm.guard" => "off",
                 "vm.dialect" => "pkvm",
                 "vm.oncrash" => "stop",
+                "vm.role" => "device",
+                "vm.devices" => "a:blk",
+                "vm.forward" => "a:0+4K",
+                "vm.share" => "all",
+                "vm.onloss" => "wait",
                 "vm.allow" | "vm.preset" | "vm.rom" => "0+4K",
                 "vm.flash" => "0+1M",
                 "vm.dev" => "/a",
@@ -529,7 +601,7 @@ mod tests {
 
     #[test]
     fn bad_values_are_refused_with_what_is_possible() {
-        let table: [(&str, &[&str], &str); 21] = [
+        let table: [(&str, &[&str], &str); 28] = [
             ("vm.affinity", &["", "1-0", "0:0", "a", "0;1"], "N[-N][:N...]"),
             ("vm.dedicated", &["1", "yes"], "takes no value"),
             ("vm.priority", &["", "32", "high"], "a number from 0 to 31"),
@@ -549,6 +621,42 @@ mod tests {
             ("vm.cpus", &["", "0", "9", "-1", "1.5", "two", "1K"], "1 to 8"),
             ("vm.guard", &["", "on", "Off", "enroll", "enforced", "1"], "off, enrol or enforce"),
             ("vm.oncrash", &["", "halt", "Stop", "1"], "stop, restart or pause"),
+            ("vm.role", &["", "guest", "Device", "device:"], "takes device"),
+            ("vm.role", &["control", "device:control"], "the control role does not exist yet"),
+            (
+                "vm.devices",
+                &[
+                    "",
+                    "store",
+                    "store:",
+                    ":blk",
+                    "store:disk",
+                    "store:0",
+                    "store:blk:",
+                    "store:1K",
+                    "store:0x100000000",
+                    "s:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1",
+                ],
+                "like store:blk:net",
+            ),
+            (
+                "vm.forward",
+                &[
+                    "",
+                    "store",
+                    "0xc000000+4K",
+                    ":0xc000000+4K",
+                    "store:",
+                    "store:0xc000000",
+                    "store:0xc000800+4K",
+                    "store:0xc000000+0",
+                    "s:0+4K:1M+4K:2M+4K:3M+4K:4M+4K:5M+4K:6M+4K:7M+4K:8M+4K",
+                ],
+                "at most 8 ranges",
+            ),
+            ("vm.share", &["", "pool", "pool:1M", "pool:0", "none", "all:auto"], "like pool:8M"),
+            ("vm.iotimeout", &["", "-1", "86401", "1s"], "1 to 86400, or 0 for ever"),
+            ("vm.onloss", &["", "stop", "Wait"], "wait or abort"),
             ("vm.dialect", &["", "pKVM", "linux", "serie"], "pkvm or series"),
             ("vm.allow", &["", "0x9000000", "0x9000000+", "+4K", "0+4K:", "0+4K,0+4K"], "IPA+SIZE"),
             (

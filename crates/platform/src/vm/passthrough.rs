@@ -12,16 +12,13 @@ use crate::fdt::{Node, Tree};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use arch::guest_map::{PASSED_INTID, PASSED_INTIDS};
 use arch::{Ipa, PAGE_SIZE, Pa, Range};
 
 /// Most regions of registers of a VM: the eight that a VM can reach without a trap, less GICV.
 pub const MAX_PASSED: usize = 7;
 /// Most bytes of one region: 64 pages.
 const MAX_BYTES: u64 = 64 * PAGE_SIZE;
-/// First SPI of the guest that a device gets: those below are of QEMU's machine, the PL011's among them.
-pub(crate) const FIRST_INTID: u32 = 34;
-/// INTIDs that a guest's controller has.
-const GUEST_INTIDS: u32 = 96;
 
 /// Devices that cannot master the bus.
 const HARMLESS: [&str; 9] = [
@@ -195,11 +192,11 @@ fn clocks(tree: &Tree<'_>, node: &Node<'_>) -> Option<Vec<u32>> {
 /// Gives the interrupts of a VM's devices their numbers at its controller.
 pub(crate) fn number(devices: &mut [Passed]) -> Result<(), Error> {
     let interrupts = devices.iter_mut().flat_map(|device| &mut device.interrupts);
-    for (interrupt, intid) in interrupts.zip(FIRST_INTID..) {
-        if intid >= GUEST_INTIDS {
+    for (interrupt, intid) in interrupts.zip(PASSED_INTID..) {
+        if intid >= PASSED_INTID.saturating_add(PASSED_INTIDS) {
             return Err(err!(
                 Vm,
-                "its vm.dev have more interrupts than a VM can take; leave one out"
+                "its vm.dev have more than {PASSED_INTIDS} interrupts; leave one out"
             ));
         }
         interrupt.intid = intid;

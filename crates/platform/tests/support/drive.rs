@@ -2,10 +2,10 @@
 //! Runs everything that follows from an input, and checks what is promised of what is accepted.
 
 use super::{Bench, VIRT_G3, pa};
-use arch::{Pa, Range};
+use arch::{Pa, Range, guest_map};
 use platform::{
-    Board, GuestHardware, HEAD_BYTES, HostResources, ImageHeader, ImageKind, ReservedRegion,
-    StartMethod, TREE_SPACE, guest_tree, vms,
+    Board, GuestHardware, HEAD_BYTES, HostResources, ImageHeader, ImageKind, PeerConfig,
+    ReservedRegion, StartMethod, TREE_SPACE, UART_SPI, VmConfig, guest_tree, vms,
 };
 
 /// A device tree, and what the modules in it say.
@@ -61,6 +61,38 @@ pub fn drive(blob: &[u8], head: &[u8; 64]) {
     }
 }
 
+/// Nothing in a VM's address space overlaps, and no interrupt has two sources.
+pub fn assert_no_conflict(vm: &VmConfig) {
+    let map = vm.memory_map();
+    for pair in map.regions().windows(2) {
+        assert!(pair[0].range.end() <= pair[1].range.start(), "{}: {pair:?}", vm.name);
+    }
+    let end = 1_u64 << vm.ipa_bits;
+    assert!(map.regions().iter().all(|region| region.range.end().raw() <= end), "{}", vm.name);
+    let passed = vm.devices.iter().flat_map(|device| &device.interrupts).map(|one| one.intid);
+    let transports = 0..vm.served.as_ref().map_or(0, |served| served.transports.len());
+    let transports = transports.map(guest_map::transport_intid);
+    let peers = vm.peers.iter().map(PeerConfig::intid);
+    let mut intids: Vec<u32> =
+        [UART_SPI + 32].into_iter().chain(passed).chain(transports).chain(peers).collect();
+    intids.sort_unstable();
+    assert!(intids.windows(2).all(|pair| pair[0] != pair[1]), "{}: {intids:?}", vm.name);
+    assert!(
+        intids.iter().all(|intid| (*intid as usize) < 32 + vm.spis()),
+        "{}: {intids:?}",
+        vm.name
+    );
+    if let Some(pool) = vm.served.as_ref().and_then(|served| served.share.pool()) {
+        let place = &vm.placement;
+        let placed =
+            place.parts.iter().map(|part| part.to).chain(place.ramdisk).chain([place.tree]);
+        assert!(vm.ram.encloses(&pool) && pool.end() == vm.ram.end());
+        for range in placed {
+            assert!(!range.overlaps(&pool), "{}: {range} in the pool {pool}", vm.name);
+        }
+    }
+}
+
 /// The boot arguments and headers of `bench`'s modules. Returns the trees of the VMs, if there are any.
 pub fn try_words(bench: &Bench) -> Vec<Vec<u8>> {
     match bench.vms() {
@@ -72,6 +104,7 @@ pub fn try_words(bench: &Bench) -> Vec<Vec<u8>> {
         Ok(vms) => vms
             .iter()
             .map(|vm| {
+                assert_no_conflict(vm);
                 // Words begin where white space ends, outside quotes.
                 if !vm.bootargs.contains('"') {
                     let mut left = vm.bootargs.split_ascii_whitespace();
