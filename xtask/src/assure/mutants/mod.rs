@@ -36,7 +36,7 @@ const WHOLE: [&str; 3] = ["arch", "mmio-guard", "stage2"];
 const GUARD: [&str; 5] = ["access.rs", "fast_path.rs", "guard.rs", "guard_calls.rs", "refusal.rs"];
 /// Crates of whose other mutants the long form takes [`SAMPLE`]. `spec` and `oracle` judge, and have no say in what a
 /// guest gets.
-const REST: [&str; 6] = ["lock", "platform", "sched", "vgic", "vm", "vm-console"];
+const REST: [&str; 7] = ["lock", "platform", "sched", "vgic", "virtio-mmio", "vm", "vm-console"];
 /// How many of the rest.
 const SAMPLE: usize = 300;
 /// How many of changed lines: more do not fit into [`SHORT`].
