@@ -239,3 +239,150 @@ proptest! {
         prop_assert_eq!(board.bootargs, args);
     }
 }
+
+/// A device VM and a VM that it serves, in this order.
+fn device_vms(words: &str) -> Vec<VmConfig> {
+    let bench = one("vm.name=store vm.mem=64M vm.role=device").kernel(
+        0x5100_0000,
+        4096,
+        &format!("vm.name=web vm.mem=32M {words}"),
+    );
+    bench.kernel(0x5200_0000, 4096, "vm.mem=4M vm.forward=store:0xc000000+4K").vms().unwrap()
+}
+
+#[test]
+fn the_tree_of_a_served_vm_is_the_golden_one() {
+    let vms = device_vms("vm.devices=store:blk:net vm.share=pool:8M");
+    assert_golden("guest-served.golden", &tree(&vms[1]));
+}
+
+#[test]
+fn the_tree_of_a_device_vm_is_the_golden_one() {
+    let vms = device_vms("vm.devices=store:blk:net vm.share=pool:8M");
+    assert_golden("guest-device-vm.golden", &tree(&vms[0]));
+}
+
+#[test]
+fn a_served_vm_finds_its_transports_and_its_pool() {
+    for share in ["guest", "all", "pool:2M", "pool:8M:auto"] {
+        let vms = device_vms(&format!("vm.devices=store:blk:net:rng vm.share={share}"));
+        let served = vms[1].served.as_ref().unwrap();
+        let blob = tree(&vms[1]);
+        let fdt = Fdt::new(&blob).unwrap();
+        let nodes: Vec<_> =
+            fdt.root().children().filter(|it| it.name().starts_with("virtio_mmio")).collect();
+        assert_eq!(nodes.len(), served.transports.len());
+        for (index, node) in nodes.iter().enumerate() {
+            let start = arch::guest_map::transport_ipa(index).raw();
+            assert_eq!(node.name(), format!("virtio_mmio@{start:x}"));
+            let path = format!("/{}", node.name());
+            assert_eq!(cells(&blob, &path, "reg"), [0, start as u32, 0, 0x1000]);
+            let spi = arch::guest_map::transport_intid(index) - 32;
+            assert_eq!(cells(&blob, &path, "interrupts"), [0, spi, 4]);
+            assert!(node.property("dma-coherent").unwrap().value().is_empty());
+            let pool = node.property("memory-region").map(|it| it.value_as::<u32>().unwrap());
+            assert_eq!(pool.is_some(), served.share.pool().is_some(), "{share}");
+        }
+        // EL2's own reader finds the pool where it is, inside RAM.
+        let board = Board::from_tree(&blob).unwrap();
+        let reserved: Vec<_> = board.reserved.iter().map(|it| it.range).collect();
+        let pool = served.share.pool().map(|pool| pa(pool.start().raw(), pool.size()));
+        assert_eq!(reserved, pool.into_iter().collect::<Vec<_>>(), "{share}");
+        assert!(reserved.iter().all(|pool| board.ram[0].encloses(pool)));
+        let Some(pool) = served.share.pool() else { continue };
+        let path = format!("/reserved-memory/pool@{:x}", pool.start().raw());
+        let node = fdt.find_node(&path).unwrap();
+        assert_eq!(node.property("compatible").unwrap().value(), b"restricted-dma-pool\0");
+        // Linux refuses a pool that is not in its linear map, or that others may have.
+        assert!(node.property("no-map").is_none() && node.property("reusable").is_none());
+        let phandle = cells(&blob, &path, "phandle");
+        assert_eq!(cells(&blob, "/virtio_mmio@a000000", "memory-region"), phandle);
+    }
+}
+
+#[test]
+fn a_device_vm_finds_its_peers() {
+    let vms = device_vms("vm.devices=store:blk:0x1a vm.share=all");
+    let store = &vms[0];
+    let blob = tree(store);
+    let fdt = Fdt::new(&blob).unwrap();
+    let node = fdt.find_node("/device-vm").unwrap();
+    assert_eq!(node.property("compatible").unwrap().value(), b"portcullis,device-vm-1\0");
+    assert!(node.property("ranges").unwrap().value().is_empty());
+    assert_eq!(node.children().count(), store.peers.len());
+    let map = store.memory_map();
+    let mut described = 0;
+    for (child, peer) in node.children().zip(&store.peers) {
+        let path = format!("/device-vm/{}", child.name());
+        assert_eq!(child.name(), format!("peer@{:x}", peer.control_page().raw()));
+        assert_eq!(child.property("label").unwrap().value_as::<&str>().unwrap(), peer.name);
+        let long = |pair: &[u32]| u64::from(pair[0]) << 32 | u64::from(pair[1]);
+        let reg = cells(&blob, &path, "reg");
+        let ranges: Vec<_> =
+            reg.chunks(4).map(|reg| ipa(long(&reg[..2]), long(&reg[2..]))).collect();
+        let control = ipa(peer.control_page().raw(), 0x1000);
+        let expected: Vec<_> =
+            [control, peer.window].into_iter().chain(peer.register_images()).collect();
+        assert_eq!(ranges, expected);
+        let names = child.property("reg-names").unwrap();
+        assert_eq!(names.value().split(|byte| *byte == 0).count() - 1, ranges.len());
+        for range in &ranges {
+            assert!(map.regions().iter().any(|region| region.range == *range), "{range}");
+            described += 1;
+        }
+        assert_eq!(cells(&blob, &path, "interrupts"), [0, peer.intid() - 32, 1]);
+        let devices = child.property("portcullis,devices");
+        let devices = devices.map_or_else(Vec::new, |it| it.value_as::<Vec<u32>>().unwrap());
+        let ids: Vec<u32> = peer.transports.iter().map(|device| device.raw()).collect();
+        assert_eq!(devices, ids);
+    }
+    // Two peers, one of them with transports; what else is mapped is RAM, the GIC and the PL011.
+    assert_eq!(described, 5);
+    assert_eq!(map.regions().len(), 5 + 4);
+    // The windows are not memory: a kernel would give them to anyone.
+    assert_eq!(cells(&blob, "/memory@40000000", "reg"), [0, 0x4000_0000, 0, 64 << 20]);
+    let memories = fdt.root().children().filter(|it| it.name().starts_with("memory"));
+    assert_eq!(memories.count(), 1);
+    assert!(Board::from_tree(&blob).unwrap().reserved.is_empty());
+    // A device VM without peers has the node all the same, others have not.
+    let alone = tree(&one("vm.role=device").vm());
+    assert_eq!(Fdt::new(&alone).unwrap().find_node("/device-vm").unwrap().children().count(), 0);
+    let other = tree(&vms[1]);
+    assert!(Fdt::new(&other).unwrap().find_node("/device-vm").is_none());
+}
+
+/// The binding names what a peer's node has, and nothing else.
+#[test]
+fn the_binding_of_device_vms_has_what_their_tree_has() {
+    let text = include_str!("../../../docs/bindings/portcullis,device-vm.yaml");
+    let peer = text.split("\npatternProperties:").nth(1).unwrap();
+    let peer = peer.split("\n    properties:").nth(1).unwrap().split("\n    required:").next();
+    let names = peer.unwrap().lines().filter_map(|line| line.strip_prefix("      "));
+    let names = names.filter(|line| !line.starts_with(' '));
+    let mut names: Vec<&str> = names.filter_map(|line| line.strip_suffix(':')).collect();
+    let vms = device_vms("vm.devices=store:blk");
+    let blob = tree(&vms[0]);
+    let node = Fdt::new(&blob).unwrap().find_node("/device-vm/peer@b000000").unwrap();
+    let mut has: Vec<String> = node.properties().map(|it| it.name().to_owned()).collect();
+    names.sort_unstable();
+    has.sort_unstable();
+    assert_eq!(has, names);
+    for fixed in ["const: device-vm", "const: portcullis,device-vm-1", "const: registers"] {
+        assert!(text.contains(fixed), "{fixed}");
+    }
+}
+
+#[test]
+fn the_largest_served_and_device_vms_fit() {
+    let mut store = device_vms("vm.devices=store:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1 vm.share=pool:8M");
+    assert!(tree(&store[1]).len() as u64 <= TREE_SPACE);
+    let peer = &store[0].peers[0];
+    let all = (0..arch::guest_map::MAX_PEERS).map(|number| platform::PeerConfig {
+        number,
+        name: "x".repeat(31),
+        ..peer.clone()
+    });
+    store[0].peers = all.collect();
+    store[0].bootargs = "x".repeat(MAX_BOOTARGS);
+    assert!(tree(&store[0]).len() as u64 <= TREE_SPACE);
+}

@@ -6,6 +6,7 @@
 //!
 //! Source: Devicetree Specification v0.4, chapter 5.
 
+use alloc::format;
 use alloc::vec::Vec;
 
 const MAGIC: u32 = 0xd00d_feed;
@@ -52,6 +53,11 @@ impl<'a> Writer<'a> {
         self.structure.extend_from_slice(name.as_bytes());
         self.structure.push(0);
         self.align();
+    }
+
+    /// A node `name@address` begins.
+    pub(crate) fn begin_at(&mut self, name: &str, address: u64) {
+        self.begin(&format!("{name}@{address:x}"));
     }
 
     /// The node that began last ends.

@@ -2,17 +2,19 @@
 //! The device tree made for a VM.
 //!
 //! What unmodified Linux and U-Boot need and no more: PSCI by HVC, memory, PL011, GIC, CPUs, timer, a
-//! clock for the PL011, /chosen.
+//! clock for the PL011, /chosen. [`device_nodes`] has the nodes of served VMs and of device VMs.
 
 use crate::board::Board;
 use crate::error::{Error, err};
 use crate::fdt::writer::Writer;
 use crate::seed::GuestSeeds;
 use crate::vm::config::VmConfig;
+use crate::vm::device_nodes::{self, LEVEL_HIGH};
 use crate::vm::memory_map::{
     FW_CFG_BASE, FW_CFG_SIZE, GICC_BASE, GICC_SIZE, GICD_BASE, GICD_SIZE, GICR_BASE, GICR_SIZE,
     GicVersion, RAM_BASE, TREE_SPACE, UART_BASE, UART_SIZE, UART_SPI,
 };
+use crate::vm::role::Role;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -20,7 +22,6 @@ use alloc::vec::Vec;
 const GIC_PHANDLE: u32 = 0x8001;
 /// Of the PL011's clock; those of passed devices come downwards.
 const CLOCK_PHANDLE: u32 = 0x8000;
-const LEVEL_HIGH: u32 = 4;
 /// PPIs of the guest's timers, whatever the board's are: secure, physical, virtual, hypervisor.
 const TIMER_PPIS: [u32; 4] = [13, 14, 11, 10];
 
@@ -69,12 +70,18 @@ pub fn guest_tree(
     clock(&mut tree, 24_000_000);
     flash(&mut tree, config);
     if config.fw_cfg() {
-        tree.begin(&at("fw-cfg", FW_CFG_BASE));
+        tree.begin_at("fw-cfg", FW_CFG_BASE);
         tree.longs("reg", &[FW_CFG_BASE, FW_CFG_SIZE]);
         tree.text("compatible", "qemu,fw-cfg-mmio");
         tree.end();
     }
     passed(&mut tree, config);
+    if let Some(served) = &config.served {
+        device_nodes::served(&mut tree, served);
+    }
+    if config.role == Role::Device {
+        device_nodes::device_vm(&mut tree, &config.peers);
+    }
     tree.begin("aliases");
     tree.text("serial0", &uart_path());
     tree.end();
@@ -93,13 +100,8 @@ pub fn guest_tree(
     Ok(blob)
 }
 
-/// `name@address`.
-fn at(name: &str, address: u64) -> String {
-    format!("{name}@{address:x}")
-}
-
 fn uart_path() -> String {
-    at("/pl011", UART_BASE)
+    format!("/pl011@{UART_BASE:x}")
 }
 
 fn psci(tree: &mut Writer<'_>) {
@@ -114,14 +116,14 @@ fn psci(tree: &mut Writer<'_>) {
 }
 
 fn memory(tree: &mut Writer<'_>, config: &VmConfig) {
-    tree.begin(&at("memory", RAM_BASE));
+    tree.begin_at("memory", RAM_BASE);
     tree.longs("reg", &[RAM_BASE, config.ram_size()]);
     tree.text("device_type", "memory");
     tree.end();
 }
 
 fn uart(tree: &mut Writer<'_>) {
-    tree.begin(&at("pl011", UART_BASE));
+    tree.begin_at("pl011", UART_BASE);
     tree.text("clock-names", "uartclk\0apb_pclk");
     tree.cells("clocks", &[CLOCK_PHANDLE, CLOCK_PHANDLE]);
     tree.cells("interrupts", &[0, UART_SPI, LEVEL_HIGH]);
@@ -131,7 +133,7 @@ fn uart(tree: &mut Writer<'_>) {
 }
 
 fn gic(tree: &mut Writer<'_>, config: &VmConfig) {
-    tree.begin(&at("intc", GICD_BASE));
+    tree.begin_at("intc", GICD_BASE);
     tree.cells("phandle", &[GIC_PHANDLE]);
     match config.gic {
         GicVersion::V2 => {
@@ -159,7 +161,7 @@ fn cpus(tree: &mut Writer<'_>, config: &VmConfig, hardware: &GuestHardware) {
     tree.cells("#size-cells", &[0]);
     tree.cells("#address-cells", &[1]);
     for index in 0..config.vcpus as u32 {
-        tree.begin(&at("cpu", index.into()));
+        tree.begin_at("cpu", index.into());
         // The vCPU's MPIDR: Aff0 is its number.
         tree.cells("reg", &[index]);
         tree.text("enable-method", "psci");
@@ -200,7 +202,7 @@ fn clock(tree: &mut Writer<'_>, frequency: u32) {
 fn flash(tree: &mut Writer<'_>, config: &VmConfig) {
     for bank in &config.flash {
         let start = bank.start().raw();
-        tree.begin(&at("flash", start));
+        tree.begin_at("flash", start);
         tree.cells("bank-width", &[4]);
         tree.longs("reg", &[start, bank.size()]);
         tree.text("compatible", "cfi-flash");
@@ -216,7 +218,7 @@ fn passed<'a>(tree: &mut Writer<'a>, config: &'a VmConfig) {
         for frequency in &device.clocks {
             phandle = phandle.wrapping_sub(1);
             clocks.push(phandle);
-            tree.begin(&at("clock", phandle.into()));
+            tree.begin_at("clock", phandle.into());
             tree.cells("phandle", &[phandle]);
             clock(tree, *frequency);
         }

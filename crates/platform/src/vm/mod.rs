@@ -6,6 +6,7 @@ pub mod bundle;
 pub mod config;
 pub mod cpu_share;
 pub mod description;
+pub mod device_nodes;
 pub mod elf_image;
 pub mod guest_tree;
 pub mod image_header;
