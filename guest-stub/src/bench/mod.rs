@@ -12,6 +12,8 @@
 //! | `vcpus` | device accesses of 1, 2, 4 .. vCPUs at once |
 //! | `switch` | with the same in a second VM: from one vCPU of a CPU to another's and back |
 //! | `dense` | how many pages the VM's table pool can declare |
+//! | `sections` | nothing here: what makes EL2 work long with interrupts masked, for a plugin of QEMU |
+//! | `beside` | nothing here: what other VMs of its CPU make EL2 do, for the same |
 //!
 //! Results are kept and printed at the end, so that the console is not in the way: `bench`, name, median, minimum and
 //! maximum in hundredths of an instruction, separated by semicolons; then `bench: done`.
@@ -22,6 +24,7 @@ mod floor;
 mod growth;
 mod operations;
 mod results;
+mod sections;
 mod several;
 mod vectors;
 
@@ -55,6 +58,8 @@ pub fn run(what: &str) {
         "vcpus" => several::at_once(),
         "switch" => several::switch(),
         "dense" => growth::dense(),
+        "sections" => sections::all(),
+        "beside" => sections::beside(),
         other => say!("FAIL bench: no benchmark {other}"),
     }
     results::print();

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A VM that measures its share of the CPU, and VMs that try to take more than theirs.
 
+use mmio_guard::abi;
+
+use crate::hvc::hvc;
 use crate::tree::{self, Gic};
 use crate::{gic, guard, mmio, psci, smp, time};
 
@@ -45,6 +48,10 @@ pub fn attack(kind: &str) {
         "ahead" => naps(900, 5),
         "nap" => naps(5, 10),
         "reset" => psci::system_reset(),
+        "tables" => {
+            fill_tables();
+            psci::system_reset();
+        }
         "flood" => {
             guard::declare_own();
             loop {
@@ -75,6 +82,20 @@ pub fn attack(kind: &str) {
             }
         }),
         _ => say!("FAIL attack: no such kind"),
+    }
+}
+
+/// Leaves as much as it can for its reset to undo: all pages of its table pool in use, and shared pages.
+fn fill_tables() {
+    guard::declare_own();
+    // Where nothing is.
+    let mut page = 0x20_0000_0000;
+    while guard::map(page) == guard::done() {
+        page += 2 << 20;
+    }
+    let (base, size) = tree::get().ram;
+    for page in (0..size).step_by(1 << 20) {
+        hvc(u64::from(abi::pkvm::MEM_SHARE), [base + page, 1, 0]);
     }
 }
 

@@ -17,7 +17,7 @@ use super::tool::{self, said, tail};
 use crate::build::Artifacts;
 use crate::elf;
 use crate::paths;
-use crate::qemu::IN_ASM;
+use crate::qemu::{IN_ASM, LOADED};
 use anyhow::{Context, Result, anyhow};
 
 /// The step.
@@ -28,8 +28,6 @@ pub const STEP: Step = Step {
     run,
 };
 
-/// Where QEMU's loader and the tests put the image.
-const LOADED: u64 = 0x4020_0000;
 /// Which cases run, of those of a quick run: every test of the stub on one machine, and a few cases for what it does not
 /// reach, as far as their guests were made. All cases would take an hour, and run hardly a line more.
 const CASES: [&str; 13] = [

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::figure::{Figure, Figures};
+use super::sections;
 use crate::build::Artifacts;
 use crate::qemu::{Limits, Machine, Module, Session};
 use anyhow::{Context, Result, anyhow, bail};
@@ -16,6 +17,8 @@ struct Boot {
     name: String,
     suffix: String,
     machine: Machine,
+    /// The plugin measures sections with interrupts masked.
+    sections: bool,
 }
 
 /// Pages of the table pool in the boot that counts how many can be declared with them.
@@ -36,7 +39,7 @@ fn machine(cpus: u32) -> Machine {
     Machine { cpus, extra: extra.map(str::to_owned).to_vec(), ..Machine::default() }
 }
 
-fn boots(images: &Artifacts) -> Vec<Boot> {
+fn boots(images: &Artifacts) -> Result<Vec<Boot>> {
     let on_portcullis = |name: &str, suffix: &str, cpus: u32, vms: &[String]| {
         let modules = vms.iter().map(|words| Module {
             kernel: images.guest_stub.clone(),
@@ -51,6 +54,7 @@ fn boots(images: &Artifacts) -> Vec<Boot> {
                 modules: modules.collect(),
                 ..machine(cpus)
             },
+            sections: false,
         }
     };
     let on_floor = |kind: &str| Boot {
@@ -61,6 +65,7 @@ fn boots(images: &Artifacts) -> Vec<Boot> {
             append: Some(format!("bench=floor floor={kind}")),
             ..machine(1)
         },
+        sections: false,
     };
     let vm = |what: &str| format!("vm.name=measured bench={what}");
     let mut all = vec![
@@ -84,12 +89,23 @@ fn boots(images: &Artifacts) -> Vec<Boot> {
             &vms,
         ));
     }
-    all
+    let plugin = sections::build()?;
+    let flash = format!("{} vm.flash=0x4000000+16M", vm("sections"));
+    let resetting = "vm.name=resetting attack=tables vm.mem=64M".to_owned();
+    for (name, vms) in
+        [("sections", vec![flash]), ("sections-beside", vec![vm("beside"), resetting])]
+    {
+        let mut boot = on_portcullis(name, "", 1, &vms);
+        boot.machine.extra.extend(sections::arguments(&plugin, images, &boot.name)?);
+        boot.sections = true;
+        all.push(boot);
+    }
+    Ok(all)
 }
 
 /// Boots all of them, two at a time: what else runs on the host changes nothing.
 pub fn all(images: &Artifacts) -> Result<Figures> {
-    let boots = boots(images);
+    let boots = boots(images)?;
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Ok(Figures::new()));
     thread::scope(|scope| {
@@ -120,6 +136,9 @@ fn measure(boot: &Boot) -> Result<Figures> {
         let heap = said(session.lines(), "more free, ")
             .context("the boot log does not say what a VM takes")?;
         figures.insert(heap_of(*vcpus), Figure::exact(heap));
+    }
+    if boot.sections {
+        figures.extend(sections::figures(&boot.name, session.lines())?);
     }
     let entered = figures.remove(&format!("entered at{}", boot.suffix));
     if boot.name == "bench-operations" {

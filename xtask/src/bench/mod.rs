@@ -19,6 +19,7 @@ mod figure;
 mod files;
 mod image;
 mod plot;
+mod sections;
 mod table;
 
 use std::fs;

@@ -10,6 +10,9 @@ use crate::boards::model::{Board, Loaded, newer, surroundings};
 use crate::installed;
 use anyhow::{Context, Result};
 
+/// Where QEMU's loader and the tests put the image.
+pub const LOADED: u64 = 0x4020_0000;
+
 /// Where the first guest module lies, if RAM reaches beyond it.
 pub const MODULES: u64 = 0x5000_0000;
 

@@ -17,6 +17,6 @@ mod monitor;
 mod session;
 
 pub use crate::installed::qemu as program;
-pub use machine::{Blob, Gic, MODULES, Machine, Module, Start};
+pub use machine::{Blob, Gic, LOADED, MODULES, Machine, Module, Start};
 pub use monitor::Monitor;
 pub use session::{Ended, IN_ASM, Limits, Run, Session};
