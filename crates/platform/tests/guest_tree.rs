@@ -377,7 +377,7 @@ fn the_largest_served_and_device_vms_fit() {
     let mut store = device_vms("vm.devices=store:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1 vm.share=pool:8M");
     assert!(tree(&store[1]).len() as u64 <= TREE_SPACE);
     let peer = &store[0].peers[0];
-    let all = (0..arch::guest_map::MAX_PEERS).map(|number| platform::PeerConfig {
+    let all = (0..mmio_guard::abi::device::map::PEERS).map(|number| platform::PeerConfig {
         number,
         name: "x".repeat(31),
         ..peer.clone()

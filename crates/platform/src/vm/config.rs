@@ -24,7 +24,6 @@ use crate::vm::{bundle, modules};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use arch::guest_map::{DEVICE_VM_SPIS, SPIS};
 use arch::{Ipa, OnCrash, PAGE_SIZE, Pa, Range};
 use mmio_guard::{Dialect, Policy};
 
@@ -124,13 +123,10 @@ impl VmConfig {
         self.served.as_ref().map_or(&[], |served| &served.forward)
     }
 
-    /// Shared interrupts of its GIC: those of peers are a device VM's alone.
+    /// Shared interrupts of its GIC.
     #[must_use]
     pub const fn spis(&self) -> usize {
-        match self.role {
-            Role::Guest => SPIS,
-            Role::Device => DEVICE_VM_SPIS,
-        }
+        self.role.spis()
     }
 
     /// Its memory map: RAM, ROMs and devices.

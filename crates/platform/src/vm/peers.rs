@@ -4,23 +4,24 @@
 //! [`link`] looks up the servers once all VMs are known: from there on VMs are known by their index.
 
 use crate::error::{Error, err};
-use crate::vm::role::Role;
+use crate::vm::role::{self, Role};
 use crate::vm::served::{DeviceId, Request, Served};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use arch::guest_map::{
-    MAX_PEERS, WINDOW_ALIGN, WINDOWS_IPA, WINDOWS_SIZE, control_page_ipa, peer_intid,
-    register_image_ipa,
-};
+use arch::guest_map::MAX_TRANSPORTS;
 use arch::{Ipa, PAGE_SIZE, Range};
+use mmio_guard::abi::device::map::{CONTROL, IMAGES, INTID, PEERS};
+
+/// A window begins at a multiple of this.
+const WINDOW_ALIGN: u64 = 1 << 30;
 
 /// A VM that a device VM serves, as the device VM knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConfig {
     /// Index of the VM.
     pub vm: usize,
-    /// Its number among the peers of the device VM, below [`MAX_PEERS`].
+    /// Its number among the peers of the device VM, below [`PEERS`].
     pub number: usize,
     /// Its name.
     pub name: String,
@@ -34,13 +35,13 @@ impl PeerConfig {
     /// Its control page.
     #[must_use]
     pub const fn control_page(&self) -> Ipa {
-        control_page_ipa(self.number)
+        page(CONTROL, self.number)
     }
 
     /// The register image of its transport `index`.
     #[must_use]
     pub const fn register_image(&self, index: usize) -> Ipa {
-        register_image_ipa(self.number, index)
+        page(IMAGES, self.number.saturating_mul(MAX_TRANSPORTS).saturating_add(index))
     }
 
     /// The register images of all its transports, a page each; `None` without one.
@@ -53,8 +54,12 @@ impl PeerConfig {
     /// The interrupt by which EL2 tells the device VM that something of this peer has changed.
     #[must_use]
     pub const fn intid(&self) -> u32 {
-        peer_intid(self.number)
+        INTID.saturating_add(self.number as u32)
     }
+}
+
+const fn page(base: u64, index: usize) -> Ipa {
+    Ipa::new(base.saturating_add((index as u64).saturating_mul(PAGE_SIZE)))
 }
 
 /// A VM, for [`link`].
@@ -133,7 +138,7 @@ fn server(parties: &[Party<'_>], vm: usize) -> Result<Option<usize>, Error> {
 fn peers(party: &Party<'_>, clients: &[(usize, &Party<'_>)]) -> Result<Vec<PeerConfig>, Error> {
     let mut peers: Vec<PeerConfig> = Vec::new();
     for (vm, client) in clients {
-        let window = window(peers.last(), client.ram).filter(|_| peers.len() < MAX_PEERS);
+        let window = window(peers.last(), client.ram).filter(|_| peers.len() < PEERS);
         let Some(window) = window else {
             let each: Vec<String> = clients
                 .iter()
@@ -141,12 +146,12 @@ fn peers(party: &Party<'_>, clients: &[(usize, &Party<'_>)]) -> Result<Vec<PeerC
                 .collect();
             return Err(err!(
                 Vm,
-                "VM '{}' ({}): it is to serve {} VMs: a device VM has room for {MAX_PEERS} and for {} GiB \
+                "VM '{}' ({}): it is to serve {} VMs: a device VM has room for {PEERS} and for {} GiB \
                  of their RAM, each in whole GiB ({}); lower their vm.mem or give them another server",
                 party.name,
                 party.node,
                 clients.len(),
-                WINDOWS_SIZE >> 30,
+                role::windows().map_or(0, |all| all.size() >> 30),
                 each.join(", ")
             ));
         };
@@ -159,8 +164,8 @@ fn peers(party: &Party<'_>, clients: &[(usize, &Party<'_>)]) -> Result<Vec<PeerC
 
 /// A window of `size` bytes behind that of the peer before it; `None` where it does not fit.
 fn window(before: Option<&PeerConfig>, size: u64) -> Option<Range<Ipa>> {
-    let all = Range::<Ipa>::new(WINDOWS_IPA, WINDOWS_SIZE)?;
-    let start = before.map_or(WINDOWS_IPA, |peer| peer.window.end());
+    let all = role::windows()?;
+    let start = before.map_or(all.start(), |peer| peer.window.end());
     let start = start.raw().checked_next_multiple_of(WINDOW_ALIGN)?;
     Range::<Ipa>::new(Ipa::new(start), size).filter(|window| all.encloses(window))
 }
