@@ -15,6 +15,7 @@ pub mod guest_tree;
 pub mod image;
 pub mod stream;
 pub mod tree;
+pub mod virtio_mmio;
 
 #[path = "../../crates/platform/tests/support/mod.rs"]
 mod boards;
@@ -22,6 +23,8 @@ mod boards;
 mod gics;
 #[path = "../../crates/arch/tests/support/oracle.rs"]
 mod oracle;
+#[path = "../../crates/virtio-mmio/tests/support/mod.rs"]
+mod transports;
 
 // The oracle of crates/vm, whose files call each other by these names.
 #[path = "../../crates/vm/tests/oracle/compare.rs"]
