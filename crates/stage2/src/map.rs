@@ -61,7 +61,7 @@ impl Over {
 }
 
 /// End of physical addresses that a descriptor can hold.
-const PA_LIMIT: u64 = 1 << 48;
+pub(crate) const PA_LIMIT: u64 = 1 << 48;
 
 impl<H: TableMemory + Tlb> Stage2<H> {
     /// Maps `size` bytes at `ipa` to `pa` with the largest blocks that alignment and the tables that

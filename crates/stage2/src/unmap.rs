@@ -11,7 +11,7 @@ use lock::Order;
 
 impl<H: TableMemory + Tlb> Stage2<H> {
     /// Takes away the leaves of `range`, all of which must be mapped, and leaves `leave`. Blocks that
-    /// reach beyond the range are split. On return no CPU can reach the memory through this VM's
+    /// reach beyond the range are split. Windows are not mapped in this sense. On return no CPU can reach the memory through this VM's
     /// tables, and where it was memory that the guest could write the caches hold nothing of it.
     ///
     /// # Errors
@@ -31,7 +31,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         let mut at = start;
         while at < end {
             let slot = self.slot(at);
-            if leaf_of(&slot).is_none() {
+            if leaf_of(&slot).is_none() || self.in_window(at) {
                 return Err(MapError::NotMapped(Ipa::new(at)));
             }
             let stop = entry_end(at, slot.level).min(end);

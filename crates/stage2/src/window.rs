@@ -14,12 +14,12 @@
 //! Every change is made under the lock of the device VM's tables, with break-before-make and `locked` in between: an access
 //! that meets it is tried again.
 
-use crate::codec::{self, Attr, EMPTY, level_size};
+use crate::codec::{self, Attr, Descriptor, EMPTY, Entry, level_size};
 use crate::host::{TableMemory, Tlb};
 use crate::invalidate::{Batch, Stale};
-use crate::map::MapError;
+use crate::map::{MapError, PA_LIMIT};
 use crate::pool::Pool;
-use crate::tables::Stage2;
+use crate::tables::{Stage2, Writer};
 use arch::{Ipa, PAGE_SHIFT, PAGE_SIZE, Pa};
 use lock::Order;
 
@@ -56,20 +56,21 @@ impl Window {
     }
 
     /// A window on `size` bytes at `base`, a multiple of 1 GiB. `pages` is the first of [`Window::pages`] contiguous zeroed
-    /// pages. `None` where the addresses do not fit.
+    /// pages. `None` where the size is no number of pages, or the addresses do not fit.
     pub fn new(base: Ipa, size: u64, pages: Pa) -> Option<Self> {
-        let aligned =
-            base.raw() & GIB.wrapping_sub(1) == 0 && size & PAGE_SIZE.wrapping_sub(1) == 0;
-        base.checked_add(size)?;
-        let blank = pages.checked_add(PAGE_SIZE)?;
-        let level2 = blank.checked_add(PAGE_SIZE)?;
-        level2.checked_add(size)?;
-        (aligned && size != 0 && pages.page_offset() == 0).then_some(Self {
+        let whole = size != 0 && size & PAGE_SIZE.wrapping_sub(1) == 0;
+        if !whole || !base.is_aligned(GIB) || pages.page_offset() != 0 {
+            return None;
+        }
+        base.checked_add(size.checked_next_multiple_of(GIB)?)?;
+        let end = pages.checked_add(Self::pages(size).checked_mul(PAGE_SIZE)?)?;
+        let page = |n: u64| Pa::new(pages.raw().wrapping_add(n.wrapping_shl(PAGE_SHIFT)));
+        (end.raw() <= PA_LIMIT).then_some(Self {
             base,
             size,
             scratch: pages,
-            blank,
-            level2,
+            blank: page(1),
+            level2: page(2),
         })
     }
 
@@ -100,14 +101,21 @@ impl Window {
         (Pa::new(table), (offset >> 21 & ENTRY_MASK) as usize)
     }
 
-    /// The level-2 entries of the RAM: table and index.
-    fn entries(&self) -> impl Iterator<Item = (Pa, usize, u64)> + use<> {
+    /// The level-2 entries of `gib` of the RAM: table, index, offset.
+    fn entries(&self, gib: u64) -> impl Iterator<Item = (Pa, usize, u64)> + use<> {
         let this = *self;
-        (0..self.size.div_ceil(level_size(2))).map(move |n| {
-            let offset = n.wrapping_mul(level_size(2));
+        let first = gib.wrapping_mul(GIB);
+        let entries = this.size.saturating_sub(first).min(GIB).div_ceil(level_size(2));
+        (0..entries).map(move |n| {
+            let offset = first.wrapping_add(n.wrapping_mul(level_size(2)));
             let (table, index) = this.level2(offset);
             (table, index, offset)
         })
+    }
+
+    /// The numbers of its GiB, the last of which may be a part.
+    fn gibs(&self) -> core::ops::Range<u64> {
+        0..self.size.div_ceil(GIB)
     }
 
     fn scratch_leaf(&self) -> u64 {
@@ -116,23 +124,34 @@ impl Window {
 }
 
 impl<H: TableMemory + Tlb> Stage2<H> {
-    /// Puts `window` into this VM's address space, with nothing shared. Before the VM's first instruction.
+    /// Puts `window` into this VM's address space, with nothing shared. Before the VM's first instruction. A root of level 0
+    /// may need tables of level 1: they come from this VM's pool.
     ///
     /// # Errors
-    /// [`MapError::Occupied`] where something is in its place, [`MapError::Range`] beyond the address space. Nothing has changed
-    /// then.
+    /// [`MapError::Occupied`] where something is in its place, [`MapError::Range`] beyond the address space,
+    /// [`MapError::PoolEmpty`] or [`MapError::Released`]. Nothing has changed then.
     pub fn add_window(&self, order: &Order, window: &Window) -> Result<(), MapError> {
-        let _writer = self.writer.lock(order);
-        let gibs = window.size.div_ceil(GIB);
-        let places = || (0..gibs).map(|n| (n, window.ipa(n.wrapping_mul(GIB))));
+        let writer = &mut *self.writer.lock(order);
+        if writer.released {
+            return Err(MapError::Released);
+        }
+        let places = || window.gibs().map(|n| (n, window.ipa(n.wrapping_mul(GIB))));
+        let (mut tables, mut above) = (0_usize, None);
         for (_, at) in places() {
             if at.saturating_add(GIB) > self.limit() {
                 return Err(MapError::Range);
             }
             let slot = self.slot(at);
-            if slot.level != 1 || slot.raw != EMPTY {
+            if slot.level > 1 || slot.raw != EMPTY {
                 return Err(MapError::Occupied(Ipa::new(at)));
             }
+            if slot.level == 0 && above != Some(slot.index) {
+                above = Some(slot.index);
+                tables = tables.saturating_add(1);
+            }
+        }
+        if tables > writer.pool.free() {
+            return Err(MapError::PoolEmpty);
         }
         self.host.fill(window.blank, window.scratch_leaf());
         for (n, _) in places() {
@@ -142,7 +161,14 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         }
         self.host.dsb_ishst();
         for (n, at) in places() {
-            let slot = self.slot(at);
+            let mut slot = self.slot(at);
+            if slot.level == 0 {
+                if !self.split_invalid(writer, &slot) {
+                    debug_assert!(false, "the pool had been counted");
+                    return Err(MapError::PoolEmpty);
+                }
+                slot = self.slot(at);
+            }
             let (table, _) = window.level2(n.wrapping_mul(GIB));
             self.host.store(slot.table, slot.index, codec::window_table(table));
         }
@@ -150,8 +176,27 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         Ok(())
     }
 
+    /// Whether `address`, which is within the IPA space, is in a window.
+    pub(crate) fn in_window(&self, address: u64) -> bool {
+        let mut table = self.root();
+        let mut level = self.geometry().start_level;
+        while level < 2 {
+            let index = address >> codec::level_shift(level);
+            // In the root all bits above the shift index.
+            let mask = if level == self.geometry().start_level { u64::MAX } else { ENTRY_MASK };
+            match self.descriptor(table, (index & mask) as usize, level) {
+                Descriptor::Window(_) => return true,
+                Descriptor::Table(next) => table = next,
+                Descriptor::Entry(_) => return false,
+            }
+            level = level.wrapping_add(1);
+        }
+        false
+    }
+
     /// Puts the granule at `pa` in its place in the window, `offset` bytes from its start. `claim` decides under the lock
-    /// whether that may be. `spare` is a page for a table, taken if one is needed.
+    /// whether that may be; it is refused beyond the RAM, where all RAM is shown, and after [`Stage2::release`]. `spare` is a page
+    /// for a table, taken if one is needed.
     ///
     /// # Errors
     /// [`NeedsTable`] where `spare` is `None` and a table is needed; `claim` was not called then.
@@ -163,8 +208,8 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         spare: &mut Option<Pa>,
         claim: impl FnOnce() -> bool,
     ) -> Result<Windowed, NeedsTable> {
-        let _writer = self.writer.lock(order);
-        if offset >= window.size {
+        let writer = &*self.writer.lock(order);
+        if offset >= window.size || writer.released {
             return Ok(Windowed::Refused);
         }
         let (level2, index) = window.level2(offset);
@@ -183,11 +228,11 @@ impl<H: TableMemory + Tlb> Stage2<H> {
             Some(table) => {
                 self.host.fill(table, window.scratch_leaf());
                 self.host.store(table, entry, leaf);
-                self.replace(window, offset, (level2, index), codec::table(table));
+                self.replace(writer, window, offset, (level2, index), codec::table(table));
             }
             None => {
                 let table = codec::table_address(old);
-                self.replace(window, offset, (table, entry), leaf);
+                self.replace(writer, window, offset, (table, entry), leaf);
             }
         }
         self.host.dsb_ishst();
@@ -203,7 +248,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         offset: u64,
         release: impl FnOnce() -> bool,
     ) -> Windowed {
-        let _writer = self.writer.lock(order);
+        let writer = &*self.writer.lock(order);
         if offset >= window.size {
             return Windowed::Refused;
         }
@@ -215,7 +260,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         if old != codec::table(window.blank) {
             let entry = (offset >> PAGE_SHIFT & ENTRY_MASK) as usize;
             let table = codec::table_address(old);
-            self.replace(window, offset, (table, entry), window.scratch_leaf());
+            self.replace(writer, window, offset, (table, entry), window.scratch_leaf());
             self.host.dsb_ishst();
         }
         Windowed::Done
@@ -223,37 +268,54 @@ impl<H: TableMemory + Tlb> Stage2<H> {
 
     /// Break-before-make of the leaf of `offset`, or of the table above it whose other leaves stay what they are: those that
     /// a TLB holds are right, so only that of `offset` is invalidated, and with it what is held of the way to it.
-    fn replace(&self, window: &Window, offset: u64, (table, index): (Pa, usize), new: u64) {
-        self.host.store(table, index, codec::locked());
-        let mut batch = Batch::new();
-        let page = window.ipa(offset) & !PAGE_SIZE.wrapping_sub(1);
-        // The memory keeps its owner, and both map it write-back: there is nothing to clean.
-        batch.push(Stale { ipa: page, level: 3, pa: Pa::new(0), clean: false });
-        self.complete(&mut batch);
+    fn replace(
+        &self,
+        writer: &Writer,
+        window: &Window,
+        offset: u64,
+        (table, index): (Pa, usize),
+        new: u64,
+    ) {
+        // Released tables have no way to the window, and no TLB knows it.
+        if !writer.released {
+            self.host.store(table, index, codec::locked());
+            let mut batch = Batch::new();
+            let page = window.ipa(offset) & !PAGE_SIZE.wrapping_sub(1);
+            // The memory keeps its owner, and both map it write-back: there is nothing to clean.
+            batch.push(Stale { ipa: page, level: 3, pa: Pa::new(0), clean: false });
+            self.complete(&mut batch);
+        }
         self.host.store(table, index, new);
     }
 
-    /// Shows all of the other VM's RAM: `pieces` are its offset, physical address and size, each a multiple of 2 MiB. Nothing
-    /// is shared one by one.
+    /// Shows all of the other VM's RAM: `pieces` are its offset, physical address and size. Refused, with nothing changed, where
+    /// a piece is not whole 2 MiB at a multiple of 2 MiB within the RAM, and after [`Stage2::release`]. Nothing is shared one by
+    /// one.
     pub fn window_show_all(
         &self,
         order: &Order,
         window: &Window,
         pieces: &(impl Iterator<Item = (u64, Pa, u64)> + Clone),
-    ) {
-        let _writer = self.writer.lock(order);
-        let blank = codec::table(window.blank);
+    ) -> Windowed {
+        let writer = &*self.writer.lock(order);
+        let fits = |(offset, pa, size): (u64, Pa, u64)| {
+            (offset | pa.raw() | size) & level_size(2).wrapping_sub(1) == 0
+                && offset.checked_add(size).is_some_and(|end| end <= window.size)
+                && pa.checked_add(size).is_some_and(|end| end.raw() <= PA_LIMIT)
+        };
+        if writer.released || !pieces.clone().all(fits) {
+            return Windowed::Refused;
+        }
         let blocks = || {
             pieces.clone().flat_map(|(offset, pa, size)| {
-                (0..size >> 21).filter_map(move |n| {
+                (0..size >> codec::level_shift(2)).map(move |n| {
                     let step = n.wrapping_mul(level_size(2));
-                    let at = offset.wrapping_add(step);
-                    let (table, index) = window.level2(at);
-                    let whole = at.saturating_add(level_size(2)) <= window.size;
-                    whole.then_some((table, index, Pa::new(pa.raw().wrapping_add(step))))
+                    let (table, index) = window.level2(offset.wrapping_add(step));
+                    (table, index, Pa::new(pa.raw().wrapping_add(step)))
                 })
             })
         };
+        let blank = codec::table(window.blank);
         for (table, index, _) in blocks() {
             if self.host.load(table, index) == blank {
                 self.host.store(table, index, codec::locked());
@@ -267,16 +329,27 @@ impl<H: TableMemory + Tlb> Stage2<H> {
             }
         }
         self.host.dsb_ishst();
+        Windowed::Done
     }
 
     /// Takes everything shared out of the window. Returns the tables that held it, which no TLB knows any more.
+    ///
+    /// The lock is held for one GiB at a time: 512 entries are looked at twice. So the caller sees to it that nothing is shared
+    /// meanwhile.
     #[must_use]
     pub fn window_clear(&self, order: &Order, window: &Window) -> Pool {
-        let _writer = self.writer.lock(order);
-        let blank = codec::table(window.blank);
         let mut freed = Pool::new();
+        for gib in window.gibs() {
+            let _writer = self.writer.lock(order);
+            self.clear_gib(window, gib, &mut freed);
+        }
+        freed
+    }
+
+    fn clear_gib(&self, window: &Window, gib: u64, freed: &mut Pool) {
+        let blank = codec::table(window.blank);
         let mut changed = false;
-        for (table, index, _) in window.entries() {
+        for (table, index, _) in window.entries(gib) {
             let raw = self.host.load(table, index);
             if raw != blank {
                 let gone = if codec::is_table(raw, 2) {
@@ -289,10 +362,10 @@ impl<H: TableMemory + Tlb> Stage2<H> {
             }
         }
         if !changed {
-            return freed;
+            return;
         }
         self.invalidate_all();
-        for (table, index, _) in window.entries() {
+        for (table, index, _) in window.entries(gib) {
             let raw = self.host.load(table, index);
             if raw != blank {
                 self.host.store(table, index, blank);
@@ -302,29 +375,33 @@ impl<H: TableMemory + Tlb> Stage2<H> {
             }
         }
         self.host.dsb_ishst();
-        freed
     }
 
-    /// Calls `f` for every granule of the window that is not scratch: its offset and its physical address. Takes no lock.
+    /// Calls `f` for every granule of the window that is not scratch: its offset and its physical address. Takes no lock; what
+    /// is being changed meanwhile is left out.
     pub fn visit_window(&self, window: &Window, mut f: impl FnMut(u64, Pa)) {
-        for (table, index, offset) in window.entries() {
-            let raw = self.host.load(table, index);
-            if raw == codec::table(window.blank) {
-                continue;
-            }
-            let page = |n: u64| offset.wrapping_add(n.wrapping_mul(PAGE_SIZE));
-            if codec::is_table(raw, 2) {
-                for entry in 0..=ENTRY_MASK {
-                    let leaf = self.host.load(codec::table_address(raw), entry as usize);
-                    if leaf != window.scratch_leaf() {
-                        f(page(entry), codec::table_address(leaf));
+        let scratch = Entry::Leaf { pa: window.scratch, attr: Attr::Shared };
+        for (table, index, offset) in window.gibs().flat_map(|gib| window.entries(gib)) {
+            let pages = |n: u64| n.wrapping_mul(PAGE_SIZE);
+            match self.descriptor(table, index, 2) {
+                Descriptor::Table(table) if table == window.blank => {}
+                Descriptor::Table(table) => {
+                    for n in 0..=ENTRY_MASK {
+                        let entry = codec::entry(self.host.load(table, n as usize), 3);
+                        if let Entry::Leaf { pa, .. } = entry
+                            && entry != scratch
+                        {
+                            f(offset.wrapping_add(pages(n)), pa);
+                        }
                     }
                 }
-            } else {
-                for entry in 0..=ENTRY_MASK {
-                    let base = codec::table_address(raw).raw();
-                    f(page(entry), Pa::new(base.wrapping_add(entry.wrapping_mul(PAGE_SIZE))));
+                Descriptor::Entry(Entry::Leaf { pa, .. }) => {
+                    for n in 0..=ENTRY_MASK {
+                        let pa = Pa::new(pa.raw().wrapping_add(pages(n)));
+                        f(offset.wrapping_add(pages(n)), pa);
+                    }
                 }
+                _ => {}
             }
         }
     }
