@@ -2,6 +2,7 @@
 //! Judges the order of stores, barriers and invalidations.
 
 use super::event::Event;
+use super::progress::{Broken, Forgetting, Removal, Step, rounds};
 use super::words::{TABLES, Words};
 use crate::codec::{self, Descriptor, Entry, level_shift, level_size};
 use crate::host::ENTRIES;
@@ -17,42 +18,13 @@ use std::vec::Vec;
 enum Role {
     /// Not reachable: free, or being filled. `synced` where a DSB followed the last store.
     Loose { synced: bool },
-    /// Part of the tree: level of its entries, and the address that its first one stands for.
-    Live { level: u8, base: u64 },
+    /// Part of the tree: level of its entries, the address that its first one stands for, and whether a window is above it.
+    Live { level: u8, base: u64, window: bool },
+    /// The blank table of a window: one leaf 512 times, below so many entries of level 2. Never changed there: that would
+    /// change as many places at once.
+    Blank { hangs: usize },
     /// Was part of the tree; walk caches may know it.
-    Detached,
-}
-
-/// How far the removal of a valid descriptor has got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    Written,
-    Visible,
-    Stage2Issued,
-    Stage2Done,
-    Stage1Issued,
-    AllIssued,
-    Done,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Removal {
-    /// What the descriptor translated.
-    ipa: u64,
-    level: u8,
-    /// Normal memory it mapped.
-    memory: Option<Pa>,
-    /// A table rather than a leaf.
-    table: bool,
-    step: Step,
-    rounds: u8,
-}
-
-impl Removal {
-    fn round_done(&mut self) {
-        self.rounds -= 1;
-        self.step = if self.rounds == 0 { Step::Done } else { Step::Visible };
-    }
+    Detached(Forgetting),
 }
 
 pub(super) struct Judge {
@@ -60,6 +32,8 @@ pub(super) struct Judge {
     roles: Vec<Role>,
     /// Descriptors on their way from valid to clean, by word.
     removals: BTreeMap<usize, Removal>,
+    /// Tables of leaves whose place is invalid now, by the word of that place.
+    broken: BTreeMap<usize, Broken>,
     /// Normal memory whose leaf is gone for good, and may be cleaned.
     cleanable: Vec<(Pa, u64)>,
     /// A descriptor was made valid, and no DSB followed yet.
@@ -90,16 +64,20 @@ impl std::fmt::Display for Change {
 }
 
 impl Judge {
-    pub(super) fn new(pages: usize, geometry: &Stage2Geometry, repeat: bool) -> Self {
+    /// For memory of so many `pages`, of which the root begins with number `first`.
+    pub(super) fn new(pages: usize, first: usize, geometry: &Stage2Geometry, repeat: bool) -> Self {
         let mut roles = vec![Role::Loose { synced: false }; pages];
         let span = level_size(geometry.start_level) * ENTRIES as u64;
-        for (page, role) in roles.iter_mut().take(usize::from(geometry.root_pages)).enumerate() {
-            *role = Role::Live { level: geometry.start_level, base: page as u64 * span };
+        let root = roles.iter_mut().skip(first).take(usize::from(geometry.root_pages));
+        for (page, role) in root.enumerate() {
+            let (level, base) = (geometry.start_level, page as u64 * span);
+            *role = Role::Live { level, base, window: false };
         }
         Self {
             repeat,
             roles,
             removals: BTreeMap::new(),
+            broken: BTreeMap::new(),
             cleanable: Vec::new(),
             unsynced: false,
             violations: Vec::new(),
@@ -112,18 +90,22 @@ impl Judge {
         self.mark.map_or(0, |mark| mark(Ipa::new(ipa), level, codec::decode(raw, level)))
     }
 
+    /// Pages of the tree, those of windows left out.
     pub(super) fn live_pages(&self) -> usize {
-        self.roles.iter().filter(|role| matches!(role, Role::Live { .. })).count()
+        self.roles.iter().filter(|role| matches!(role, Role::Live { window: false, .. })).count()
     }
 
     pub(super) fn is_quiet(&self) -> bool {
-        self.violations.is_empty() && self.removals.is_empty() && !self.unsynced
+        self.violations.is_empty() && self.unfinished().is_empty()
     }
 
     pub(super) fn unfinished(&self) -> Vec<String> {
         let mut faults = Vec::new();
         for removal in self.removals.values() {
             faults.push(format!("removal not completed: {removal:x?}"));
+        }
+        for Broken { base, .. } in self.broken.values() {
+            faults.push(format!("TLBs may hold leaves of the table that was at {base:#x}"));
         }
         if self.unsynced {
             faults.push("a descriptor was made valid without a DSB after it".into());
@@ -138,22 +120,28 @@ impl Judge {
     /// Judges a store that has just changed `words[word]` from `old`.
     pub(super) fn store(&mut self, words: &Words, word: usize, old: u64) -> Option<Event> {
         let (page, index, new) = (word / ENTRIES, word % ENTRIES, words.get(word));
-        let (level, base) = match self.roles[page] {
+        let (level, base, window) = match self.roles[page] {
             Role::Loose { .. } => {
                 self.roles[page] = Role::Loose { synced: false };
                 return None;
             }
-            Role::Detached => {
+            Role::Detached(_) => {
                 self.blame(format!("page {page} touched before the VMID was invalidated"));
                 return None;
             }
-            Role::Live { level, base } => (level, base),
+            Role::Blank { hangs } => {
+                self.blame(format!("page {page}, a table in {hangs} places, touched"));
+                return None;
+            }
+            Role::Live { level, base, window } => (level, base, window),
         };
         let ipa = base + ((index as u64) << level_shift(level));
         let what = Change { ipa, level, old, new };
         self.shape(new, level, &what);
-        let (before, after) = (self.mark(ipa, level, old), self.mark(ipa, level, new));
-        self.marks = self.marks.wrapping_sub(before).wrapping_add(after);
+        if !window {
+            let (before, after) = (self.mark(ipa, level, old), self.mark(ipa, level, new));
+            self.marks = self.marks.wrapping_sub(before).wrapping_add(after);
+        }
 
         let removing = self.removals.contains_key(&word);
         let was_valid = codec::is_valid(old);
@@ -167,10 +155,14 @@ impl Judge {
             self.remove(words, word, &what);
         }
         if is_valid && !was_valid {
+            self.make(words, word, &what);
             // A table without leaves translates nothing more than the invalid entry before it.
             self.unsynced |= match codec::decode(new, level) {
-                Descriptor::Table(table) | Descriptor::Window(table) => {
-                    self.publish(words, table, level + 1, ipa, &what)
+                Descriptor::Table(table) => {
+                    self.publish(words, table, level + 1, ipa, window, &what)
+                }
+                Descriptor::Window(table) => {
+                    self.publish(words, table, level + 1, ipa, true, &what)
                 }
                 Descriptor::Entry(_) => true,
             };
@@ -194,9 +186,17 @@ impl Judge {
 
     fn remove(&mut self, words: &Words, word: usize, what: &Change) {
         let Change { ipa, level, old, .. } = *what;
-        let rounds = if self.repeat { 2 } else { 1 };
+        let rounds = rounds(self.repeat);
         let (table, memory) = match codec::decode(old, level) {
             Descriptor::Table(table) | Descriptor::Window(table) => {
+                if level == 2
+                    && let Some(page) = self.page_of(table)
+                {
+                    let leaves = (0..ENTRIES).map(|n| words.get(page * ENTRIES + n)).collect();
+                    let forgetting = Forgetting::new(self.repeat);
+                    let covered = BTreeMap::new();
+                    self.broken.insert(word, Broken { base: ipa, leaves, covered, forgetting });
+                }
                 self.detach(words, table, level + 1, ipa);
                 (true, None)
             }
@@ -207,14 +207,47 @@ impl Judge {
         self.removals.insert(word, removal);
     }
 
+    /// Judges what takes the place of a table of leaves that went without an invalidation of the whole VMID: a leaf that a
+    /// TLB may hold is the same as before, or was invalidated by its address.
+    fn make(&mut self, words: &Words, word: usize, what: &Change) {
+        let Some(broken) = self.broken.remove(&word) else { return };
+        let page = match codec::decode(what.new, what.level) {
+            Descriptor::Table(table) => self.page_of(table),
+            _ => None,
+        };
+        for (index, leaf) in broken.leaves.iter().enumerate() {
+            let same = page.is_some_and(|page| words.get(page * ENTRIES + index) == *leaf);
+            let covered = broken.covered.get(&index).copied().unwrap_or(0);
+            if codec::is_valid(*leaf) && !same && covered < rounds(self.repeat) {
+                let at = broken.base + index as u64 * PAGE_SIZE;
+                self.blame(format!("TLBs may hold the leaf that was at {at:#x}: {what}"));
+            }
+        }
+    }
+
     /// The page of table memory at `table`, if there is one.
     fn page_of(&self, table: Pa) -> Option<usize> {
         let page = table.raw().checked_sub(TABLES.raw())? / PAGE_SIZE;
         usize::try_from(page).ok().filter(|page| *page < self.roles.len())
     }
 
+    /// Whether all of a page is one and the same leaf of level 3.
+    fn is_uniform(words: &Words, page: usize) -> bool {
+        let first = words.get(page * ENTRIES);
+        let leaf = matches!(codec::decode(first, 3), Descriptor::Entry(Entry::Leaf { .. }));
+        leaf && (1..ENTRIES).all(|index| words.get(page * ENTRIES + index) == first)
+    }
+
     /// Makes a table part of the tree; returns whether there is a leaf in it.
-    fn publish(&mut self, words: &Words, table: Pa, level: u8, base: u64, what: &Change) -> bool {
+    fn publish(
+        &mut self,
+        words: &Words,
+        table: Pa,
+        level: u8,
+        base: u64,
+        window: bool,
+        what: &Change,
+    ) -> bool {
         let mut leaves = false;
         let Some(page) = self.page_of(table) else {
             self.blame(format!("no table at {table:?}: {what}"));
@@ -225,19 +258,30 @@ impl Judge {
             Role::Loose { synced: false } => {
                 self.blame(format!("table published before its contents: {what}"));
             }
+            Role::Blank { hangs } if window && level == 3 => {
+                self.roles[page] = Role::Blank { hangs: hangs + 1 };
+                return true;
+            }
+            Role::Live { level: 3, window: true, .. }
+                if window && level == 3 && Self::is_uniform(words, page) =>
+            {
+                self.roles[page] = Role::Blank { hangs: 2 };
+                return true;
+            }
             role => self.blame(format!("a page used twice ({role:?}): {what}")),
         }
-        self.roles[page] = Role::Live { level, base };
+        self.roles[page] = Role::Live { level, base, window };
         for index in 0..ENTRIES {
             let raw = words.get(page * ENTRIES + index);
             let at = base + ((index as u64) << level_shift(level));
             // As a part of the new table it has no past.
             self.shape(raw, level, &Change { ipa: at, level, old: raw, new: raw });
-            self.marks = self.marks.wrapping_add(self.mark(at, level, raw));
+            if !window {
+                self.marks = self.marks.wrapping_add(self.mark(at, level, raw));
+            }
             leaves |= match codec::decode(raw, level) {
-                Descriptor::Table(next) | Descriptor::Window(next) => {
-                    self.publish(words, next, level + 1, at, what)
-                }
+                Descriptor::Table(next) => self.publish(words, next, level + 1, at, window, what),
+                Descriptor::Window(next) => self.publish(words, next, level + 1, at, true, what),
                 Descriptor::Entry(entry) => matches!(entry, Entry::Leaf { .. }),
             };
         }
@@ -246,12 +290,23 @@ impl Judge {
 
     fn detach(&mut self, words: &Words, table: Pa, level: u8, base: u64) {
         let Some(page) = self.page_of(table) else { return };
-        self.roles[page] = Role::Detached;
+        let window = match self.roles[page] {
+            Role::Blank { hangs } if hangs > 1 => {
+                self.roles[page] = Role::Blank { hangs: hangs - 1 };
+                return;
+            }
+            Role::Blank { .. } => true,
+            Role::Live { window, .. } => window,
+            _ => false,
+        };
+        self.roles[page] = Role::Detached(Forgetting::new(self.repeat));
         for index in 0..ENTRIES {
             let raw = words.get(page * ENTRIES + index);
             let at = base + ((index as u64) << level_shift(level));
-            self.marks = self.marks.wrapping_sub(self.mark(at, level, raw));
-            if let Descriptor::Table(next) = codec::decode(raw, level) {
+            if !window {
+                self.marks = self.marks.wrapping_sub(self.mark(at, level, raw));
+            }
+            if let Descriptor::Table(next) | Descriptor::Window(next) = codec::decode(raw, level) {
                 self.detach(words, next, level + 1, at);
             }
         }
@@ -266,13 +321,28 @@ impl Judge {
             Event::Isb => self.isb(),
             Event::TlbiIpa { ipa, level } => {
                 let mut hit = false;
-                for removal in self.removals.values_mut() {
-                    let same = removal.ipa == ipa.raw() && !removal.table;
-                    if same && level.is_none_or(|level| level == removal.level) {
-                        hit = true;
-                        if removal.step == Step::Visible {
-                            removal.step = Step::Stage2Issued;
-                        }
+                for (word, removal) in &mut self.removals {
+                    let mut broken = None;
+                    let (same, its_level) = if removal.table {
+                        // Of a table: one of its leaves, and the way to it.
+                        broken = self.broken.get_mut(word);
+                        let inside = ipa.raw().checked_sub(removal.ipa);
+                        (broken.is_some() && inside.is_some_and(|at| at < level_size(2)), 3)
+                    } else {
+                        (removal.ipa == ipa.raw(), removal.level)
+                    };
+                    if !same || level.is_some_and(|level| level != its_level) {
+                        continue;
+                    }
+                    hit = true;
+                    if removal.step == Step::Visible {
+                        removal.step = Step::Stage2Issued;
+                    }
+                    if removal.step == Step::Stage2Issued
+                        && let Some(broken) = broken
+                    {
+                        let index = (ipa.raw() - removal.ipa) / PAGE_SIZE;
+                        *broken.covered.entry(index as usize).or_default() += 1;
                     }
                 }
                 if !hit {
@@ -296,6 +366,14 @@ impl Judge {
                         removal.step = Step::AllIssued;
                     }
                 }
+                for broken in self.broken.values_mut() {
+                    broken.forgetting.issued();
+                }
+                for role in &mut self.roles {
+                    if let Role::Detached(forgetting) = role {
+                        forgetting.issued();
+                    }
+                }
             }
             Event::Clean { pa, bytes } => {
                 let found = self.cleanable.iter().position(|c| *c == (pa, bytes));
@@ -312,9 +390,14 @@ impl Judge {
     fn barrier(&mut self, loads_too: bool) {
         self.unsynced = false;
         for role in &mut self.roles {
-            if let Role::Loose { synced } = role {
-                *synced = true;
+            match role {
+                Role::Loose { synced } => *synced = true,
+                Role::Detached(forgetting) => forgetting.barrier(loads_too),
+                _ => {}
             }
+        }
+        for broken in self.broken.values_mut() {
+            broken.forgetting.barrier(loads_too);
         }
         for removal in self.removals.values_mut() {
             match removal.step {
@@ -340,11 +423,10 @@ impl Judge {
             }
         }
         // After an invalidation of the whole VMID no TLB holds what removed tables led to.
-        if !self.removals.values().any(|removal| removal.table) {
-            for role in &mut self.roles {
-                if *role == Role::Detached {
-                    *role = Role::Loose { synced: true };
-                }
+        self.broken.retain(|_, broken| broken.forgetting.step != Step::Done);
+        for role in &mut self.roles {
+            if let Role::Detached(Forgetting { step: Step::Done, .. }) = role {
+                *role = Role::Loose { synced: true };
             }
         }
     }

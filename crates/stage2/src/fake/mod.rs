@@ -12,6 +12,11 @@
 //! before its contents; a table page touched before the VMID was invalidated; cache maintenance of
 //! anything but a Normal leaf that is gone; an annotation with bit 0 or 1 set.
 //!
+//! A table of leaves may be broken by `TLBI IPAS2E1IS` of one of its leaves (level 3) instead of the whole VMID. The table made
+//! in its place must then be the same but for the leaves that were invalidated so, and the old one's page is not free before
+//! the VMID was invalidated. Below a [window](crate::Window) one table of 512 equal leaves may be in many places: what writes
+//! to it is a violation.
+//!
 //! [`Fake::assert_quiet`] after a call asserts that there was no violation and that nothing is left
 //! half-way.
 #![allow(
@@ -24,6 +29,7 @@
 
 mod event;
 mod judge;
+mod progress;
 mod words;
 
 use crate::codec::{self, Entry};
@@ -38,7 +44,7 @@ use std::collections::BTreeMap;
 use std::format;
 use std::string::String;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::vec::Vec;
 pub use words::TABLES;
 use words::Words;
@@ -50,6 +56,7 @@ struct Inner {
     stores: u64,
     watched: Vec<Ipa>,
     seen: Vec<Vec<Entry>>,
+    first: usize,
 }
 
 /// Memory and TLB of one VM. A clone is another handle of the same.
@@ -58,6 +65,10 @@ pub struct Fake {
     words: Words,
     loads: Arc<AtomicU64>,
     inner: Arc<Mutex<Inner>>,
+    /// Of the other VMs with tables in this memory: what is stored through this handle is judged by them as well.
+    others: Arc<[Arc<Mutex<Inner>>]>,
+    /// The first page of the root.
+    first: usize,
     root_pages: usize,
     pool_pages: usize,
 }
@@ -80,38 +91,80 @@ impl Fake {
 
     /// The same; `repeat` demands every invalidation twice.
     pub fn with_errata(geometry: Stage2Geometry, pool_pages: usize, repeat: bool) -> Self {
-        let root_pages = usize::from(geometry.root_pages);
-        let pages = root_pages + pool_pages;
+        Self::several([(geometry, pool_pages)], repeat).remove(0)
+    }
+
+    /// Several VMs with tables in one memory, so that a page of one's pool can become a table of another: the shape of each,
+    /// and the pages of its pool.
+    pub fn several<const N: usize>(vms: [(Stage2Geometry, usize); N], repeat: bool) -> Vec<Self> {
         // Valid-looking garbage, so that a page used without being filled is noticed.
-        let word = |n| if n < root_pages * ENTRIES { 0 } else { 0xdead_beef_f000_0fff };
-        let words = Words((0..pages * ENTRIES).map(word).map(AtomicU64::new).collect());
-        let inner = Inner {
-            geometry,
-            judge: Judge::new(pages, &geometry, repeat),
-            events: Vec::new(),
-            stores: 0,
-            watched: Vec::new(),
-            seen: Vec::new(),
+        const GARBAGE: u64 = 0xdead_beef_f000_0fff;
+        let mut words: Vec<AtomicU64> = Vec::new();
+        let places = vms.map(|(geometry, pool_pages)| {
+            let root_pages = usize::from(geometry.root_pages);
+            // A root is aligned to its size.
+            let first = (words.len() / ENTRIES).next_multiple_of(root_pages);
+            let mut grow = |page: usize, word| {
+                words.resize_with(page * ENTRIES, || AtomicU64::new(word));
+            };
+            grow(first, GARBAGE);
+            grow(first + root_pages, 0);
+            grow(first + root_pages + pool_pages, GARBAGE);
+            first
+        });
+        let pages = words.len() / ENTRIES;
+        let inners: Vec<Arc<Mutex<Inner>>> = vms
+            .iter()
+            .zip(places)
+            .map(|((geometry, _), first)| {
+                Arc::new(Mutex::new(Inner {
+                    geometry: *geometry,
+                    judge: Judge::new(pages, first, geometry, repeat),
+                    events: Vec::new(),
+                    stores: 0,
+                    watched: Vec::new(),
+                    seen: Vec::new(),
+                    first,
+                }))
+            })
+            .collect();
+        let words = Words(words.into());
+        let fake = |(number, ((geometry, pool_pages), first))| {
+            let others = inners.iter().enumerate().filter(|(n, _)| *n != number);
+            let geometry: Stage2Geometry = geometry;
+            Self {
+                words: words.clone(),
+                loads: Arc::default(),
+                inner: inners[number].clone(),
+                others: others.map(|(_, inner)| inner.clone()).collect(),
+                first,
+                root_pages: usize::from(geometry.root_pages),
+                pool_pages,
+            }
         };
-        let (loads, inner) = (Arc::default(), Arc::new(Mutex::new(inner)));
-        Self { words, loads, inner, root_pages, pool_pages }
+        vms.into_iter().zip(places).enumerate().map(fake).collect()
+    }
+
+    /// Where its root begins: at [`TABLES`] for the first VM of a memory.
+    pub fn root(&self) -> Pa {
+        Pa::new(TABLES.raw() + self.first as u64 * PAGE_SIZE)
     }
 
     /// Tables over a handle of this fake, with all its pool pages.
     pub fn stage2(&self) -> Stage2<Self> {
         let geometry = self.with(|inner| inner.geometry);
-        Stage2::new(self.clone(), geometry, TABLES, self.pool())
+        Stage2::new(self.clone(), geometry, self.root(), self.pool())
     }
 
     /// A pool of all pages behind the root.
     pub fn pool(&self) -> Pool {
-        let start = TABLES.raw() + self.root_pages as u64 * PAGE_SIZE;
+        let start = self.root().raw() + self.root_pages as u64 * PAGE_SIZE;
         let range = Range::<Pa>::new(Pa::new(start), self.pool_pages as u64 * PAGE_SIZE);
         Pool::of(self, range.expect("far from the end"))
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
-        f(&mut self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        f(&mut lock(&self.inner))
     }
 
     /// What was done since the last call of this.
@@ -191,10 +244,10 @@ impl Fake {
 
     /// What a walk by hardware finds at `ipa`: an independent walker, for comparing.
     pub fn translate(&self, ipa: Ipa) -> Option<(Entry, u8)> {
-        self.with(|inner| self.words.translate(&inner.geometry, ipa))
+        self.with(|inner| self.words.translate(self.first, &inner.geometry, ipa))
     }
 
-    /// Tables that hang on the root.
+    /// Tables that hang on the root, those of windows left out.
     pub fn tables(&self) -> usize {
         self.with(|inner| inner.judge.live_pages()) - self.root_pages
     }
@@ -214,7 +267,23 @@ impl Fake {
     }
 }
 
+fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 impl Inner {
+    /// `words[word]` has just changed from `old`.
+    fn stored(&mut self, words: &Words, word: usize, old: u64) {
+        let Some(event) = self.judge.store(words, word, old) else { return };
+        self.events.push(event);
+        let seen =
+            self.watched.iter().filter_map(|ipa| words.translate(self.first, &self.geometry, *ipa));
+        let row: Vec<Entry> = seen.map(|(entry, _)| entry).collect();
+        if !row.is_empty() {
+            self.seen.push(row);
+        }
+    }
+
     fn event(&mut self, event: Event) {
         self.events.push(event);
         self.judge.event(event);
@@ -231,22 +300,16 @@ impl TableMemory for Fake {
 
     fn store(&self, table: Pa, index: usize, raw: u64) {
         lock::atomic::chance();
-        self.with(|inner| {
+        let word = self.words.number(table, index);
+        let old = self.with(|inner| {
             inner.stores += 1;
-            let word = self.words.number(table, index);
             let old = self.words.0[word].swap(raw, Relaxed);
-            if let Some(event) = inner.judge.store(&self.words, word, old) {
-                inner.events.push(event);
-                let seen = inner
-                    .watched
-                    .iter()
-                    .filter_map(|ipa| self.words.translate(&inner.geometry, *ipa));
-                let row: Vec<Entry> = seen.map(|(entry, _)| entry).collect();
-                if !row.is_empty() {
-                    inner.seen.push(row);
-                }
-            }
+            inner.stored(&self.words, word, old);
+            old
         });
+        for other in self.others.iter() {
+            lock(other).stored(&self.words, word, old);
+        }
     }
 }
 

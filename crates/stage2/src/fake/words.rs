@@ -7,7 +7,7 @@ use arch::{Ipa, PAGE_SIZE, Pa, Stage2Geometry};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Where the fake's table pages begin: the root first, then the pool.
+/// Where the fake's table pages begin: the root of the first VM first, then its pool.
 pub const TABLES: Pa = Pa::new(0x10_0000_0000);
 
 /// What the descriptors of the tables are, page by page. Loads take no lock: an oracle walks all of them again and again.
@@ -31,11 +31,17 @@ impl Words {
         word.unwrap_or_else(|| panic!("wild access to {table:?}[{index}]"))
     }
 
-    pub(super) fn translate(&self, geometry: &Stage2Geometry, ipa: Ipa) -> Option<(Entry, u8)> {
+    /// Walks from the root that begins with page `root`.
+    pub(super) fn translate(
+        &self,
+        root: usize,
+        geometry: &Stage2Geometry,
+        ipa: Ipa,
+    ) -> Option<(Entry, u8)> {
         if ipa.raw() >> geometry.ipa_bits != 0 {
             return None;
         }
-        let (mut page, mut level) = (0usize, geometry.start_level);
+        let (mut page, mut level) = (root, geometry.start_level);
         let mut index = (ipa.raw() >> level_shift(level)) as usize;
         loop {
             match codec::decode(self.get(page * ENTRIES + index), level) {
