@@ -25,3 +25,4 @@ mod sequence;
 mod series;
 mod state_machine;
 mod unmap;
+mod windows;
