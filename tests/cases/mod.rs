@@ -11,6 +11,7 @@ mod boot_chains;
 mod bundles;
 mod console_lines;
 mod crashes;
+mod device_vms;
 mod enrolled;
 mod entry_el;
 mod files;
@@ -49,6 +50,7 @@ pub fn all() -> Vec<Case> {
         several::CASES,
         timers::CASES,
         shares::CASES,
+        device_vms::CASES,
         boards::CASES,
         board_pages::CASES,
         background_load::CASES,

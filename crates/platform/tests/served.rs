@@ -106,6 +106,25 @@ fn every_kind_has_its_device_id() {
 }
 
 #[test]
+fn the_boot_log_says_what_a_server_can_see() {
+    let says = |words: &str| accepted(words).served.unwrap().described("store").to_string();
+    assert_eq!(
+        says("vm.devices=store:blk:7"),
+        "served by store: blk device 7; store sees its accesses there, and of its RAM what the guest \
+         shares; an access waits 30 s"
+    );
+    assert_eq!(
+        says("vm.devices=store:rng vm.forward=store:0xc000000+4K vm.share=pool:8M vm.iotimeout=0"),
+        "served by store: rng 0xc000000+0x1000; store sees its accesses there, and of its RAM what the \
+         guest shares, with its pool at 0x41800000+0x800000; an access waits for ever"
+    );
+    let auto = says("vm.devices=store:rng vm.share=pool:8M:auto");
+    assert_says(&auto, &["of its RAM the pool at 0x41800000+0x800000 and what the guest shares;"]);
+    let all = says("vm.devices=store:rng vm.share=all");
+    assert_says(&all, &["store sees its accesses there, and all its RAM (vm.share=all);"]);
+}
+
+#[test]
 fn peers_have_numbers_and_windows_in_the_order_of_the_vms() {
     let mut bench = bench(&[
         "vm.name=a vm.devices=store:blk",

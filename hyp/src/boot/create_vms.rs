@@ -84,7 +84,18 @@ pub fn create_all(board: &Board, mut configs: Vec<VmConfig>, cpus: usize) -> Res
             area.cpu.queue.set_windows(schedule);
         }
     }
+    announce_servers(&guests);
     log::info!("{} MiB of RAM left free", memory::free() >> 20);
     instance::publish(guests);
     Ok(())
+}
+
+/// Logs who serves whom, and what that party can see.
+#[inline(never)]
+fn announce_servers(guests: &[&VmInstance]) {
+    for guest in guests {
+        let Some(served) = &guest.config.served else { continue };
+        let server = guests.get(served.server).map_or("", |server| server.config.name.as_str());
+        log::info!("{}: {}", guest.config.name, served.described(server));
+    }
 }

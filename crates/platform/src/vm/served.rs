@@ -92,10 +92,50 @@ pub struct Served {
 }
 
 impl Served {
+    /// For the boot log: what `server`, the name of the VM that serves it, serves, and what that one can see.
+    #[must_use]
+    pub fn described<'a>(&'a self, server: &'a str) -> impl fmt::Display + 'a {
+        Described { served: self, server }
+    }
+
     /// The pages of its transports.
     #[must_use]
     pub fn transport_pages(&self) -> Option<Range<Ipa>> {
         transport_pages(self.transports.len())
+    }
+}
+
+/// [`Served::described`].
+struct Described<'a> {
+    served: &'a Served,
+    server: &'a str,
+}
+
+impl fmt::Display for Described<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { served, server } = self;
+        write!(f, "served by {server}:")?;
+        for device in &served.transports {
+            write!(f, " {device}")?;
+        }
+        for range in &served.forward {
+            write!(f, " {range}")?;
+        }
+        write!(f, "; {server} sees its accesses there, and ")?;
+        match served.share {
+            ShareLevel::Guest => write!(f, "of its RAM what the guest shares")?,
+            ShareLevel::Pool { range, auto: false } => {
+                write!(f, "of its RAM what the guest shares, with its pool at {range}")?;
+            }
+            ShareLevel::Pool { range, auto: true } => {
+                write!(f, "of its RAM the pool at {range} and what the guest shares")?;
+            }
+            ShareLevel::All => write!(f, "all its RAM (vm.share=all)")?,
+        }
+        match served.io_timeout_s {
+            0 => write!(f, "; an access waits for ever"),
+            seconds => write!(f, "; an access waits {seconds} s"),
+        }
     }
 }
 
