@@ -14,7 +14,7 @@ const OFFSETS: [u16; 24] = [
     0x90, 0x94, 0xa0, 0xa4, 0xb0, 0xfc, 0x100, 0x1fc,
 ];
 const SIZES: [u64; 8] = [0, 1, 2, 3, 8, 256, 32768, 65536];
-const STATUSES: [u64; 6] = [0, 3, 11, 15, 64, 143];
+const STATUSES: [u64; 7] = [0, 3, 7, 11, 15, 64, 143];
 const RAM: (u64, u64) = (0x4000_0000, 0x0080_0000);
 
 fn width(u: &mut Unstructured<'_>) -> Result<Width> {

@@ -102,7 +102,6 @@ impl Transport {
             DEVICE_FEATURES => word(self.device_features, self.device_features_sel),
             QUEUE_NUM_MAX => u32::from(self.selected().max),
             QUEUE_READY => u32::from(self.selected().ready != 0),
-            INTERRUPT_STATUS => self.interrupt,
             STATUS => u32::from(self.status),
             // There are no shared memory regions (virtio 4.2.2.1).
             SHM_LEN_LOW..=SHM_BASE_HIGH if offset & 3 == 0 => u32::MAX,

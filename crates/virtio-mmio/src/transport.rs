@@ -197,3 +197,19 @@ impl Transport {
 pub(crate) const fn bit(queue: u8) -> u16 {
     1_u16.wrapping_shl(queue as u32)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_events_wrap_past_zero() {
+        let limits = Limits { start: Ipa::new(0), bytes: 0, access_platform: false };
+        let mut transport = Transport::new(DeviceId(1), limits);
+        for (before, after) in [(0, 1), (1, 2), (u32::MAX - 1, u32::MAX), (u32::MAX, 1)] {
+            transport.seq = before;
+            assert_eq!(transport.event(EventKind::Config).seq, after);
+            assert!(!transport.is_outstanding(0));
+        }
+    }
+}

@@ -92,7 +92,7 @@ fn step() -> impl Strategy<Value = Step> {
             false => Step::Raise(3),
         }),
         3 => (features(), size()).prop_map(|(features, size)| Step::Offer(features, size)),
-        4 => (features(), proptest::sample::select(vec![0_u64, 11, 15, 15, 143]))
+        4 => (features(), proptest::sample::select(vec![0_u64, 3, 7, 11, 15, 15, 143]))
             .prop_map(|(features, status)| Step::Negotiate(features, status)),
         6 => (0_u64..5, size(), place()).prop_map(|(q, size, place)| Step::Queue(q, size, place)),
         2 => (0_u64..4).prop_map(|q| Step::Store(0x30, Width::B4, q)),
@@ -114,7 +114,7 @@ proptest! {
             1 => (any::<u64>(), any::<u64>()),
         ],
         offered in proptest::bool::weighted(0.8),
-        steps in prop::collection::vec(step(), 1..60),
+        steps in prop::collection::vec(step(), 1..40),
     ) {
         let mut all = Vec::new();
         if offered {

@@ -105,11 +105,16 @@ impl Machine {
     pub fn negotiate(&mut self, features: u64) {
         self.set(0x70, 1);
         self.set(0x70, 3);
+        self.accept(features);
+        self.set(0x70, 0xb);
+    }
+
+    /// Writes DriverFeatures.
+    pub fn accept(&mut self, features: u64) {
         self.set(0x24, 1);
         self.set(0x20, (features >> 32) as u32);
         self.set(0x24, 0);
         self.set(0x20, features as u32);
-        self.set(0x70, 0xb);
     }
 
     /// The registers of a queue, but for QueueReady.

@@ -137,6 +137,19 @@ fn features_ok_needs_a_subset_with_what_is_demanded() {
 }
 
 #[test]
+fn features_ok_is_set_only_where_the_driver_sets_it() {
+    let mut machine = Machine::served(LIMITS);
+    machine.accept(FEATURES);
+    for status in [1, 3, 7, 0x83] {
+        machine.set(0x70, status);
+        assert_eq!(machine.read(0x70), status & 0x83);
+    }
+    // With DRIVER_OK at once: both are set.
+    machine.post(0x70, 0x0c, EventKind::DriverOk);
+    assert_eq!(machine.read(0x70), 0x8f);
+}
+
+#[test]
 fn features_do_not_change_after_features_ok() {
     let mut machine = Machine::served(POOL);
     machine.negotiate(FEATURES);

@@ -104,7 +104,7 @@ impl Both {
                 self.write(0x20, features >> 32);
                 self.write(0x24, 0);
                 self.write(0x20, features);
-                self.write(0x70, 8);
+                self.write(0x70, status & !4);
                 self.write(0x70, status);
             }
             Step::Queue(queue, size, place) => {
@@ -163,7 +163,7 @@ impl Both {
 
     /// All that anyone can see.
     fn compare(&self, step: Step) {
-        let queues = [0, 1, 2, 4, 15, 16];
+        let queues = [0, 1, 4, 15, 16];
         for number in (0..=0x27).flat_map(|register| queues.map(|queue| register | queue << 8)) {
             let ours = match Register::from_raw(number) {
                 Some(register) => {
