@@ -203,7 +203,7 @@ fn examples(fixture: &Fixture) -> Checked {
         let output = source.with_extension("img");
         let made = bundle::make(&source, &output, None)?;
         let made: Vec<_> =
-            made.iter().map(|vm| (vm.name.as_str(), vm.ram_size() >> 20, vm.vcpus)).collect();
+            made.iter().map(|vm| (vm.name.as_str(), vm.ram_size() >> 20, vm.vcpus())).collect();
         if made != vms {
             return Err(anyhow!("{name}.dts holds {made:?}"));
         }

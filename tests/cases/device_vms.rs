@@ -12,7 +12,10 @@ fn the_log_says_who_serves_whom(fixture: &Fixture) -> Checked {
         "demo vm.name=store vm.role=device",
     ];
     let run = fixture.run(&fixture.machine_with(&guests))?;
-    one(&run, "[hyp] web: served by store: blk net; store sees its accesses there, and of its RAM")?;
+    one(
+        &run,
+        "[hyp] web: served by store: blk net; store sees its accesses there, and of its RAM",
+    )?;
     for name in ["web", "store"] {
         one(&run, &format!("[hyp] {name}: stopped (power off)"))?;
     }

@@ -82,7 +82,7 @@ fn every_property_arrives_in_the_vm() {
     ]);
     let vm = bench.vm();
     assert_eq!((vm.name.as_str(), vm.node.as_str()), ("x", "bundle:/x"));
-    assert_eq!((vm.ram_size(), vm.vcpus, vm.policy), (4 * MIB, 3, Policy::Off));
+    assert_eq!((vm.ram_size(), vm.vcpus(), vm.policy), (4 * MIB, 3, Policy::Off));
     assert_eq!((vm.dialect, vm.share.slice), (Dialect::Series, 8000));
     assert_eq!(vm.allow, [ipa(0x800_0000, 0x1_0000), ipa(0x900_0000, 0x1000)]);
     assert_eq!(vm.preset, [ipa(0x900_0000, 0x1000)]);

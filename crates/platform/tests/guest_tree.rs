@@ -88,7 +88,7 @@ fn assert_round_trip(vm: &VmConfig) {
     assert_eq!(board.ram, [pa(vm.ram.start().raw(), vm.ram.size())]);
     assert!(board.reserved.is_empty() && board.modules.is_empty());
     let ids: Vec<Mpidr> = board.cpus.iter().map(|cpu| cpu.mpidr).collect();
-    assert_eq!(ids, (0..vm.vcpus as u64).map(Mpidr::new).collect::<Vec<_>>());
+    assert_eq!(ids, (0..vm.vcpus() as u64).map(Mpidr::new).collect::<Vec<_>>());
     assert!(board.cpus.iter().all(|cpu| cpu.is_startable()));
     assert!(board.cpus.iter().all(|cpu| cpu.compatible == "arm,cortex-a57"));
     assert_eq!(board.psci.unwrap().conduit, Conduit::Hvc);
@@ -104,7 +104,7 @@ fn assert_round_trip(vm: &VmConfig) {
     assert_eq!(board.initrd, ramdisk);
     if let platform::Gic::V3 { gicd, redistributors, .. } = board.gic {
         assert_eq!(gicd, pa(0x800_0000, 0x1_0000));
-        assert_eq!(redistributors, [pa(0x80a_0000, 0x2_0000 * vm.vcpus as u64)]);
+        assert_eq!(redistributors, [pa(0x80a_0000, 0x2_0000 * vm.vcpus() as u64)]);
     }
 }
 
@@ -208,7 +208,7 @@ fn two_vms_of_one_machine_have_different_seeds() {
 #[test]
 fn the_longest_bootargs_and_eight_vcpus_fit() {
     let mut vm = one(&"x".repeat(MAX_BOOTARGS)).vm();
-    vm.vcpus = 8;
+    vm.share.cpus = vec![0; 8];
     for gic in [GicVersion::V2, GicVersion::V3] {
         vm.gic = gic;
         assert!(tree(&vm).len() as u64 <= TREE_SPACE);

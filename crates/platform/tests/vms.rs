@@ -42,7 +42,6 @@ fn qemus_modules_become_a_vm() {
     let expected = VmConfig {
         name: "a".into(),
         ram: ipa(0x4000_0000, 64 * MIB),
-        vcpus: 2,
         policy: Policy::Enrol,
         dialect: Dialect::Pkvm,
         allow: vec![],
@@ -87,7 +86,7 @@ fn qemus_modules_become_a_vm() {
 #[test]
 fn without_words_the_defaults_hold() {
     let vm = one("").vm();
-    assert_eq!((vm.name.as_str(), vm.ram_size(), vm.vcpus), ("vm0", 128 * MIB, 1));
+    assert_eq!((vm.name.as_str(), vm.ram_size(), vm.vcpus()), ("vm0", 128 * MIB, 1));
     assert_eq!((vm.policy, vm.dialect), (Policy::Enrol, Dialect::Pkvm));
     assert_eq!((vm.ipa_bits, vm.pool_pages, vm.bootargs.as_str()), (40, 160, ""));
     assert_eq!((vm.test_device, vm.gic), (None, GicVersion::V3));
@@ -100,7 +99,7 @@ fn every_word_arrives_in_the_vm() {
                   vm.load=0x4000000 vm.ipa=32 vm.pool=3 vm.testdev=0xb000000 \
                   vm.slice=8000 vm.affinity=1:0 vm.priority=9 vm.budget=100/500 b")
     .vm();
-    assert_eq!((vm.name.as_str(), vm.ram_size(), vm.vcpus), ("x", 4 * MIB, 3));
+    assert_eq!((vm.name.as_str(), vm.ram_size(), vm.vcpus()), ("x", 4 * MIB, 3));
     assert_eq!((vm.policy, vm.dialect), (Policy::Off, Dialect::Series));
     assert_eq!(vm.allow, [ipa(0x800_0000, 0x1_0000)]);
     assert_eq!(vm.preset, [ipa(0x900_0000, 0x1000)]);
@@ -378,7 +377,7 @@ fn a_ramdisk_that_does_not_fit_is_refused() {
 fn vcpus_may_share_cpus_and_too_many_are_refused_with_each_share() {
     let mut shared = one("vm.cpus=8");
     shared.cpus = 1;
-    assert_eq!(shared.vm().vcpus, 8);
+    assert_eq!(shared.vm().vcpus(), 8);
     let of_eight_each = |names: &[&str]| {
         let words = |name: &str| format!("vm.mem=4M vm.cpus=8 vm.name={name}");
         let mut bench = one(&words("a"));
@@ -607,7 +606,7 @@ proptest! {
         }
         let Ok(vms) = bench.vms() else { return Ok(()) };
         let vm = &vms[0];
-        prop_assert!(mem > 0 && mem % 2 == 0 && (1..=8).contains(&vm.vcpus));
+        prop_assert!(mem > 0 && mem % 2 == 0 && (1..=8).contains(&vm.vcpus()));
         prop_assert!((32..=44).contains(&vm.ipa_bits));
         prop_assert!(vm.ram.end().raw() <= 1 << vm.ipa_bits);
         let home = vm.placement.image_rom.map_or(vm.ram, |rom| vm.roms[rom]);

@@ -16,32 +16,6 @@ use crate::vcpu::context::VcpuContext;
 /// Bytes that are wiped or copied at once.
 const STEP: u64 = 256 << 10;
 
-/// A VM's CPUs and its part of them, for the boot log.
-struct Place<'a> {
-    shares: &'a [CpuShare],
-    index: usize,
-}
-
-impl core::fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Some(own) = self.shares.get(self.index) else { return Ok(()) };
-        let count = own.cpus.len();
-        let plural = if count == 1 { "" } else { "s" };
-        write!(f, "{count} vCPU{plural} on CPU{plural}")?;
-        for cpu in &own.cpus {
-            write!(f, " {cpu}")?;
-        }
-        if own.dedicated {
-            write!(f, " alone")?;
-        }
-        write!(f, ", priority {}", own.priority)?;
-        if let Some(budget) = own.budget {
-            write!(f, ", budget {}/{} us", budget.ticks, budget.period)?;
-        }
-        Ok(())
-    }
-}
-
 /// Makes every VM, loads it and assigns its vCPUs to CPUs.
 ///
 /// # Errors
@@ -76,7 +50,7 @@ pub fn create_all(board: &Board, mut configs: Vec<VmConfig>, cpus: usize) -> Res
             VcpuContext::assign(guest, vcpu, *cpu, window)?;
         }
         let heap = memory::heap_used().saturating_sub(heap);
-        guest.announce(heap, &Place { shares: &shares, index });
+        guest.announce(heap);
         guests.push(guest);
     }
     if let Some(schedule) = &schedule {

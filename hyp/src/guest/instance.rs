@@ -186,7 +186,7 @@ impl VmInstance {
         checked::reset(order, &self.vm).map_err(|e| self.error(Cause::Reset(e)))?;
         // Physical interrupts of the former incarnation: each vCPU's CPU has deactivated them when the vCPU left.
         let mut vgic = self.vm.vgic().lock(order);
-        for vcpu in 0..self.config.vcpus {
+        for vcpu in 0..self.config.vcpus() {
             while vgic.take_released(vcpu).is_some() {}
         }
         self.prepared.store(0, Ordering::Relaxed);
@@ -232,20 +232,21 @@ impl VmInstance {
         cause.of(&self.config.name)
     }
 
-    /// Logs the VM's memory, its vCPUs with their `cpus`, its guard, its tables, and its bytes of EL2's `heap`.
+    /// Logs the VM's memory, its vCPUs with their CPUs, its guard, its tables, and its bytes of EL2's `heap`.
     #[inline(never)]
-    pub fn announce(&self, heap: usize, cpus: &impl core::fmt::Display) {
+    pub fn announce(&self, heap: usize) {
         let c = &self.config;
         if let Some(warning) = &c.warning {
             log::warn!("VM '{}' ({}): {warning}", c.name, c.node);
         }
         let free = self.vm.stage2().pool_free(&cpu::current().order) as u64;
         log::info!(
-            "{}: {} MiB of RAM in {} pieces, {cpus}, IPA {} bits, entry {}; guard {}, dialect {}, features {:#x}; \
+            "{}: {} MiB of RAM in {} pieces, {}, IPA {} bits, entry {}; guard {}, dialect {}, features {:#x}; \
              {} table pages, {free} more free, {heap} bytes of heap; loaded in {} us",
             c.name,
             c.ram.size() >> 20,
             self.memory.ram.len(),
+            c.share,
             c.ipa_bits,
             c.placement.entry,
             c.policy,

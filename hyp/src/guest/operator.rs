@@ -77,7 +77,7 @@ impl fmt::Display for Status<'_> {
             }
             Phase::Stopped => f.write_str("stopped")?,
         }
-        let vcpus = guest.config.vcpus;
+        let vcpus = guest.config.vcpus();
         let mut sign = if vcpus == 1 { ", CPU " } else { ", CPUs " };
         for cpu in (0..vcpus).filter_map(|vcpu| guest.vm.host().cpu_of(vcpu)) {
             write!(f, "{sign}{cpu}")?;

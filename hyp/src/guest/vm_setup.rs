@@ -50,7 +50,7 @@ pub fn vm(
     let setup = Setup {
         name: &config.name,
         id: index as u16,
-        vcpus: config.vcpus,
+        vcpus: config.vcpus(),
         policy: config.policy,
         dialect: config.dialect,
         ram: config.ram,
@@ -61,7 +61,7 @@ pub fn vm(
         flash,
         fw_cfg: config.fw_cfg(),
         test_device: config.test_device,
-        gic: vgic::Config::new(version, config.vcpus, list_registers, config.spis()),
+        gic: vgic::Config::new(version, config.vcpus(), list_registers, config.spis()),
         id_registers: &id_registers,
         trng: crate::firmware::has_trng(),
         workarounds: crate::firmware::workarounds(),

@@ -380,7 +380,7 @@ fn specified<H: Host>(board: &Board, config: &VmConfig, vm: &Vm<H>, ipa_bits: u3
         Device { at: page(0x0900_0000), kind: DeviceKind::Uart },
     ];
     if config.gic == GicVersion::V3 {
-        let frames = Region::new(0x080a_0000, (config.vcpus as u64) << 17);
+        let frames = Region::new(0x080a_0000, (config.vcpus() as u64) << 17);
         devices.push(Device { at: frames, kind: DeviceKind::Gic });
     }
     if let Some(at) = config.test_device {
@@ -429,7 +429,7 @@ fn specified<H: Host>(board: &Board, config: &VmConfig, vm: &Vm<H>, ipa_bits: u3
             })
             .collect(),
         devices,
-        vcpus: config.vcpus,
+        vcpus: config.vcpus(),
         trng: crate::firmware::has_trng(),
         workarounds: crate::firmware::workarounds().answers().map(i64::from),
     }

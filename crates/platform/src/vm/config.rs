@@ -45,8 +45,6 @@ pub struct VmConfig {
     pub name: String,
     /// RAM: from [`RAM_BASE`], a multiple of 2 MiB, not 0.
     pub ram: Range<Ipa>,
-    /// 1 to [`arch::MAX_VCPUS`].
-    pub vcpus: usize,
     /// What the guard does.
     pub policy: Policy,
     /// Which numbers the guard has.
@@ -96,6 +94,12 @@ pub struct VmConfig {
 }
 
 impl VmConfig {
+    /// Number of its vCPUs: 1 to [`arch::MAX_VCPUS`].
+    #[must_use]
+    pub fn vcpus(&self) -> usize {
+        self.share.cpus.len()
+    }
+
     /// Bytes of RAM.
     #[must_use]
     pub const fn ram_size(&self) -> u64 {
@@ -151,7 +155,7 @@ impl VmConfig {
         });
         let others = flash.chain(devices.map(|pages| (RegionKind::Passed, pages))).chain(fw_cfg);
         let others = others.chain(forwarded).chain(served).chain(peers);
-        MemoryMap::new(self.gic, self.vcpus, self.ram, &self.roms, self.test_device, others)
+        MemoryMap::new(self.gic, self.vcpus(), self.ram, &self.roms, self.test_device, others)
     }
 }
 
@@ -236,7 +240,7 @@ fn link(configs: &mut [VmConfig], requests: Vec<Option<Request>>) -> Result<(), 
 /// # Errors
 /// One line that names a VM whose options do not fit these CPUs.
 pub fn assign_cpus(configs: &mut [VmConfig], cpus: usize) -> Result<(), Error> {
-    let asking = |vm: &VmConfig| (vm.name.clone(), vm.vcpus, vm.cpu_options.clone());
+    let asking = |vm: &VmConfig| (vm.name.clone(), vm.vcpus(), vm.cpu_options.clone());
     let all: Vec<_> = configs.iter().map(asking).collect();
     let asking = all.iter().map(|(name, vcpus, options)| Asking {
         name,
@@ -311,7 +315,6 @@ fn config(
     let config = VmConfig {
         name: name.clone(),
         ram,
-        vcpus: options.cpus.unwrap_or(1),
         policy: options.guard.unwrap_or_default(),
         dialect: options.dialect.unwrap_or_default(),
         allow: options.allow,

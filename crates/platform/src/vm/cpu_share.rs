@@ -9,6 +9,7 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use arch::MAX_VCPUS;
+use core::fmt;
 
 /// vCPUs that a CPU can have.
 pub const VCPUS_PER_CPU: usize = 32;
@@ -51,6 +52,25 @@ pub struct CpuShare {
     pub budget: Option<BudgetUs>,
     /// Microseconds that its vCPUs on a CPU may use of it in each round, where others of its priority want it too.
     pub slice: u64,
+}
+
+impl fmt::Display for CpuShare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.cpus.len();
+        let plural = if count == 1 { "" } else { "s" };
+        write!(f, "{count} vCPU{plural} on CPU{plural}")?;
+        for cpu in &self.cpus {
+            write!(f, " {cpu}")?;
+        }
+        if self.dedicated {
+            write!(f, " alone")?;
+        }
+        write!(f, ", priority {}", self.priority)?;
+        match self.budget {
+            Some(budget) => write!(f, ", budget {}/{} us", budget.ticks, budget.period),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What a VM's options ask for.
@@ -381,6 +401,15 @@ mod tests {
         assert_eq!(shares.iter().map(|s| s.priority).collect::<Vec<_>>(), [8, 24, 20]);
         assert_eq!(unbounded(&shares), Some((0, 2, 0)), "c has no budget, a waits for it");
         assert_eq!(unbounded(&shares[..2]), None);
+    }
+
+    #[test]
+    fn a_share_is_shown_with_what_was_asked_for() {
+        let shown = |options| assign(vec![vm("a", 1, options)], 2).unwrap()[0].to_string();
+        assert_eq!(shown(CpuOptions::default()), "1 vCPU on CPU 0, priority 8");
+        assert_eq!(shown(dedicated("1")), "1 vCPU on CPU 1 alone, priority 8");
+        let shares = assign(vec![vm("a", 2, of(200, 1000))], 2).unwrap();
+        assert_eq!(shares[0].to_string(), "2 vCPUs on CPUs 0 1, priority 24, budget 200/1000 us");
     }
 
     #[test]

@@ -142,7 +142,7 @@ fn gic(tree: &mut Writer<'_>, config: &VmConfig) {
         }
         GicVersion::V3 => {
             // As large as there are redistributors: Linux declares all of it, page by page.
-            let size = GICR_SIZE.saturating_mul(config.vcpus as u64);
+            let size = GICR_SIZE.saturating_mul(config.vcpus() as u64);
             tree.longs("reg", &[GICD_BASE, GICD_SIZE, GICR_BASE, size]);
             tree.cells("#redistributor-regions", &[1]);
             tree.text("compatible", "arm,gic-v3");
@@ -160,7 +160,7 @@ fn cpus(tree: &mut Writer<'_>, config: &VmConfig, hardware: &GuestHardware) {
     tree.begin("cpus");
     tree.cells("#size-cells", &[0]);
     tree.cells("#address-cells", &[1]);
-    for index in 0..config.vcpus as u32 {
+    for index in 0..config.vcpus() as u32 {
         tree.begin_at("cpu", index.into());
         // The vCPU's MPIDR: Aff0 is its number.
         tree.cells("reg", &[index]);
@@ -176,7 +176,9 @@ fn timer(tree: &mut Writer<'_>, config: &VmConfig) {
     tree.begin("timer");
     let mask = match config.gic {
         // GICv2's third cell has a mask of CPUs.
-        GicVersion::V2 => 1_u32.checked_shl(config.vcpus as u32).unwrap_or(0).wrapping_sub(1) << 8,
+        GicVersion::V2 => {
+            1_u32.checked_shl(config.vcpus() as u32).unwrap_or(0).wrapping_sub(1) << 8
+        }
         GicVersion::V3 => 0,
     };
     let [secure, physical, virt, hypervisor] = TIMER_PPIS;
