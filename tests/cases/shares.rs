@@ -220,7 +220,11 @@ fn a_window_is_for_its_vm_alone(fixture: &Fixture) -> Checked {
         let machine = Machine { cpus: 1, append, ..fixture.machine() };
         within(measure_on(fixture, &machine, "spin", "")?, shares, longest)?;
     }
-    Ok(())
+    // A priority counts outside windows only, and keeps no window's VM from it.
+    let append = Some("hyp.schedule=10000/victim+4000".to_owned());
+    let machine = Machine { cpus: 1, append, ..fixture.machine() };
+    let (run, _) = run_on(fixture, &machine, "spin", "vm.priority=31")?;
+    ensure(run.with("has a higher priority").count() == 0, "a warning without a reason", &run)
 }
 
 fn a_dedicated_cpu_has_one_vm(fixture: &Fixture) -> Checked {

@@ -27,18 +27,10 @@ pub fn create_all(board: &Board, mut configs: Vec<VmConfig>, cpus: usize) -> Res
             .unwrap_or_else(|e| boot_error::halt_with(format_args!("{e}")));
     }
     let mut guests: Vec<&'static VmInstance> = Vec::new();
-    let shares: Vec<CpuShare> = configs.iter().map(|config| config.share.clone()).collect();
-    if let Some((cpu, above, below)) = platform::unbounded(&shares) {
-        let name = |index: usize| configs.get(index).map_or("", |config| config.name.as_str());
-        log::warn!(
-            "{} has a higher priority than {} on CPU {cpu} and no vm.budget: it may keep the CPU for ever",
-            name(above),
-            name(below)
-        );
-    }
     let names: Vec<&str> = configs.iter().map(|config| config.name.as_str()).collect();
     let schedule = Schedule::parse(&board.bootargs, &names)
         .unwrap_or_else(|e| boot_error::halt_with(format_args!("{e}")));
+    warn_of_unbounded(&configs, schedule.as_ref());
     for (index, config) in configs.into_iter().enumerate() {
         let heap = memory::heap_used();
         let guest = VmInstance::make(board, index, config)?;
@@ -62,6 +54,22 @@ pub fn create_all(board: &Board, mut configs: Vec<VmConfig>, cpus: usize) -> Res
     log::info!("{} MiB of RAM left free", memory::free() >> 20);
     instance::publish(guests);
     Ok(())
+}
+
+/// Warns of a VM that may keep another from a CPU for ever.
+#[inline(never)]
+fn warn_of_unbounded(configs: &[VmConfig], schedule: Option<&Schedule>) {
+    let windowed = |vm| schedule.is_some_and(|schedule| schedule.number(vm).is_some());
+    let shares = configs.iter().map(|config| &config.share).enumerate();
+    let shares: Vec<(usize, &CpuShare)> = shares.filter(|(vm, _)| !windowed(*vm)).collect();
+    if let Some((cpu, above, below)) = platform::unbounded(&shares) {
+        let name = |index: usize| configs.get(index).map_or("", |config| config.name.as_str());
+        log::warn!(
+            "{} has a higher priority than {} on CPU {cpu} and no vm.budget: it may keep the CPU for ever",
+            name(above),
+            name(below)
+        );
+    }
 }
 
 /// Logs who serves whom, and what that party can see.

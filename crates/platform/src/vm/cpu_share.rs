@@ -275,14 +275,16 @@ fn names(all: impl Iterator<Item = String>) -> String {
 }
 
 /// VMs that a VM of a higher priority without a budget may keep from a CPU: the CPU, that VM, and one below it.
-pub fn unbounded(shares: &[CpuShare]) -> Option<(usize, usize, usize)> {
-    shares.iter().enumerate().find_map(|(above, share)| {
-        let free = share.budget.is_none();
-        share.cpus.iter().filter(|_| free).find_map(|cpu| {
-            let below = shares
-                .iter()
-                .position(|other| other.priority < share.priority && other.cpus.contains(cpu))?;
-            Some((*cpu, above, below))
+///
+/// `shares` has the VMs without a window of their own, with their numbers: no other VM runs in a window before the one that
+/// has it, and its priority counts nowhere else.
+pub fn unbounded(shares: &[(usize, &CpuShare)]) -> Option<(usize, usize, usize)> {
+    shares.iter().filter(|(_, share)| share.budget.is_none()).find_map(|(above, share)| {
+        share.cpus.iter().find_map(|cpu| {
+            let lower =
+                |other: &CpuShare| other.priority < share.priority && other.cpus.contains(cpu);
+            let (below, _) = shares.iter().find(|(_, other)| lower(other))?;
+            Some((*cpu, *above, *below))
         })
     })
 }
@@ -399,8 +401,10 @@ mod tests {
             vec![vm("a", 1, CpuOptions::default()), vm("b", 1, of(100, 1000)), vm("c", 1, high)];
         let shares = assign(vms, 1).unwrap();
         assert_eq!(shares.iter().map(|s| s.priority).collect::<Vec<_>>(), [8, 24, 20]);
-        assert_eq!(unbounded(&shares), Some((0, 2, 0)), "c has no budget, a waits for it");
-        assert_eq!(unbounded(&shares[..2]), None);
+        let all: Vec<_> = shares.iter().enumerate().collect();
+        assert_eq!(unbounded(&all), Some((0, 2, 0)), "c has no budget, a waits for it");
+        assert_eq!(unbounded(&all[..2]), None);
+        assert_eq!(unbounded(&all[1..]), None, "a has a window");
     }
 
     #[test]
