@@ -106,7 +106,7 @@ fn every_word_arrives_in_the_vm() {
     assert_eq!(vm.roms, [ipa(0x400_0000, 0x4_0000)]);
     assert_eq!((vm.placement.entry, vm.placement.image_rom), (Ipa::new(0x400_0000), Some(0)));
     assert_eq!((vm.ipa_bits, vm.pool_pages), (32, 3));
-    let budget = Some(BudgetUs { ticks: 100, period: 500 });
+    let budget = Some(BudgetUs { us: 100, period: 500 });
     let share =
         CpuShare { cpus: vec![1, 0, 1], dedicated: false, priority: 9, budget, slice: 8000 };
     assert_eq!(vm.share, share);

@@ -71,10 +71,8 @@ impl RunQueue {
                 None => scheduler.add(vm as u16, share.priority, slice)?,
             };
             if let Some(budget) = share.budget {
-                let ticks = Budget {
-                    ticks: timer::ticks(budget.ticks),
-                    period: timer::ticks(budget.period),
-                };
+                let ticks =
+                    Budget { ticks: timer::ticks(budget.us), period: timer::ticks(budget.period) };
                 scheduler.set_budget(number, ticks, timer::now());
             }
             Some(number)

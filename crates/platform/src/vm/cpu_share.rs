@@ -34,7 +34,7 @@ const MAX_LIST: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetUs {
     /// Time that the VM may use on each of its CPUs.
-    pub ticks: u64,
+    pub us: u64,
     /// Length of a period.
     pub period: u64,
 }
@@ -67,7 +67,7 @@ impl fmt::Display for CpuShare {
         }
         write!(f, ", priority {}", self.priority)?;
         match self.budget {
-            Some(budget) => write!(f, ", budget {}/{} us", budget.ticks, budget.period),
+            Some(budget) => write!(f, ", budget {}/{} us", budget.us, budget.period),
             None => Ok(()),
         }
     }
@@ -121,10 +121,10 @@ fn small(text: &str) -> Option<usize> {
 
 /// `US/PERIOD`, in microseconds.
 pub(crate) fn budget(text: &str) -> Option<BudgetUs> {
-    let (ticks, period) = text.split_once('/')?;
-    let (ticks, period) = (number(ticks)?, number(period)?);
-    let fits = PERIODS.contains(&period) && (MIN_BUDGET..=period).contains(&ticks);
-    fits.then_some(BudgetUs { ticks, period })
+    let (us, period) = text.split_once('/')?;
+    let (us, period) = (number(us)?, number(period)?);
+    let fits = PERIODS.contains(&period) && (MIN_BUDGET..=period).contains(&us);
+    fits.then_some(BudgetUs { us, period })
 }
 
 /// A VM, for [`assign`].
@@ -254,16 +254,15 @@ fn check_cpus(vms: &[Asking<'_>], shares: &[CpuShare], cpus: usize) -> Result<()
         }
         // Parts of a million, rounded up.
         let budgets = here().filter_map(|(vm, share)| Some((vm, share.budget?)));
-        let part = |budget: BudgetUs| {
-            budget.ticks.saturating_mul(1_000_000).div_ceil(budget.period.max(1))
-        };
+        let part =
+            |budget: BudgetUs| budget.us.saturating_mul(1_000_000).div_ceil(budget.period.max(1));
         let sum = budgets.clone().fold(0_u64, |sum, (_, budget)| sum.saturating_add(part(budget)));
         if sum > 1_000_000 {
             return Err(err!(
                 Vm,
                 "the budgets on CPU {cpu} are more than it has: {}; lower one, or name another CPU in \
                  vm.affinity",
-                names(budgets.map(|(vm, b)| format!("{} {}/{}", vm.name, b.ticks, b.period)))
+                names(budgets.map(|(vm, b)| format!("{} {}/{}", vm.name, b.us, b.period)))
             ));
         }
     }
@@ -307,8 +306,8 @@ mod tests {
         CpuOptions { dedicated: true, ..on(list) }
     }
 
-    fn of(ticks: u64, period: u64) -> CpuOptions {
-        CpuOptions { budget: Some(BudgetUs { ticks, period }), ..CpuOptions::default() }
+    fn of(us: u64, period: u64) -> CpuOptions {
+        CpuOptions { budget: Some(BudgetUs { us, period }), ..CpuOptions::default() }
     }
 
     fn places(vms: Vec<Asking<'_>>, cpus: usize) -> Vec<Vec<usize>> {
@@ -330,8 +329,8 @@ mod tests {
 
     #[test]
     fn budgets_in_microseconds() {
-        assert_eq!(budget("200/1000"), Some(BudgetUs { ticks: 200, period: 1000 }));
-        assert_eq!(budget("1000/1000"), Some(BudgetUs { ticks: 1000, period: 1000 }));
+        assert_eq!(budget("200/1000"), Some(BudgetUs { us: 200, period: 1000 }));
+        assert_eq!(budget("1000/1000"), Some(BudgetUs { us: 1000, period: 1000 }));
         for bad in
             ["", "200", "0/1000", "19/1000", "1001/1000", "20/199", "20/1000001", "a/b", "1/2/3"]
         {

@@ -487,7 +487,7 @@ mod tests {
                 affinity: [1, 2, 0, 3].to_vec(),
                 dedicated: true,
                 priority: Some(30),
-                budget: Some(BudgetUs { ticks: 200, period: 1000 }),
+                budget: Some(BudgetUs { us: 200, period: 1000 }),
                 slice: Some(2000),
             },
             on_crash: Some(OnCrash::Pause),
