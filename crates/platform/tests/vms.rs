@@ -389,7 +389,8 @@ fn vcpus_may_share_cpus_and_too_many_are_refused_with_each_share() {
     };
     assert_eq!(of_eight_each(&["b", "c", "d"]).vms().unwrap().len(), 4, "32 on one CPU");
     let five = of_eight_each(&["b", "c", "d", "e"]);
-    let says = ["40 vCPUs (a 8, b 8, c 8, d 8, e 8) on 1 CPUs", "at most 32", "vm.cpus", "-smp 2"];
+    let says =
+        ["CPU 0 has 40 vCPUs (a 8, b 8, c 8, d 8, e 8)", "at most 32", "vm.cpus", "more CPUs"];
     assert_says(&five.refusal(), &says);
 }
 

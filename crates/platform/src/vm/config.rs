@@ -6,7 +6,7 @@ use crate::error::{Error, err};
 use crate::fdt;
 use crate::fdt::Tree;
 use crate::vm::addresses::check_addresses;
-use crate::vm::cpu_share::{self, Asking, CpuOptions, CpuShare, VCPUS_PER_CPU};
+use crate::vm::cpu_share::{self, Asking, CpuOptions, CpuShare};
 use crate::vm::description::{HostResources, VmDescription};
 use crate::vm::elf_image::ElfImage;
 use crate::vm::image_header::ImageHeader;
@@ -270,7 +270,6 @@ fn shares(host: &HostResources<'_>, described: &[VmDescription]) -> Result<Vec<C
         options: vm.options.share.clone(),
     };
     let asking: Vec<Asking<'_>> = all.map(|(name, vm)| asking((name.as_str(), vm))).collect();
-    check_vcpus(host, &asking)?;
     cpu_share::assign(asking, host.cpus)
 }
 
@@ -393,24 +392,6 @@ fn devices(host: &HostResources<'_>, paths: &[String]) -> Result<Vec<Passed>, Er
     }
     passthrough::number(&mut found)?;
     Ok(found)
-}
-
-/// The vCPUs of all VMs, against the machine's CPUs.
-fn check_vcpus(host: &HostResources<'_>, vms: &[Asking<'_>]) -> Result<(), Error> {
-    let vcpus = vms.iter().fold(0_usize, |sum, vm| sum.saturating_add(vm.vcpus));
-    let most = host.cpus.saturating_mul(VCPUS_PER_CPU);
-    if vcpus > most {
-        let each: Vec<String> = vms.iter().map(|vm| format!("{} {}", vm.name, vm.vcpus)).collect();
-        return Err(err!(
-            Vm,
-            "{vcpus} vCPUs ({}) on {} CPUs: at most {VCPUS_PER_CPU} can share a CPU; lower \
-             vm.cpus or start with more CPUs (on QEMU -smp {})",
-            each.join(", "),
-            host.cpus,
-            vcpus.div_ceil(VCPUS_PER_CPU)
-        ));
-    }
-    Ok(())
 }
 
 /// The memory of all VMs, against what the machine has.

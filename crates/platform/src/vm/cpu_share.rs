@@ -5,7 +5,7 @@
 use crate::error::{Error, err};
 use crate::vm::parse_number::number;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use arch::MAX_VCPUS;
@@ -241,15 +241,14 @@ fn check_cpus(vms: &[Asking<'_>], shares: &[CpuShare], cpus: usize) -> Result<()
             let all = vms.iter().zip(shares);
             all.filter(|(_, share)| share.cpus.contains(&cpu))
         };
-        let vcpus = here().fold(0_usize, |sum, (_, share)| {
-            sum.saturating_add(share.cpus.iter().filter(|other| **other == cpu).count())
-        });
+        let count = |share: &CpuShare| share.cpus.iter().filter(|other| **other == cpu).count();
+        let vcpus = here().fold(0_usize, |sum, (_, share)| sum.saturating_add(count(share)));
         if vcpus > VCPUS_PER_CPU {
             return Err(err!(
                 Vm,
                 "CPU {cpu} has {vcpus} vCPUs ({}): at most {VCPUS_PER_CPU} can share a CPU; lower vm.cpus, \
                  name other CPUs in vm.affinity, or start with more CPUs",
-                names(here().map(|(vm, _)| vm.name.to_string()))
+                names(here().map(|(vm, share)| format!("{} {}", vm.name, count(share))))
             ));
         }
         // Parts of a million, rounded up.
@@ -293,6 +292,7 @@ const _: () = assert!(MAX_VCPUS <= VCPUS_PER_CPU);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
 
     fn vm(name: &str, vcpus: usize, options: CpuOptions) -> Asking<'_> {
         Asking { name, vcpus, options }
@@ -419,6 +419,10 @@ mod tests {
     fn a_cpu_has_room_for_32_vcpus() {
         let vms = |count| (0..count).map(|_| vm("a", 8, on("0"))).collect::<Vec<_>>();
         assert!(assign(vms(4), 2).is_ok());
-        assert!(refused(vms(5), 2).contains("CPU 0 has 40 vCPUs"));
+        let error = refused(vms(5), 2);
+        assert!(
+            error.contains("CPU 0 has 40 vCPUs (a 8, a 8, a 8, a 8, a 8): at most 32"),
+            "{error}"
+        );
     }
 }
