@@ -29,6 +29,7 @@
 extern crate std;
 
 mod annotate;
+mod clearing;
 pub mod codec;
 mod device;
 #[cfg(any(test, feature = "fake"))]

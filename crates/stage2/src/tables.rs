@@ -2,6 +2,7 @@
 //! The tables of a VM, and the walk.
 
 use crate::Stage2Geometry;
+use crate::clearing::Clearing;
 use crate::codec::{self, Descriptor, Entry, level_shift};
 use crate::host::{ENTRIES, TableMemory, Tlb};
 use crate::pool::Pool;
@@ -34,6 +35,8 @@ pub(crate) struct Writer {
     pub(crate) pool: Pool,
     /// Set by `release`: a dying VM gets no new mappings.
     pub(crate) released: bool,
+    /// A reset that has not ended.
+    pub(crate) clearing: Option<Clearing>,
 }
 
 /// Where a walk ended.
@@ -70,7 +73,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
             starts_at_0: geometry.start_level == 0,
             geometry,
             declared: AtomicU64::new(0),
-            writer: Lock::new(Rank::Stage2, Writer { pool, released: false }),
+            writer: Lock::new(Rank::Stage2, Writer { pool, released: false, clearing: None }),
         }
     }
 

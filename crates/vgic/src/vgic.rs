@@ -167,21 +167,34 @@ impl Vgic {
     /// Back to the state of [`Vgic::new`], but for the physical interrupts that were forwarded: drain
     /// [`Vgic::take_released`] of every vCPU afterwards. All vCPUs must be stopped, their list registers discarded.
     pub fn reset(&mut self) {
-        let group1 = self.config.reset_group();
-        for (v, cpu) in self.cpus.iter_mut().enumerate() {
-            let mut private = cpu.private;
-            private.reset(Bank::new(PRIVATE_ENABLED, group1, PRIVATE_EDGE));
-            *cpu = Cpu { private, ..Cpu::new(&self.config, v) };
+        for vcpu in 0..MAX_VCPUS {
+            self.reset_vcpu(vcpu);
         }
-        let mut banks = self.shared.banks;
-        let mut released = 0;
+        self.reset_shared();
+    }
+
+    /// The part of [`Vgic::reset`] that is private to `vcpu`.
+    pub fn reset_vcpu(&mut self, vcpu: usize) {
+        let Some(cpu) = self.cpus.get_mut(vcpu) else { return };
+        let mut private = cpu.private;
+        private.reset(Bank::new(PRIVATE_ENABLED, self.config.reset_group(), PRIVATE_EDGE));
+        *cpu = Cpu { private, ..Cpu::new(&self.config, vcpu) };
+    }
+
+    /// The part of [`Vgic::reset`] that all vCPUs share.
+    pub fn reset_shared(&mut self) {
+        let Shared { banks, route, target, holder, released } = &mut self.shared;
+        *released = 0;
         for (k, bank) in (0u32..).zip(banks.iter_mut()) {
-            bank.reset(Bank::new(0, group1, 0));
+            bank.reset(Bank::new(0, self.config.reset_group(), 0));
             if bank.released != 0 {
-                released |= bit(k);
+                *released |= bit(k);
             }
         }
-        self.shared = Shared { banks, released, ..Shared::new(&self.config) };
+        let (reset_route, reset_target) = self.config.reset_route();
+        route.fill(reset_route);
+        target.fill(reset_target);
+        holder.fill(NO_VCPU);
         self.groups = Groups::default();
     }
 

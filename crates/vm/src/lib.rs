@@ -59,6 +59,7 @@ mod psci;
 mod rate;
 mod refusal;
 mod reset;
+mod reset_progress;
 mod setup;
 mod setup_error;
 mod smccc;

@@ -115,10 +115,13 @@ impl Shares {
             .fold(0, u64::wrapping_add)
     }
 
-    pub(crate) fn clear(&self) {
-        for word in self.bits {
+    /// Clears the words `from..to`; returns whether more follow.
+    pub(crate) fn clear(&self, from: u64, to: u64) -> bool {
+        let (from, to) = (from as usize, (to as usize).min(self.bits.len()));
+        for word in self.bits.get(from..to).into_iter().flatten() {
             word.store(0, Ordering::Relaxed);
         }
+        to < self.bits.len()
     }
 }
 

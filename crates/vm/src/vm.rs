@@ -8,6 +8,7 @@ use crate::crash::Progress;
 use crate::flash_bank::Bank;
 use crate::guard::Guard;
 use crate::memory::{MappedMmioPages, Shares};
+use crate::reset_progress::ResetProgress;
 use crate::{
     Counts, Features, Host, ID_REGISTERS, Lifecycle, MemoryMap, RateLimit, Setup, SetupError, Vcpu,
     Workarounds,
@@ -49,6 +50,7 @@ pub struct Vm<H: Host> {
     pub(crate) workarounds: Workarounds,
     features: Features,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) resetting: ResetProgress,
     pub(crate) name: ArrayString<32>,
     vcpus: usize,
     /// What its owner got advice for.
@@ -131,6 +133,7 @@ impl<H: Host> Vm<H> {
             workarounds: setup.workarounds,
             features: features(setup),
             lifecycle: Lifecycle::new(setup.vcpus),
+            resetting: ResetProgress::new(),
             log_limit: RateLimit::new(),
             advice_given: AdviceGiven::new(),
             name,

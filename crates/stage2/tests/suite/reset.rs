@@ -59,6 +59,48 @@ fn tables_without_leaves_go_back_and_the_others_stay() {
     bench.quiet();
 }
 
+/// Interrupts wait for one piece, so that none looks at more than so many descriptors, whatever the VM has left.
+#[test]
+fn a_piece_of_a_reset_is_bounded() {
+    let bench = Bench::new(40, 64);
+    bench.map(RAM, FRAMES, MIB2).unwrap();
+    let free = bench.free() as u64;
+    for page in 0..free - 2 {
+        bench.declare(8 * GIB + page * MIB2 + KIB4, KIB4).unwrap();
+    }
+    bench.fake().take_loads();
+    let mut pieces = 0;
+    loop {
+        let done = bench.s2.reset_piece(&bench.order);
+        assert!(bench.fake().take_loads() <= 400, "piece {pieces}");
+        pieces += 1;
+        if done {
+            break;
+        }
+    }
+    assert!(pieces > 100, "{pieces}");
+    assert_eq!(bench.free() as u64, free);
+    assert_eq!(bench.dump(), [(RAM, 2, ram(FRAMES))]);
+    bench.quiet();
+}
+
+/// A VM may end in the middle of its reset: nothing of it is lost.
+#[test]
+fn a_release_takes_over_from_a_reset() {
+    for pieces in 0..40 {
+        let bench = lived_in(40);
+        let all = 64;
+        for _ in 0..pieces {
+            if bench.s2.reset_piece(&bench.order) {
+                break;
+            }
+        }
+        bench.s2.release(&bench.order);
+        assert_eq!(bench.free(), all, "after {pieces} pieces");
+        bench.quiet();
+    }
+}
+
 /// THREATS G1: a thousand reboots, in small.
 #[test]
 fn the_pool_is_the_same_after_every_life() {
