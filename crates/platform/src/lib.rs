@@ -76,7 +76,7 @@ pub use vm::cpu_share::{
     VCPUS_PER_CPU, unbounded,
 };
 pub use vm::description::{HostResources, ReservedRegion};
-pub use vm::guest_tree::{GuestHardware, guest_tree};
+pub use vm::guest_tree::{GuestHardware, SeedPlaces, guest_tree, guest_tree_with_places};
 pub use vm::image_header::{HEADER_BYTES, ImageHeader};
 pub use vm::image_kind::{Container, HEAD_BYTES, ImageKind};
 pub use vm::memory_map::{

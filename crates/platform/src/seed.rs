@@ -5,7 +5,6 @@
 //! over the VM's number, its name, the count of its resets and what the seed is for. A guest can
 //! learn from its seeds neither the machine's nor another VM's.
 
-use alloc::vec::Vec;
 use blake2::Blake2sMac256;
 use blake2::digest::{KeyInit, Mac};
 use core::fmt;
@@ -13,11 +12,10 @@ use core::fmt;
 /// Longest key of BLAKE2s, in bytes.
 const KEY_BYTES: usize = 32;
 
-/// What the firmware gave of randomness; not shown by `Debug`.
+/// What comes of the randomness that the firmware gave; not shown by `Debug`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Seeds {
-    rng: Vec<u8>,
-    kaslr: Vec<u8>,
+    key: Option<[u8; KEY_BYTES]>,
 }
 
 /// Seeds of one boot of one VM.
@@ -32,14 +30,19 @@ pub struct GuestSeeds {
 impl Seeds {
     /// From the values of rng-seed and kaslr-seed; empty where there is none.
     #[must_use]
-    pub fn new(rng: Vec<u8>, kaslr: Vec<u8>) -> Self {
-        Self { rng, kaslr }
+    pub fn new(rng: &[u8], kaslr: &[u8]) -> Self {
+        if rng.is_empty() && kaslr.is_empty() {
+            return Self::default();
+        }
+        // Down to the length of a key, lengths included so that the parts cannot be mistaken.
+        let parts = [&length(rng)[..], rng, &length(kaslr), kaslr];
+        Self { key: mac(b"portcullis machine seed", &parts) }
     }
 
     /// Whether the firmware gave any randomness.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rng.is_empty() && self.kaslr.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.key.is_none()
     }
 
     /// The seeds of VM number `vm` with this name in its life number `life` (0 at boot, one more
@@ -47,18 +50,26 @@ impl Seeds {
     /// pretends.
     #[must_use]
     pub fn for_guest(&self, vm: usize, name: &str, life: u64) -> Option<GuestSeeds> {
-        if self.is_empty() {
-            return None;
-        }
-        // First down to the length of a key, lengths included so that the parts cannot be mistaken.
-        let key = mac(
-            b"portcullis machine seed",
-            &[&length(&self.rng), &self.rng, &length(&self.kaslr), &self.kaslr],
-        )?;
-        let who = [&(vm as u64).to_le_bytes()[..], &life.to_le_bytes(), name.as_bytes()];
-        let rng = mac(&key, &[b"rng-seed", who[0], who[1], who[2]])?;
-        let kaslr = mac(&key, &[b"kaslr-seed", who[0], who[1], who[2]])?;
-        Some(GuestSeeds { rng, kaslr: u64::from_be_bytes(*kaslr.first_chunk()?) })
+        let rng = self.rng_for_guest(vm, name, life)?;
+        Some(GuestSeeds { rng, kaslr: self.kaslr_for_guest(vm, name, life)? })
+    }
+
+    /// [`GuestSeeds::rng`] of [`Seeds::for_guest`].
+    #[must_use]
+    pub fn rng_for_guest(&self, vm: usize, name: &str, life: u64) -> Option<[u8; KEY_BYTES]> {
+        self.derive(b"rng-seed", vm, name, life)
+    }
+
+    /// [`GuestSeeds::kaslr`] of [`Seeds::for_guest`].
+    #[must_use]
+    pub fn kaslr_for_guest(&self, vm: usize, name: &str, life: u64) -> Option<u64> {
+        let kaslr = self.derive(b"kaslr-seed", vm, name, life)?;
+        Some(u64::from_be_bytes(*kaslr.first_chunk()?))
+    }
+
+    fn derive(&self, purpose: &[u8], vm: usize, name: &str, life: u64) -> Option<[u8; KEY_BYTES]> {
+        let vm = (vm as u64).to_le_bytes();
+        mac(&self.key?, &[purpose, &vm, &life.to_le_bytes(), name.as_bytes()])
     }
 }
 
@@ -77,7 +88,7 @@ fn mac(key: &[u8], parts: &[&[u8]]) -> Option<[u8; KEY_BYTES]> {
 
 impl fmt::Debug for Seeds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Seeds({} + {} bytes)", self.rng.len(), self.kaslr.len())
+        f.write_str(if self.is_empty() { "Seeds(none)" } else { "Seeds(..)" })
     }
 }
 
@@ -90,10 +101,10 @@ impl fmt::Debug for GuestSeeds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
+    use alloc::vec::Vec;
 
     fn machine() -> Seeds {
-        Seeds::new(vec![7; 32], vec![9; 8])
+        Seeds::new(&[7; 32], &[9; 8])
     }
 
     #[test]
@@ -105,11 +116,11 @@ mod tests {
     fn every_vm_name_life_and_machine_has_seeds_of_its_own() {
         let machines = [
             machine(),
-            Seeds::new(vec![7; 32], vec![9; 7]),
-            Seeds::new(vec![7; 31], vec![7, 9, 9, 9, 9, 9, 9, 9, 9]),
-            Seeds::new(vec![7; 32], vec![]),
-            Seeds::new(vec![], vec![7; 32]),
-            Seeds::new(vec![0], vec![]),
+            Seeds::new(&[7; 32], &[9; 7]),
+            Seeds::new(&[7; 31], &[7, 9, 9, 9, 9, 9, 9, 9, 9]),
+            Seeds::new(&[7; 32], &[]),
+            Seeds::new(&[], &[7; 32]),
+            Seeds::new(&[0], &[]),
         ];
         let mut all = Vec::new();
         for machine in &machines {

@@ -54,8 +54,9 @@ fn qemu_virt_with_gicv2_is_read_whole() {
             clock: None,
         })
     );
-    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect();
-    assert_eq!(board.seeds, Seeds::new(words(&[1, 2, 3, 4, 5, 6, 7, 8]), words(&[9, 10])));
+    let words =
+        |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+    assert_eq!(board.seeds, Seeds::new(&words(&[1, 2, 3, 4, 5, 6, 7, 8]), &words(&[9, 10])));
     let modules: Vec<_> =
         board.modules.iter().map(|it| (&it.kind, it.range, it.bootargs.as_str())).collect();
     assert_eq!(
@@ -393,7 +394,7 @@ fn a_longer_region_than_the_tree_is_fine() {
 #[test]
 fn debug_output_keeps_the_seeds() {
     let board = Board::from_tree(VIRT_G2).unwrap();
-    assert!(format!("{board:?}").contains("Seeds(32 + 8 bytes)"));
+    assert!(format!("{board:?}").contains("Seeds(..)"));
 }
 
 #[test]

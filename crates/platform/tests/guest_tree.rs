@@ -9,7 +9,7 @@ use dtoolkit::fdt::Fdt;
 use dtoolkit::{Node, Property};
 use platform::{
     Board, Conduit, GicVersion, GuestHardware, GuestSeeds, MAX_BOOTARGS, PL011, TREE_SPACE,
-    UartKind, VmConfig, guest_tree,
+    UartKind, VmConfig, guest_tree, guest_tree_with_places,
 };
 use proptest::prelude::*;
 use support::*;
@@ -47,6 +47,18 @@ fn assert_golden(name: &str, blob: &[u8]) {
     }
     let golden = std::fs::read_to_string(&path).unwrap();
     assert_eq!(text, golden, "{name} is not what it was");
+}
+
+#[test]
+fn the_places_of_the_seeds_are_those_of_their_values() {
+    let vm = vm(GicVersion::V3, "");
+    let (mut blob, places) = guest_tree_with_places(&vm, &hardware(), Some(&SEEDS)).unwrap();
+    let places = places.unwrap();
+    let other = GuestSeeds { rng: [0x11; 32], kaslr: 0xfedc_ba98_7654_3210 };
+    blob[places.rng..places.rng + 32].copy_from_slice(&other.rng);
+    blob[places.kaslr..places.kaslr + 8].copy_from_slice(&other.kaslr.to_be_bytes());
+    assert_eq!(blob, guest_tree(&vm, &hardware(), Some(&other)).unwrap());
+    assert_eq!(guest_tree_with_places(&vm, &hardware(), None).unwrap().1, None);
 }
 
 #[test]
@@ -188,7 +200,7 @@ fn without_ramdisk_and_seeds_their_properties_are_not_there() {
 fn seeds_arrive_as_given() {
     let blob = tree(&one("").vm());
     let board = Board::from_tree(&blob).unwrap();
-    let given = platform::Seeds::new(SEEDS.rng.to_vec(), SEEDS.kaslr.to_be_bytes().to_vec());
+    let given = platform::Seeds::new(&SEEDS.rng, &SEEDS.kaslr.to_be_bytes());
     assert_eq!(board.seeds, given);
 }
 

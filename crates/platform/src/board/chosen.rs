@@ -55,7 +55,7 @@ pub(crate) fn seeds(tree: &Tree<'_>) -> Seeds {
     let Some(chosen) = tree.find("/chosen") else { return Seeds::default() };
     let bytes = |name| {
         let value = chosen.property(name).unwrap_or_default();
-        Vec::from(value.get(..MAX_SEED_BYTES).unwrap_or(value))
+        value.get(..MAX_SEED_BYTES).unwrap_or(value)
     };
     Seeds::new(bytes("rng-seed"), bytes("kaslr-seed"))
 }

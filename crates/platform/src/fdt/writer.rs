@@ -65,8 +65,8 @@ impl<'a> Writer<'a> {
         self.word(END_NODE);
     }
 
-    /// A property begins whose value has `length` bytes.
-    fn property(&mut self, name: &'a str, length: usize) {
+    /// A property begins whose value has `length` bytes; returns the value's offset in the tree.
+    fn property(&mut self, name: &'a str, length: usize) -> usize {
         let known = self.names.iter().find(|(known, _)| *known == name);
         let at = known.map_or(self.strings.len() as u32, |(_, at)| *at);
         if known.is_none() {
@@ -77,13 +77,15 @@ impl<'a> Writer<'a> {
         self.word(PROP);
         self.word(length as u32);
         self.word(at);
+        self.structure.len().saturating_add(HEADER as usize)
     }
 
-    /// A property of these bytes.
-    pub(crate) fn bytes(&mut self, name: &'a str, value: &[u8]) {
-        self.property(name, value.len());
+    /// A property of these bytes; returns their offset in the tree.
+    pub(crate) fn bytes(&mut self, name: &'a str, value: &[u8]) -> usize {
+        let at = self.property(name, value.len());
         self.structure.extend_from_slice(value);
         self.align();
+        at
     }
 
     /// A property of cells.
@@ -94,13 +96,14 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// A property of numbers of two cells each.
-    pub(crate) fn longs(&mut self, name: &'a str, longs: &[u64]) {
-        self.property(name, size_of_val(longs));
+    /// A property of numbers of two cells each; returns their offset in the tree.
+    pub(crate) fn longs(&mut self, name: &'a str, longs: &[u64]) -> usize {
+        let at = self.property(name, size_of_val(longs));
         for long in longs {
             self.word((long >> 32) as u32);
             self.word(*long as u32);
         }
+        at
     }
 
     /// A property of strings; those of a list are separated by NUL.

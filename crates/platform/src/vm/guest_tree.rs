@@ -42,6 +42,15 @@ impl GuestHardware {
     }
 }
 
+/// Where a tree has its seeds: offsets of the values, which differ from start to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeedPlaces {
+    /// Of `rng-seed`: [`GuestSeeds::rng`].
+    pub rng: usize,
+    /// Of `kaslr-seed`: [`GuestSeeds::kaslr`] in big-endian order.
+    pub kaslr: usize,
+}
+
 /// Makes the tree of a VM, at most [`TREE_SPACE`] bytes long.
 ///
 /// # Errors
@@ -51,6 +60,18 @@ pub fn guest_tree(
     hardware: &GuestHardware,
     seeds: Option<&GuestSeeds>,
 ) -> Result<Vec<u8>, Error> {
+    guest_tree_with_places(config, hardware, seeds).map(|(tree, _)| tree)
+}
+
+/// [`guest_tree`], and where its seeds are if it has any.
+///
+/// # Errors
+/// As [`guest_tree`].
+pub fn guest_tree_with_places(
+    config: &VmConfig,
+    hardware: &GuestHardware,
+    seeds: Option<&GuestSeeds>,
+) -> Result<(Vec<u8>, Option<SeedPlaces>), Error> {
     let mut tree = Writer::new();
     tree.begin("");
     tree.cells("interrupt-parent", &[GIC_PHANDLE]);
@@ -85,7 +106,7 @@ pub fn guest_tree(
     tree.begin("aliases");
     tree.text("serial0", &uart_path());
     tree.end();
-    chosen(&mut tree, config, seeds);
+    let places = chosen(&mut tree, config, seeds);
     tree.end();
     let blob = tree.finish();
     if blob.len() as u64 > TREE_SPACE {
@@ -97,7 +118,7 @@ pub fn guest_tree(
             blob.len()
         ));
     }
-    Ok(blob)
+    Ok((blob, places))
 }
 
 fn uart_path() -> String {
@@ -248,7 +269,11 @@ fn passed<'a>(tree: &mut Writer<'a>, config: &'a VmConfig) {
     }
 }
 
-fn chosen(tree: &mut Writer<'_>, config: &VmConfig, seeds: Option<&GuestSeeds>) {
+fn chosen(
+    tree: &mut Writer<'_>,
+    config: &VmConfig,
+    seeds: Option<&GuestSeeds>,
+) -> Option<SeedPlaces> {
     tree.begin("chosen");
     if let Some(ramdisk) = config.placement.ramdisk {
         tree.longs("linux,initrd-end", &[ramdisk.end().raw()]);
@@ -256,9 +281,10 @@ fn chosen(tree: &mut Writer<'_>, config: &VmConfig, seeds: Option<&GuestSeeds>) 
     }
     tree.text("bootargs", &config.bootargs);
     tree.text("stdout-path", &uart_path());
-    if let Some(seeds) = seeds {
-        tree.bytes("rng-seed", &seeds.rng);
-        tree.longs("kaslr-seed", &[seeds.kaslr]);
-    }
+    let places = seeds.map(|seeds| SeedPlaces {
+        rng: tree.bytes("rng-seed", &seeds.rng),
+        kaslr: tree.longs("kaslr-seed", &[seeds.kaslr]),
+    });
     tree.end();
+    places
 }
