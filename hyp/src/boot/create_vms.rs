@@ -7,7 +7,7 @@ use platform::{Board, CpuShare, Schedule, VmConfig};
 
 use crate::boot::boot_error;
 use crate::cpu::CPUS;
-use crate::guest::instance::{self, VmInstance};
+use crate::guest::instance::{self, Piece, VmInstance};
 use crate::guest::passthrough;
 use crate::guest::vm_error::VmError;
 use crate::memory;
@@ -34,8 +34,7 @@ pub fn create_all(board: &Board, mut configs: Vec<VmConfig>, cpus: usize) -> Res
     for (index, config) in configs.into_iter().enumerate() {
         let heap = memory::heap_used();
         let guest = VmInstance::make(board, index, config)?;
-        guest.clear()?;
-        while !guest.prepare(STEP)? {}
+        while guest.prepare(STEP)? != Piece::Started {}
         passthrough::route(guest, guest.config.share.cpus.first().copied().unwrap_or(0));
         for (vcpu, cpu) in guest.config.share.cpus.iter().enumerate() {
             let window = schedule.as_ref().and_then(|schedule| schedule.number(index));

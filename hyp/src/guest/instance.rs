@@ -4,11 +4,13 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use arch::counter::CounterOffset;
 use arch::{Ipa, MAX_VCPUS, Pa, Range, Stage2Geometry, VcpuSet, VisibleCpu};
-use platform::{Board, GICC_BASE, GICC_SIZE, GuestHardware, VmConfig, guest_tree};
+use platform::{
+    Board, GICC_BASE, GICC_SIZE, GuestHardware, SeedPlaces, VmConfig, guest_tree_with_places,
+};
 use sched::CpuTime;
 use spin::Once;
 use stage2::{Attr, Pool, Stage2, tables_for};
@@ -17,7 +19,7 @@ use vm::{Host, StopReason};
 
 use crate::cpu::{self, qemu_timer, timer};
 use crate::guest::host::GuestHost;
-use crate::guest::memory_image::{MemoryImage, Piece, gather};
+use crate::guest::memory_image::{self, MemoryImage, gather};
 use crate::guest::vm_error::{Cause, VmError};
 use crate::memory::{self, frame_owners};
 use crate::oracle::checked;
@@ -38,7 +40,10 @@ pub struct VmInstance {
     tables: u64,
     memory: MemoryImage,
     seeds: platform::Seeds,
-    hardware: GuestHardware,
+    /// Where its tree has its seeds.
+    seed_places: Option<SeedPlaces>,
+    /// How far the reset is: a [`Step`].
+    step: AtomicU8,
     /// Bytes that the reset has filled so far.
     prepared: AtomicU64,
     /// How often it has been started.
@@ -58,6 +63,33 @@ pub struct VmInstance {
     /// CNTPCT_EL0 at which it restarts (0: never), and the CPU that restarts it.
     restart: AtomicU64,
     restart_cpu: AtomicUsize,
+}
+
+/// What a piece of a reset has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// More is to be done.
+    Some,
+    /// All but the start.
+    Loaded,
+    /// vCPU 0 is on.
+    Started,
+}
+
+/// What the next piece of a reset does.
+#[derive(Clone, Copy)]
+enum Step {
+    Clear,
+    Release,
+    RngSeed,
+    KaslrSeed,
+    Fill,
+    Start,
+}
+
+impl Step {
+    const ALL: [Self; 6] =
+        [Self::Clear, Self::Release, Self::RngSeed, Self::KaslrSeed, Self::Fill, Self::Start];
 }
 
 static GUESTS: Once<Vec<&'static VmInstance>> = Once::new();
@@ -130,14 +162,14 @@ impl VmInstance {
                 .map_err(|e| error(Cause::Map(piece.ipa, e)))?;
         }
         // Flash keeps its contents over resets: it is filled here.
-        let mut flash: Vec<Piece> = Vec::new();
+        let mut flash: Vec<memory_image::Piece> = Vec::new();
         let mut banks: Vec<vm::Bank> = Vec::new();
         for bank in &config.flash {
             let size = bank.size();
             let pa = memory::take(size, size).ok_or_else(|| short("flash"))?;
             frame_owners::claim(pa, size, owner).map_err(|e| error(Cause::Claim(e)))?;
             memory::fill(pa, size, 0xff);
-            flash.push(Piece { ipa: bank.start(), pa, size });
+            flash.push(memory_image::Piece { ipa: bank.start(), pa, size });
             // A part of the image in flash is written before each start, and no guest may write it.
             let protected = config.placement.parts.iter().any(|part| part.to.overlaps(bank));
             banks.push(vm::Bank::new(vm::Flash { ipa: *bank, pa, protected }));
@@ -147,21 +179,23 @@ impl VmInstance {
         let vm =
             crate::guest::vm_setup::vm(board, index, &config, stage2, visible, Vec::leak(banks))
                 .map_err(|e| error(Cause::Setup(e)))?;
-        let mapped = |pieces: &Vec<Piece>, attr| {
-            let one = |p: &Piece| Some((Range::<Ipa>::new(p.ipa, p.size)?, p.pa, attr));
+        let mapped = |pieces: &Vec<memory_image::Piece>, attr| {
+            let one =
+                |p: &memory_image::Piece| Some((Range::<Ipa>::new(p.ipa, p.size)?, p.pa, attr));
             pieces.iter().filter_map(one).collect::<Vec<_>>()
         };
         let memory = mapped(&ram, Attr::Ram).into_iter().chain(mapped(&roms, Attr::Rom));
         checked::adopt(board, &config, &vm, pool_pages, memory);
-        let compatible = board.cpus.first().map_or_else(String::new, |cpu| cpu.compatible.clone());
+        let (tree, seed_places) = Self::keep_tree(board, index, &config).map_err(error)?;
         Ok(Box::leak(Box::new(Self {
             index,
             tables: pool_pages.saturating_add(u64::from(geometry.root_pages)),
             vtcr: geometry.vtcr(false),
-            vm,
-            memory: MemoryImage { ram, roms, flash },
+            vm: *vm,
+            memory: MemoryImage { ram, roms, flash, tree },
             seeds: board.seeds.clone(),
-            hardware: GuestHardware { cpu_compatible: compatible },
+            seed_places,
+            step: AtomicU8::new(0),
             prepared: AtomicU64::new(0),
             incarnation: AtomicU64::new(0),
             loading: AtomicU64::new(0),
@@ -176,56 +210,118 @@ impl VmInstance {
         })))
     }
 
-    /// Begins a reset: nothing of the former incarnation is left but its memory. [`VmInstance::prepare`] does the rest.
-    ///
-    /// # Errors
-    /// Why the VM cannot run.
+    /// Makes the guest's tree, with the seeds of its first start, and keeps it in frames of its own: resets copy it.
     #[inline(never)]
-    pub fn clear(&self) -> Result<(), VmError> {
-        let order = &cpu::current().order;
-        checked::reset(order, &self.vm).map_err(|e| self.error(Cause::Reset(e)))?;
-        // Physical interrupts of the former incarnation: each vCPU's CPU has deactivated them when the vCPU left.
-        let mut vgic = self.vm.vgic().lock(order);
-        for vcpu in 0..self.config.vcpus() {
-            while vgic.take_released(vcpu).is_some() {}
-        }
-        self.prepared.store(0, Ordering::Relaxed);
-        self.loading.store(0, Ordering::Relaxed);
-        Ok(())
+    fn keep_tree(
+        board: &Board,
+        index: usize,
+        config: &VmConfig,
+    ) -> Result<(Range<Pa>, Option<SeedPlaces>), Cause> {
+        let compatible = board.cpus.first().map_or_else(String::new, |cpu| cpu.compatible.clone());
+        let hardware = GuestHardware { cpu_compatible: compatible };
+        let seeds = board.seeds.for_guest(index, &config.name, 0);
+        let (tree, places) =
+            guest_tree_with_places(config, &hardware, seeds.as_ref()).map_err(Cause::Tree)?;
+        let size = tree.len() as u64;
+        let pa = memory::take(size.next_multiple_of(PAGE), PAGE);
+        let kept = pa.and_then(|pa| Range::<Pa>::new(pa, size)).ok_or(Cause::NoMemory("tree"))?;
+        memory::copy(kept.start(), &tree);
+        Ok((kept, places))
     }
 
-    /// Does a slice of the work before a start, of `step` bytes at most: it fills the memory and cleans it to the point of
-    /// coherency, as the guest starts with its caches off. Returns `true` once all is done and vCPU 0 is on. One CPU at a
-    /// time.
+    /// Does the next piece of the work before a start, of `bytes` of memory at most: nothing of the former incarnation is
+    /// left, its memory is filled and cleaned to the point of coherency, as the guest starts with its caches off. One CPU
+    /// at a time; interrupts wait for less than 10 us where `bytes` is small.
     ///
     /// # Errors
-    /// Why the VM cannot run.
+    /// Why the VM cannot run. The next piece is the first one of another reset then.
     #[inline(never)]
-    pub fn prepare(&self, step: u64) -> Result<bool, VmError> {
-        let start = timer::now();
-        let at = self.prepared.load(Ordering::Relaxed);
-        let bytes = self.memory.fill(&self.config, at, step).map_err(|e| self.error(e))?;
-        self.prepared.store(at.saturating_add(bytes), Ordering::Relaxed);
-        if bytes != 0 {
-            self.loading.fetch_add(timer::now().saturating_sub(start), Ordering::Relaxed);
-            return Ok(false);
+    pub fn prepare(&self, bytes: u64) -> Result<Piece, VmError> {
+        let step = usize::from(self.step.load(Ordering::Relaxed));
+        let step = Step::ALL.get(step).copied().unwrap_or(Step::Clear);
+        match self.prepare_step(step, bytes) {
+            Ok(false) => Ok(Piece::Some),
+            Ok(true) => {
+                let (next, done) = match step {
+                    Step::Clear => (Step::Release, Piece::Some),
+                    Step::Release => (Step::RngSeed, Piece::Some),
+                    Step::RngSeed => (Step::KaslrSeed, Piece::Some),
+                    Step::KaslrSeed => (Step::Fill, Piece::Some),
+                    Step::Fill => (Step::Start, Piece::Loaded),
+                    Step::Start => (Step::Clear, Piece::Started),
+                };
+                self.step.store(next as u8, Ordering::Relaxed);
+                Ok(done)
+            }
+            Err(cause) => {
+                self.step.store(0, Ordering::Relaxed);
+                Err(self.error(cause))
+            }
         }
-        let incarnation = self.incarnation.fetch_add(1, Ordering::Relaxed);
-        let seeds = self.seeds.for_guest(self.index, &self.config.name, incarnation);
-        let tree = guest_tree(&self.config, &self.hardware, seeds.as_ref())
-            .map_err(|e| self.error(Cause::Tree(e)))?;
-        let place = &self.config.placement;
-        self.memory.write(place.tree.start(), &tree).map_err(|e| self.error(e))?;
-        crate::cpu::cache::invalidate_instructions();
-        self.set_count(qemu_timer::first_count(), timer::now());
-        self.began.store(timer::now(), Ordering::Relaxed);
+    }
+
+    /// Does a piece of a step; returns whether the step is done.
+    fn prepare_step(&self, step: Step, bytes: u64) -> Result<bool, Cause> {
         let order = &cpu::current().order;
-        if !checked::start(order, &self.vm, place.entry, place.tree.start().raw()) {
-            return Err(self.error(Cause::Running));
+        match step {
+            Step::Clear => return checked::reset_piece(order, &self.vm).map_err(Cause::Reset),
+            Step::Release => {
+                // Physical interrupts of the former incarnation: each vCPU's CPU has deactivated them when the vCPU left.
+                let mut vgic = self.vm.vgic().lock(order);
+                for vcpu in 0..self.config.vcpus() {
+                    while vgic.take_released(vcpu).is_some() {}
+                }
+                self.prepared.store(0, Ordering::Relaxed);
+                self.loading.store(0, Ordering::Relaxed);
+            }
+            Step::RngSeed => self.write_seed(
+                |places| places.rng,
+                |life| self.seeds.rng_for_guest(self.index, &self.config.name, life),
+            )?,
+            Step::KaslrSeed => self.write_seed(
+                |places| places.kaslr,
+                |life| {
+                    let seed = self.seeds.kaslr_for_guest(self.index, &self.config.name, life);
+                    seed.map(u64::to_be_bytes)
+                },
+            )?,
+            Step::Fill => {
+                let start = timer::now();
+                let at = self.prepared.load(Ordering::Relaxed);
+                let filled = self.memory.fill(&self.config, at, bytes)?;
+                self.prepared.store(at.saturating_add(filled), Ordering::Relaxed);
+                self.loading.fetch_add(timer::now().saturating_sub(start), Ordering::Relaxed);
+                return Ok(filled == 0);
+            }
+            Step::Start => {
+                self.incarnation.fetch_add(1, Ordering::Relaxed);
+                crate::cpu::cache::invalidate_instructions();
+                self.set_count(qemu_timer::first_count(), timer::now());
+                self.began.store(timer::now(), Ordering::Relaxed);
+                let place = &self.config.placement;
+                if !checked::start(order, &self.vm, place.entry, place.tree.start().raw()) {
+                    return Err(Cause::Running);
+                }
+                // vCPU 0 may belong to another CPU, which sleeps.
+                self.vm.host().power_changed(VcpuSet::single(0));
+            }
         }
-        // vCPU 0 may belong to another CPU, which sleeps.
-        self.vm.host().power_changed(VcpuSet::single(0));
         Ok(true)
+    }
+
+    /// Writes a `seed` of the next start into the kept tree, which has those of the first one.
+    fn write_seed<const N: usize>(
+        &self,
+        place: impl Fn(&SeedPlaces) -> usize,
+        seed: impl Fn(u64) -> Option<[u8; N]>,
+    ) -> Result<(), Cause> {
+        let incarnation = self.incarnation();
+        let Some(places) = self.seed_places.filter(|_| incarnation != 0) else { return Ok(()) };
+        if let Some(seed) = seed(incarnation) {
+            let at = self.memory.tree.start().checked_add(place(&places) as u64);
+            memory::copy(at.ok_or(Cause::NoMemory("tree"))?, &seed);
+        }
+        Ok(())
     }
 
     fn error(&self, cause: Cause) -> VmError {

@@ -34,11 +34,13 @@ pub struct MemoryImage {
     pub roms: Vec<Piece>,
     /// Banks of flash.
     pub flash: Vec<Piece>,
+    /// The guest's device tree, kept outside of the guest's memory.
+    pub tree: Range<Pa>,
 }
 
 impl MemoryImage {
     /// Fills the next `step` bytes at most, where `at` bytes are done: zeroes RAM, sets ROMs to 0xff, then copies the
-    /// boot loader's images. Returns how many bytes it has filled; 0 at the end.
+    /// boot loader's images and the tree. Returns how many bytes it has filled; 0 at the end.
     ///
     /// # Errors
     /// An image that lies outside this memory.
@@ -58,7 +60,9 @@ impl MemoryImage {
         let image = image.map(|part| (config.kernel.start().checked_add(part.offset), part.to));
         let ramdisk = config.ramdisk.zip(place.ramdisk);
         let ramdisk = ramdisk.map(|(module, to)| (Some(module.start()), to));
-        for (from, to) in image.chain(ramdisk) {
+        let tree = Range::<Ipa>::new(place.tree.start(), self.tree.size());
+        let tree = tree.map(|to| (Some(self.tree.start()), to));
+        for (from, to) in image.chain(ramdisk).chain(tree) {
             let bytes = step.min(to.size().saturating_sub(at));
             if bytes != 0 {
                 let outside = || Cause::NoMemoryAt(to.start());
@@ -66,7 +70,8 @@ impl MemoryImage {
                 let ipa = to.start().checked_add(at).ok_or_else(outside)?;
                 let part = Range::<Pa>::new(from, bytes).ok_or_else(outside)?;
                 // SAFETY: modules were checked against everything else in memory, are given to no VM and are never
-                // written. Parts of an image lie inside its module.
+                // written. Parts of an image lie inside its module. The tree is in frames of its own, and is written by the
+                // CPU that fills this memory alone, before it does.
                 self.write(ipa, unsafe { memory::slice(part) })?;
                 return Ok(bytes);
             }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From a VM's configuration and this machine to `vm::Setup`.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicU64;
 
@@ -12,7 +13,7 @@ use vm::{Bank, ID_REGISTERS, MappedMmio, Setup, SetupError, Vm};
 use crate::cpu::id_registers;
 use crate::guest::host::GuestHost;
 
-/// Makes the VM.
+/// Makes the VM. It is on the heap, so that no copy of it is on the caller's stack as well.
 ///
 /// # Errors
 /// What does not fit.
@@ -24,7 +25,7 @@ pub fn vm(
     stage2: Stage2<GuestHost>,
     visible: VisibleCpu,
     flash: &'static [Bank],
-) -> Result<Vm<GuestHost>, SetupError> {
+) -> Result<Box<Vm<GuestHost>>, SetupError> {
     let version = match config.gic {
         GicVersion::V2 => vgic::Version::V2,
         GicVersion::V3 => vgic::Version::V3,
@@ -67,7 +68,7 @@ pub fn vm(
         workarounds: crate::firmware::workarounds(),
         shares: Vec::leak(shares),
     };
-    Vm::new(stage2, &setup)
+    Vm::new(stage2, &setup).map(Box::new)
 }
 
 /// What a guest sees of the CPUs, by CRm << 3 | op2.

@@ -50,10 +50,10 @@ pub fn revive<H: Host>(order: &Order, vm: &Vm<H>) -> bool {
     vm.revive(order)
 }
 
-/// [`Vm::reset`].
+/// [`Vm::reset_piece`].
 #[inline(always)]
-pub fn reset<H: Host>(order: &Order, vm: &Vm<H>) -> Result<(), ResetError> {
-    vm.reset(order)
+pub fn reset_piece<H: Host>(order: &Order, vm: &Vm<H>) -> Result<bool, ResetError> {
+    vm.reset_piece(order)
 }
 
 /// [`Vm::start`].

@@ -8,12 +8,13 @@ use vm::{Held, Parked};
 
 use crate::console::guest_input;
 use crate::cpu::timer;
+use crate::guest::instance::{Piece, VmInstance};
 use crate::guest::{lifecycle, passthrough, vm_log};
 use crate::oracle::checked;
 use crate::vcpu::context::VcpuContext;
 
 /// Bytes of memory that a reset wipes or copies at once: less than 10 us of EL2's time.
-const PIECE: u64 = 16 << 10;
+const BYTES: u64 = 16 << 10;
 
 /// Does what its VM asks of a vCPU that is not loaded: park if the VM stops, wait if it is paused, prepare its restart.
 #[inline(always)]
@@ -70,34 +71,33 @@ fn park(ctx: &mut VcpuContext) {
 
 /// From now on this vCPU resets its VM.
 fn begin_reset(ctx: &mut VcpuContext) {
-    let guest = ctx.guest;
-    if let Err(why) = guest.clear() {
-        lifecycle::fail(guest, &why);
-    } else {
-        ctx.state = VcpuState::Preparing;
-    }
+    ctx.state = VcpuState::Preparing;
 }
 
-/// Does one slice of the reset of the VM whose last vCPU has parked here. It takes a few microseconds of that vCPU's time:
+/// Does one piece of the reset of the VM whose last vCPU has parked here. It takes a few microseconds of that vCPU's time:
 /// others on this CPU run in between, however much memory is to be wiped.
-pub fn reset_slice(ctx: &mut VcpuContext) {
+pub fn reset_piece(ctx: &mut VcpuContext) {
     let guest = ctx.guest;
-    match guest.prepare(PIECE) {
-        Ok(false) => return,
-        Ok(true) => {
+    match guest.prepare(BYTES) {
+        Ok(Piece::Some) => return,
+        Ok(Piece::Loaded) => {
             passthrough::mask(guest, false);
-            let (name, incarnation) = (&guest.config.name, guest.incarnation());
-            let declared = guest.vm.declared_pages();
-            let guard = if guest.vm.guard().active() { "enforced" } else { "not enrolled" };
-            vm_log::about(
-                guest,
-                Level::Info,
-                format_args!(
-                    "{name}: incarnation {incarnation} begins: {declared} declared, {guard}"
-                ),
-            );
+            return log_start(guest);
         }
+        Ok(Piece::Started) => {}
         Err(why) => lifecycle::fail(guest, &why),
     }
     ctx.state = VcpuState::Off;
+}
+
+/// Logs that the next incarnation of the VM begins.
+fn log_start(guest: &VmInstance) {
+    let (name, incarnation) = (&guest.config.name, guest.incarnation().saturating_add(1));
+    let declared = guest.vm.declared_pages();
+    let guard = if guest.vm.guard().active() { "enforced" } else { "not enrolled" };
+    vm_log::about(
+        guest,
+        Level::Info,
+        format_args!("{name}: incarnation {incarnation} begins: {declared} declared, {guard}"),
+    );
 }

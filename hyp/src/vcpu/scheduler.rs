@@ -265,7 +265,7 @@ fn schedule(loaded: Option<(&mut VcpuContext, VcpuState)>) -> *mut VcpuContext {
         let Some(vcpu) = (unsafe { VcpuContext::on(cpu, number).as_mut() }) else { continue };
         queue.charge_to(Some(vcpu.guest.cpu_time(vcpu.vcpu.index)), now);
         if vcpu.state == VcpuState::Preparing {
-            reset_slice(cpu, vcpu);
+            reset_piece(cpu, vcpu);
             continue;
         }
         vcpu.load(cpu, gic, now);
@@ -276,11 +276,11 @@ fn schedule(loaded: Option<(&mut VcpuContext, VcpuState)>) -> *mut VcpuContext {
     }
 }
 
-/// Lets a vCPU do a slice of its VM's reset.
+/// Lets a vCPU do a piece of its VM's reset.
 #[cold]
 #[inline(never)]
-fn reset_slice(cpu: &Cpu, vcpu: &mut VcpuContext) {
-    lifecycle::reset_slice(vcpu);
+fn reset_piece(cpu: &Cpu, vcpu: &mut VcpuContext) {
+    lifecycle::reset_piece(vcpu);
     if vcpu.state == VcpuState::Off {
         cpu.queue.account(timer::now());
         cpu.queue.with(|scheduler| scheduler.turn_off(vcpu.number));
