@@ -12,6 +12,8 @@ pub enum VcpuState {
     Ready,
     /// Sleeps until an interrupt is deliverable.
     Waiting,
+    /// As [`VcpuState::Ready`], with an access that a device VM answers: to be looked at before it enters its guest.
+    Answered,
     /// Parked: its share of the CPU goes into the reset of its VM.
     Preparing,
 }
@@ -20,7 +22,7 @@ impl VcpuState {
     /// Whether it wants the CPU.
     #[inline(always)]
     pub const fn wants_cpu(self) -> bool {
-        matches!(self, Self::Ready | Self::Preparing)
+        matches!(self, Self::Ready | Self::Answered | Self::Preparing)
     }
 }
 
@@ -36,7 +38,7 @@ impl Scheduler {
         deadline: Option<u64>,
     ) {
         match now {
-            VcpuState::Ready | VcpuState::Preparing => {
+            VcpuState::Ready | VcpuState::Answered | VcpuState::Preparing => {
                 if !before.wants_cpu() {
                     self.wake(vcpu);
                 }

@@ -2,7 +2,10 @@
 //! What a guest says about its RAM: docs/abi.md, sections MEM_SHARE and MEM_UNSHARE, and RELINQUISH.
 
 use crate::calls::{INVALID_PARAMETER, SUCCESS, answer, done};
-use crate::{BUDGET, Outcome, PAGE, Vm, is_aligned};
+use crate::{Outcome, PAGE, Vm, is_aligned};
+
+/// Granules that one call shares at most.
+const SHARED_AT_ONCE: u64 = 128;
 
 impl Vm {
     /// MEM_SHARE, and MEM_UNSHARE where `shared` is false.
@@ -13,7 +16,7 @@ impl Vm {
             return answer(INVALID_PARAMETER);
         }
         let mut pages = 0;
-        while pages < granules.min(BUDGET) {
+        while pages < granules.min(SHARED_AT_ONCE) {
             let page = start + pages * PAGE;
             // The first page that it cannot do ends the call.
             if !self.config.is_ram(page) || self.shared.contains(&page) == shared {

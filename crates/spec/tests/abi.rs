@@ -257,10 +257,10 @@ fn shares() {
     assert_eq!(x(&mut vm, share, [RAM, 0, 0]), OK_1);
     assert_eq!(x(&mut vm, share, [RAM, 1, 0]), INVALID, "twice");
     assert_eq!(x(&mut vm, unshare, [RAM + 0x1000, 1, 0]), INVALID);
-    assert_eq!(x(&mut vm, share, [RAM + 0x1000, 3000, 0]), [0, 512, 0, 0]);
-    assert_eq!(x(&mut vm, unshare, [RAM, 3000, 0]), [0, 512, 0, 0]);
+    assert_eq!(x(&mut vm, share, [RAM + 0x1000, 3000, 0]), [0, 128, 0, 0]);
+    assert_eq!(x(&mut vm, unshare, [RAM, 3000, 0]), [0, 128, 0, 0]);
     assert_eq!(x(&mut vm, relinquish, [RAM, 9, 9]), OK);
-    assert_eq!(x(&mut vm, relinquish, [RAM + 512 * 4096, 0, 0]), INVALID, "still shared");
+    assert_eq!(x(&mut vm, relinquish, [RAM + 128 * 4096, 0, 0]), INVALID, "still shared");
     assert_eq!(x(&mut vm, relinquish, [VOID, 0, 0]), OK);
     assert_eq!(x(&mut vm, relinquish, [VOID + 1, 0, 0]), INVALID);
     for bad in [[VOID, 1, 0], [ROM, 1, 0], [RAM + 8, 1, 0], [RAM, 1, 1], [RAM, u64::MAX, 0]] {

@@ -2,6 +2,7 @@
 //! Aborts: the table of accesses of docs/trap-path.md, in its order.
 
 use crate::device_access::{read_device, write_device};
+use crate::forward::forward;
 use crate::{Abort, Host, Outcome, Reason, Refusal, Vcpu, Vm};
 use arch::{AbortKind, Access, DataAbort, FaultKind, InstructionAbort, Ipa, PAGE_SIZE, Va, Width};
 use stage2::{Attr, Entry};
@@ -46,7 +47,7 @@ pub(crate) fn data<H: Host>(abort: &DataAbort, vcpu: &mut Vcpu, vm: &Vm<H>) -> O
         return refuse(abort, ipa, vcpu, vm);
     }
     let Some((device, offset)) = vm.device_at(ipa) else {
-        return abort_data(abort, ipa, Reason::NoDevice, vcpu);
+        return forward(abort, ipa, &access, vcpu, vm);
     };
     let turned = arch::is_big_endian(vcpu.regs.spsr, vm.host().sctlr_el1());
     let order = |value| if turned { access.width.reversed(value) } else { value };

@@ -66,7 +66,7 @@ impl Bus {
             gicr_size: frames.wrapping_shl(GICR_FRAME_SHIFT),
             test_at: setup.test_device,
             fw_cfg: setup.fw_cfg.then(FwCfg::default),
-            slots: setup.policy == Policy::Off,
+            slots: setup.policy == Policy::Off && setup.served.is_none(),
             uart: Uart::new(),
             test: TestDevice::new(),
         }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The guard's calls, in both dialects, and Portcullis' own: docs/abi.md.
 
+use crate::device_calls::device_call;
+use crate::share_calls::{relinquish, share};
 use crate::{FastPath, Host, Outcome, Vcpu, Vm};
-use arch::{Ipa, PAGE_SHIFT, PAGE_SIZE, Range};
+use arch::{Ipa, PAGE_SIZE, Range};
 use mmio_guard::abi::{
     self, GRANULE, Hint, INVALID_PARAMETER, KVM_UID, NOT_SUPPORTED, PageState, SUCCESS, own, pkvm,
 };
@@ -13,7 +15,7 @@ use stage2::{BUDGET, DeclareError, Entry, GuardAnnotation};
 #[inline(always)]
 pub(crate) fn guard_call<H: Host>(id: u32, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     let dialect = vm.guard.dialect();
-    let Some(call) = mmio_guard::call(dialect, id) else { return vcpu.answer0(NOT_SUPPORTED) };
+    let Some(call) = mmio_guard::call(dialect, id) else { return device_call(id, vcpu, vm) };
     if call.is_guard() && vm.guard.policy() == Policy::Off {
         return vcpu.answer0(NOT_SUPPORTED);
     }
@@ -48,7 +50,10 @@ fn other<H: Host>(call: Call, dialect: Dialect, vcpu: &mut Vcpu, vm: &Vm<H>) -> 
         Call::MemShare => share(true, vcpu, vm),
         Call::MemUnshare => share(false, vcpu, vm),
         Call::Relinquish => relinquish(vcpu, vm),
-        Call::AbiVersion => vcpu.answer([own::VERSION_1_0, own::FUNCTIONS, 0, 0]),
+        Call::AbiVersion => {
+            let more = if vm.peers.is_some() { abi::device::FUNCTIONS } else { 0 };
+            vcpu.answer([own::VERSION_1_0, own::FUNCTIONS | more, 0, 0])
+        }
         Call::QueryPage => query(vcpu, vm),
         Call::Counters => {
             let counts = vm.counts();
@@ -294,59 +299,6 @@ fn page_after(start: Ipa, pages: u64, end: Ipa) -> Option<Ipa> {
 fn enroll<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     if !vm.guard.active() {
         vm.activate_guard(&vcpu.order);
-    }
-    vcpu.answer0(SUCCESS)
-}
-
-/// MEM_SHARE and MEM_UNSHARE: x1 = IPA, x2 = granules (0 means 1), x3 = 0.
-fn share<H: Host>(shared: bool, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
-    let pages = vcpu.argument(2).max(1);
-    let pages = share_pages(Ipa::new(vcpu.argument(1)), pages, vcpu.argument(3), shared, vm);
-    match pages {
-        Some(pages) if pages != 0 => vcpu.answer([SUCCESS, pages, 0, 0]),
-        _ => vcpu.answer0(INVALID_PARAMETER),
-    }
-}
-
-fn share_pages<H: Host>(
-    start: Ipa,
-    pages: u64,
-    zero: u64,
-    shared: bool,
-    vm: &Vm<H>,
-) -> Option<u64> {
-    if zero != 0 || start.page_offset() != 0 {
-        return None;
-    }
-    let range = Range::<Ipa>::new(start, pages.checked_mul(PAGE_SIZE)?)?;
-    if range.end().raw() > vm.stage2.geometry().ipa_limit() || !vm.memory.is_ram(start) {
-        return None;
-    }
-    let ram = vm.memory.ram();
-    let left = ram.end().raw().wrapping_sub(start.raw()) >> PAGE_SHIFT;
-    let first = start.raw().wrapping_sub(ram.start().raw()) >> PAGE_SHIFT;
-    let most = pages.min(left).min(BUDGET.into());
-    let mut done = 0_u64;
-    while done < most && vm.shares.set(first.wrapping_add(done), shared) {
-        done = done.wrapping_add(1);
-    }
-    Some(done)
-}
-
-/// RELINQUISH: x1 = IPA. No other party can have the page, so it is wiped and stays.
-fn relinquish<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
-    let ipa = Ipa::new(vcpu.argument(1));
-    if ipa.page_offset() != 0 {
-        return vcpu.answer0(INVALID_PARAMETER);
-    }
-    if vm.memory.is_ram(ipa) {
-        let page = ipa.raw().wrapping_sub(vm.memory.ram().start().raw()) >> PAGE_SHIFT;
-        if vm.shares.get(page) {
-            return vcpu.answer0(INVALID_PARAMETER);
-        }
-        if let Some(pa) = vm.ram_pa(ipa) {
-            vm.host().wipe(pa, PAGE_SIZE);
-        }
     }
     vcpu.answer0(SUCCESS)
 }

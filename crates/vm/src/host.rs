@@ -2,8 +2,9 @@
 //! What a VM needs of the machine.
 
 use arch::{Pa, VcpuSet, Width};
-use lock::Guard;
-use stage2::{TableMemory, Tlb};
+use lock::atomic::AtomicBool;
+use lock::{Guard, Order};
+use stage2::{Stage2, TableMemory, Tlb};
 use vgic::Vgic;
 
 /// The machine, as one VM sees it. EL2 has an implementation per VM; tests have a recording one.
@@ -76,6 +77,42 @@ pub trait Host: TableMemory + Tlb {
     /// Sets all bits of `bytes` bytes of flash at `pa`, and cleans them to the point of coherency.
     fn flash_erase(&self, pa: Pa, bytes: u64) {
         let _ = (pa, bytes);
+    }
+
+    /// Tables of VM `vm`, which serves this one; `None` until all VMs are made.
+    fn stage2_of(&self, vm: u16) -> Option<&Stage2<Self>>
+    where
+        Self: Sized,
+    {
+        let _ = vm;
+        None
+    }
+
+    /// SPI `intid` of VM `vm` rises and falls.
+    fn pulse_of(&self, order: &Order, vm: u16, intid: u32) {
+        let _ = (order, vm, intid);
+    }
+
+    /// The line of SPI `intid` of VM `vm` is as `level` says under the lock of its vGIC.
+    fn level_of(&self, order: &Order, vm: u16, intid: u32, level: &AtomicBool) {
+        let _ = (order, vm, intid, level);
+    }
+
+    /// Loads `width` at `offset`, which is aligned, of the page at `page`: one that another VM may change meanwhile.
+    fn peek(&self, page: Pa, offset: u64, width: Width) -> u64 {
+        let _ = (page, offset, width);
+        0
+    }
+
+    /// These vCPUs of VM `vm`, which this one serves, may go on: as [`Host::kick`].
+    fn wake_of(&self, vm: u16, vcpus: VcpuSet) {
+        let _ = (vm, vcpus);
+    }
+
+    /// Stores `value` with release semantics at `offset`, which is aligned, of the page at `page`: one of EL2's own that another
+    /// VM may read.
+    fn publish(&self, page: Pa, offset: u64, width: Width, value: u64) {
+        let _ = (page, offset, width, value);
     }
 
     /// SCTLR_EL1 of the calling vCPU: it decides the byte order of its data.

@@ -32,6 +32,9 @@ pub enum Outcome {
         /// ESR.IL of the trap.
         il: bool,
     },
+    /// The vCPU waits for the VM that serves this one: do not enter it until [`Vm::finish_forwarded`](crate::Vm::finish_forwarded)
+    /// says what follows.
+    WaitForServer,
     /// The vCPU has nothing to do right now (WFE): step over the instruction; let others run.
     Yield {
         /// ESR.IL of the trap.

@@ -9,7 +9,11 @@ use lock::Order;
 impl<H: Host> Vm<H> {
     /// Starts the VM, after [`Vm::reset`]: vCPU 0 starts at `entry` with `context` in x0. Wakes its CPU.
     pub fn start(&self, order: &Order, entry: Ipa, context: u64) -> bool {
-        self.lifecycle.start(order, entry.raw(), context)
+        let started = self.lifecycle.start(order, entry.raw(), context);
+        if started {
+            self.enter_links(order);
+        }
+        started
     }
 
     /// Whether `vcpu` was turned on. If so, its general registers are those of a vCPU out of reset: x0 is the
@@ -27,6 +31,7 @@ impl<H: Host> Vm<H> {
             | arch::pstate::I
             | arch::pstate::F;
         vcpu.refusal = Refusal::default();
+        vcpu.forwarded = None;
         self.reset_physical_timer(vcpu);
         true
     }
@@ -40,11 +45,18 @@ impl<H: Host> Vm<H> {
         if !stop.kick.is_empty() {
             self.host().power_changed(stop.kick);
         }
+        if stop.parked {
+            self.leave_links(order);
+        }
         Some(stop)
     }
 
     /// `vcpu` has left the guest of a VM that is stopping. It does not enter it again.
     pub fn park(&self, vcpu: &Vcpu) -> Parked {
-        self.lifecycle.park(&vcpu.order, vcpu.index)
+        let parked = self.lifecycle.park(&vcpu.order, vcpu.index);
+        if let Parked::Last(_) = parked {
+            self.leave_links(&vcpu.order);
+        }
+        parked
     }
 }

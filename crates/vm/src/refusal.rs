@@ -30,6 +30,8 @@ pub enum Reason {
     External = 9,
     /// No access: EL2 has made the instruction UNDEFINED.
     Undefined = 10,
+    /// The VM that serves this one has not answered in time, or is gone.
+    NoAnswer = 11,
 }
 
 impl Reason {
@@ -47,6 +49,7 @@ impl Reason {
             Self::GivenAway => "given away",
             Self::External => "external",
             Self::Undefined => "undefined",
+            Self::NoAnswer => "device VM: no answer",
         }
     }
 
@@ -64,6 +67,7 @@ impl Reason {
             8 => Self::GivenAway,
             9 => Self::External,
             10 => Self::Undefined,
+            11 => Self::NoAnswer,
             _ => return None,
         })
     }

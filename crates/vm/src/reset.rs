@@ -68,7 +68,10 @@ impl<H: Host> Vm<H> {
     fn stage_piece(&self, order: &Order) -> Result<bool, ResetError> {
         let (item, at) = self.resetting.place();
         match self.resetting.stage() {
-            Stage::Guard => self.guard.reset(),
+            Stage::Guard => {
+                self.guard.reset();
+                self.leave_links(order);
+            }
             Stage::Tables => return Ok(self.stage2.reset_piece(order)),
             Stage::Shares => {
                 let end = at.saturating_add(SHARE_WORDS);

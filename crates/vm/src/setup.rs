@@ -2,6 +2,7 @@
 //! How a VM is made.
 
 use crate::flash_bank::Bank;
+use crate::link::Link;
 use crate::memory::{MappedMmio, MappedMmioPages, Shares};
 use crate::{SetupError, Workarounds};
 use arch::guest_map::MAX_FLASH;
@@ -52,6 +53,10 @@ pub struct Setup<'a> {
     pub workarounds: Workarounds,
     /// A bit per page of RAM: [`Vm::share_words`](crate::Vm::share_words) zeroed words.
     pub shares: &'static [AtomicU64],
+    /// Its link to the VM that serves it.
+    pub served: Option<&'static Link>,
+    /// Its links to the VMs that it serves, by their numbers; `None` if it is no device VM.
+    pub peers: Option<&'static [&'static Link]>,
 }
 
 /// Checks what can be checked without the machine.

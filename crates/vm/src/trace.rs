@@ -274,7 +274,7 @@ mod tests {
         words[4] |= 0xff << 24;
         assert_eq!(Event::decode(&words), None);
         for raw in 0..=255 {
-            assert_eq!(Reason::from_raw(raw).map(|reason| reason as u8), (raw < 11).then_some(raw));
+            assert_eq!(Reason::from_raw(raw).map(|reason| reason as u8), (raw < 12).then_some(raw));
         }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a vCPU has for itself.
 
-use crate::{PhysicalTimer, Refusal};
+use crate::{Forwarded, PhysicalTimer, Refusal};
 use arch::GuestRegs;
 use lock::Order;
 
@@ -19,6 +19,8 @@ pub struct Vcpu {
     pub refusal: Refusal,
     /// Its physical timer.
     pub physical_timer: PhysicalTimer,
+    /// Its access that the VM's server is to answer.
+    pub forwarded: Option<Forwarded>,
 }
 
 impl Vcpu {
@@ -30,6 +32,7 @@ impl Vcpu {
             order: Order::new(),
             refusal: Refusal::default(),
             physical_timer: PhysicalTimer::default(),
+            forwarded: None,
         }
     }
 }

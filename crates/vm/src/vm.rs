@@ -7,6 +7,7 @@ use crate::counters::Counters;
 use crate::crash::Progress;
 use crate::flash_bank::Bank;
 use crate::guard::Guard;
+use crate::link::Link;
 use crate::memory::{MappedMmioPages, Shares};
 use crate::reset_progress::ResetProgress;
 use crate::{
@@ -55,6 +56,10 @@ pub struct Vm<H: Host> {
     vcpus: usize,
     /// What its owner got advice for.
     pub(crate) advice_given: AdviceGiven,
+    /// Its link to the VM that serves it.
+    pub(crate) served: Option<&'static Link>,
+    /// Its links to the VMs that it serves, if it is a device VM.
+    pub(crate) peers: Option<&'static [&'static Link]>,
 }
 
 /// The ids of MAP and UNMAP if the fast path can serve them. Otherwise a number that is no id: a guest's id has 32
@@ -131,6 +136,8 @@ impl<H: Host> Vm<H> {
             shares: Shares::new(setup.shares),
             id_registers: *setup.id_registers,
             workarounds: setup.workarounds,
+            served: setup.served,
+            peers: setup.peers,
             features: features(setup),
             lifecycle: Lifecycle::new(setup.vcpus),
             resetting: ResetProgress::new(),

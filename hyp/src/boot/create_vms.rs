@@ -7,7 +7,9 @@ use platform::{Board, CpuShare, Schedule, VmConfig};
 
 use crate::boot::boot_error;
 use crate::cpu::CPUS;
+use crate::guest::host;
 use crate::guest::instance::{self, Piece, VmInstance};
+use crate::guest::links::Links;
 use crate::guest::passthrough;
 use crate::guest::vm_error::VmError;
 use crate::memory;
@@ -31,18 +33,24 @@ pub fn create_all(board: &Board, mut configs: Vec<VmConfig>, cpus: usize) -> Res
     let schedule = Schedule::parse(&board.bootargs, &names)
         .unwrap_or_else(|e| boot_error::halt_with(format_args!("{e}")));
     warn_of_unbounded(&configs, schedule.as_ref());
+    let links = Links::make(&configs)?;
+    let mut heaps: Vec<usize> = Vec::new();
     for (index, config) in configs.into_iter().enumerate() {
         let heap = memory::heap_used();
-        let guest = VmInstance::make(board, index, config)?;
-        while guest.prepare(STEP)? != Piece::Started {}
+        let guest = VmInstance::make(board, index, config, &links)?;
+        host::publish(&guest.vm);
         passthrough::route(guest, guest.config.share.cpus.first().copied().unwrap_or(0));
         for (vcpu, cpu) in guest.config.share.cpus.iter().enumerate() {
             let window = schedule.as_ref().and_then(|schedule| schedule.number(index));
             VcpuContext::assign(guest, vcpu, *cpu, window)?;
         }
-        let heap = memory::heap_used().saturating_sub(heap);
-        guest.announce(heap);
+        heaps.push(memory::heap_used().saturating_sub(heap));
         guests.push(guest);
+    }
+    // A VM that is served is prepared with its server there, and the other way round.
+    for (guest, heap) in guests.iter().zip(heaps) {
+        while guest.prepare(STEP)? != Piece::Started {}
+        guest.announce(heap);
     }
     if let Some(schedule) = &schedule {
         for area in CPUS.iter().take(cpus) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Exits from guests: read the syndrome once, decide in `vm`, act here. The only place that moves a guest's ELR or
-//! writes its EL1 state.
+//! Exits from guests: read the syndrome once, decide in `vm`, act here. With `vcpu::answer`, which ends accesses that a device
+//! VM has answered, the only place that moves a guest's ELR or writes its EL1 state.
 //!
 //! `.text.hot`, here and elsewhere, holds the exit fast path. It is exempt from the size optimiser's outlining (see the root
 //! Cargo.toml).
@@ -8,7 +8,7 @@
 use core::arch::asm;
 
 use aarch64_cpu::registers::{Readable, SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1};
-use arch::{AbortKind, El1Entry, Exit, ExitInfo, Stage1, Va};
+use arch::{AbortKind, Exit, ExitInfo, Stage1, Va};
 use vgic::ListRegister;
 use vm::{Abort, Deferred, FastPath, GicAccess, GicdStore, Outcome};
 
@@ -19,7 +19,7 @@ use crate::guest::vm_log;
 use crate::oracle::checked;
 use crate::vcpu::context::VcpuContext;
 use crate::vcpu::inject;
-use crate::vcpu::{crash, interrupts, refusal, scheduler};
+use crate::vcpu::{crash, interrupts, scheduler};
 
 /// Sets this CPU's traps and notes its features and errata.
 pub fn init_cpu() {
@@ -94,10 +94,11 @@ fn apply_cold(ctx: &mut VcpuContext, outcome: Outcome) -> *mut VcpuContext {
             }
             let (pc, return_address) = (ctx.vcpu.regs.elr, inject::return_address());
             let entry = arch::undefined(&ctx.vcpu.regs, &inject::entry_state(), &ctx.pstate);
-            enter_el1(ctx, &entry);
+            ctx.enter_el1(&entry);
             crash::undefined(ctx, pc, return_address);
             ctx
         }
+        Outcome::WaitForServer => scheduler::wait_for_server(ctx),
         Outcome::Yield { il } => {
             arch::skip_instruction(&mut ctx.vcpu.regs, il);
             scheduler::yield_now(ctx)
@@ -218,7 +219,7 @@ fn handle_exit(ctx: &mut VcpuContext, exit: Exit) -> *mut VcpuContext {
 #[unsafe(link_section = ".text.hot")]
 #[inline(never)]
 fn inject_sea(ctx: &mut VcpuContext) -> *mut VcpuContext {
-    enter_sea(ctx, AbortKind::Data, None);
+    ctx.enter_abort(AbortKind::Data, None);
     tail(ctx)
 }
 
@@ -229,19 +230,9 @@ fn inject_rare_sea(ctx: &mut VcpuContext, abort: Abort) -> *mut VcpuContext {
     let level = if abort.walk { walk_level(ctx) } else { None };
     // Without a level the guest has changed its tables, and tries again.
     if !abort.walk || level.is_some() {
-        enter_sea(ctx, abort.kind, level);
+        ctx.enter_abort(abort.kind, level);
     }
     ctx
-}
-
-#[inline(always)]
-fn enter_sea(ctx: &mut VcpuContext, kind: AbortKind, level: Option<i8>) {
-    let va = ctx.vcpu.refusal.va;
-    let regs = &ctx.vcpu.regs;
-    let return_address = inject::return_address();
-    let entry = arch::external_abort(kind, level, va, regs, &inject::entry_state(), &ctx.pstate);
-    enter_el1(ctx, &entry);
-    refusal::record(ctx, return_address);
 }
 
 /// At which level the guest's stage-1 walk left its memory.
@@ -265,13 +256,6 @@ fn walk_level(ctx: &VcpuContext) -> Option<i8> {
         // SAFETY: RAM of this guest, which EL2 maps, aligned to 8 by the walk; read once, as a walker would.
         Some(unsafe { (pa.raw() as *const u64).read_volatile() })
     })
-}
-
-#[inline(always)]
-fn enter_el1(ctx: &mut VcpuContext, entry: &El1Entry) {
-    inject::write_entry(entry);
-    ctx.vcpu.regs.elr = entry.pc;
-    ctx.vcpu.regs.spsr = entry.pstate;
 }
 
 /// Physical interrupt while a guest ran. Under GICv3 the guest's timer and kicks are handled here, with tail calls alone.

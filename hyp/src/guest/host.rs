@@ -3,21 +3,23 @@
 
 use alloc::vec::Vec;
 use core::arch::asm;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 
 use aarch64_cpu::registers::{MAIR_EL1, Readable, SCTLR_EL1, TCR_EL1, VTTBR_EL2, Writeable};
 use arch::vmid_scope::{self, TranslationRegime};
 use arch::{Errata, Ipa, MAX_VCPUS, Pa, VcpuSet, Width};
-use lock::Guard;
-use platform::Passed;
+use lock::{Guard, Order};
+use platform::{MAX_VMS, Passed};
 use sched::{Reason, Wake};
-use stage2::{TableMemory, Tlb};
-use vgic::{Event, ListRegister, State, Sync, Vgic};
-use vm::Host;
+use stage2::{Stage2, TableMemory, Tlb};
+use vgic::{Event, Sync, Vgic};
+use vm::{Host, Vm};
 
 use crate::cpu::CPUS;
-use crate::cpu::{barrier, timer};
-use crate::gic::{self, Gic, MAX_LIST_REGISTERS, SGI_KICK, VirtualInterface};
+use crate::cpu::barrier;
+use crate::gic::{self, SGI_KICK};
 
 /// Where a vCPU runs, and how other CPUs wake it.
 struct Target {
@@ -52,6 +54,23 @@ impl Target {
     }
 }
 
+/// All VMs, by number; null before they are made.
+static VMS: [AtomicPtr<Vm<GuestHost>>; MAX_VMS] =
+    [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_VMS];
+
+/// Lets VMs that serve or are served by VM number `vm` reach it. Boot CPU, before any CPU schedules.
+pub fn publish(vm: &'static Vm<GuestHost>) {
+    if let Some(place) = VMS.get(usize::from(vm.id())) {
+        place.store(core::ptr::from_ref(vm).cast_mut(), Ordering::Release);
+    }
+}
+
+/// VM number `vm`, once it is published.
+fn vm_of(vm: u16) -> Option<&'static Vm<GuestHost>> {
+    // SAFETY: null, or what `publish` was given, which is static and never changes.
+    unsafe { VMS.get(usize::from(vm))?.load(Ordering::Acquire).as_ref() }
+}
+
 /// The machine, as one VM sees it.
 pub struct GuestHost {
     /// VTTBR_EL2 of the VM: its VMID, and later its root.
@@ -63,7 +82,7 @@ pub struct GuestHost {
     /// Index of the VM.
     index: usize,
     /// Its passthrough devices, once they are routed; null if there are none.
-    devices: AtomicPtr<Vec<Passed>>,
+    pub devices: AtomicPtr<Vec<Passed>>,
     /// Bytes of console input that it has not read.
     input: &'static AtomicUsize,
 }
@@ -351,6 +370,58 @@ impl Host for GuestHost {
         crate::cpu::timer::now()
     }
 
+    fn stage2_of(&self, vm: u16) -> Option<&Stage2<Self>> {
+        Some(vm_of(vm)?.stage2())
+    }
+
+    fn pulse_of(&self, order: &Order, vm: u16, intid: u32) {
+        if let Some(vm) = vm_of(vm) {
+            vm.interrupts(order, None, |vgic| {
+                vgic.set_level(0, intid, true).union(vgic.set_level(0, intid, false))
+            });
+        }
+    }
+
+    fn level_of(&self, order: &Order, vm: u16, intid: u32, level: &AtomicBool) {
+        if let Some(vm) = vm_of(vm) {
+            vm.interrupts(order, None, |vgic| {
+                vgic.set_level(0, intid, level.load(Ordering::Acquire))
+            });
+        }
+    }
+
+    fn peek(&self, page: Pa, offset: u64, width: Width) -> u64 {
+        let at = page.raw().wrapping_add(offset & (arch::PAGE_SIZE - 1));
+        // SAFETY: a page that EL2 took for a link and maps one to one, which another VM writes meanwhile; `vm` passes aligned
+        // offsets in it, and each load is atomic.
+        unsafe {
+            match width {
+                Width::B1 => (*(at as *const AtomicU8)).load(Ordering::Relaxed).into(),
+                Width::B2 => (*(at as *const AtomicU16)).load(Ordering::Relaxed).into(),
+                Width::B4 => (*(at as *const AtomicU32)).load(Ordering::Relaxed).into(),
+                Width::B8 => (*(at as *const AtomicU64)).load(Ordering::Relaxed),
+            }
+        }
+    }
+
+    fn wake_of(&self, vm: u16, vcpus: VcpuSet) {
+        if let Some(vm) = vm_of(vm) {
+            vm.host().kick(vcpus);
+        }
+    }
+
+    fn publish(&self, page: Pa, offset: u64, width: Width, value: u64) {
+        let at = page.raw().wrapping_add(offset & (arch::PAGE_SIZE - 1));
+        // SAFETY: a page that EL2 took for a link and maps one to one, which the VM behind it can only read; `vm` passes offsets
+        // of aligned words in it, which are only accessed atomically.
+        unsafe {
+            match width {
+                Width::B8 => (*(at as *const AtomicU64)).store(value, Ordering::Release),
+                _ => (*(at as *const AtomicU32)).store(value as u32, Ordering::Release),
+            }
+        }
+    }
+
     #[inline(always)]
     fn sctlr_el1(&self) -> u64 {
         SCTLR_EL1.get()
@@ -362,127 +433,5 @@ impl Host for GuestHost {
 
     fn workaround(&self, number: u8) {
         crate::firmware::workaround(number);
-    }
-}
-
-impl GuestHost {
-    /// [`Host::sample_lines`]. `empty` is ICH_ELRSR_EL2.
-    #[inline(always)]
-    fn sample(&self, gic: &Gic, vcpu: usize, empty: u16, vgic: &mut Vgic) -> VcpuSet {
-        if !self.devices.load(Ordering::Relaxed).is_null()
-            || vgic.is_forwarded(vcpu, timer::GUEST_VIRTUAL)
-        {
-            self.sample_forwarded(gic, vcpu, empty, vgic)
-        } else {
-            VcpuSet::EMPTY
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn sample_forwarded(&self, gic: &Gic, vcpu: usize, empty: u16, vgic: &mut Vgic) -> VcpuSet {
-        let mut fallen = VcpuSet::EMPTY;
-        if vgic.awaits_level(vcpu, timer::GUEST_VIRTUAL, empty) && !timer::virtual_line() {
-            fallen = vgic.set_level(vcpu, timer::GUEST_VIRTUAL, false);
-        }
-        // SAFETY: null, or what `set_devices` was given, which is static and never changes.
-        let devices = unsafe { self.devices.load(Ordering::Relaxed).as_ref() };
-        for interrupt in devices.into_iter().flatten().flat_map(|device| &device.interrupts) {
-            // An edge has no level.
-            if interrupt.flags & 1 == 0
-                && vgic.awaits_level(vcpu, interrupt.intid, empty)
-                && !gic.spi_line(interrupt.physical)
-            {
-                fallen = fallen.union(vgic.set_level(vcpu, interrupt.intid, false));
-            }
-        }
-        fallen
-    }
-
-    /// Forwards a physical interrupt, acknowledged and left active, to `vcpu`, which is loaded here.
-    #[inline]
-    pub fn forward(&self, vcpu: usize, intid: u32, pintid: u32, vgic: &mut Vgic) {
-        let Some(gic) = gic::get() else { return };
-        let event = Event::Forward { intid, pintid };
-        if let Sync::Write(n, lr) = vgic.sync(vcpu, event, gic.empty_list_registers()) {
-            gic.write_list_register(n, lr);
-            barrier::isb();
-            return;
-        }
-        // A private interrupt concerns no other vCPU.
-        let _ = vgic.forward(vcpu, intid, pintid);
-        self.flush_interrupts(vcpu, vgic);
-    }
-
-    /// [`Host::sync_interrupts`] of a vCPU that is put: it frees all list registers, and clearing HCR clears EOIcount.
-    #[inline(always)]
-    pub fn save_list_registers(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
-        let others = match gic {
-            Gic::V2(_) => {
-                self.sync_interrupts(vcpu, vgic);
-                return gic.free_list_registers();
-            }
-            Gic::V3(gic) => {
-                let registers = gic.interrupts();
-                vgic.sync_from_lrs_with(vcpu, gic.interface(), |n| registers.take_list_register(n))
-            }
-        };
-        if !others.is_empty() {
-            self.kick(others);
-        }
-    }
-
-    /// Fills the list registers of a vCPU whose first one was kept but must change.
-    #[unsafe(link_section = ".text.hot")]
-    #[inline(never)]
-    pub fn restore_list_registers_anew(
-        &self,
-        gic: &Gic,
-        vcpu: usize,
-        kept: &VirtualInterface,
-        vgic: &mut Vgic,
-    ) {
-        let first = ListRegister { state: State::Pending, ..ListRegister::FREE };
-        let others = vgic.sync_from_lrs(vcpu, kept.interface(), &[first]);
-        if !others.is_empty() {
-            self.kick(others);
-        }
-        self.restore_list_registers(gic, vcpu, vgic);
-    }
-
-    /// Fills the list registers, all free, of a vCPU that is loaded.
-    #[inline(always)]
-    pub fn restore_list_registers(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
-        match vgic.sync(vcpu, Event::Load { kept: false }, 0) {
-            Sync::Write(_, lr) => {
-                gic.write_first(lr);
-                barrier::isb();
-            }
-            _ => self.flush(gic, vcpu, vgic),
-        }
-    }
-
-    #[unsafe(link_section = ".text.hot")]
-    #[inline(never)]
-    fn sync_and_flush(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
-        self.sync_interrupts(vcpu, vgic);
-        self.flush(gic, vcpu, vgic);
-    }
-
-    #[unsafe(link_section = ".text.hot")]
-    #[inline(never)]
-    fn flush(&self, gic: &Gic, vcpu: usize, vgic: &mut Vgic) {
-        let mut lrs = [ListRegister::FREE; MAX_LIST_REGISTERS];
-        let plan = vgic.flush_to_lrs(vcpu, &mut lrs);
-        for (n, lr) in lrs.iter().enumerate().take(gic.list_registers()) {
-            gic.write_list_register(n, *lr);
-        }
-        gic.write_hcr(plan.hcr);
-        if plan.release {
-            while let Some(intid) = vgic.take_released(vcpu) {
-                gic.deactivate(intid);
-            }
-        }
-        barrier::isb();
     }
 }

@@ -13,14 +13,16 @@ use platform::{
 };
 use sched::CpuTime;
 use spin::Once;
-use stage2::{Attr, Pool, Stage2, tables_for};
+use stage2::{Attr, MapError, Pool, Stage2, tables_for};
 use vm::crash::{Backoff, Next, OnCrash};
-use vm::{Host, StopReason};
+use vm::{Host, NotShared, StopReason};
 
 use crate::cpu::{self, qemu_timer, timer};
 use crate::guest::host::GuestHost;
+use crate::guest::links::{self, Links};
 use crate::guest::memory_image::{self, MemoryImage, gather};
 use crate::guest::vm_error::{Cause, VmError};
+use crate::guest::vm_setup;
 use crate::memory::{self, frame_owners};
 use crate::oracle::checked;
 
@@ -84,12 +86,20 @@ enum Step {
     RngSeed,
     KaslrSeed,
     Fill,
+    Share,
     Start,
 }
 
 impl Step {
-    const ALL: [Self; 6] =
-        [Self::Clear, Self::Release, Self::RngSeed, Self::KaslrSeed, Self::Fill, Self::Start];
+    const ALL: [Self; 7] = [
+        Self::Clear,
+        Self::Release,
+        Self::RngSeed,
+        Self::KaslrSeed,
+        Self::Fill,
+        Self::Share,
+        Self::Start,
+    ];
 }
 
 static GUESTS: Once<Vec<&'static VmInstance>> = Once::new();
@@ -110,7 +120,12 @@ impl VmInstance {
     /// # Errors
     /// What it lacks. Nothing runs then.
     #[inline(never)]
-    pub fn make(board: &Board, index: usize, config: VmConfig) -> Result<&'static Self, VmError> {
+    pub fn make(
+        board: &Board,
+        index: usize,
+        config: VmConfig,
+        links: &Links,
+    ) -> Result<&'static Self, VmError> {
         let error = |cause: Cause| cause.of(&config.name);
         let short = |part| error(Cause::NoMemory(part));
         let order = &cpu::current().order;
@@ -139,6 +154,11 @@ impl VmInstance {
             // Leaves as well; pages of flash may be declared one by one.
             tables = tables.saturating_add(tables_for(&geometry, range, 3));
         }
+        let (served, peers) = (links.served(index), links.peers(&config));
+        tables = tables.saturating_add(links::tables(&geometry, &config, peers.unwrap_or(&[])));
+        // Tables of its window, one for each 2 MiB of its pool.
+        let pool = config.served.as_ref().and_then(|served| served.share.pool());
+        tables = tables.saturating_add(pool.map_or(0, |pool| pool.size() >> 21));
         let pool_pages = tables.saturating_add(config.pool_pages as u64);
         let pool_bytes = pool_pages.saturating_mul(PAGE);
         let pool_start = memory::take(pool_bytes, PAGE).ok_or_else(|| short("stage-2 tables"))?;
@@ -161,6 +181,8 @@ impl VmInstance {
                 .map(order, piece.ipa, piece.pa, piece.size, attr)
                 .map_err(|e| error(Cause::Map(piece.ipa, e)))?;
         }
+        links::map(order, &config, &stage2, peers.unwrap_or(&[]))
+            .map_err(|(ipa, e)| error(Cause::Map(ipa, e)))?;
         // Flash keeps its contents over resets: it is filled here.
         let mut flash: Vec<memory_image::Piece> = Vec::new();
         let mut banks: Vec<vm::Bank> = Vec::new();
@@ -177,7 +199,7 @@ impl VmInstance {
         let visible =
             VisibleCpu { ipa_bits: config.ipa_bits, gicv3: config.gic == platform::GicVersion::V3 };
         let vm =
-            crate::guest::vm_setup::vm(board, index, &config, stage2, visible, Vec::leak(banks))
+            vm_setup::vm(board, index, &config, stage2, visible, Vec::leak(banks), (served, peers))
                 .map_err(|e| error(Cause::Setup(e)))?;
         let mapped = |pieces: &Vec<memory_image::Piece>, attr| {
             let one =
@@ -185,6 +207,7 @@ impl VmInstance {
             pieces.iter().filter_map(one).collect::<Vec<_>>()
         };
         let memory = mapped(&ram, Attr::Ram).into_iter().chain(mapped(&roms, Attr::Rom));
+        let memory = memory.chain(links::pages(&config, peers.unwrap_or(&[])));
         checked::adopt(board, &config, &vm, pool_pages, memory);
         let (tree, seed_places) = Self::keep_tree(board, index, &config).map_err(error)?;
         Ok(Box::leak(Box::new(Self {
@@ -247,7 +270,8 @@ impl VmInstance {
                     Step::Release => (Step::RngSeed, Piece::Some),
                     Step::RngSeed => (Step::KaslrSeed, Piece::Some),
                     Step::KaslrSeed => (Step::Fill, Piece::Some),
-                    Step::Fill => (Step::Start, Piece::Loaded),
+                    Step::Fill => (Step::Share, Piece::Some),
+                    Step::Share => (Step::Start, Piece::Loaded),
                     Step::Start => (Step::Clear, Piece::Started),
                 };
                 self.step.store(next as u8, Ordering::Relaxed);
@@ -291,7 +315,19 @@ impl VmInstance {
                 let filled = self.memory.fill(&self.config, at, bytes)?;
                 self.prepared.store(at.saturating_add(filled), Ordering::Relaxed);
                 self.loading.fetch_add(timer::now().saturating_sub(start), Ordering::Relaxed);
+                if filled == 0 {
+                    self.prepared.store(0, Ordering::Relaxed);
+                }
                 return Ok(filled == 0);
+            }
+            Step::Share => {
+                let at = self.prepared.load(Ordering::Relaxed);
+                let next = checked::share_piece(order, &self.vm, &self.pieces(), at);
+                let next = next.map_err(|NotShared| {
+                    Cause::Map(self.config.ram.start(), MapError::PoolEmpty)
+                })?;
+                self.prepared.store(next.unwrap_or(0), Ordering::Relaxed);
+                return Ok(next.is_none());
             }
             Step::Start => {
                 self.incarnation.fetch_add(1, Ordering::Relaxed);
@@ -307,6 +343,12 @@ impl VmInstance {
             }
         }
         Ok(true)
+    }
+
+    /// The parts of its RAM: offset, physical address, size.
+    fn pieces(&self) -> impl Iterator<Item = (u64, Pa, u64)> + Clone {
+        let start = self.config.ram.start().raw();
+        self.memory.ram.iter().map(move |p| (p.ipa.raw().wrapping_sub(start), p.pa, p.size))
     }
 
     /// Writes a `seed` of the next start into the kept tree, which has those of the first one.

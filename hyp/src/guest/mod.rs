@@ -7,6 +7,8 @@ pub mod instance;
 pub mod keyboard;
 pub mod keyboard_focus;
 pub mod lifecycle;
+pub mod links;
+pub mod list_registers;
 pub mod loaded;
 pub mod memory_image;
 pub mod operator;

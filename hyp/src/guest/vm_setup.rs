@@ -8,6 +8,7 @@ use core::sync::atomic::AtomicU64;
 use arch::{Ipa, Range, VisibleCpu};
 use platform::{Board, GICC_BASE, GICC_SIZE, Gic, GicVersion, VmConfig};
 use stage2::Stage2;
+use vm::link::Link;
 use vm::{Bank, ID_REGISTERS, MappedMmio, Setup, SetupError, Vm};
 
 use crate::cpu::id_registers;
@@ -25,6 +26,7 @@ pub fn vm(
     stage2: Stage2<GuestHost>,
     visible: VisibleCpu,
     flash: &'static [Bank],
+    (served, peers): (Option<&'static Link>, Option<&'static [&'static Link]>),
 ) -> Result<Box<Vm<GuestHost>>, SetupError> {
     let version = match config.gic {
         GicVersion::V2 => vgic::Version::V2,
@@ -67,6 +69,8 @@ pub fn vm(
         trng: crate::firmware::has_trng(),
         workarounds: crate::firmware::workarounds(),
         shares: Vec::leak(shares),
+        served,
+        peers,
     };
     Vm::new(stage2, &setup).map(Box::new)
 }

@@ -2,10 +2,10 @@
 //! Entry points into `vm` that change guest-visible state. With feature `oracle`, `enabled.rs` takes the place of this file:
 //! there each one is also run on the executable specification.
 
-use arch::{Ipa, Range};
+use arch::{Ipa, Pa, Range};
 use lock::Order;
 use platform::{Board, VmConfig};
-use vm::{Holder, Holders, Host, Parked, ResetError, Stop, StopReason, Vcpu, Vm};
+use vm::{Holder, Holders, Host, NotShared, Parked, ResetError, Stop, StopReason, Vcpu, Vm};
 pub use vm::{on_exit, run_deferred, try_fast_path};
 
 /// The exit needs no outcome: the guest tries its instruction again.
@@ -56,6 +56,17 @@ pub fn reset_piece<H: Host>(order: &Order, vm: &Vm<H>) -> Result<bool, ResetErro
     vm.reset_piece(order)
 }
 
+/// [`Vm::share_piece`].
+#[inline(always)]
+pub fn share_piece<H: Host>(
+    order: &Order,
+    vm: &Vm<H>,
+    pieces: &(impl Iterator<Item = (u64, Pa, u64)> + Clone),
+    at: u64,
+) -> Result<Option<u64>, NotShared> {
+    vm.share_piece(order, pieces, at)
+}
+
 /// [`Vm::start`].
 #[inline(always)]
 pub fn start<H: Host>(order: &Order, vm: &Vm<H>, entry: Ipa, context: u64) -> bool {
@@ -79,7 +90,7 @@ pub fn adopt<H: Host>(
     _: &VmConfig,
     _: &Vm<H>,
     _: u64,
-    _: impl Iterator<Item = (Range<Ipa>, arch::Pa, stage2::Attr)>,
+    _: impl Iterator<Item = (Range<Ipa>, Pa, stage2::Attr)>,
 ) {
 }
 

@@ -18,8 +18,8 @@ use platform::{Board, Gic, GicVersion, VmConfig};
 use spec::{Config, Device, DeviceKind, Flash, Leaf, MappedMmio, Region, Tables};
 use stage2::Attr;
 use vm::{
-    Deferred, FastPath, Holder, Holders, Host, Outcome, Parked, ResetError, Stop, StopReason, Vcpu,
-    Vm,
+    Deferred, FastPath, Holder, Holders, Host, NotShared, Outcome, Parked, ResetError, Stop,
+    StopReason, Vcpu, Vm,
 };
 
 /// Every so many exits all tables are summed, even without a known store: unknown code may have stored.
@@ -321,6 +321,16 @@ pub fn reset_piece<H: Host>(order: &Order, vm: &Vm<H>) -> Result<bool, ResetErro
         |spec| spec.reset().is_ok(),
     );
     real.map(|()| true)
+}
+
+/// [`Vm::share_piece`].
+pub fn share_piece<H: Host>(
+    order: &Order,
+    vm: &Vm<H>,
+    pieces: &(impl Iterator<Item = (u64, Pa, u64)> + Clone),
+    at: u64,
+) -> Result<Option<u64>, NotShared> {
+    vm.share_piece(order, pieces, at)
 }
 
 /// [`Vm::start`].

@@ -286,9 +286,16 @@ impl VcpuContext {
             self.start();
         }
         match self.state {
-            VcpuState::Ready | VcpuState::Preparing => return None,
+            VcpuState::Ready | VcpuState::Answered | VcpuState::Preparing => return None,
             VcpuState::Off => return Some(u64::MAX),
             VcpuState::Waiting => {}
+        }
+        if self.vcpu.forwarded.is_some() {
+            let until = self.waits_for_server(now);
+            if until.is_none() {
+                self.state = VcpuState::Answered;
+            }
+            return until;
         }
         self.expire_timers(now);
         let index = self.vcpu.index;

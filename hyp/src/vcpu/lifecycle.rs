@@ -35,11 +35,15 @@ fn park_or_pause(ctx: &mut VcpuContext) {
     match guest.vm.hold(&ctx.vcpu) {
         Held::No => {
             if core::mem::take(&mut ctx.paused) {
-                ctx.state = VcpuState::Ready;
+                // What it waits for may have come, or not.
+                ctx.state = match ctx.vcpu.forwarded {
+                    Some(_) => VcpuState::Answered,
+                    None => VcpuState::Ready,
+                };
             }
         }
         held => {
-            if matches!(ctx.state, VcpuState::Ready | VcpuState::Waiting) {
+            if matches!(ctx.state, VcpuState::Ready | VcpuState::Answered | VcpuState::Waiting) {
                 (ctx.paused, ctx.state) = (true, VcpuState::Off);
             }
             if held == Held::Last {

@@ -13,10 +13,10 @@ use sched::{Reason, VcpuState, vcpus_of};
 use crate::console::ring;
 use crate::cpu::{self, Cpu};
 use crate::cpu::{barrier, timer};
-use crate::gic;
+use crate::gic::{self, Gic};
 use crate::guest::{console_events, passthrough};
 use crate::vcpu::context::VcpuContext;
-use crate::vcpu::{interrupts, lifecycle};
+use crate::vcpu::{answer, interrupts, lifecycle};
 
 /// Set once all VMs are made: before that no CPU touches its vCPUs.
 static RELEASED: AtomicBool = AtomicBool::new(false);
@@ -180,6 +180,35 @@ fn sleep(cpu: &Cpu, ctx: &mut VcpuContext) -> *mut VcpuContext {
     }
 }
 
+/// The VM that serves this one is to answer an access of the vCPU. Others run meanwhile.
+#[cold]
+#[inline(never)]
+pub fn wait_for_server(ctx: &mut VcpuContext) -> *mut VcpuContext {
+    let cpu = cpu::current();
+    let Some(gic) = gic::get() else { return ctx };
+    if cpu.queue.shared() {
+        answer::put_waiting(ctx, cpu, gic);
+        return schedule(None);
+    }
+    loop {
+        interrupts::handle(gic, Some(ctx));
+        cpu.queue.wake.take();
+        if must_leave_guest(ctx) {
+            return leave_guest_as_asked(ctx);
+        }
+        ctx.guest.vm.tick(&mut ctx.vcpu, true);
+        let now = timer::now();
+        let until = ctx.waits_for_server(now);
+        if until.is_none() && ctx.take_answer(now) {
+            ctx.plan();
+            set_timer(ctx, u64::MAX);
+            return ctx;
+        }
+        set_timer(ctx, until.unwrap_or(now));
+        barrier::wfi();
+    }
+}
+
 /// The vCPU has executed WFE: another one may go first.
 pub fn yield_now(ctx: &mut VcpuContext) -> *mut VcpuContext {
     let cpu = cpu::current();
@@ -207,6 +236,12 @@ pub fn leave_guest_as_asked(ctx: &mut VcpuContext) -> *mut VcpuContext {
     }
     // The scheduler updates it once it is unloaded: it is paused then, unless its VM has resumed already.
     ctx.guest.vm.host().power_changed(VcpuSet::single(ctx.vcpu.index));
+    if ctx.vcpu.forwarded.is_some() {
+        let Some(gic) = gic::get() else { no_controller() };
+        let _ = ctx.put(VcpuState::Ready, gic);
+        ctx.state = VcpuState::Answered;
+        return schedule(None);
+    }
     schedule(Some((ctx, VcpuState::Ready)))
 }
 
@@ -264,16 +299,32 @@ fn schedule(loaded: Option<(&mut VcpuContext, VcpuState)>) -> *mut VcpuContext {
         // SAFETY: as in `update_vcpus`; nothing is loaded.
         let Some(vcpu) = (unsafe { VcpuContext::on(cpu, number).as_mut() }) else { continue };
         queue.charge_to(Some(vcpu.guest.cpu_time(vcpu.vcpu.index)), now);
-        if vcpu.state == VcpuState::Preparing {
-            reset_piece(cpu, vcpu);
-            continue;
+        if vcpu.state != VcpuState::Ready {
+            if vcpu.state == VcpuState::Preparing {
+                reset_piece(cpu, vcpu);
+                continue;
+            }
+            if !load_answered(cpu, gic, vcpu, now) {
+                continue;
+            }
+        } else {
+            vcpu.load(cpu, gic, now);
         }
-        vcpu.load(cpu, gic, now);
         let (heed, until) = queue.with(|scheduler| scheduler.next_choice(now));
         let until = if queue.wake.listen(heed) { now } else { until };
         set_timer(vcpu, until);
         return vcpu;
     }
+}
+
+/// Loads a vCPU that had an access under way, and ends that. `false`: it waits on.
+#[cold]
+#[inline(never)]
+fn load_answered(cpu: &Cpu, gic: &Gic, vcpu: &mut VcpuContext, now: u64) -> bool {
+    let Some(outcome) = answer::take(vcpu, cpu, now) else { return false };
+    vcpu.load(cpu, gic, now);
+    vcpu.apply_answer(outcome);
+    true
 }
 
 /// Lets a vCPU do a piece of its VM's reset.

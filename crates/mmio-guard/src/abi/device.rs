@@ -33,12 +33,6 @@ pub const DOORBELL_MATCH: u64 = 1 << 8;
 
 /// x2 of [`IRQ`].
 pub mod irq {
-    /// The line is low until the next call that raises it.
-    pub const LOWER: u64 = 0;
-    /// The line is high.
-    pub const RAISE: u64 = 1;
-    /// Low, then high.
-    pub const PULSE: u64 = 2;
     /// Sets the bits in x3 in InterruptStatus; the line is high until the driver has acknowledged all bits.
     pub const STATUS: u64 = 3;
 }

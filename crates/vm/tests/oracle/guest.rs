@@ -124,6 +124,8 @@ impl Make {
             trng: config.trng,
             workarounds: Workarounds::new(config.workarounds.map(|answer| answer as i8)),
             shares,
+            served: None,
+            peers: None,
         };
         let vm = Vm::new(stage2, &setup).map_err(|error| error.to_string())?;
         let mut tables = spec::Tables::new(config.ipa_bits, self.pool);

@@ -421,7 +421,7 @@ fn share_fails_where_it_must() {
     }
     let pages = RAM_SIZE >> 12;
     assert_eq!(rig.call(MEM_SHARE, [RAM + RAM_SIZE - 0x2000, 9, 0]), [0, 2, 0, 0], "up to the end");
-    assert_eq!(rig.call(MEM_SHARE, [RAM, pages, 0]), [0, 512, 0, 0], "at most 512 a call");
+    assert_eq!(rig.call(MEM_SHARE, [RAM, pages, 0]), [0, 128, 0, 0], "at most 128 a call");
 }
 
 #[test]

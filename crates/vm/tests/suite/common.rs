@@ -131,6 +131,8 @@ impl Config {
             trng: self.trng,
             workarounds: self.workarounds,
             shares: Box::leak(shares.into_boxed_slice()),
+            served: None,
+            peers: None,
         };
         let vm = Vm::new(stage2, &setup)?;
         vm.stage2().map(&order, Ipa::new(RAM), Pa::new(RAM_PA), RAM_SIZE, Attr::Ram).unwrap();

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Accesses that the VM's server answers. The vCPU waits in the scheduler, and no other vCPU with it.
+
+use crate::forwarded::{Forwarded, ForwardedAccess};
+use crate::link::{Accessed, Answer, Link, Request, Sent};
+use crate::{Abort, Host, Outcome, Reason, Refusal, Vcpu, Vm};
+use arch::{AbortKind, Access, DataAbort, Ipa};
+use lock::atomic::Ordering;
+
+/// A load or store that no device of EL2 answers. The guard has let it pass.
+#[cold]
+#[inline(never)]
+pub(crate) fn forward<H: Host>(
+    abort: &DataAbort,
+    ipa: Ipa,
+    access: &Access,
+    vcpu: &mut Vcpu,
+    vm: &Vm<H>,
+) -> Outcome {
+    let refusal = Refusal {
+        pc: vcpu.regs.elr,
+        va: abort.va,
+        ipa: Some(ipa),
+        reason: Reason::NoDevice,
+        kind: AbortKind::Data,
+        width: Some(access.width),
+        write: abort.write,
+    };
+    let Some(link) = vm.served else { return aborted(vcpu, refusal, Reason::NoDevice) };
+    let turned = arch::is_big_endian(vcpu.regs.spsr, vm.host().sctlr_el1());
+    let store = abort.write.then(|| {
+        let value = access.stored(vcpu.regs.get(access.reg));
+        if turned { access.width.reversed(value) } else { value }
+    });
+    let request = Request { ipa, width: access.width, store };
+    if let Some(at) = link.transport_at(ipa) {
+        return transport(link, at, &request, (access, turned, abort.il), vcpu, vm);
+    }
+    if !link.forwards(ipa, access.width) {
+        return aborted(vcpu, refusal, Reason::NoDevice);
+    }
+    match link.send(vm.host(), &vcpu.order, vcpu.index, &request) {
+        Sent::Rung => Outcome::Advance { il: abort.il },
+        Sent::Lost => aborted(vcpu, refusal, Reason::NoAnswer),
+        Sent::Waits => {
+            let access = ForwardedAccess { access: *access, turned, il: abort.il, refusal };
+            vcpu.forwarded = Some(Forwarded::Access(access));
+            Outcome::WaitForServer
+        }
+    }
+}
+
+/// An access to the registers of a virtio-mmio transport.
+fn transport<H: Host>(
+    link: &Link,
+    at: (usize, u64),
+    request: &Request,
+    (access, turned, il): (&Access, bool, bool),
+    vcpu: &mut Vcpu,
+    vm: &Vm<H>,
+) -> Outcome {
+    let (order, me) = (&vcpu.order, vcpu.index);
+    match link.access_transport(vm.host(), order, me, at, request) {
+        Err(wait) => {
+            vcpu.forwarded = Some(Forwarded::Transport(wait));
+            return Outcome::WaitForServer;
+        }
+        Ok(Some(Accessed::Moved(moved) | Accessed::Told(Some(moved)))) => {
+            vm.interrupts(order, Some(me), |vgic| {
+                vgic.set_level(me, moved.intid, moved.level.load(Ordering::Acquire))
+            });
+        }
+        Ok(Some(Accessed::Value(value))) if request.store.is_none() => {
+            let value = if turned { access.width.reversed(value) } else { value };
+            vcpu.regs.set(access.reg, access.loaded(value));
+        }
+        Ok(_) => {}
+    }
+    Outcome::Advance { il }
+}
+
+fn aborted(vcpu: &mut Vcpu, refusal: Refusal, reason: Reason) -> Outcome {
+    vcpu.refusal = Refusal { reason, ..refusal };
+    Outcome::Abort(Abort { kind: AbortKind::Data, walk: false })
+}
+
+impl<H: Host> Vm<H> {
+    /// CNTPCT_EL0 until which the access of `vcpu` that [`Outcome::WaitForServer`] is about waits, `u64::MAX` for ever; `None` if
+    /// it waits no longer, or there is none.
+    pub fn waits_for_server(&self, vcpu: &Vcpu, now: u64) -> Option<u64> {
+        let link = self.served?;
+        match vcpu.forwarded? {
+            Forwarded::Access(_) => link.waits_until(vcpu.index, now),
+            Forwarded::Transport(wait) => link.transport_waits_until(&vcpu.order, wait, now),
+        }
+    }
+
+    /// The end of the access of `vcpu`, which is loaded on this CPU: `None` if it waits, or there is none. Writes the register of a
+    /// load.
+    pub fn finish_forwarded(&self, vcpu: &mut Vcpu, now: u64) -> Option<Outcome> {
+        let link = self.served?;
+        let outcome = match vcpu.forwarded? {
+            Forwarded::Access(access) => {
+                let answer = link.take_answer(vcpu.index, now)?;
+                access.end(answer, vcpu)
+            }
+            Forwarded::Transport(wait) => {
+                let (host, order) = (self.host(), &vcpu.order);
+                if !link.end_transport_wait(host, order, vcpu.index, wait, now) {
+                    return None;
+                }
+                Outcome::Resume
+            }
+        };
+        vcpu.forwarded = None;
+        Some(outcome)
+    }
+}
+
+impl ForwardedAccess {
+    fn end(self, answer: Answer, vcpu: &mut Vcpu) -> Outcome {
+        let Self { access, turned, il, refusal } = self;
+        match answer {
+            Answer::Value(value) => {
+                if !refusal.write {
+                    let value = value & access.width.mask();
+                    let value = if turned { access.width.reversed(value) } else { value };
+                    vcpu.regs.set(access.reg, access.loaded(value));
+                }
+                Outcome::Advance { il }
+            }
+            Answer::Error => aborted(vcpu, refusal, Reason::DeviceError),
+            Answer::Lost => aborted(vcpu, refusal, Reason::NoAnswer),
+        }
+    }
+}
