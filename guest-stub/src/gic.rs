@@ -26,6 +26,7 @@ mod reg {
     pub const ICACTIVER: u64 = 0x380;
     pub const IPRIORITYR: u64 = 0x400;
     pub const ITARGETSR: u64 = 0x800;
+    pub const ICFGR: u64 = 0xc00;
     pub const IROUTER: u64 = 0x6000;
     pub const SGIR: u64 = 0xf00;
     pub const CPENDSGIR: u64 = 0xf10;
@@ -180,6 +181,15 @@ pub fn give_spi(id: u32, target: usize) {
     mmio::write32(distributor + reg::ISENABLER + n / 32 * 4, bit);
 }
 
+/// Enables shared interrupt `id` for vCPU `target` alone, on a rising edge.
+pub fn give_edge_spi(id: u32, target: usize) {
+    if let Gic::V2(distributor, _) | Gic::V3(distributor, ..) = tree::get().gic {
+        let register = distributor + reg::ICFGR + u64::from(id) / 16 * 4;
+        mmio::write32(register, mmio::read32(register) | 2 << (id % 16 * 2));
+    }
+    give_spi(id, target);
+}
+
 /// A register of the distributor with a bit per interrupt, where shared interrupt `id` has its own; 0 without a distributor.
 fn shared(register: u64, id: u32) -> u64 {
     match tree::get().gic {
@@ -311,4 +321,11 @@ pub fn unmask() {
 /// Keeps interrupts out.
 pub fn mask() {
     plain!("msr daifset, #2");
+}
+
+/// Takes the interrupts that are pending.
+pub fn let_in() {
+    unmask();
+    plain!("isb");
+    mask();
 }

@@ -38,6 +38,7 @@ mod harness;
 
 mod bench;
 mod boot;
+mod control_page;
 mod cpu;
 mod cpu_state;
 mod demo;
@@ -59,6 +60,7 @@ mod probe;
 mod psci;
 mod rng;
 mod scratch;
+mod served;
 mod smp;
 mod testdev;
 mod time;

@@ -21,6 +21,8 @@
 //! | `stepped=S` | runs at EL0 for S seconds, beside `step` | `stepped: N rounds`, or `FAIL stepped: ..` |
 //! | `workarounds` | asks for SMCCC_ARCH_WORKAROUND_1, 2 and 3 | `workarounds: A B C` |
 //! | `guided=S` | calls of the guard and accesses by chance, guided by what came before, for S (10) seconds | `guided: begins, seed=N`, `guided: N rounds` |
+//! | `serve` | serves its peers, as they ask it to, until the last one is done; needs `vm.role=device` | `serve: N peers`, `serve: done, N wrong`, or `FAIL serve: ..` |
+//! | `client=STEP:STEP..` | is served by such a VM (`vm.forward=SERVER:0xc000000+0x4000`), and does these steps of `client` | `client: STEP: ok` for each, `client: N ok, N failed`, or `FAIL client: ..` |
 //! | `worst=KIND`, `worst=KIND:N` | see below, N rounds where it ends | `worst KIND: N rounds` |
 //!
 //! `worst` kinds: `calls` (random ids and arguments), `registers` (random system registers), `devices`
@@ -29,10 +31,12 @@
 //! which never end. `seed=N` changes what is random. With more than one vCPU, all of them do it.
 
 mod background_load;
+mod client;
 mod inventory;
 mod pending;
 mod random_guided;
 mod register_canary;
+mod serve;
 mod share;
 mod stepping;
 mod stress;
@@ -46,7 +50,7 @@ pub struct Request {
     value: &'static str,
 }
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 18] = [
     "spin",
     "idle",
     "hammer",
@@ -63,6 +67,8 @@ const NAMES: [&str; 16] = [
     "step",
     "stepped",
     "workarounds",
+    "serve",
+    "client",
 ];
 
 impl Request {
@@ -96,6 +102,8 @@ impl Request {
             },
             "step" => stepping::arm(tree::parse(self.value).unwrap_or(3)),
             "stepped" => stepping::watch(tree::parse(self.value).unwrap_or(3)),
+            "serve" => serve::run(),
+            "client" => client::run(self.value),
             "workarounds" => background_load::workarounds(),
             "guided" => random_guided::run(tree::parse(self.value).unwrap_or(10)),
             "canary" => {
