@@ -12,6 +12,7 @@ mod bundles;
 mod console_lines;
 mod crashes;
 mod device_vms;
+mod devices;
 mod enrolled;
 mod entry_el;
 mod files;
@@ -59,6 +60,7 @@ pub fn all() -> Vec<Case> {
         lifecycle::CASES,
         hello::CASES,
         crashes::CASES,
+        devices::CASES,
         operator::CASES,
         real_guests::CASES,
         enrolled::CASES,
