@@ -11,6 +11,7 @@
 //! | `vms` | costs while other VMs, which say `bench=quiet`, are there |
 //! | `vcpus` | device accesses of 1, 2, 4 .. vCPUs at once |
 //! | `switch` | with the same in a second VM: from one vCPU of a CPU to another's and back |
+//! | `served` | forwarded loads, doorbells, shares and a transport, beside a VM that says `bench=serve` and answers |
 //! | `dense` | how many pages the VM's table pool can declare |
 //! | `sections` | nothing here: what makes EL2 work long with interrupts masked, for a plugin of QEMU |
 //! | `beside` | nothing here: what other VMs of its CPU make EL2 do, for the same |
@@ -25,6 +26,7 @@ mod growth;
 mod operations;
 mod results;
 mod sections;
+mod served;
 mod several;
 mod vectors;
 
@@ -57,6 +59,8 @@ pub fn run(what: &str) {
         "quiet" => several::quiet(),
         "vcpus" => several::at_once(),
         "switch" => several::switch(),
+        "served" => served::client(),
+        "serve" => served::server(),
         "dense" => growth::dense(),
         "sections" => sections::all(),
         "beside" => sections::beside(),

@@ -78,6 +78,12 @@ fn boots(images: &Artifacts) -> Result<Vec<Boot>> {
         on_floor("bare"),
         on_floor("full"),
     ];
+    for (cpus, suffix) in [(1, ", one CPU"), (2, ", two CPUs")] {
+        let served = "vm.forward=server:0xc000000+0x4000 vm.devices=server:rng vm.affinity=0";
+        let server = format!("vm.name=server bench=serve vm.role=device vm.affinity={}", cpus - 1);
+        let vms = [format!("{} {served}", vm("served")), server];
+        all.push(on_portcullis(&format!("served-{cpus}"), suffix, cpus, &vms));
+    }
     for others in OTHERS {
         let mut vms = vec![format!("{} vm.mem=16M", vm("vms"))];
         vms.extend((0..others).map(|n| format!("vm.name=quiet{n} vm.mem=16M bench=quiet")));
