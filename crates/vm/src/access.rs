@@ -47,7 +47,7 @@ pub(crate) fn data<H: Host>(abort: &DataAbort, vcpu: &mut Vcpu, vm: &Vm<H>) -> O
         return refuse(abort, ipa, vcpu, vm);
     }
     let Some((device, offset)) = vm.device_at(ipa) else {
-        return forward(abort, ipa, &access, vcpu, vm);
+        return forward(abort, ipa, vcpu, vm);
     };
     let turned = arch::is_big_endian(vcpu.regs.spsr, vm.host().sctlr_el1());
     let order = |value| if turned { access.width.reversed(value) } else { value };

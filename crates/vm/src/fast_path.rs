@@ -6,6 +6,7 @@
 //! the two differ.
 
 use crate::bus::Device;
+use crate::forward::fast_forward;
 use crate::outcome::{Deferred, FastPath, GicAccess, GicdStore};
 use crate::smccc_ids::{PSCI_1_1, PSCI_CPU_SUSPEND_64, PSCI_VERSION, SMCCC_1_1, SMCCC_VERSION};
 use crate::{Abort, Host, Outcome, Reason, Refusal, Vcpu, Vm, gic_access, guard_calls, psci};
@@ -172,6 +173,12 @@ fn data_abort<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &V
             (0, offset)
         }
         Some((Device::Redistributor, offset)) => (REDISTRIBUTOR, offset),
+        // What the VM's server may answer.
+        None if vm.served.is_some() => {
+            vcpu.refusal.va = Va::new(info.far);
+            vcpu.refusal.ipa = Some(ipa);
+            return FastPath::Deferred(Deferred::Served(esr as u32));
+        }
         _ => return FastPath::Fallback,
     };
     if matches!(width, Width::B8) && esr & esr::SF == 0 {
@@ -195,6 +202,7 @@ pub fn run_deferred<H: Host>(deferred: Deferred, vcpu: &mut Vcpu, vm: &Vm<H>) ->
         Deferred::Sgis(reg) => send_sgis(reg, vcpu, vm),
         Deferred::GicdStore(store) => gicd_store(store, vcpu, vm),
         Deferred::Gic(access) => gic_access(access, vcpu, vm),
+        Deferred::Served(esr) => fast_forward(esr.into(), vcpu, vm),
     }
 }
 

@@ -3,8 +3,8 @@
 
 use crate::forwarded::{Forwarded, ForwardedAccess};
 use crate::link::{Accessed, Answer, Link, Request, Sent};
-use crate::{Abort, Host, Outcome, Reason, Refusal, Vcpu, Vm};
-use arch::{AbortKind, Access, DataAbort, Ipa};
+use crate::{Abort, FastPath, Host, Outcome, Reason, Refusal, Vcpu, Vm};
+use arch::{AbortKind, Access, DataAbort, Ipa, Va, Width, esr};
 use lock::atomic::Ordering;
 
 /// A load or store that no device of EL2 answers. The guard has let it pass.
@@ -13,49 +13,110 @@ use lock::atomic::Ordering;
 pub(crate) fn forward<H: Host>(
     abort: &DataAbort,
     ipa: Ipa,
-    access: &Access,
     vcpu: &mut Vcpu,
     vm: &Vm<H>,
 ) -> Outcome {
-    let refusal = Refusal {
-        pc: vcpu.regs.elr,
-        va: abort.va,
-        ipa: Some(ipa),
-        reason: Reason::NoDevice,
-        kind: AbortKind::Data,
-        width: Some(access.width),
-        write: abort.write,
+    let reason = match (vm.served, abort.access) {
+        (Some(link), Some(access)) => {
+            let turned = arch::is_big_endian(vcpu.regs.spsr, vm.host().sctlr_el1());
+            let store = abort.write.then(|| {
+                let value = access.stored(vcpu.regs.get(access.reg));
+                if turned { access.width.reversed(value) } else { value }
+            });
+            let request = Request { ipa, width: access.width, store };
+            let how = How { access, turned, il: abort.il, va: abort.va };
+            match serve(link, &request, &how, vcpu, vm) {
+                Some(outcome) => return outcome,
+                None => Reason::NoDevice,
+            }
+        }
+        _ => Reason::NoDevice,
     };
-    let Some(link) = vm.served else { return aborted(vcpu, refusal, Reason::NoDevice) };
-    let turned = arch::is_big_endian(vcpu.regs.spsr, vm.host().sctlr_el1());
-    let store = abort.write.then(|| {
-        let value = access.stored(vcpu.regs.get(access.reg));
-        if turned { access.width.reversed(value) } else { value }
-    });
+    let width = abort.access.map(|access| access.width);
+    let refusal = refusal(vcpu, abort.va, ipa, width, abort.write);
+    aborted(vcpu, refusal, reason)
+}
+
+/// As [`forward`], on the fast path: a plain access of A64, little-endian, within a page, described by `esr`. Its addresses are in
+/// `vcpu.refusal`.
+#[inline]
+pub(crate) fn fast_forward<H: Host>(esr: u64, vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
+    let (Some(link), Some(ipa)) = (vm.served, vcpu.refusal.ipa) else { return FastPath::Fallback };
+    let access = Access {
+        width: esr::width(esr),
+        sign_extend: false,
+        reg: esr::srt(esr),
+        sixty_four: esr & esr::SF != 0,
+        acquire_release: false,
+    };
+    let store = (esr & esr::WNR != 0).then(|| access.stored(vcpu.regs.get(access.reg)));
     let request = Request { ipa, width: access.width, store };
+    let how = How { access, turned: false, il: esr & esr::IL != 0, va: vcpu.refusal.va };
+    match serve(link, &request, &how, vcpu, vm) {
+        Some(outcome) => {
+            vm.counters(vcpu).mmio();
+            FastPath::Done(outcome)
+        }
+        None => FastPath::Fallback,
+    }
+}
+
+/// What the end of an access needs to know of the instruction.
+struct How {
+    access: Access,
+    turned: bool,
+    il: bool,
+    va: Va,
+}
+
+/// An access that the server may answer. `None`, with nothing changed: nothing of it is there.
+#[inline(always)]
+fn serve<H: Host>(
+    link: &Link,
+    request: &Request,
+    how: &How,
+    vcpu: &mut Vcpu,
+    vm: &Vm<H>,
+) -> Option<Outcome> {
+    let Request { ipa, width, store } = *request;
     if let Some(at) = link.transport_at(ipa) {
-        return transport(link, at, &request, (access, turned, abort.il), vcpu, vm);
+        return Some(transport(link, at, request, how, vcpu, vm));
     }
-    if !link.forwards(ipa, access.width) {
-        return aborted(vcpu, refusal, Reason::NoDevice);
+    if !link.forwards(ipa, width) {
+        return None;
     }
-    match link.send(vm.host(), &vcpu.order, vcpu.index, &request) {
-        Sent::Rung => Outcome::Advance { il: abort.il },
-        Sent::Lost => aborted(vcpu, refusal, Reason::NoAnswer),
+    let refusal = |vcpu: &Vcpu| refusal(vcpu, how.va, ipa, Some(width), store.is_some());
+    Some(match link.send(vm.host(), &vcpu.order, vcpu.index, request) {
+        Sent::Rung => Outcome::Advance { il: how.il },
+        Sent::Lost => aborted(vcpu, refusal(vcpu), Reason::NoAnswer),
         Sent::Waits => {
-            let access = ForwardedAccess { access: *access, turned, il: abort.il, refusal };
+            let How { access, turned, il, .. } = *how;
+            let access = ForwardedAccess { access, turned, il, refusal: refusal(vcpu) };
             vcpu.forwarded = Some(Forwarded::Access(access));
             Outcome::WaitForServer
         }
+    })
+}
+
+fn refusal(vcpu: &Vcpu, va: Va, ipa: Ipa, width: Option<Width>, write: bool) -> Refusal {
+    Refusal {
+        pc: vcpu.regs.elr,
+        va,
+        ipa: Some(ipa),
+        reason: Reason::NoDevice,
+        kind: AbortKind::Data,
+        width,
+        write,
     }
 }
 
 /// An access to the registers of a virtio-mmio transport.
+#[inline(always)]
 fn transport<H: Host>(
     link: &Link,
     at: (usize, u64),
     request: &Request,
-    (access, turned, il): (&Access, bool, bool),
+    how: &How,
     vcpu: &mut Vcpu,
     vm: &Vm<H>,
 ) -> Outcome {
@@ -71,12 +132,12 @@ fn transport<H: Host>(
             });
         }
         Ok(Some(Accessed::Value(value))) if request.store.is_none() => {
-            let value = if turned { access.width.reversed(value) } else { value };
-            vcpu.regs.set(access.reg, access.loaded(value));
+            let value = if how.turned { how.access.width.reversed(value) } else { value };
+            vcpu.regs.set(how.access.reg, how.access.loaded(value));
         }
         Ok(_) => {}
     }
-    Outcome::Advance { il }
+    Outcome::Advance { il: how.il }
 }
 
 fn aborted(vcpu: &mut Vcpu, refusal: Refusal, reason: Reason) -> Outcome {

@@ -95,6 +95,9 @@ pub enum Deferred {
     GicdStore(GicdStore),
     /// Any other load or store of the interrupt controller that the guard let pass.
     Gic(GicAccess),
+    /// A load or store, described by these bits of ESR_EL2, that the VM's server may answer. Its addresses are in the vCPU's
+    /// `refusal`.
+    Served(u32),
 }
 
 /// Which general register goes where in the distributor.

@@ -168,6 +168,7 @@ deferred! {
     Sgis(register: u8) => send_sgis,
     GicdStore(store: GicdStore) => gicd_store,
     Gic(access: GicAccess) => gic_access,
+    Served(esr: u32) => served,
 }
 
 #[inline(always)]
