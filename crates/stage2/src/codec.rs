@@ -185,6 +185,18 @@ pub(crate) const fn is_table(raw: u64, level: u8) -> bool {
     raw & (VALID | TABLE_OR_PAGE) == (VALID | TABLE_OR_PAGE) && level < 3
 }
 
+/// Whether `raw` in a table of level 3 is a leaf.
+#[inline(always)]
+pub(crate) const fn is_page(raw: u64) -> bool {
+    raw & (VALID | TABLE_OR_PAGE) == (VALID | TABLE_OR_PAGE)
+}
+
+/// Whether two leaves of one level differ in their address at most.
+#[inline(always)]
+pub(crate) const fn are_alike(one: u64, other: u64) -> bool {
+    (one ^ other) & !ADDRESS == 0
+}
+
 /// Whether `raw` is an annotation of the guard.
 #[inline(always)]
 pub(crate) const fn is_guard(raw: u64) -> bool {

@@ -7,7 +7,7 @@ use crate::codec::{self, Attr, EMPTY, level_shift, level_size};
 use crate::host::{ENTRIES, TableMemory, Tlb};
 use crate::invalidate::{Batch, Stale};
 use crate::tables::{Slot, Stage2, Writer};
-use arch::{Ipa, PAGE_SHIFT, Pa, Range};
+use arch::{Ipa, PAGE_SHIFT, PAGE_SIZE, Pa, Range};
 use lock::Order;
 
 /// Why a range was not mapped or unmapped. Nothing has changed.
@@ -127,6 +127,11 @@ impl<H: TableMemory + Tlb> Stage2<H> {
             if !over.accepts(slot.raw) {
                 return Err(MapError::Occupied(Ipa::new(at)));
             }
+            if slot.level == 3 {
+                let pages = self.pages(&slot, at, end, |raw| over.accepts(raw));
+                at = at.wrapping_add(pages.wrapping_mul(PAGE_SIZE));
+                continue;
+            }
             let stop = entry_end(at, slot.level).min(end);
             tables = tables.saturating_add(tables_to_map(slot.level, at, stop, output(at)));
             at = stop;
@@ -139,6 +144,14 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         at = start;
         while at < end {
             let slot = self.slot(at);
+            if slot.level == 3 {
+                let stop = entry_end(at, 2).min(end);
+                let pages = stop.wrapping_sub(at) >> PAGE_SHIFT;
+                let leaf = codec::leaf(Pa::new(output(at)), attr, 3);
+                undeclared = undeclared.wrapping_add(self.store_pages(&slot, pages, leaf));
+                at = stop;
+                continue;
+            }
             let stop = entry_end(at, slot.level).min(end);
             if fits(slot.level, at, stop, output(at)) {
                 let pages = level_size(slot.level) >> PAGE_SHIFT;
@@ -156,6 +169,38 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         self.host.dsb_ishst();
         self.set_declared(self.declared_pages().wrapping_sub(undeclared));
         Ok(())
+    }
+
+    /// Descriptors in the table of `slot`, one of level 3 that covers `at`, from there up to `end`, as far as all of them are
+    /// `wanted`.
+    #[inline(always)]
+    pub(crate) fn pages(
+        &self,
+        slot: &Slot,
+        at: u64,
+        end: u64,
+        wanted: impl Fn(u64) -> bool,
+    ) -> u64 {
+        let stop = entry_end(at, 2).min(end);
+        let last = slot.index.wrapping_add((stop.wrapping_sub(at) >> PAGE_SHIFT) as usize);
+        let mut index = slot.index;
+        while index < last && wanted(self.host.load(slot.table, index)) {
+            index = index.wrapping_add(1);
+        }
+        index.wrapping_sub(slot.index) as u64
+    }
+
+    /// Stores leaves of consecutive pages, of which `leaf` is the first, from `slot` on; returns how many of the pages were
+    /// declared.
+    fn store_pages(&self, slot: &Slot, pages: u64, leaf: u64) -> u64 {
+        let (mut undeclared, mut leaf) = (0u64, leaf);
+        for index in slot.index..slot.index.wrapping_add(pages as usize) {
+            let declared = codec::is_guard(self.host.load(slot.table, index));
+            undeclared = undeclared.wrapping_add(declared.into());
+            self.host.store(slot.table, index, leaf);
+            leaf = leaf.wrapping_add(PAGE_SIZE);
+        }
+        undeclared
     }
 
     /// Cuts the valid block at `slot`, which maps `address`, into 512 leaves of the next level.

@@ -6,8 +6,11 @@ use crate::host::{TableMemory, Tlb};
 use crate::invalidate::{Batch, Stale};
 use crate::map::{MapError, entry_end};
 use crate::tables::{Slot, Stage2, Writer};
-use arch::{Ipa, PAGE_SHIFT, Pa, Range};
+use arch::{Ipa, PAGE_SHIFT, PAGE_SIZE, Pa, Range};
 use lock::Order;
+
+/// Bytes of pages that are invalidated one by one at most.
+const BATCH: u64 = 32 * PAGE_SIZE;
 
 impl<H: TableMemory + Tlb> Stage2<H> {
     /// Takes away the leaves of `range`, all of which must be mapped, and leaves `leave`. Blocks that
@@ -34,6 +37,12 @@ impl<H: TableMemory + Tlb> Stage2<H> {
             if leaf_of(&slot).is_none() || self.in_window(at) {
                 return Err(MapError::NotMapped(Ipa::new(at)));
             }
+            if slot.level == 3 {
+                // Windows are whole tables.
+                let pages = self.pages(&slot, at, end, codec::is_page);
+                at = at.wrapping_add(pages.wrapping_mul(PAGE_SIZE));
+                continue;
+            }
             let stop = entry_end(at, slot.level).min(end);
             tables = tables.saturating_add(tables_to_carve(slot.level, at, stop));
             at = stop;
@@ -57,7 +66,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         end: u64,
         leave: Annotation,
     ) -> Result<(), MapError> {
-        let mut batch = Batch::new();
+        let (mut batch, mut forget) = (Batch::new(), false);
         let mut at = start;
         while at < end {
             let slot = self.slot(at);
@@ -65,6 +74,13 @@ impl<H: TableMemory + Tlb> Stage2<H> {
                 debug_assert!(false, "all of the range was mapped");
                 break;
             };
+            if slot.level == 3 && attr != Attr::Ram && end.wrapping_sub(at) > BATCH {
+                let pages = self.remove_pages(&slot, at, end, leave);
+                // TLBs forget all of the VM, which is one instruction however many pages there are.
+                forget = true;
+                at = at.wrapping_add(pages.wrapping_mul(PAGE_SIZE));
+                continue;
+            }
             let stop = entry_end(at, slot.level).min(end);
             if stop.wrapping_sub(at) < level_size(slot.level) {
                 if !self.split_block(writer, &slot, at, pa, attr) {
@@ -81,7 +97,22 @@ impl<H: TableMemory + Tlb> Stage2<H> {
             at = stop;
         }
         self.complete(&mut batch);
+        if forget {
+            self.invalidate_all();
+        }
         Ok(())
+    }
+
+    /// Overwrites the leaves of one table that are like the one at `slot`, from `at` to `end` at most; returns how many.
+    fn remove_pages(&self, slot: &Slot, at: u64, end: u64, leave: Annotation) -> u64 {
+        let first = slot.raw;
+        let pages =
+            self.pages(slot, at, end, |raw| codec::is_page(raw) && codec::are_alike(raw, first));
+        let raw = codec::annotation(leave);
+        for index in slot.index..slot.index.wrapping_add(pages as usize) {
+            self.host.store(slot.table, index, raw);
+        }
+        pages
     }
 }
 
