@@ -86,6 +86,7 @@ impl Vm {
     ) -> Outcome {
         let Flash { at, protected, .. } = self.config.flash[n];
         if !data.write {
+            self.banks[n].erase_on();
             return Outcome::Served(Some(Load { register }));
         }
         if protected {
@@ -95,9 +96,12 @@ impl Vm {
             let ipa = Some(ipa);
             return Outcome::Abort { reason: Reason::DeviceError, ipa, walk: false, fetch: false };
         }
+        if self.banks[n].erase_on() {
+            return Outcome::Retry;
+        }
         let value = data.value as u32;
         let word = if data.big_endian { value.swap_bytes() } else { value };
-        self.banks[n].sentence = self.banks[n].sentence.after(ipa - at.start, word);
+        self.banks[n].store(ipa - at.start, word);
         // It had its tables when the bank was first mapped or declared.
         let _ = self.map_or_unmap_bank(n);
         Outcome::Served(None)
@@ -111,6 +115,7 @@ impl Vm {
             let declared = self.config.preset.iter().any(whole);
             bank.declared = if declared { flash.at.pages().collect() } else { BTreeSet::new() };
             bank.sentence = Sentence::Array;
+            (bank.locked, bank.busy) = (BTreeSet::new(), 0);
         }
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Aborts: the table of accesses of docs/trap-path.md, in its order.
 
+use crate::bus::Stored;
 use crate::device_access::{read_device, write_device};
 use crate::forward::forward;
 use crate::{Abort, Host, Outcome, Reason, Refusal, Vcpu, Vm};
@@ -53,7 +54,10 @@ pub(crate) fn data<H: Host>(abort: &DataAbort, vcpu: &mut Vcpu, vm: &Vm<H>) -> O
     let order = |value| if turned { access.width.reversed(value) } else { value };
     let done = if abort.write {
         let value = order(access.stored(vcpu.regs.get(access.reg)));
-        write_device(device, offset, access.width, value, vcpu, vm)
+        match write_device(device, offset, access.width, value, vcpu, vm) {
+            Stored::Retry => return Outcome::Resume,
+            stored => stored == Stored::Done,
+        }
     } else {
         match read_device(device, offset, access.width, vcpu, vm) {
             Some(value) => {

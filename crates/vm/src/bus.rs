@@ -11,6 +11,22 @@ use lock::Order;
 use mmio_guard::Policy;
 use vgic::Version;
 
+/// What came of a store to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    Done,
+    /// The device's error.
+    Refused,
+    /// The device is busy: the guest tries again.
+    Retry,
+}
+
+impl From<bool> for Stored {
+    fn from(done: bool) -> Self {
+        if done { Self::Done } else { Self::Refused }
+    }
+}
+
 /// What can answer an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {

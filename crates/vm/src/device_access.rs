@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How an access that the guard let pass gets to its device.
 
-use crate::bus::Device;
+use crate::bus::{Device, Stored};
 use crate::device::virtio_slot;
 use crate::gic_access::{gic_read, gic_write, redistributor};
 use crate::{Host, Vcpu, Vm};
@@ -31,7 +31,7 @@ pub(crate) fn read_device<H: Host>(
     }
 }
 
-/// A store that the guard let pass; `false` is the device's error.
+/// A store that the guard let pass.
 #[inline(always)]
 pub(crate) fn write_device<H: Host>(
     device: Device,
@@ -40,15 +40,15 @@ pub(crate) fn write_device<H: Host>(
     value: u64,
     vcpu: &Vcpu,
     vm: &Vm<H>,
-) -> bool {
+) -> Stored {
     match device {
         Device::Distributor => gic_write(Frame::Dist, offset, width, value, vcpu, vm),
         Device::Redistributor => {
             let (frame, offset) = redistributor(offset);
             gic_write(frame, offset, width, value, vcpu, vm)
         }
-        Device::Uart => return vm.bus.uart.write(offset, width, value, vcpu, vm),
-        Device::Test => return vm.bus.test.write(offset, width, value),
+        Device::Uart => return vm.bus.uart.write(offset, width, value, vcpu, vm).into(),
+        Device::Test => return vm.bus.test.write(offset, width, value).into(),
         Device::Flash(n) => return vm.flash_store(n, offset, width, value, vcpu),
         Device::FwCfg => {
             if let Some(fw_cfg) = &vm.bus.fw_cfg {
@@ -57,7 +57,7 @@ pub(crate) fn write_device<H: Host>(
         }
         Device::VirtioSlot => {}
     }
-    true
+    Stored::Done
 }
 
 impl<H: Host> Vm<H> {

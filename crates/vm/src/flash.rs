@@ -5,7 +5,8 @@
 //! A bank has leaves for all of its pages, or for none. Where it has none, annotations in stage 2 say which pages are declared.
 //! If it has leaves while no page is declared, the guard is not active; otherwise all pages are declared.
 
-use crate::device::{BLOCK, Effect, Load, part};
+use crate::bus::Stored;
+use crate::device::{Chips, Effect, Load, part};
 use crate::flash_bank::{Bank, Flash};
 use crate::{Host, Vcpu, Vm};
 use arch::{Ipa, Pa, Width};
@@ -92,14 +93,25 @@ impl<H: Host> Vm<H> {
     #[inline(never)]
     pub(crate) fn flash_load(&self, n: u8, offset: u64, width: Width, vcpu: &Vcpu) -> Option<u64> {
         let bank = self.flash.get(usize::from(n))?;
-        let load = bank.chips.lock(&vcpu.order).load(offset, bank.range().size());
+        let mut chips = bank.chips.lock(&vcpu.order);
+        self.erase_on(bank, &mut chips);
+        let load = chips.load(offset, bank.range().size());
+        drop(chips);
         Some(match load {
             Load::Array => self.host().flash_load(bank.flash.pa.checked_add(offset)?, width),
             Load::Word(word) => part(word, offset, width),
         })
     }
 
-    /// A store to flash: a command or its data. `false` if it does not have the 32 bits of a bank.
+    /// Erases the next piece of a block that is being erased: each access to the bank does one.
+    fn erase_on(&self, bank: &Bank, chips: &mut Chips) {
+        let (at, bytes) = chips.work();
+        if bytes != 0 {
+            self.host().flash_erase(Pa::new(bank.flash.pa.raw().wrapping_add(at)), bytes);
+        }
+    }
+
+    /// A store to flash: a command or its data. While a block is being erased it waits: the guest tries again.
     #[inline(never)]
     pub(crate) fn flash_store(
         &self,
@@ -108,18 +120,22 @@ impl<H: Host> Vm<H> {
         width: Width,
         value: u64,
         vcpu: &Vcpu,
-    ) -> bool {
-        let Some(bank) = self.flash.get(usize::from(n)) else { return false };
+    ) -> Stored {
+        let Some(bank) = self.flash.get(usize::from(n)) else { return Stored::Refused };
         if bank.flash.protected {
-            return true;
+            return Stored::Done;
         }
         if offset & 3 != 0 || !matches!(width, Width::B4) {
-            return false;
+            return Stored::Refused;
         }
         let (order, host) = (&vcpu.order, self.host());
         let at = |offset: u64| Pa::new(bank.flash.pa.raw().wrapping_add(offset));
         let _changes = self.mapping_changes.lock(order);
         let mut chips = bank.chips.lock(order);
+        self.erase_on(bank, &mut chips);
+        if chips.is_busy() {
+            return Stored::Retry;
+        }
         let value = value as u32;
         match chips.store(offset, value) {
             Effect::None => {}
@@ -130,11 +146,11 @@ impl<H: Host> Vm<H> {
                     host.flash_program(at(offset), *value);
                 }
             }
-            Effect::Erase(block) => host.flash_erase(at(block), BLOCK),
+            Effect::Erase(start, bytes) => host.flash_erase(at(start), bytes),
         }
         drop(chips);
         // The tables are there since the bank was made.
         let _ = self.place_flash(order, bank);
-        true
+        Stored::Done
     }
 }

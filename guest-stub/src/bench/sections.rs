@@ -42,6 +42,8 @@ pub fn all() {
     for part in 0..FLASH_BYTES / PAGE / 512 {
         guard::range_map(FLASH + part * 512 * PAGE, 512);
     }
+    // The bank is hidden already.
+    command(0, 0x70);
     kind!(1, "flash erase");
     for block in 0..2 {
         command(block * BLOCK, 0x20);
@@ -51,6 +53,7 @@ pub fn all() {
     kind!(2, "flash program");
     program();
     kind!(3, "flash mode change");
+    command(0, 0xff);
     for _ in 0..4 {
         command(0, 0x70);
         command(0, 0xff);
@@ -138,7 +141,6 @@ fn program() {
     command(0x100, 0x40);
     mmio::write32(FLASH + 0x100, 0x1234_5678);
     ready();
-    command(0, 0xff);
     command(0x200, 0xe8);
     ready();
     command(0x200, 31);
@@ -147,7 +149,6 @@ fn program() {
     }
     command(0x200, 0xd0);
     ready();
-    command(0, 0xff);
 }
 
 /// SGIs to itself, many at once.

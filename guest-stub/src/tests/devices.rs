@@ -304,10 +304,17 @@ fn program(offset: u64, value: u32) -> u32 {
     mmio::read32(FLASH + offset)
 }
 
+/// The status once a block is erased. Until then it is busy.
 fn erase(offset: u64) -> u32 {
     command(offset, 0x20);
     command(offset, 0xd0);
-    mmio::read32(FLASH)
+    for _ in 0..64 {
+        let status = mmio::read32(FLASH);
+        if status & 0x80 != 0 {
+            return status;
+        }
+    }
+    0
 }
 
 /// What EDK2's driver does: identify, query, erase, program words and buffers, lock.

@@ -8,6 +8,8 @@ use arch::Width;
 
 /// Bytes of a block, in both chips together.
 pub(crate) const BLOCK: u64 = arch::guest_map::MIN_FLASH_BYTES;
+/// Bytes that are erased at once: interrupts wait for less than 10 us.
+pub(crate) const ERASE_BYTES: u64 = 16 << 10;
 /// Words of 32 bits that a buffered program writes at most.
 pub(crate) const BUFFER: usize = 32;
 
@@ -79,8 +81,8 @@ pub(crate) enum Effect {
     Program,
     /// So many words of the [`Chips::buffer`] are programmed at this offset.
     Buffer(u64, usize),
-    /// The block at this offset is erased.
-    Erase(u64),
+    /// So many bytes at this offset are erased; the rest of the block follows by [`Chips::work`].
+    Erase(u64, u64),
 }
 
 /// The chips of a bank.
@@ -90,6 +92,8 @@ pub(crate) struct Chips {
     status: u8,
     /// A bit per block that is locked.
     locked: u64,
+    /// What is left of the block that is being erased: offset and bytes.
+    erasing: (u64, u64),
     /// Where the buffer's words go, and how many they are.
     start: u64,
     count: u8,
@@ -98,12 +102,33 @@ pub(crate) struct Chips {
 
 impl Chips {
     pub(crate) const fn new() -> Self {
-        Self { mode: Mode::Array, status: 0, locked: 0, start: 0, count: 0, buffer: [0; BUFFER] }
+        Self {
+            mode: Mode::Array,
+            status: 0,
+            locked: 0,
+            erasing: (0, 0),
+            start: 0,
+            count: 0,
+            buffer: [0; BUFFER],
+        }
     }
 
     /// Whether loads find what the bank holds.
     pub(crate) const fn is_array(&self) -> bool {
         matches!(self.mode, Mode::Array)
+    }
+
+    /// Whether a block is being erased: the status says so, and no command is taken.
+    pub(crate) const fn is_busy(&self) -> bool {
+        self.erasing.1 != 0
+    }
+
+    /// The next piece of an erasure: its offset and its bytes, 0 where there is none.
+    pub(crate) fn work(&mut self) -> (u64, u64) {
+        let (at, left) = self.erasing;
+        let bytes = left.min(ERASE_BYTES);
+        self.erasing = (at.wrapping_add(bytes), left.wrapping_sub(bytes));
+        (at, bytes)
     }
 
     /// The words of [`Effect::Buffer`].
@@ -136,6 +161,7 @@ impl Chips {
                 0x2d => (size / BLOCK).wrapping_sub(1) as u8,
                 _ => QUERY.get(word.wrapping_sub(0x10)).copied().unwrap_or(0),
             },
+            _ if self.is_busy() => self.status,
             _ => self.status | READY,
         };
         Load::Word(u32::from(value) << 16 | u32::from(value))
@@ -214,7 +240,14 @@ impl Chips {
             }
             Mode::Erase => {
                 let block = offset & !BLOCK.wrapping_sub(1);
-                self.done(block, ERASE_ERROR, Effect::Erase(block))
+                match self.done(block, ERASE_ERROR, Effect::Erase(block, ERASE_BYTES)) {
+                    Effect::Erase(..) => {
+                        self.erasing = (block, BLOCK);
+                        let (at, bytes) = self.work();
+                        Effect::Erase(at, bytes)
+                    }
+                    refused => refused,
+                }
             }
             Mode::Lock => {
                 let bit = Self::lock_bit(offset);
@@ -229,7 +262,7 @@ impl Chips {
         }
     }
 
-    /// The end of a program or erasure at `offset`: done at once, or not at all where the block is locked.
+    /// A program or erasure at `offset` begins, or does not where the block is locked.
     fn done(&mut self, offset: u64, error: u8, effect: Effect) -> Effect {
         self.mode = Mode::Status;
         if self.is_locked(offset) {

@@ -52,6 +52,14 @@ fn send(rig: &mut Rig, offset: u64, command: u32) {
     assert_eq!(rig.write(BANK + offset, Width::B4, both(command)), Ok(()));
 }
 
+/// Accesses that an erasure takes, its confirmation among them.
+const PIECES: u64 = BLOCK / 0x4000;
+
+/// Reads the status until a block is erased; how often it was busy.
+fn wait(rig: &mut Rig) -> u64 {
+    (0..).find(|_| rig.read(BANK, Width::B1).unwrap() & 0x80 != 0).unwrap()
+}
+
 /// What loads find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shows {
@@ -216,6 +224,9 @@ proptest! {
             let (at, value) = stores[n];
             prop_assert_eq!(rig.write(BANK + at, Width::B4, value.into()), Ok(()));
             let model = Model::read(&stores[..=n]);
+            if model.shows == Shows::Status {
+                wait(&mut rig);
+            }
             prop_assert_eq!(is_leaf(&rig, 0), model.shows == Shows::Array);
             prop_assert_eq!(is_leaf(&rig, PAGES - 1), model.shows == Shows::Array);
             for at in [0, 4, 8, 0x40, 0x9c, 0xb4, 0xc0, BLOCK - 4, BLOCK, BLOCK + 8, SIZE - 4] {
@@ -252,6 +263,53 @@ fn it_is_read_without_a_trap_while_it_shows_what_it_holds() {
     send(&mut rig, 0, 0xff);
     assert!(is_leaf(&rig, 0));
     rig.machine.fake.assert_quiet();
+}
+
+#[test]
+fn a_block_is_erased_by_the_accesses_that_find_it_busy() {
+    let mut rig = config(OFF, Dialect::Pkvm).build();
+    let fill = |rig: &mut Rig| {
+        for at in (0..2 * BLOCK).step_by(0x4000) {
+            send(rig, at, 0x40);
+            send(rig, at, 0);
+        }
+    };
+    let erased = |rig: &Rig| (0..SIZE).step_by(0x4000).filter(|at| holds(rig, *at) != 0).count();
+    fill(&mut rig);
+    send(&mut rig, BLOCK, 0x20);
+    send(&mut rig, BLOCK, 0xd0);
+    assert_eq!(erased(&rig), 1, "no more than one piece at once");
+    assert_eq!(rig.read(BANK, Width::B4), Ok(0), "busy");
+    assert_eq!(erased(&rig), 2);
+    assert_eq!(wait(&mut rig), PIECES - 3);
+    assert_eq!(rig.read(BANK, Width::B4), Ok(0x0080_0080));
+    assert_eq!(erased(&rig), PIECES as usize);
+    // A command waits for it, and is taken once.
+    fill(&mut rig);
+    send(&mut rig, 0, 0x20);
+    send(&mut rig, 0, 0xd0);
+    for _ in 2..PIECES {
+        assert_eq!(rig.store(BANK, Width::B4, both(0xff)), Outcome::Resume);
+        assert!(!is_leaf(&rig, 0));
+    }
+    send(&mut rig, 0, 0xff);
+    assert!(is_leaf(&rig, 0));
+    assert_eq!(erased(&rig), PIECES as usize);
+    assert!((0..BLOCK).step_by(0x4000).all(|at| holds(&rig, at) != 0));
+}
+
+#[test]
+fn a_reset_ends_an_erasure() {
+    let mut rig = config(OFF, Dialect::Pkvm).build();
+    send(&mut rig, 0, 0x20);
+    send(&mut rig, 0, 0xd0);
+    assert!(rig.vm.stop(&rig.order, vm::StopReason::Reset, None).is_some());
+    rig.vm.park(&rig.vcpus[0]);
+    rig.vm.reset(&rig.order).unwrap();
+    rig.begin();
+    assert!(is_leaf(&rig, 0), "it shows what it holds");
+    send(&mut rig, 0, 0x70);
+    assert_eq!(rig.read(BANK, Width::B4), Ok(0x0080_0080));
 }
 
 #[test]
