@@ -7,7 +7,8 @@
 //! | locked | 1 | - | - | - | - | 0 | 0 | 0..3 |
 //! | owner | 2 | 0 in 59:18, owner id in 17:2 | id | id | id | 0 | 0 | 0..3 |
 //! | mmio guard | 3 | 0 | PRESET | byte of MAIR_EL1 | AttrIndx | 0 | 0 | 0..3 |
-//! | table | 0 | 47:12 next table, 55 set above a window, others 0 | | | 0 | 1 | 1 | 0..2 |
+//! | table | 0 | 47:12 next table, others 0 | | | 0 | 1 | 1 | 0..2 |
+//! | window | 0 | the same | | | 1 | 1 | 1 | 1 |
 //! | block | 0 | output address, XN, AF, SH, S2AP, MemAttr as below | | | | 0 | 1 | 1, 2 |
 //! | page | 0 | the same | | | | 1 | 1 | 3 |
 //!
@@ -26,7 +27,7 @@
 //! hardware (VTCR_EL2.HA = HD = 0), so a descriptor never changes by itself.
 //!
 //! Sources: DDI 0487 D8.3.1 (VMSAv8-64 descriptor formats; an invalid descriptor's bits 63:1 are
-//! ignored by hardware, and so are bits 58:51 of a table descriptor), D8.4.2, D8.5 (stage-2 permissions and memory types).
+//! ignored by hardware, and so are bits 11:2 of a table descriptor), D8.4.2, D8.5 (stage-2 permissions and memory types).
 
 use arch::Pa;
 
@@ -161,8 +162,9 @@ const DEVICE: u64 = MEMATTR_DEVICE_NGNRE | S2AP_READ_WRITE | SH_OUTER | AF | XN;
 const SHARED: u64 = RAM | XN;
 const SHARED_READ: u64 = ROM | XN;
 
-/// In a table descriptor: what is below belongs to a [`Window`](crate::Window), not to this VM's pool. Hardware ignores the bit.
-const WINDOW: u64 = 1 << 55;
+/// In a table descriptor of level 1: what is below belongs to a [`Window`](crate::Window), not to this VM's pool. Hardware
+/// ignores the bit. It is beside the two that make a table, so that one comparison keeps all other walks out.
+const WINDOW: u64 = 1 << 2;
 
 /// The empty descriptor.
 pub(crate) const EMPTY: u64 = 0;
@@ -179,10 +181,17 @@ pub const fn level_size(level: u8) -> u64 {
     1u64.wrapping_shl(level_shift(level))
 }
 
-/// Whether `raw`, found at `level`, points to a table.
+/// Whether `raw`, found at `level`, points to a table of this VM: not to that of a window.
 #[inline(always)]
 pub(crate) const fn is_table(raw: u64, level: u8) -> bool {
-    raw & (VALID | TABLE_OR_PAGE) == (VALID | TABLE_OR_PAGE) && level < 3
+    raw & (VALID | TABLE_OR_PAGE | WINDOW) == (VALID | TABLE_OR_PAGE) && level < 3
+}
+
+/// Whether `raw`, found at `level`, points to the level-2 table of a window.
+#[inline(always)]
+pub(crate) const fn is_window(raw: u64, level: u8) -> bool {
+    const ALL: u64 = VALID | TABLE_OR_PAGE | WINDOW;
+    level == 1 && raw & ALL == ALL
 }
 
 /// Whether `raw` in a table of level 3 is a leaf.
@@ -225,12 +234,6 @@ pub(crate) const fn table(table: Pa) -> u64 {
 #[inline]
 pub(crate) const fn window_table(at: Pa) -> u64 {
     table(at) | WINDOW
-}
-
-/// Whether `raw`, a table's descriptor, is that of a window.
-#[inline(always)]
-pub(crate) const fn is_window_table(raw: u64) -> bool {
-    raw & WINDOW != 0
 }
 
 /// Descriptor of a leaf: a block at levels 1 and 2, a page at level 3.
@@ -284,8 +287,10 @@ pub(crate) const fn annotation(annotation: Annotation) -> u64 {
 #[inline(always)]
 pub const fn decode(raw: u64, level: u8) -> Descriptor {
     if is_table(raw, level) {
-        let next = table_address(raw);
-        return if raw & WINDOW == 0 { Descriptor::Table(next) } else { Descriptor::Window(next) };
+        return Descriptor::Table(table_address(raw));
+    }
+    if is_window(raw, level) {
+        return Descriptor::Window(table_address(raw));
     }
     Descriptor::Entry(entry(raw, level))
 }
@@ -387,7 +392,8 @@ mod tests {
         }
         for level in 0..3 {
             assert_eq!(decode(0x0000_8000_4000_0003, level), Descriptor::Table(pa));
-            assert_eq!(decode(0x0080_8000_4000_0003, level), Descriptor::Window(pa));
+            let window = decode(0x0000_8000_4000_0007, level);
+            assert_eq!(window == Descriptor::Window(pa), level == 1, "{level}");
         }
         let leaves = [
             (Attr::Ram, 0x0000_0000_0000_07fd_u64),
@@ -507,8 +513,15 @@ mod tests {
         assert_eq!(decoded(block, 0), Entry::Unknown(block), "no block at level 0");
         assert_eq!(decoded(block, 3), Entry::Unknown(block), "no block at level 3");
         assert_eq!(decoded(page, 3), Entry::Leaf { pa, attr: Attr::Ram });
+        // Above level 3 a page's bits point to a table, whatever else they say.
+        let device = leaf(pa, Attr::Device, 3);
         for level in 0..3 {
-            assert!(matches!(decode(page, level), Descriptor::Table(_)));
+            assert_eq!(decode(page & !WINDOW, level), Descriptor::Table(pa));
+            for page in [page, device] {
+                let found = decode(page, level);
+                let window = found == Descriptor::Window(pa);
+                assert!(window || level != 1 && found == Descriptor::Entry(Entry::Unknown(page)));
+            }
         }
     }
 
@@ -577,7 +590,7 @@ mod tests {
                 // `locked` and tables carry bits without a meaning here.
                 Some(again) => {
                     let ignored = match descriptor {
-                        Descriptor::Table(_) | Descriptor::Window(_) => !(ADDRESS | WINDOW | 3),
+                        Descriptor::Table(_) | Descriptor::Window(_) => !(ADDRESS | 7),
                         Descriptor::Entry(Entry::Locked) => !(15 << 60 | 3),
                         Descriptor::Entry(_) => 0,
                     };

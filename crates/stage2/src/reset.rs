@@ -135,7 +135,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         let raw = self.host.load(table, index);
         if let Some(gone) = codec::detached_table(raw) {
             Next::Child(gone)
-        } else if codec::is_table(raw, level) && !codec::is_window_table(raw) {
+        } else if codec::is_table(raw, level) {
             Next::Child(codec::table_address(raw))
         } else {
             Next::Sibling

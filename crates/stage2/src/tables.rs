@@ -26,7 +26,7 @@ pub enum Probe {
     Empty,
     /// [`Entry::Guard`].
     Guard,
-    /// Any other entry, or an address beyond the IPA space.
+    /// Any other entry, a window, or an address beyond the IPA space.
     Other,
 }
 
@@ -101,7 +101,11 @@ impl<H: TableMemory + Tlb> Stage2<H> {
             return None;
         }
         let slot = self.walk(ipa.raw());
-        Some(Found { entry: codec::entry(slot.raw, slot.level), level: slot.level })
+        let (mut raw, mut level) = (slot.raw, slot.level);
+        if codec::is_window(raw, level) {
+            (raw, level) = self.look_through(ipa.raw(), raw);
+        }
+        Some(Found { entry: codec::entry(raw, level), level })
     }
 
     /// A [`Stage2::lookup`] that tells only these cases apart.
@@ -120,7 +124,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         }
     }
 
-    /// Walks to the descriptor of `address`, which is within the IPA space.
+    /// Walks to the descriptor of `address`, which is within the IPA space. Ends above a window.
     ///
     /// Unrolled, with shifts that the compiler knows: this runs on every trapped access.
     #[inline(always)]

@@ -34,7 +34,7 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         let mut at = start;
         while at < end {
             let slot = self.slot(at);
-            if leaf_of(&slot).is_none() || self.in_window(at) {
+            if leaf_of(&slot).is_none() {
                 return Err(MapError::NotMapped(Ipa::new(at)));
             }
             if slot.level == 3 {

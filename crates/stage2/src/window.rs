@@ -176,22 +176,24 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         Ok(())
     }
 
-    /// Whether `address`, which is within the IPA space, is in a window.
-    pub(crate) fn in_window(&self, address: u64) -> bool {
-        let mut table = self.root();
-        let mut level = self.geometry().start_level;
-        while level < 2 {
-            let index = address >> codec::level_shift(level);
-            // In the root all bits above the shift index.
-            let mask = if level == self.geometry().start_level { u64::MAX } else { ENTRY_MASK };
-            match self.descriptor(table, (index & mask) as usize, level) {
-                Descriptor::Window(_) => return true,
-                Descriptor::Table(next) => table = next,
-                Descriptor::Entry(_) => return false,
-            }
-            level = level.wrapping_add(1);
+    /// The descriptor at `address`, and its level, where a walk has ended above the window whose level-2 table `raw` points to.
+    ///
+    /// A table of a window may go back to the VM behind it while a reader is on its way, and be something else by then. So
+    /// what is no leaf is no verdict: the guest tries again.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn look_through(&self, address: u64, raw: u64) -> (u64, u8) {
+        let level2 = codec::table_address(raw);
+        let index = |level| (address >> codec::level_shift(level) & ENTRY_MASK) as usize;
+        let (mut raw, mut level) = (self.host.load(level2, index(2)), 2);
+        if codec::is_table(raw, level) {
+            level = 3;
+            raw = self.host.load(codec::table_address(raw), index(level));
         }
-        false
+        match codec::entry(raw, level) {
+            Entry::Leaf { .. } => (raw, level),
+            _ => (codec::locked(), level),
+        }
     }
 
     /// Puts the granule at `pa` in its place in the window, `offset` bytes from its start. `claim` decides under the lock

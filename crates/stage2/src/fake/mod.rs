@@ -98,7 +98,7 @@ impl Fake {
     /// and the pages of its pool.
     pub fn several<const N: usize>(vms: [(Stage2Geometry, usize); N], repeat: bool) -> Vec<Self> {
         // Valid-looking garbage, so that a page used without being filled is noticed.
-        const GARBAGE: u64 = 0xdead_beef_f000_0fff;
+        const GARBAGE: u64 = 0xdead_beef_f000_0ffb;
         let mut words: Vec<AtomicU64> = Vec::new();
         let places = vms.map(|(geometry, pool_pages)| {
             let root_pages = usize::from(geometry.root_pages);

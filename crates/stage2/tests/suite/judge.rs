@@ -388,7 +388,7 @@ fn marks_go_with_the_addresses_that_they_came_for() {
 
 const LEAF: u64 = 0x07ff | 0x40_0000_0000;
 /// Of windows.
-const WINDOW: u64 = 1 << 55;
+const WINDOW: u64 = 1 << 2;
 
 /// A table of level 3 at IPA 0, its leaves those of 2 MiB; the page behind it holds a copy, which is not in the tree.
 fn with_leaves(repeat: bool, window: u64) -> Fake {

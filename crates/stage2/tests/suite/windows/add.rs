@@ -2,6 +2,7 @@
 //! Where a window can be, and what else can be done there.
 
 use super::*;
+use stage2::Probe;
 use stage2::codec::Descriptor;
 
 #[test]
@@ -237,4 +238,31 @@ fn what_is_being_changed_is_not_visited() {
     assert_eq!(served.visible(), [granule]);
     host.store(level2, 0, 1 << 60);
     assert_eq!(served.visible(), []);
+}
+
+/// A reader holds a table that has gone back to the other VM, and is anything by now: nothing there is a verdict.
+#[test]
+fn what_is_no_leaf_of_a_window_is_tried_again() {
+    let served = served(GIB);
+    served.share(KIB4).unwrap();
+    let host = served.server.host();
+    let window = host.load(fake::TABLES, (BASE / GIB) as usize);
+    let Descriptor::Window(level2) = codec::decode(window, 1) else { panic!("{window:#x}") };
+    let Descriptor::Table(leaves) = codec::decode(host.load(level2, 0), 2) else { panic!() };
+    let found = |offset| served.server.lookup(Ipa::new(BASE + offset)).unwrap();
+    let locked = |level| stage2::Found { entry: Entry::Locked, level };
+    // Empty, locked, an owner, a declaration, a link of a pool, a table or none, garbage.
+    for raw in [0, 1 << 60, 2 << 60 | 4, 3 << 60, 4, leaves.raw() | 1, 0xdead_beef_f000_0fff] {
+        host.store(leaves, 1, raw);
+        assert_eq!(found(KIB4), locked(3), "{raw:#x}");
+        assert_eq!(served.server.probe(Ipa::new(BASE + KIB4)), Probe::Other);
+    }
+    for raw in [0, 1 << 60, 3 << 60, 4, 7] {
+        host.store(level2, 1, raw);
+        assert_eq!(found(MIB2), locked(2), "{raw:#x}");
+    }
+    // A descriptor that nothing wrote is what it was, window or not.
+    host.store(fake::TABLES, 1, 7 << 60);
+    let unknown = stage2::Found { entry: Entry::Unknown(7 << 60), level: 1 };
+    assert_eq!(served.server.lookup(Ipa::new(GIB)), Some(unknown));
 }
