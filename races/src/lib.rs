@@ -31,6 +31,7 @@ mod power;
 mod ring;
 mod tables;
 mod wake;
+mod windows;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, MaxSteps, Runner};

@@ -24,7 +24,7 @@ pub struct Break {
 }
 
 /// All of them: at least one for every part that has models.
-pub const BREAKS: [Break; 14] = [
+pub const BREAKS: [Break; 16] = [
     Break {
         what: "a sender looks at what a CPU listens for before it sets the vCPU's bit",
         file: "crates/sched/src/wake.rs",
@@ -75,6 +75,32 @@ pub const BREAKS: [Break; 14] = [
         right: "self.host.store(slot.table, slot.index, codec::locked());",
         wrong: "self.host.store(slot.table, slot.index, EMPTY);",
         model: "tables::a_page_of_a_block_is_given_away_under_a_reader",
+    },
+    Break {
+        what: "what a reader finds in a table that a window has given back counts",
+        file: "crates/stage2/src/window.rs",
+        right: "_ => (codec::locked(), level),",
+        wrong: "_ => (raw, level),",
+        model: "windows::a_table_goes_back_under_a_reader",
+    },
+    Break {
+        what: "a share looks for its table before the lock of the device VM's tables is held",
+        file: "crates/stage2/src/window.rs",
+        right: "        let writer = &*self.writer.lock(order);
+        if offset >= window.size || writer.released {
+            return Ok(Windowed::Refused);
+        }
+        let (level2, index) = window.level2(offset);
+        let old = self.host.load(level2, index);
+",
+        wrong: "        if offset >= window.size {
+            return Ok(Windowed::Refused);
+        }
+        let (level2, index) = window.level2(offset);
+        let old = self.host.load(level2, index);
+        let writer = &*self.writer.lock(order);
+",
+        model: "windows::a_window_is_cleared_beside_calls_and_a_reader",
     },
     Break {
         what: "an entry is looked up before the writers' lock is held",
@@ -258,7 +284,7 @@ mod tests {
 
     #[test]
     fn every_part_with_models_has_a_break() {
-        for module in ["guard", "lines", "power", "ring", "tables"] {
+        for module in ["guard", "lines", "power", "ring", "tables", "windows"] {
             let found = BREAKS.iter().any(|broken| broken.model.starts_with(module));
             assert!(found, "{module}");
         }
