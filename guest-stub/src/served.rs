@@ -91,6 +91,8 @@ pub mod command {
     pub const FLOOD: u64 = 0x29;
     /// Detaches and attaches a thousand times.
     pub const CYCLES: u64 = 0x2a;
+    /// Reads the shared granules alone, and compares them.
+    pub const SPY_SHARED: u64 = 0x2b;
     /// This client has no more wishes.
     pub const BYE: u64 = 0x2f;
 }

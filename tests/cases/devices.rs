@@ -19,6 +19,7 @@ cases![
     a_server_that_stays_away,
     a_client_that_resets,
     a_spy_sees_what_is_shared,
+    what_the_owner_lets_a_vm_share,
     a_page_that_is_taken_back,
     a_server_out_of_bounds,
     clients_do_not_disturb_each_other,
@@ -166,7 +167,7 @@ fn a_server_that_stays_away(fixture: &Fixture) -> Checked {
 
 // scenario: E6
 fn a_client_that_resets(fixture: &Fixture) -> Checked {
-    let steps = "secrets:share:reset-silent:spy:values:bye";
+    let steps = "secrets:share-first:reset-silent:spy:values:bye";
     let other = "values:many:bye";
     let run = boot(
         fixture,
@@ -195,6 +196,18 @@ fn a_spy_sees_what_is_shared(fixture: &Fixture) -> Checked {
         &run,
     )?;
     one(&run, "[server] serve: done, 0 wrong").map(drop)
+}
+
+// scenario: H1
+fn what_the_owner_lets_a_vm_share(fixture: &Fixture) -> Checked {
+    for (steps, words) in [
+        ("pool:disk-pool", "vm.share=pool:2M pool"),
+        ("pool-auto:disk-pool", "vm.share=pool:2M:auto pool"),
+        ("all:disk", "vm.share=all"),
+    ] {
+        serve(fixture, fixture.machine(), steps, &format!("vm.devices=server:blk {words}"))?;
+    }
+    Ok(())
 }
 
 // scenario: C4

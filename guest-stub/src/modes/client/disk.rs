@@ -3,7 +3,7 @@
 
 use mmio_guard::abi::pkvm;
 
-use super::wishes::{Step, nothing_wrong, order, share_granule};
+use super::wishes::{Step, has_pool, nothing_wrong, order, pool_range, share_granule};
 use crate::control_page::PAGE;
 use crate::served::{self, command};
 use crate::verdict::Verdict;
@@ -13,6 +13,7 @@ pub const STEPS: &[Step] = &[
     ("disk", disk),
     ("disk-again", disk),
     ("disk-features", features),
+    ("disk-pool", pool),
     ("disk-reset", reset),
     ("disk-unshared", unshared),
     ("disk-taken-back", taken_back),
@@ -91,7 +92,13 @@ fn set_ram<T>(ipa: u64, value: T) {
 /// The granule of the ring, which is shared, and one that is never shared.
 fn ring() -> u64 {
     let (base, size) = tree::get().ram;
-    base + size / 2 + 0x10_0000
+    if has_pool() { pool_range().0 } else { base + size / 2 + 0x10_0000 }
+}
+
+/// The features that the driver accepts, as the upper half has them: VIRTIO_F_VERSION_1 and, with a pool,
+/// VIRTIO_F_ACCESS_PLATFORM.
+fn accepted() -> u32 {
+    if has_pool() { 3 } else { 1 }
 }
 
 fn private() -> u64 {
@@ -124,11 +131,11 @@ fn set_up(at: u64) -> Verdict {
     set(reg::STATUS, ACKNOWLEDGE);
     set(reg::STATUS, ACKNOWLEDGE | DRIVER);
     set(reg::DEVICE_FEATURES_SEL, 1);
-    equal!(get(reg::DEVICE_FEATURES) & 1, 1, "VIRTIO_F_VERSION_1");
+    equal!(get(reg::DEVICE_FEATURES), 3, "VIRTIO_F_VERSION_1 and VIRTIO_F_ACCESS_PLATFORM");
     set(reg::DRIVER_FEATURES_SEL, 0);
     set(reg::DRIVER_FEATURES, 0);
     set(reg::DRIVER_FEATURES_SEL, 1);
-    set(reg::DRIVER_FEATURES, 1);
+    set(reg::DRIVER_FEATURES, accepted());
     set(reg::STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK);
     equal!(get(reg::STATUS), ACKNOWLEDGE | DRIVER | FEATURES_OK, "Status with FEATURES_OK");
     set(reg::QUEUE_SEL, 0);
@@ -229,18 +236,36 @@ fn features() -> Verdict {
     set(reg::DRIVER_FEATURES, 1);
     set(reg::STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK);
     equal!(get(reg::STATUS) & FEATURES_OK, 0, "FEATURES_OK");
-    set_up(ring())?;
+    ring_is_refused(0x1000_0000)?;
+    disk()
+}
+
+/// A ring at `at` does not become ready.
+fn ring_is_refused(at: u64) -> Verdict {
+    set(reg::STATUS, 0);
+    set(reg::STATUS, ACKNOWLEDGE | DRIVER);
+    set(reg::DRIVER_FEATURES_SEL, 1);
+    set(reg::DRIVER_FEATURES, accepted());
+    set(reg::STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK);
+    set(reg::QUEUE_NUM, QUEUE as u32);
+    set_address(reg::QUEUE_DESC, at);
+    set_address(reg::QUEUE_DRIVER, ring() + AVAILABLE);
+    set_address(reg::QUEUE_DEVICE, ring() + USED);
+    set(reg::QUEUE_READY, 1);
+    equal!(get(reg::QUEUE_READY), 0, "QueueReady of a ring at {at:#x}");
+    Ok(())
+}
+
+/// `vm.share=pool:2M`: a driver that would pass addresses outside the pool is refused, and so are rings outside.
+fn pool() -> Verdict {
+    prepare()?;
     set(reg::STATUS, 0);
     set(reg::STATUS, ACKNOWLEDGE | DRIVER);
     set(reg::DRIVER_FEATURES_SEL, 1);
     set(reg::DRIVER_FEATURES, 1);
     set(reg::STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK);
-    set(reg::QUEUE_NUM, QUEUE as u32);
-    set_address(reg::QUEUE_DESC, 0x1000_0000);
-    set_address(reg::QUEUE_DRIVER, ring() + AVAILABLE);
-    set_address(reg::QUEUE_DEVICE, ring() + USED);
-    set(reg::QUEUE_READY, 1);
-    equal!(get(reg::QUEUE_READY), 0, "QueueReady of a ring outside the RAM");
+    equal!(get(reg::STATUS) & FEATURES_OK, 0, "FEATURES_OK without VIRTIO_F_ACCESS_PLATFORM");
+    ring_is_refused(ring() - PAGE)?;
     disk()
 }
 

@@ -3,7 +3,7 @@
 
 use mmio_guard::abi::{INVALID_PARAMETER, pkvm};
 
-use super::wishes::{Step, nothing_wrong, order};
+use super::wishes::{Step, nothing_wrong, order, pool_range};
 use crate::control_page::PAGE;
 use crate::hvc::hvc;
 use crate::served::{self, SECRET, command, pattern};
@@ -14,6 +14,10 @@ pub const STEPS: &[Step] = &[
     ("secrets", secrets),
     ("spy", spy),
     ("share", share),
+    ("share-first", share_first),
+    ("pool", pool),
+    ("pool-auto", pool_auto),
+    ("all", all),
     ("spy-meanwhile", spy_meanwhile),
     ("poke", poke),
     ("unshare-some", unshare_some),
@@ -58,7 +62,12 @@ fn fill(n: u64, value: impl Fn(u64) -> u64) {
 
 /// Tells the server what is shared, and in which pattern.
 fn tell(bits: u64, number: u64) {
-    mmio::write64(served::SHARED_START, start());
+    tell_of(start(), bits, number);
+}
+
+/// [`tell`], of granules from `start` on.
+fn tell_of(start: u64, bits: u64, number: u64) {
+    mmio::write64(served::SHARED_START, start);
     mmio::write64(served::SHARED_BITS, bits);
     mmio::write64(served::PATTERN, number);
 }
@@ -110,6 +119,66 @@ fn share() -> Verdict {
     each(pkvm::MEM_SHARE, 0, COUNT)?;
     tell(ALL, 1);
     Ok(())
+}
+
+/// Shares in the first incarnation alone: what comes after a reset is not shared.
+fn share_first() -> Verdict {
+    if mmio::read64(served::LIVES) == 1 { share() } else { Ok(()) }
+}
+
+/// Secrets everywhere but in the pool, which has a pattern in its first granules.
+fn fill_pool() -> Verdict {
+    secrets()?;
+    let (pool, end) = pool_range();
+    for ipa in (pool..end).step_by(8) {
+        let shown = ipa < pool + COUNT * PAGE;
+        write(ipa, if shown { pattern(1, ipa) } else { 0 });
+    }
+    tell_of(pool, ALL, 1);
+    Ok(())
+}
+
+/// `vm.share=pool:2M`: the VM shares within its pool, and nowhere else.
+fn pool() -> Verdict {
+    let (start, end) = pool_range();
+    let share = |ipa, count| hvc(pkvm::MEM_SHARE.into(), [ipa, count, 0]);
+    for outside in [start - PAGE, tree::get().ram.0, end] {
+        equal!(share(outside, 1), [INVALID_PARAMETER, 0, 0, 0], "MEM_SHARE of {outside:#x}");
+    }
+    fill_pool()?;
+    tell_of(start, 0, 0);
+    let mut at = start;
+    while at < end {
+        let [x0, x1, ..] = share(at, (end - at) / PAGE);
+        equal!((x0, x1), (0, MOST), "MEM_SHARE of {at:#x}");
+        at += x1 * PAGE;
+    }
+    tell_of(start, ALL, 1);
+    spy()
+}
+
+/// `vm.share=pool:2M:auto`: the pool is shared already, and all of it.
+fn pool_auto() -> Verdict {
+    let (start, end) = pool_range();
+    for at in [start, end - PAGE] {
+        let answer = hvc(pkvm::MEM_SHARE.into(), [at, 1, 0]);
+        equal!(answer, [INVALID_PARAMETER, 0, 0, 0], "MEM_SHARE of {at:#x}");
+    }
+    fill_pool()?;
+    spy()
+}
+
+/// `vm.share=all`: all of it is shared, and stays so.
+fn all() -> Verdict {
+    for (id, ipa) in [(pkvm::MEM_SHARE, granule(0)), (pkvm::MEM_UNSHARE, granule(0))] {
+        equal!(hvc(id.into(), [ipa, 1, 0]), [INVALID_PARAMETER, 0, 0, 0], "call {id:#x}");
+    }
+    for n in 0..COUNT {
+        fill(n, |ipa| pattern(1, ipa));
+    }
+    tell(ALL, 1);
+    order(command::SPY_SHARED);
+    nothing_wrong()
 }
 
 /// The server writes everywhere. Only what is shared has changed.

@@ -4,7 +4,7 @@
 use crate::control_page::Access;
 use crate::hvc::hvc;
 use crate::verdict::Verdict;
-use crate::{mmio, served};
+use crate::{mmio, served, tree};
 
 /// A step: its name and what it does.
 pub type Step = (&'static str, fn() -> Verdict);
@@ -39,4 +39,15 @@ pub fn rings(n: usize) -> u64 {
 /// MEM_SHARE or MEM_UNSHARE of one granule; whether it did anything.
 pub fn share_granule(id: u32, ipa: u64) -> bool {
     hvc(id.into(), [ipa, 1, 0])[0] == 0
+}
+
+/// Where `vm.share=pool:2M` puts the pool: the end of the RAM.
+pub fn pool_range() -> (u64, u64) {
+    let (base, size) = tree::get().ram;
+    (base + size - (2 << 20), base + size)
+}
+
+/// The VM has such a pool, as the word `pool` says.
+pub fn has_pool() -> bool {
+    tree::arguments().split_ascii_whitespace().any(|word| word == "pool")
 }

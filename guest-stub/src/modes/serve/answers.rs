@@ -111,6 +111,7 @@ impl Peer {
             }
             command::RANDOM => hostile::random_calls(self, access),
             command::SPY => spy::look(self),
+            command::SPY_SHARED => spy::look_at_shared(self),
             command::POKE => spy::poke(self),
             command::WATCH => {
                 if spy::watch(self).is_err() {

@@ -13,8 +13,8 @@ use crate::served;
 
 /// Entries of its queue.
 const QUEUE: u16 = 8;
-/// VIRTIO_F_VERSION_1.
-const VERSION_1: u64 = 1 << 32;
+/// VIRTIO_F_VERSION_1 and VIRTIO_F_ACCESS_PLATFORM.
+const FEATURES: u64 = 3 << 32;
 /// VRING_DESC_F_NEXT and VRING_DESC_F_WRITE (virtio 2.7.5).
 const NEXT: u16 = 1;
 const WRITE: u16 = 2;
@@ -40,7 +40,7 @@ pub fn offer(peer: &mut Peer, transports: usize) {
         unsafe { (View::Normal.of(image) as *mut u64).write_volatile(served::SECTORS) };
         for (register, value) in [
             (Register::VendorId, 0x5654_5343),
-            (Register::DeviceFeatures, VERSION_1),
+            (Register::DeviceFeatures, FEATURES),
             (Register::QueueNumMax(0), QUEUE.into()),
             (Register::Ready, 1),
         ] {

@@ -21,6 +21,17 @@ pub fn look(peer: &mut Peer) {
     control_page(peer);
 }
 
+/// Reads what the client says it shares, where it shares more besides.
+pub fn look_at_shared(peer: &mut Peer) {
+    let shared = peer.shared;
+    let end = shared.start + 64 * PAGE;
+    let all = (shared.start..end).step_by(8).filter(|ipa| shared.expected(*ipa) != 0);
+    let differ = all.filter(|ipa| peer.page.read_peer(*ipa) != shared.expected(*ipa)).count();
+    if differ != 0 {
+        peer.complain(format_args!("{differ} words of shared granules differ"));
+    }
+}
+
 fn window(peer: &mut Peer) {
     let (base, size) = peer.page.ram();
     let start = peer.page.double(control::WINDOW);
