@@ -14,6 +14,7 @@ use arch::{Ipa, PAGE_SIZE, Range};
 const MIN_IPA_BITS: u8 = 32;
 
 /// Every address a VM's options give, against its IPA space, its RAM and each other; its RAM.
+#[inline(never)]
 pub(crate) fn check_addresses(
     host: &HostResources<'_>,
     options: &Options,
@@ -80,26 +81,34 @@ pub(crate) fn check_addresses(
             }
         }
     }
-    let each = || alone.iter().flat_map(|(word, ranges)| ranges.iter().map(move |r| (*word, r)));
-    for (index, (word, range)) in each().enumerate() {
-        let transports =
-            options.served.transport_pages().map(|at| ("the transports of vm.devices", at));
-        let mut windows = device_windows().chain(options.role.pages()).chain(transports);
-        let window = windows.find(|(_, window)| window.overlaps(range));
-        if let Some((device, window)) = window {
+    let transports = options.served.transport_pages();
+    let transports = transports.map(|pages| ("the transports of vm.devices", pages));
+    let mut fixed: Vec<(&str, Range<Ipa>)> = device_windows().collect();
+    fixed.extend(options.role.pages());
+    fixed.extend(transports);
+    let (alone, declared) = (named(&alone), named(&declared));
+    for (index, (word, range)) in alone.iter().enumerate() {
+        let overlaps = |(_, other): &&(&str, Range<Ipa>)| other.overlaps(range);
+        if let Some((device, window)) = fixed.iter().find(overlaps) {
             return Err(err!(Vm, "{word} {range} overlaps {device} at {window}; move it"));
         }
         // ROM is memory, which is never declared.
-        let memory = word == "vm.rom";
+        let memory = *word == "vm.rom";
         let notes = declared.iter().filter(|_| memory);
-        let notes = notes.flat_map(|(word, ranges)| ranges.iter().map(move |r| (*word, r)));
-        let mut others = each().skip(index.saturating_add(1)).chain(notes);
-        if let Some((other, at)) = others.find(|(_, other)| other.overlaps(range)) {
+        let mut others = alone.iter().skip(index.saturating_add(1)).chain(notes);
+        if let Some((other, at)) = others.find(overlaps) {
             let why = if memory { "ROM is memory, " } else { "" };
             return Err(err!(Vm, "{word} {range} overlaps {other} {at}; {why}move one of them"));
         }
     }
     Ok(ram)
+}
+
+/// Each range, with its word.
+#[inline(never)]
+fn named<'a>(lists: &[(&'a str, &[Range<Ipa>])]) -> Vec<(&'a str, Range<Ipa>)> {
+    let all = lists.iter().flat_map(|(word, ranges)| ranges.iter().map(|range| (*word, *range)));
+    all.collect()
 }
 
 /// What a device VM needs of its address space: all windows lie in it, and nothing but windows lies there.

@@ -49,6 +49,7 @@ fn is_bundle(host: &HostResources<'_>, range: &Range<Pa>) -> bool {
 }
 
 /// The VMs of the bundle at `range`.
+#[inline(never)]
 pub(crate) fn read(
     host: &HostResources<'_>,
     what: &str,
@@ -100,6 +101,7 @@ fn unknown(path: &str, name: &str) -> Error {
 }
 
 /// The VM that a node describes. `place` says where an image of the bundle lies.
+#[inline(never)]
 fn vm(node: &Node<'_>, place: &dyn Fn(&[u8]) -> Option<Range<Pa>>) -> Result<VmDescription, Error> {
     let path = format!("bundle:{}", node.path());
     if let Some(child) = node.children().next() {

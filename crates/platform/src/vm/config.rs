@@ -215,21 +215,21 @@ pub fn vms(host: &HostResources<'_>) -> Result<Vec<VmConfig>, Error> {
 }
 
 /// Who serves whom, now that all VMs are known.
+#[inline(never)]
 fn link(configs: &mut [VmConfig], requests: Vec<Option<Request>>) -> Result<(), Error> {
-    let parties: Vec<Party<'_>> = configs
-        .iter()
-        .zip(requests)
+    let all = configs.iter().zip(&requests);
+    let parties: Vec<Party<'_>> = all
         .map(|(config, request)| Party {
             name: &config.name,
             node: &config.node,
             role: config.role,
             ram: config.ram_size(),
-            request,
+            request: request.as_ref(),
         })
         .collect();
-    let links = peers::link(parties)?;
-    for (config, links) in configs.iter_mut().zip(links) {
-        config.served = links.served;
+    let links = peers::link(&parties)?;
+    for ((config, request), links) in configs.iter_mut().zip(requests).zip(links) {
+        config.served = request.zip(links.server).map(|(request, at)| request.served_by(at));
         config.peers = links.peers;
     }
     Ok(())
@@ -260,6 +260,7 @@ fn name(index: usize, options: &Options) -> String {
 }
 
 /// The CPUs of each VM, and its part of them.
+#[inline(never)]
 fn shares(host: &HostResources<'_>, described: &[VmDescription]) -> Result<Vec<CpuShare>, Error> {
     let names: Vec<String> =
         described.iter().enumerate().map(|(index, vm)| name(index, &vm.options)).collect();
@@ -274,6 +275,7 @@ fn shares(host: &HostResources<'_>, described: &[VmDescription]) -> Result<Vec<C
 }
 
 /// A VM by itself, and what it asks of a server.
+#[inline(never)]
 fn config(
     host: &HostResources<'_>,
     index: usize,
@@ -358,6 +360,7 @@ fn beside(error: Error, pool: Option<Range<Ipa>>) -> Error {
 }
 
 /// What the kernel at `kernel` is, by its first bytes; an ELF file is checked as a whole.
+#[inline(never)]
 fn image(host: &HostResources<'_>, kernel: Range<Pa>) -> Result<Image, Error> {
     let unread = || err!(Module, "its kernel at {kernel} cannot be read");
     let head = Range::<Pa>::new(kernel.start(), kernel.size().min(HEAD_BYTES as u64));
@@ -374,6 +377,7 @@ fn image(host: &HostResources<'_>, kernel: Range<Pa>) -> Result<Image, Error> {
 }
 
 /// The devices that a VM's options name.
+#[inline(never)]
 fn devices(host: &HostResources<'_>, paths: &[String]) -> Result<Vec<Passed>, Error> {
     let mut found: Vec<Passed> = Vec::new();
     if paths.is_empty() || host.tree.is_empty() {
@@ -395,6 +399,7 @@ fn devices(host: &HostResources<'_>, paths: &[String]) -> Result<Vec<Passed>, Er
 }
 
 /// The memory of all VMs, against what the machine has.
+#[inline(never)]
 fn check_memory(host: &HostResources<'_>, configs: &[VmConfig]) -> Result<(), Error> {
     let own: Vec<Range<Pa>> = host.own.iter().map(|own| own.range).collect();
     let free = host.board.free_ram(&own).iter().fold(0_u64, |sum, range| {

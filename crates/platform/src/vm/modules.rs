@@ -9,6 +9,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 /// The VMs that modules describe.
+#[inline(never)]
 pub(crate) fn read(host: &HostResources<'_>) -> Result<Vec<VmDescription>, Error> {
     check_modules(host)?;
     let pairs = pairs(&host.board.modules)?;

@@ -5,7 +5,7 @@
 
 use crate::error::{Error, err};
 use crate::vm::role::{self, Role};
-use crate::vm::served::{DeviceId, Request, Served};
+use crate::vm::served::{DeviceId, Request};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -70,12 +70,13 @@ pub(crate) struct Party<'a> {
     /// Bytes of its RAM.
     pub ram: u64,
     /// What it asks of a server.
-    pub request: Option<Request>,
+    pub request: Option<&'a Request>,
 }
 
 /// What [`link`] finds for a VM.
 pub(crate) struct Links {
-    pub served: Option<Served>,
+    /// Index of its server.
+    pub server: Option<usize>,
     pub peers: Vec<PeerConfig>,
 }
 
@@ -84,25 +85,28 @@ pub(crate) struct Links {
 /// # Errors
 /// One line that names the VM and the server: one that is not there, is no device VM, is the VM itself or is served too;
 /// or peers that are too many or too large.
-pub(crate) fn link(parties: Vec<Party<'_>>) -> Result<Vec<Links>, Error> {
-    let servers: Vec<Option<usize>> =
-        (0..parties.len()).map(|vm| server(&parties, vm)).collect::<Result<_, _>>()?;
-    let mut all: Vec<Vec<PeerConfig>> = Vec::new();
-    for (index, party) in parties.iter().enumerate() {
-        let clients = parties.iter().zip(&servers).enumerate();
-        let clients: Vec<(usize, &Party<'_>)> = clients
-            .filter(|(_, (_, server))| **server == Some(index))
-            .map(|(vm, (client, _))| (vm, client))
-            .collect();
-        all.push(peers(party, &clients)?);
+#[inline(never)]
+pub(crate) fn link(parties: &[Party<'_>]) -> Result<Vec<Links>, Error> {
+    let mut all: Vec<Links> = Vec::new();
+    for vm in 0..parties.len() {
+        all.push(Links { server: server(parties, vm)?, peers: Vec::new() });
     }
-    let served = parties.into_iter().zip(servers).map(|(party, server)| {
-        party.request.zip(server).map(|(request, server)| request.served_by(server))
-    });
-    Ok(served.zip(all).map(|(served, peers)| Links { served, peers }).collect())
+    for (vm, party) in parties.iter().enumerate() {
+        let Some(index) = all.get(vm).and_then(|links| links.server) else { continue };
+        let Some(server) = all.get_mut(index) else { continue };
+        let window = window(server.peers.last(), party.ram);
+        let Some(window) = window.filter(|_| server.peers.len() < PEERS) else {
+            return Err(too_many(parties, &all, index));
+        };
+        let transports = party.request.map_or_else(Vec::new, |it| it.transports.clone());
+        let (number, name) = (server.peers.len(), String::from(party.name));
+        server.peers.push(PeerConfig { vm, number, name, transports, window });
+    }
+    Ok(all)
 }
 
 /// The index of the server of VM number `vm`.
+#[inline(never)]
 fn server(parties: &[Party<'_>], vm: usize) -> Result<Option<usize>, Error> {
     let Some(party) = parties.get(vm) else { return Ok(None) };
     let Some(Request { word, server, .. }) = &party.request else { return Ok(None) };
@@ -123,7 +127,7 @@ fn server(parties: &[Party<'_>], vm: usize) -> Result<Option<usize>, Error> {
         ));
     }
     if party.role == Role::Device {
-        let circle = other.request.as_ref().is_some_and(|back| back.server == party.name);
+        let circle = other.request.is_some_and(|back| back.server == party.name);
         let circle = if circle { " (and is served by it)" } else { "" };
         return Err(err!(
             Vm,
@@ -134,32 +138,21 @@ fn server(parties: &[Party<'_>], vm: usize) -> Result<Option<usize>, Error> {
     Ok(Some(index))
 }
 
-/// The peers of `party`: these VMs, with their indices.
-fn peers(party: &Party<'_>, clients: &[(usize, &Party<'_>)]) -> Result<Vec<PeerConfig>, Error> {
-    let mut peers: Vec<PeerConfig> = Vec::new();
-    for (vm, client) in clients {
-        let window = window(peers.last(), client.ram).filter(|_| peers.len() < PEERS);
-        let Some(window) = window else {
-            let each: Vec<String> = clients
-                .iter()
-                .map(|(_, client)| format!("{} {} MiB", client.name, client.ram >> 20))
-                .collect();
-            return Err(err!(
-                Vm,
-                "VM '{}' ({}): it is to serve {} VMs: a device VM has room for {PEERS} and for {} GiB \
-                 of their RAM, each in whole GiB ({}); lower their vm.mem or give them another server",
-                party.name,
-                party.node,
-                clients.len(),
-                role::windows().map_or(0, |all| all.size() >> 30),
-                each.join(", ")
-            ));
-        };
-        let transports = client.request.as_ref().map_or_else(Vec::new, |it| it.transports.clone());
-        let (number, name) = (peers.len(), String::from(client.name));
-        peers.push(PeerConfig { vm: *vm, number, name, transports, window });
-    }
-    Ok(peers)
+/// Why the device VM number `server` cannot serve all who ask for it.
+#[inline(never)]
+fn too_many(parties: &[Party<'_>], all: &[Links], server: usize) -> Error {
+    let clients = parties.iter().zip(all).filter(|(_, links)| links.server == Some(server));
+    let each: Vec<String> =
+        clients.map(|(party, _)| format!("{} {} MiB", party.name, party.ram >> 20)).collect();
+    let (name, node) = parties.get(server).map_or(("", ""), |party| (party.name, party.node));
+    err!(
+        Vm,
+        "VM '{name}' ({node}): it is to serve {} VMs: a device VM has room for {PEERS} and for {} GiB \
+         of their RAM, each in whole GiB ({}); lower their vm.mem or give them another server",
+        each.len(),
+        role::windows().map_or(0, |all| all.size() >> 30),
+        each.join(", ")
+    )
 }
 
 /// A window of `size` bytes behind that of the peer before it; `None` where it does not fit.
@@ -185,16 +178,12 @@ mod tests {
                 Some(Named { server: "s".into(), what: Vec::from([DeviceId::new(1).unwrap()]) });
             ServedOptions { devices, ..ServedOptions::default() }.request(ram).unwrap()
         };
-        let server =
-            Party { name: "s", node: "/s", role: Role::Device, ram: 2 << 20, request: None };
-        let clients = names.iter().map(|name| Party {
-            name,
-            node: "/m",
-            role: Role::Guest,
-            ram: ram.size(),
-            request: request(),
-        });
-        link([server].into_iter().chain(clients).collect())
+        let request = request();
+        let party =
+            |name, role, request| Party { name, node: "/m", role, ram: ram.size(), request };
+        let server = party("s", Role::Device, None);
+        let clients = names.iter().map(|name| party(name, Role::Guest, request.as_ref()));
+        link(&[server].into_iter().chain(clients).collect::<Vec<_>>())
     }
 
     #[test]
@@ -205,7 +194,7 @@ mod tests {
         assert_eq!(last.register_image(15).raw(), 0x0b2f_f000);
         assert_eq!(last.window.start().raw(), 0x10_0000_0000 + (31 << 30));
         let message = serving(33).err().unwrap().to_string();
-        assert!(message.contains("VM 's' (/s): it is to serve 33 VMs"), "{message}");
+        assert!(message.contains("VM 's' (/m): it is to serve 33 VMs"), "{message}");
         assert!(message.contains("has room for 32 and"), "{message}");
     }
 }
