@@ -55,6 +55,19 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         }
     }
 
+    /// Completes the removal of one page that stays in use: as [`Stage2::complete`], without cleaning.
+    #[inline]
+    pub(crate) fn complete_page(&self, ipa: Ipa) {
+        self.host.dsb_ishst();
+        self.twice(|| {
+            self.host.tlbi_ipas2e1is(ipa, Some(3));
+            self.host.dsb_ish();
+            self.host.tlbi_vmalle1is();
+            self.host.dsb_ish();
+        });
+        self.host.isb();
+    }
+
     /// Forgets everything that TLBs hold of this VMID, tables included.
     pub(crate) fn invalidate_all(&self) {
         self.host.dsb_ishst();

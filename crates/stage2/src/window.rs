@@ -16,7 +16,6 @@
 
 use crate::codec::{self, Attr, Descriptor, EMPTY, Entry, level_size};
 use crate::host::{TableMemory, Tlb};
-use crate::invalidate::{Batch, Stale};
 use crate::map::{MapError, PA_LIMIT};
 use crate::pool::Pool;
 use crate::tables::{Stage2, Writer};
@@ -281,11 +280,8 @@ impl<H: TableMemory + Tlb> Stage2<H> {
         // Released tables have no way to the window, and no TLB knows it.
         if !writer.released {
             self.host.store(table, index, codec::locked());
-            let mut batch = Batch::new();
-            let page = window.ipa(offset) & !PAGE_SIZE.wrapping_sub(1);
             // The memory keeps its owner, and both map it write-back: there is nothing to clean.
-            batch.push(Stale { ipa: page, level: 3, pa: Pa::new(0), clean: false });
-            self.complete(&mut batch);
+            self.complete_page(Ipa::new(window.ipa(offset) & !PAGE_SIZE.wrapping_sub(1)));
         }
         self.host.store(table, index, new);
     }

@@ -174,7 +174,15 @@ fn data_abort<H: Host>(info: &ExitInfo, errata: &Errata, vcpu: &mut Vcpu, vm: &V
         }
         Some((Device::Redistributor, offset)) => (REDISTRIBUTOR, offset),
         // What the VM's server may answer.
-        None if vm.served.is_some() => {
+        None if let Some(link) = vm.served => {
+            if esr & esr::WNR == 0
+                && matches!(width, Width::B4)
+                && let Some(value) = link.interrupt_status(ipa)
+            {
+                vm.counters(vcpu).mmio();
+                vcpu.regs.set(reg, value);
+                return FastPath::ADVANCE;
+            }
             vcpu.refusal.va = Va::new(info.far);
             vcpu.refusal.ipa = Some(ipa);
             return FastPath::Deferred(Deferred::Served(esr as u32));

@@ -156,6 +156,21 @@ impl<H: Host> Vm<H> {
         }
     }
 
+    /// Whether the log is to say that `vcpu` waits for its server without a deadline: [`Link::report_wait`].
+    ///
+    /// # Errors
+    /// When to ask again.
+    pub fn report_wait(&self, vcpu: &Vcpu, now: u64, after: u64) -> Result<(), u64> {
+        let (Some(link), Some(forwarded)) = (self.served, vcpu.forwarded) else {
+            return Err(u64::MAX);
+        };
+        let wait = match forwarded {
+            Forwarded::Access(_) => None,
+            Forwarded::Transport(wait) => Some(wait),
+        };
+        link.report_wait(vcpu.index, wait, now, after)
+    }
+
     /// The end of the access of `vcpu`, which is loaded on this CPU: `None` if it waits, or there is none. Writes the register of a
     /// load.
     pub fn finish_forwarded(&self, vcpu: &mut Vcpu, now: u64) -> Option<Outcome> {

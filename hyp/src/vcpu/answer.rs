@@ -7,15 +7,45 @@ use vm::Outcome;
 
 use crate::cpu::{Cpu, timer};
 use crate::gic::Gic;
+use crate::guest::{instance, vm_log};
 use crate::vcpu::context::VcpuContext;
 use crate::vcpu::{inject, refusal};
+
+/// Seconds after which the log says that a VM waits for the one that serves it.
+const REPORT_AFTER: u64 = 10;
 
 impl VcpuContext {
     /// CNTPCT_EL0 until which this vCPU waits for an answer; `None` if it does not wait.
     #[cold]
     #[inline(never)]
     pub fn waits_for_server(&self, now: u64) -> Option<u64> {
-        self.guest.vm.waits_for_server(&self.vcpu, now)
+        let until = self.guest.vm.waits_for_server(&self.vcpu, now)?;
+        if until != u64::MAX {
+            return Some(until);
+        }
+        // For ever, if its server does not come.
+        let after = timer::frequency().saturating_mul(REPORT_AFTER);
+        match self.guest.vm.report_wait(&self.vcpu, now, after) {
+            Err(at) => Some(at),
+            Ok(()) => {
+                self.report_wait();
+                Some(u64::MAX)
+            }
+        }
+    }
+
+    fn report_wait(&self) {
+        let server = self.guest.config.served.as_ref().map_or(0, |served| served.server);
+        let server = instance::all().get(server).map_or("", |server| server.config.name.as_str());
+        let name = &self.guest.config.name;
+        vm_log::about(
+            self.guest,
+            log::Level::Warn,
+            format_args!(
+                "{name}: vCPU {} has waited {REPORT_AFTER} s for {server}, which serves it",
+                self.vcpu.index
+            ),
+        );
     }
 
     /// Takes the answer for this vCPU, which is loaded, if there is one. `false`: it waits.

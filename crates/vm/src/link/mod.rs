@@ -55,6 +55,8 @@ pub struct Link {
     transports: Transports,
     /// vCPUs that wait for a transport (bits).
     waiting: AtomicU8,
+    /// The log says that the client waits for its server.
+    reported: AtomicBool,
 }
 
 /// What became of an access.
@@ -100,6 +102,7 @@ impl Link {
         Self {
             transports: Transports::new(setup.transports),
             waiting: AtomicU8::new(0),
+            reported: AtomicBool::new(false),
             setup,
             session: Lock::new(Rank::Device, Session::default()),
             attached: AtomicBool::new(false),
@@ -259,6 +262,7 @@ impl Link {
         let mut session = self.session.lock(order);
         self.attached.store(false, Ordering::SeqCst);
         self.known.store(false, Ordering::SeqCst);
+        self.reported.store(false, Ordering::Relaxed);
         self.lost.store(false, Ordering::SeqCst);
         self.running.store(false, Ordering::SeqCst);
         self.bells.clear();
@@ -301,6 +305,37 @@ impl Link {
         let offset = ipa.raw().checked_sub(transport_ipa(0).raw())?;
         let d = usize::try_from(offset / TRANSPORT_SIZE).ok()?;
         (d < self.setup.transports.len()).then_some((d, offset & TRANSPORT_SIZE.wrapping_sub(1)))
+    }
+
+    /// What a load of four bytes at `ipa` reads, if that is InterruptStatus of a transport that answers.
+    #[inline(always)]
+    pub(crate) fn interrupt_status(&self, ipa: Ipa) -> Option<u64> {
+        let offset = ipa.raw().wrapping_sub(transport_ipa(0).raw());
+        let d = usize::try_from(offset / TRANSPORT_SIZE).ok()?;
+        self.transports.interrupt_status(d, offset & TRANSPORT_SIZE.wrapping_sub(1))
+    }
+
+    /// An access of `vcpu`, to a transport where `wait` says so, waits without a deadline at CNTPCT_EL0 `now`. Whether the log is to
+    /// say so, once in a life, `after` ticks from its beginning: now (`Ok`) or not before then (`Err`).
+    ///
+    /// # Errors
+    /// When to ask again: `u64::MAX` for never.
+    pub fn report_wait(
+        &self,
+        vcpu: usize,
+        wait: Option<TransportWait>,
+        now: u64,
+        after: u64,
+    ) -> Result<(), u64> {
+        if self.reported.load(Ordering::Relaxed) {
+            return Err(u64::MAX);
+        }
+        let since = wait.map_or_else(|| self.slot(vcpu).since(), |wait| wait.since);
+        let at = since.saturating_add(after);
+        if at > now {
+            return Err(at);
+        }
+        if self.reported.swap(true, Ordering::Relaxed) { Err(u64::MAX) } else { Ok(()) }
     }
 
     /// vCPUs that wait for a transport.

@@ -16,8 +16,21 @@ pub struct TransportState {
     /// Level of the interrupt, as the last change left it. The line is set from it under the vGIC's lock, so that the last setter
     /// sets the last level.
     level: AtomicBool,
+    /// InterruptStatus, and [`ANSWERS`] once READY was said: what the fast path answers without the lock.
+    status: AtomicU32,
     notified: [AtomicU32; QUEUES],
     image: Pa,
+}
+
+/// In [`TransportState::status`].
+const ANSWERS: u32 = 1 << 31;
+/// Offset of InterruptStatus (virtio 1.2, 4.2.2).
+const INTERRUPT_STATUS: u64 = 0x60;
+
+fn status_word(registers: &Transport) -> u32 {
+    let get = |register| registers.get(register).unwrap_or(0);
+    let answers = if get(Register::Ready) >> 1 != 0 { ANSWERS } else { 0 };
+    get(Register::InterruptStatus) as u32 & !ANSWERS | answers
 }
 
 /// The transports of one VM.
@@ -51,6 +64,7 @@ impl TransportState {
         Self {
             registers: Lock::new(Rank::Device, Transport::new(DeviceId(id), limits)),
             level: AtomicBool::new(false),
+            status: AtomicU32::new(0),
             notified: Default::default(),
             image,
         }
@@ -89,9 +103,18 @@ impl Transports {
         let result = change(&mut registers);
         let level = registers.is_raised();
         let moved = device.level.swap(level, Ordering::AcqRel) != level;
+        device.status.store(status_word(&registers), Ordering::Release);
         drop(registers);
         let moved = moved.then_some(Moved { intid: transport_intid(d), level: &device.level });
         Ok((result, moved))
+    }
+
+    /// InterruptStatus for a load of four bytes at `offset` of transport `d`; `None` for any other register, and before READY. Takes no
+    /// lock.
+    #[inline(always)]
+    pub(crate) fn interrupt_status(&self, d: usize, offset: u64) -> Option<u64> {
+        let status = self.0.get(d)?.status.load(Ordering::Acquire);
+        (offset == INTERRUPT_STATUS && status & ANSWERS != 0).then_some((status & !ANSWERS).into())
     }
 
     /// A load of the driver.
@@ -189,7 +212,7 @@ impl Transports {
         value: u64,
     ) -> Result<(), Refused> {
         let register = Register::from_raw(raw).ok_or(Refused::Register)?;
-        self.get(d)?.registers.lock(order).set(register, value)
+        self.change(order, d, |registers| registers.set(register, value))?.0
     }
 
     /// IRQ.
