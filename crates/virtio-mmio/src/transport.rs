@@ -113,6 +113,12 @@ impl Transport {
         self.interrupt != 0
     }
 
+    /// InterruptStatus as a load reads it; `None` while loads wait for READY.
+    #[inline(always)]
+    pub const fn interrupt_status(&self) -> Option<u32> {
+        if self.offered { Some(self.interrupt) } else { None }
+    }
+
     /// Whether the event with this number is not finished, so that whoever waits for it has to go on waiting.
     pub fn is_outstanding(&self, seq: u32) -> bool {
         self.outstanding(seq).is_some()

@@ -27,10 +27,9 @@ const ANSWERS: u32 = 1 << 31;
 /// Offset of InterruptStatus (virtio 1.2, 4.2.2).
 const INTERRUPT_STATUS: u64 = 0x60;
 
+#[inline(always)]
 fn status_word(registers: &Transport) -> u32 {
-    let get = |register| registers.get(register).unwrap_or(0);
-    let answers = if get(Register::Ready) >> 1 != 0 { ANSWERS } else { 0 };
-    get(Register::InterruptStatus) as u32 & !ANSWERS | answers
+    registers.interrupt_status().map_or(0, |status| status & !ANSWERS | ANSWERS)
 }
 
 /// The transports of one VM.
