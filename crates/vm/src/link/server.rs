@@ -35,8 +35,9 @@ impl Link {
         if !self.attached.load(Ordering::Relaxed) {
             self.bells.clear();
             host.wipe(self.setup.window.scratch(), arch::PAGE_SIZE);
+            // A server that attaches again and again puts no deadline off.
+            self.attached_at.store(host.counter(), Ordering::Relaxed);
         }
-        self.attached_at.store(host.counter(), Ordering::Relaxed);
         self.lost.store(false, Ordering::SeqCst);
         self.known.store(true, Ordering::SeqCst);
         self.attached.store(true, Ordering::SeqCst);
