@@ -376,6 +376,22 @@ fn nothing_is_placed_in_the_pool() {
     assert_says(&message, &["a pool of 0x2000000 bytes leaves nothing of its RAM", "vm.mem"]);
 }
 
+/// Fuzzing begins at VMs that serve and are served, not at refusals.
+#[test]
+fn the_seeds_of_the_fuzz_target_are_accepted() {
+    for seed in [
+        include_str!("../../../fuzz/seeds/guest_tree/words16"),
+        include_str!("../../../fuzz/seeds/guest_tree/words17"),
+    ] {
+        let at = (0_u64..).map(|n| 0x5000_0000 + (n << 24));
+        let lines = seed.lines().zip(at);
+        let bench = lines.fold(Bench::new(), |bench, (line, at)| bench.kernel(at, 4096, line));
+        let vms = bench.vms().unwrap();
+        assert_eq!(vms[0].peers.len(), vms.len() - 1);
+        assert_eq!(try_words(&bench).len(), vms.len());
+    }
+}
+
 /// A page at which something of a VM is, or next to it.
 fn page() -> impl Strategy<Value = u64> {
     prop_oneof![
