@@ -43,7 +43,7 @@ pub const MAX_BOOTARGS: usize = fdt::MAX_STRING;
 pub struct VmConfig {
     /// Unique among the VMs, never `hyp`.
     pub name: String,
-    /// RAM: from [`RAM_BASE`], a multiple of 2 MiB, not 0.
+    /// RAM: from [`crate::RAM_BASE`], a multiple of 2 MiB, not 0.
     pub ram: Range<Ipa>,
     /// What the guard does.
     pub policy: Policy,
