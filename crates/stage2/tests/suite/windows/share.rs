@@ -200,6 +200,8 @@ fn all_ram_is_shown_whole_or_not() {
         (GIB, PEER, KIB4),
         (KIB4, PEER, MIB2),
         (MIB2, PEER + KIB4, MIB2),
+        (MIB2 + KIB4, PEER + KIB4, MIB2),
+        (MIB2, PEER + KIB4, KIB4),
         (MIB2, (1 << 48) - MIB2, 2 * MIB2),
         (MIB2, !(MIB2 - 1), MIB2),
         (!(MIB2 - 1), PEER, MIB2),
