@@ -190,7 +190,9 @@ impl<H: Host> Vm<H> {
                     let size = end.checked_sub(start).filter(|size| *size != 0)?;
                     Some((start, pa.checked_add(inside)?, size))
                 });
-                tables.window_show_all(order, &setup.window, &part);
+                if tables.window_show_all(order, &setup.window, &part) != Windowed::Done {
+                    return Err(NotShared);
+                }
                 let ram = self.memory.ram().size();
                 for page in at >> PAGE_SHIFT..next.min(ram) >> PAGE_SHIFT {
                     self.shares.set(page, true);
