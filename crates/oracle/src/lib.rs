@@ -9,6 +9,7 @@
 //! - [`state`], [`shallow`]: the state of both; [`entries`] says which entry differs.
 //! - [`mark`], [`marks`]: the sum over all descriptors that a walker can reach, as `spec` has it over its
 //!   entries.
+//! - [`window`]: what a VM shares against what its server reaches.
 //!
 //! # Invariants
 //! - Nothing here changes a `Vm`.
@@ -22,6 +23,8 @@ extern crate alloc;
 
 mod outcome;
 mod state;
+mod window;
 
 pub use outcome::{Machine, judge, stop_reason};
 pub use state::{entries, mark, marks, shallow, state};
+pub use window::{leaves, window};

@@ -144,7 +144,16 @@ pub fn state<H: Host>(
     Err("the marks differ, and no entry does".to_string())
 }
 
-/// Every entry by itself. Both sides are gone through at once, in rising order.
+/// Whether all GiB from `start` to `end` are in windows, which a visit leaves out.
+fn is_window<H: Host>(vm: &Vm<H>, start: u64, end: u64) -> bool {
+    let is_leaf = |at| match vm.stage2().lookup(Ipa::new(at)).map(|found| found.entry) {
+        Some(Entry::Leaf { attr, .. }) => attr == Attr::Shared,
+        _ => false,
+    };
+    end > start && (start..end).step_by(1 << 30).all(is_leaf)
+}
+
+/// Every entry by itself, those of windows left out. Both sides are gone through at once, in rising order.
 ///
 /// # Errors
 /// The first that differs.
@@ -168,7 +177,7 @@ pub fn entries<H: Host>(vm: &Vm<H>, spec: &spec::Vm) -> Result<(), String> {
         let empty = spec::Found { base, level, entry: spec::Entry::Empty };
         let should = carried.next_if(|next| next.base <= base).unwrap_or(empty);
         let same = (entry(found), base, level) == (Some(should.entry), should.base, should.level);
-        if !same || base != end {
+        if !same || base != end && !is_window(vm, end, base) {
             let should = spec.tables.at(base);
             fault = Err(format!("{ipa:?}: is {found:x?} at level {level}, should be {should:x?}"));
         }

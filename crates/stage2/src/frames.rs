@@ -79,6 +79,15 @@ impl fmt::Display for FrameError {
 
 impl core::error::Error for FrameError {}
 
+/// Who can reach a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parties {
+    /// The id of the VM that it belongs to.
+    pub owner: u16,
+    /// The id of the VM with which the owner shares it.
+    pub shared_with: Option<u16>,
+}
+
 /// Owners of the frames from `base` on, in storage that the caller gave.
 #[derive(Debug)]
 pub struct FrameTable<'a> {
@@ -150,6 +159,17 @@ impl<'a> FrameTable<'a> {
                 owners.get((offset >> PAGE_SHIFT) as usize & (FRAMES - 1)).copied()
             }
         }
+    }
+
+    /// Who can reach a frame (promise P2): its owner, and the VM with which that one shares it. `shared_with` answers for the owner,
+    /// who keeps a bit for each page of its RAM: the table has none. `None` for a frame that is free or unknown.
+    pub fn parties(
+        &self,
+        frame: Pa,
+        shared_with: impl FnOnce(u16) -> Option<u16>,
+    ) -> Option<Parties> {
+        let owner = self.owner_of(frame).filter(|owner| *owner != NO_OWNER)?;
+        Some(Parties { owner, shared_with: shared_with(owner) })
     }
 
     /// Whether all of `range` belongs to `owner`.

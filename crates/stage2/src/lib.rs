@@ -48,7 +48,7 @@ mod window;
 pub use annotate::DeclareError;
 pub use arch::Stage2Geometry;
 pub use codec::{Annotation, Attr, Entry, GuardAnnotation};
-pub use frames::{Chunk, FrameError, FrameTable, NO_OWNER, Split};
+pub use frames::{Chunk, FrameError, FrameTable, NO_OWNER, Parties, Split};
 pub use host::{TableMemory, Tlb};
 pub use map::{MapError, Over};
 pub use pool::{Pool, tables_for};

@@ -14,7 +14,7 @@ use crate::{
     Counts, Features, Host, ID_REGISTERS, Lifecycle, MemoryMap, RateLimit, Setup, SetupError, Vcpu,
     Workarounds,
 };
-use arch::{Ipa, MAX_VCPUS, Mpidr, Pa, Width};
+use arch::{Ipa, MAX_VCPUS, Mpidr, PAGE_SHIFT, Pa, Width};
 use arrayvec::{ArrayString, ArrayVec};
 use lock::{Lock, Rank};
 use mmio_guard::{Dialect, Policy, abi};
@@ -239,6 +239,18 @@ impl<H: Host> Vm<H> {
             .map(MappedMmioPages::declared_pages)
             .chain(self.flash.iter().map(Bank::declared_pages))
             .fold(self.stage2.declared_pages(), u64::wrapping_add)
+    }
+
+    /// The VM with which the page of RAM at `ipa` is shared (promise P2), by its number: the server, or none.
+    pub fn shared_with(&self, ipa: Ipa) -> Option<u16> {
+        let server = self.served?.setup().server;
+        let page = ipa.raw().checked_sub(self.memory.ram().start().raw())? >> PAGE_SHIFT;
+        (self.memory.is_ram(ipa) && self.shares.get(page)).then_some(server)
+    }
+
+    /// Its link to the VM that serves it.
+    pub fn link(&self) -> Option<&'static Link> {
+        self.served
     }
 
     /// Pages shared now.

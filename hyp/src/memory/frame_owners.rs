@@ -6,6 +6,8 @@ use alloc::vec::Vec;
 
 use arch::{Pa, Range};
 use lock::{Lock, Rank};
+#[cfg(feature = "oracle")]
+use stage2::Parties;
 use stage2::{Chunk, FrameError, FrameTable, Split};
 
 static TABLE: Lock<Option<FrameTable<'static>>> = Lock::new(Rank::Frames, None);
@@ -43,6 +45,15 @@ impl core::fmt::Display for ClaimError {
             Self::Frames(range, error) => write!(f, "it cannot have the frames {range}: {error}"),
         }
     }
+}
+
+/// Who can reach a frame, by the numbers of VMs; `shared_with` says with which VM its owner shares it.
+#[cfg(feature = "oracle")]
+pub fn parties(frame: Pa, shared_with: impl FnOnce(u16) -> Option<u16>) -> Option<Parties> {
+    let mut table = TABLE.lock(&crate::cpu::current().order);
+    // VMs own frames as their number plus 1.
+    let parties = table.as_mut()?.parties(frame, |owner| shared_with(owner.checked_sub(1)?))?;
+    Some(Parties { owner: parties.owner.checked_sub(1)?, ..parties })
 }
 
 /// Gives frames to a VM.

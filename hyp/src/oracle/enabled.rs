@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::memory::frame_owners;
 use aarch64_cpu::registers::{MAIR_EL1, Readable, SCTLR_EL1};
 use arch::{Errata, Exit, ExitInfo, GuestRegs, Ipa, Pa, Range};
 use lock::Order;
@@ -121,7 +122,16 @@ impl Exits {
             (*marks, *stores) = (oracle::marks(vm.stage2()), now);
         }
         oracle::state(vm, spec, &crate::cpu::current().order, *marks)?;
-        if depth == Depth::Entries { oracle::entries(vm, spec) } else { Ok(()) }
+        if depth != Depth::Entries {
+            return Ok(());
+        }
+        oracle::entries(vm, spec)?;
+        // What the VM shares, by the owners of frames and its own bits, is what its server reaches.
+        oracle::window(vm, |pa, ipa| {
+            frame_owners::parties(pa, |owner| {
+                (owner == vm.id()).then(|| vm.shared_with(ipa)).flatten()
+            })
+        })
     }
 }
 

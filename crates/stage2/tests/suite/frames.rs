@@ -4,7 +4,7 @@
 use crate::common::*;
 use arch::{Pa, Range};
 use proptest::prelude::*;
-use stage2::{Chunk, FrameError, FrameTable, NO_OWNER, Split};
+use stage2::{Chunk, FrameError, FrameTable, NO_OWNER, Parties, Split};
 use std::collections::BTreeMap;
 
 const BASE: u64 = RAM;
@@ -43,6 +43,25 @@ fn frames_are_claimed_and_released() {
     table.release(frames(BASE + MIB2, 2 * MIB2), 1).unwrap();
     assert_eq!(table.frames_of(1), 0);
     assert_eq!(table.splits_used(), 0, "whole chunks need none");
+}
+
+/// P2: the owner, and the one with which it shares the frame; of what is free nobody is asked.
+#[test]
+fn a_frame_has_at_most_two_parties() {
+    let mut storage = Storage::new(2, 2);
+    let mut table = storage.table();
+    table.claim(frames(BASE, KIB4), 1).unwrap();
+    let shares = |owner| {
+        assert_eq!(owner, 1);
+        Some(7)
+    };
+    let both = Parties { owner: 1, shared_with: Some(7) };
+    assert_eq!(table.parties(Pa::new(BASE + 5), shares), Some(both));
+    let alone = Parties { owner: 1, shared_with: None };
+    assert_eq!(table.parties(Pa::new(BASE), |_| None), Some(alone));
+    for frame in [BASE - 1, BASE + KIB4, BASE + 2 * MIB2] {
+        assert_eq!(table.parties(Pa::new(frame), shares), None, "{frame:#x}");
+    }
 }
 
 #[test]

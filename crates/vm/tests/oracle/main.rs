@@ -25,6 +25,7 @@ mod inject;
 mod machine;
 mod random;
 mod scenario;
+mod windows;
 
 use random::Random;
 use scenario::Scenario;
