@@ -72,7 +72,7 @@ fn a_piece_of_a_reset_is_bounded() {
     let mut pieces = 0;
     loop {
         let done = bench.s2.reset_piece(&bench.order);
-        assert!(bench.fake().take_loads() <= 400, "piece {pieces}");
+        assert!(bench.fake().take_loads() <= 140, "piece {pieces}");
         pieces += 1;
         if done {
             break;
