@@ -202,11 +202,22 @@ impl TableMemory for GuestHost {
     }
 
     fn fill(&self, table: Pa, raw: u64) {
-        for index in 0..512 {
-            // SAFETY: as for `store`; no other CPU sees the page yet, so the order does not matter.
-            unsafe {
-                (*(table.raw() as *const AtomicU64).add(index)).store(raw, Ordering::Relaxed)
-            };
+        // SAFETY: as for `store`, for all 4096 bytes of the page; no other CPU sees it yet, so that the order does not matter.
+        // A loop in Rust takes ten times as many instructions, and each MAP may fill six tables.
+        unsafe {
+            asm!(
+                "2:",
+                "stp {raw}, {raw}, [{at}], #16",
+                "stp {raw}, {raw}, [{at}], #16",
+                "stp {raw}, {raw}, [{at}], #16",
+                "stp {raw}, {raw}, [{at}], #16",
+                "subs {left}, {left}, #64",
+                "b.ne 2b",
+                raw = in(reg) raw,
+                at = inout(reg) table.raw() => _,
+                left = inout(reg) arch::PAGE_SIZE => _,
+                options(nostack),
+            );
         }
     }
 }
