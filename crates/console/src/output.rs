@@ -16,6 +16,15 @@ pub trait Transmitter {
     fn put(&self, byte: u8);
 }
 
+/// How much is handed to a UART at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// All that there is: the caller waits for the UART.
+    All,
+    /// So many bytes at most, and no more than the UART takes now.
+    Most(usize),
+}
+
 /// The console: a ring of `N` bytes, and the source of the unfinished line.
 #[derive(Debug)]
 pub struct Console<'r, const N: usize> {
@@ -92,10 +101,16 @@ impl<'r, const N: usize> Console<'r, N> {
         }
     }
 
-    /// Hands bytes to `uart` while it takes them; `wait`: until none is left. EL2's own loss is told when there is room.
-    pub fn drain(&mut self, uart: &impl Transmitter, wait: bool) {
+    /// Hands bytes to `uart` while it takes them, as far as `drain` goes. EL2's own loss is told when there is room.
+    pub fn drain(&mut self, uart: &impl Transmitter, drain: Drain) {
+        let wait = drain == Drain::All;
+        let mut left = match drain {
+            Drain::All => usize::MAX,
+            Drain::Most(bytes) => bytes,
+        };
         loop {
-            while self.ring.used() != 0 {
+            while self.ring.used() != 0 && left != 0 {
+                left = if wait { left } else { left.wrapping_sub(1) };
                 if !uart.ready() {
                     if wait {
                         core::hint::spin_loop();
@@ -241,7 +256,7 @@ mod tests {
                 written += 1;
             }
             uart.tick(12);
-            console.drain(&uart, false);
+            console.drain(&uart, Drain::Most(usize::MAX));
         }
         let out = uart.text();
         let theirs = out.lines().filter(|line| line.starts_with("[b] ")).count() * line.len();
@@ -266,7 +281,7 @@ mod tests {
         assert!(console.about(0, 3, format_args!("[hyp] a: stopped")));
         assert_eq!(console.untold(), 0);
         uart.tick(usize::MAX);
-        console.drain(&uart, true);
+        console.drain(&uart, Drain::All);
         let out = uart.text();
         let told = std::format!(
             "[hyp] a: stopped (3 more lines left out, {lost} bytes of its console output lost)\r\n"
@@ -282,9 +297,9 @@ mod tests {
         let put = (0..10).filter(|_| console.about(1, 0, format_args!("{text}"))).count();
         assert_eq!(put, 2);
         uart.tick(usize::MAX);
-        console.drain(&uart, true);
+        console.drain(&uart, Drain::All);
         assert!(console.about(1, 0, format_args!("next")));
-        console.drain(&uart, true);
+        console.drain(&uart, Drain::All);
         // The second knew of nothing, as nothing had been lost yet.
         let last = uart.text().lines().last().map(String::from).unwrap();
         let lost = last.strip_prefix("next (").and_then(|rest| rest.split(' ').next()).unwrap();
@@ -303,10 +318,10 @@ mod tests {
         let lost = console.ring.own_lost();
         assert!(lost > 0);
         uart.tick(LINE);
-        console.drain(&uart, false);
+        console.drain(&uart, Drain::Most(usize::MAX));
         assert_eq!(console.ring.own_lost(), 0, "there is room for the line now");
         uart.tick(usize::MAX);
-        console.drain(&uart, true);
+        console.drain(&uart, Drain::All);
         let told = std::format!("[hyp] warning: {lost} bytes of the hypervisor's own lines lost");
         assert!(uart.text().contains(&told), "{}", uart.text());
     }
@@ -321,7 +336,7 @@ mod tests {
         assert!(console.lines(Source::Hypervisor, format_args!("[hyp] z\n")));
         assert!(console.guest_bytes(0, b"q\r\n"));
         uart.tick(usize::MAX);
-        console.drain(&uart, true);
+        console.drain(&uart, Drain::All);
         let out = uart.text();
         assert!(out.starts_with("[a] $ \r\n[hyp] z\r\nq\r\n"), "{out:?}");
     }
@@ -352,7 +367,7 @@ mod tests {
                     prop_assert!(console.guest_bytes(who, &std::vec![b'x'; count]));
                 }
                 uart.tick(time);
-                console.drain(&uart, false);
+                console.drain(&uart, Drain::Most(usize::MAX));
             }
             for vm in 0..vms {
                 prop_assert_eq!(console.ring.lost(vm).output, 0);

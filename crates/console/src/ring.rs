@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The bytes that wait for the console's UART, in order. Each source of bytes has a share of the room.
 
+use arrayvec::ArrayVec;
 use core::fmt::{self, Write};
 use lock::atomic::{AtomicU8, Ordering::Relaxed};
 
@@ -59,6 +60,17 @@ impl<const N: usize> Room<N> {
     pub const fn new() -> Self {
         let () = Self::POWER_OF_TWO;
         Self { bytes: [const { AtomicU8::new(0) }; N], owners: [const { AtomicU8::new(0) }; N] }
+    }
+
+    /// Puts the bytes of an owner from `at` on, up to the end of the room.
+    fn put(&self, at: usize, bytes: &[u8], owner: u8) {
+        let (Some(slots), Some(owners)) = (self.bytes.get(at..), self.owners.get(at..)) else {
+            return;
+        };
+        for ((slot, its_owner), byte) in slots.iter().zip(owners).zip(bytes) {
+            slot.store(*byte, Relaxed);
+            its_owner.store(owner, Relaxed);
+        }
     }
 }
 
@@ -138,15 +150,13 @@ impl<'r, const N: usize> Ring<'r, N> {
     #[inline(never)]
     fn put(&mut self, source: Source, bytes: &[u8]) {
         let place = Self::place(source);
-        for byte in bytes {
-            // Within the ring: the shares add up to `N` at most, so no sum wraps.
-            let at = self.head.wrapping_add(self.used) & N.wrapping_sub(1);
-            if let (Some(slot), Some(owner)) = (self.room.bytes.get(at), self.room.owners.get(at)) {
-                slot.store(*byte, Relaxed);
-                owner.store(place as u8, Relaxed);
-                self.used = self.used.wrapping_add(1);
-            }
-        }
+        // Within the ring: the shares add up to `N` at most, so no sum wraps.
+        let at = self.head.wrapping_add(self.used) & N.wrapping_sub(1);
+        let before_end = N.wrapping_sub(at);
+        let (first, rest) = bytes.split_at_checked(before_end).unwrap_or((bytes, &[]));
+        self.room.put(at, first, place as u8);
+        self.room.put(0, rest, place as u8);
+        self.used = self.used.wrapping_add(bytes.len());
         if let Some(account) = self.accounts.get_mut(place) {
             account.held = account.held.wrapping_add(bytes.len());
         }
@@ -165,8 +175,10 @@ impl<'r, const N: usize> Ring<'r, N> {
 
     /// Puts a formatted text, with CR before each LF: all of it, or nothing, and counts it as lost then.
     pub fn format(&mut self, source: Source, text: fmt::Arguments<'_>) -> bool {
-        let mut formatter = Formatter { ring: self, source, put: 0, lost: 0 };
+        let line = ArrayVec::new();
+        let mut formatter = Formatter { ring: self, source, line, put: 0, lost: 0 };
         let _ = formatter.write_fmt(text);
+        formatter.flush();
         let (put, lost) = (formatter.put, formatter.lost);
         if lost == 0 {
             return true;
@@ -234,35 +246,52 @@ impl<'r, const N: usize> Ring<'r, N> {
     }
 }
 
+/// Bytes that are handed to the ring at once.
+const LINE: usize = 128;
+
 struct Formatter<'a, 'r, const N: usize> {
     ring: &'a mut Ring<'r, N>,
     source: Source,
+    /// Bytes on their way to the ring: a text comes in parts of a few bytes.
+    line: ArrayVec<u8, LINE>,
     put: usize,
     lost: usize,
 }
 
 impl<const N: usize> Formatter<'_, '_, N> {
-    /// A text with a hole in it is of no use: after the first part that is lost all others are.
-    fn part(&mut self, bytes: &[u8]) {
+    /// Hands the bytes to the ring. A text with a hole in it is of no use: after the first part that is lost all others are.
+    #[inline(never)]
+    fn flush(&mut self) {
+        let bytes = self.line.as_slice();
         if self.lost == 0 && self.ring.fits(self.source, bytes.len()) {
             self.ring.put(self.source, bytes);
             self.put = self.put.wrapping_add(bytes.len());
         } else {
             self.lost = self.lost.wrapping_add(bytes.len());
         }
+        self.line.clear();
+    }
+
+    fn byte(&mut self, byte: u8) {
+        if self.line.is_full() {
+            self.flush();
+        }
+        // There is room.
+        let _ = self.line.try_push(byte);
     }
 }
 
 impl<const N: usize> Write for Formatter<'_, '_, N> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for line in text.split_inclusive('\n') {
-            match line.strip_suffix('\n') {
-                Some(line) => {
-                    self.part(line.as_bytes());
-                    self.part(b"\r\n");
-                }
-                None => self.part(line.as_bytes()),
+        let simple = !text.bytes().any(|byte| byte == b'\n');
+        if simple && self.line.try_extend_from_slice(text.as_bytes()).is_ok() {
+            return Ok(());
+        }
+        for byte in text.bytes() {
+            if byte == b'\n' {
+                self.byte(b'\r');
             }
+            self.byte(byte);
         }
         Ok(())
     }

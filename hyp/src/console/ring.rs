@@ -7,7 +7,7 @@ use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use console::live_line::Live;
-use console::output::{Console, Transmitter};
+use console::output::{Console, Drain, Transmitter};
 use console::ring::{Room, Source};
 use lock::{Lock, Rank};
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -16,6 +16,8 @@ use spin::Once;
 use crate::console::uart::Uart;
 
 const RING: usize = 32 * 1024;
+/// Bytes that the UART is handed at once: interrupts wait for that.
+const AT_ONCE: usize = 64;
 
 /// Not in the image and not zeroed at boot: every byte is written before it is read.
 #[unsafe(link_section = ".bss.unset.console")]
@@ -54,7 +56,8 @@ impl Log for Logger {
         let mut console = RING_LOCK.lock(&crate::cpu::current().order);
         let kind = kind(record.level());
         console.lines(Source::Hypervisor, format_args!("[hyp] {kind}{}\n", record.args()));
-        finish(&mut console);
+        // To format it has taken its time: EL2's timer hands it to the UART.
+        finish(&mut console, 0);
     }
 
     fn flush(&self) {
@@ -76,15 +79,18 @@ const fn kind(level: Level) -> &'static str {
 pub fn about(index: usize, level: Level, left_out: u64, text: fmt::Arguments<'_>) {
     let mut console = RING_LOCK.lock(&crate::cpu::current().order);
     console.about(index, left_out, format_args!("[hyp] {}{text}", kind(level)));
-    finish(&mut console);
+    // As for `Logger::log`.
+    finish(&mut console, 0);
 }
 
-fn finish(console: &mut Console<'_, RING>) {
+/// Hands the UART so many bytes at most, unless the console waits for it, and publishes what is left.
+fn finish(console: &mut Console<'_, RING>, most: usize) {
     let Some(uart) = UART.get() else {
         // Without a UART the oldest lines make room, and no guest waits.
         return console.drop_oldest();
     };
-    console.drain(uart, WAIT.load(Ordering::Relaxed));
+    let wait = WAIT.load(Ordering::Relaxed);
+    console.drain(uart, if wait { Drain::All } else { Drain::Most(most) });
     let full = console.full();
     FULL.store(full, Ordering::Relaxed);
     let waiting = WAITING.fetch_or(full, Ordering::Relaxed) | full;
@@ -92,7 +98,7 @@ fn finish(console: &mut Console<'_, RING>) {
     UNTOLD.store(untold, Ordering::Relaxed);
     let used = console.used().max(usize::from(waiting | untold != 0));
     USED.store(used, Ordering::Relaxed);
-    if used != 0 && !WAIT.load(Ordering::Relaxed) {
+    if used != 0 && !wait {
         crate::cpu::timer::wake_soon();
     }
 }
@@ -121,7 +127,7 @@ pub fn stop_waiting() {
 pub fn flush() {
     let mut console = RING_LOCK.lock(&crate::cpu::current().order);
     if let Some(uart) = UART.get() {
-        console.drain(uart, true);
+        console.drain(uart, Drain::All);
         USED.store(console.used(), Ordering::Relaxed);
     }
 }
@@ -135,7 +141,7 @@ pub fn backlog() -> bool {
 /// Writes what the UART accepts now.
 pub fn pump() {
     if let Some(mut console) = RING_LOCK.try_lock(&crate::cpu::current().order) {
-        finish(&mut console);
+        finish(&mut console, AT_ONCE);
     }
 }
 
@@ -161,14 +167,14 @@ pub fn take_room_again() -> u32 {
 pub fn guest_bytes(index: usize, bytes: &[u8]) {
     let mut console = RING_LOCK.lock(&crate::cpu::current().order);
     console.guest_bytes(index, bytes);
-    finish(&mut console);
+    finish(&mut console, AT_ONCE.saturating_sub(bytes.len()));
 }
 
 /// Shows more of the line of VM `index`, called `name`.
 pub fn guest_line(index: usize, name: &str, live: &Live<'_>) {
     let mut console = RING_LOCK.lock(&crate::cpu::current().order);
     console.guest_line(index, name, live);
-    finish(&mut console);
+    finish(&mut console, AT_ONCE / 2);
 }
 
 /// Whether VM `index` may put more.
@@ -219,7 +225,7 @@ pub fn take_over() {
     for _ in 0..1_000_000 {
         if let Some(mut console) = RING_LOCK.try_lock(order) {
             if let Some(uart) = UART.get() {
-                console.drain(uart, true);
+                console.drain(uart, Drain::All);
             }
             return;
         }
