@@ -4,10 +4,11 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use arch::counter::CounterOffset;
 use arch::{Ipa, MAX_VCPUS, Pa, Range, Stage2Geometry, VcpuSet, VisibleCpu};
+use lock::{Lock, Rank};
 use platform::{
     Board, GICC_BASE, GICC_SIZE, GuestHardware, SeedPlaces, VmConfig, guest_tree_with_places,
 };
@@ -15,7 +16,7 @@ use sched::CpuTime;
 use spin::Once;
 use stage2::{Attr, MapError, Pool, Stage2, tables_for};
 use vm::crash::{Backoff, Next, OnCrash};
-use vm::{Host, NotShared, StopReason};
+use vm::{Host, NotShared, Refusal, StopReason};
 
 use crate::cpu::{self, qemu_timer, timer};
 use crate::guest::host::GuestHost;
@@ -44,6 +45,8 @@ pub struct VmInstance {
     seeds: platform::Seeds,
     /// Where its tree has its seeds.
     seed_places: Option<SeedPlaces>,
+    /// A refusal whose advice has not been logged, and may not be due.
+    advice: Lock<Option<Refusal>>,
     /// How far the reset is: a [`Step`].
     step: AtomicU8,
     /// Bytes that the reset has filled so far.
@@ -102,6 +105,8 @@ impl Step {
     ];
 }
 
+/// VMs with a refusal whose advice may be due, one bit each.
+pub static ADVICE: AtomicU32 = AtomicU32::new(0);
 static GUESTS: Once<Vec<&'static VmInstance>> = Once::new();
 
 /// All VMs.
@@ -218,6 +223,7 @@ impl VmInstance {
             memory: MemoryImage { ram, roms, flash, tree },
             seeds: board.seeds.clone(),
             seed_places,
+            advice: Lock::new(Rank::ConsoleLine, None),
             step: AtomicU8::new(0),
             prepared: AtomicU64::new(0),
             incarnation: AtomicU64::new(0),
@@ -393,6 +399,22 @@ impl VmInstance {
             self.tables.saturating_sub(free),
             timer::seconds(self.loading.load(Ordering::Relaxed).saturating_mul(1_000_000)),
         );
+    }
+
+    /// Logs the advice for a refusal later ([`VmInstance::take_advice`]): one line takes long enough for one exit. If another
+    /// one waits, the next refusal of the same device gives it.
+    pub fn advise_later(&self, refusal: Refusal) {
+        let mut advice = self.advice.lock(&cpu::current().order);
+        if advice.is_none() {
+            *advice = Some(refusal);
+            ADVICE.fetch_or(1 << (self.index & 31), Ordering::Relaxed);
+            timer::wake_soon();
+        }
+    }
+
+    /// The refusal of [`VmInstance::advise_later`].
+    pub fn take_advice(&self) -> Option<Refusal> {
+        self.advice.lock(&cpu::current().order).take()
     }
 
     /// CPU time of vCPU `index`.

@@ -9,12 +9,13 @@ use crate::console::{guest_input, ring};
 use crate::cpu::{self, timer};
 use crate::guest::instance::{self, VmInstance};
 use crate::guest::vm_error::VmError;
-use crate::guest::{keyboard_focus, passthrough, vm_log};
+use crate::guest::{console_events, keyboard_focus, passthrough, vm_log};
 use crate::oracle::checked;
 use lock::Order;
 
 /// Logs the stop in one line, and takes the devices and the input of the VM away.
 pub fn log_stop(guest: &VmInstance, reason: StopReason, next: Next) {
+    console_events::advise(guest);
     let line = guest.vm.stop_line(reason);
     match next {
         Next::End => vm_log::always(guest, Level::Info, format_args!("{line}")),
