@@ -14,7 +14,7 @@ use crate::oracle::checked;
 use crate::vcpu::context::VcpuContext;
 
 /// Bytes of memory that a reset wipes or copies at once: less than 10 us of EL2's time.
-const BYTES: u64 = 16 << 10;
+const BYTES: u64 = 12 << 10;
 
 /// Does what its VM asks of a vCPU that is not loaded: park if the VM stops, wait if it is paused, prepare its restart.
 #[inline(always)]

@@ -48,8 +48,5 @@ fn log(ctx: &mut VcpuContext, left_out: u64, return_address: u64) {
     }
     let line = vm.refusal_line(ctx.vcpu.index, ctx.vcpu.refusal);
     vm_log::admitted(ctx.guest, Level::Warn, left_out, format_args!("{line}"));
-    // Once per device of the guest's tree, and for a few pages: always written, but counted.
-    if let Some(advice) = vm.advice(&ctx.vcpu.refusal) {
-        vm_log::always(ctx.guest, Level::Warn, format_args!("{advice}"));
-    }
+    ctx.guest.advise_later(ctx.vcpu.refusal);
 }
