@@ -2,7 +2,7 @@
 //! A served VM (the *client*) and the device VM that serves it (the *server*): what both sides share.
 //!
 //! A link knows no [`Vm`](crate::Vm): both have a reference to it, and what must reach the other VM goes through
-//! [`Host`](crate::Host). No word of it is memory that a VM can write.
+//! [`Host`]. No word of it is memory that a VM can write.
 
 pub(crate) mod control_page;
 mod doorbell;
