@@ -44,8 +44,11 @@ pub struct Link {
     attached: AtomicBool,
     /// It has served before, in this or another life.
     known: AtomicBool,
-    /// An access was not answered in time: until the next ATTACH none is forwarded.
-    lost: AtomicBool,
+    /// How often a server has attached.
+    attachment: AtomicU64,
+    /// The attachment in which an access was not answered in time, [`NONE`] if there was none: until the next one no access is
+    /// forwarded.
+    lost: AtomicU64,
     /// The client has been started.
     running: AtomicBool,
     /// CNTPCT_EL0 at the last ATTACH.
@@ -58,6 +61,9 @@ pub struct Link {
     /// The log says that the client waits for its server.
     reported: AtomicBool,
 }
+
+/// No attachment: [`Link::lost`].
+const NONE: u64 = u64::MAX;
 
 /// What became of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +113,8 @@ impl Link {
             session: Lock::new(Rank::Device, Session::default()),
             attached: AtomicBool::new(false),
             known: AtomicBool::new(false),
-            lost: AtomicBool::new(false),
+            attachment: AtomicU64::new(0),
+            lost: AtomicU64::new(NONE),
             running: AtomicBool::new(false),
             attached_at: AtomicU64::new(0),
             slots: Default::default(),
@@ -157,7 +164,7 @@ impl Link {
             self.notify(host, order);
             return Sent::Rung;
         }
-        if self.lost.load(Ordering::SeqCst) {
+        if self.lost.load(Ordering::SeqCst) == self.attachment.load(Ordering::SeqCst) {
             return Sent::Lost;
         }
         let slot = self.slot(vcpu);
@@ -198,11 +205,13 @@ impl Link {
         if let Some(answer) = slot.take() {
             return Some(answer);
         }
+        // Before the deadline is looked at: a server that attaches meanwhile is another one, and not lost.
+        let attachment = self.attachment.load(Ordering::SeqCst);
         if self.waits_until(vcpu, now).is_some() {
             return None;
         }
         if slot.give_up() {
-            self.lost.store(true, Ordering::SeqCst);
+            self.lost.store(attachment, Ordering::SeqCst);
             return Some(Answer::Lost);
         }
         // It came just now.
@@ -263,7 +272,7 @@ impl Link {
         self.attached.store(false, Ordering::SeqCst);
         self.known.store(false, Ordering::SeqCst);
         self.reported.store(false, Ordering::Relaxed);
-        self.lost.store(false, Ordering::SeqCst);
+        self.lost.store(NONE, Ordering::SeqCst);
         self.running.store(false, Ordering::SeqCst);
         self.bells.clear();
         for slot in &self.slots {

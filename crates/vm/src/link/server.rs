@@ -38,7 +38,7 @@ impl Link {
             // A server that attaches again and again puts no deadline off.
             self.attached_at.store(host.counter(), Ordering::Relaxed);
         }
-        self.lost.store(false, Ordering::SeqCst);
+        self.attachment.fetch_add(1, Ordering::SeqCst);
         self.known.store(true, Ordering::SeqCst);
         self.attached.store(true, Ordering::SeqCst);
         drop(session);
