@@ -33,6 +33,8 @@ use virtio_mmio::Refused;
 pub(crate) struct Session {
     /// How often the client was reset.
     life: u64,
+    /// This life is ending: nobody attaches to it any more.
+    ends: bool,
 }
 
 /// The shared state of a served VM and its server.
@@ -229,11 +231,11 @@ impl Link {
         set
     }
 
-    /// The server is gone: returns vCPUs to wake. Under the lock.
+    /// The server is gone: returns vCPUs to wake, whose accesses wait. Under the lock.
     fn leave(&self) -> VcpuSet {
         self.attached.store(false, Ordering::SeqCst);
         self.bells.clear();
-        let waiting = self.outstanding().union(self.waiting());
+        let waiting = self.outstanding();
         if self.gone() {
             for slot in &self.slots {
                 slot.lose();
@@ -247,11 +249,11 @@ impl Link {
         let session = self.session.lock(order);
         let wake = self.leave();
         drop(session);
-        self.leave_transports(host, order);
-        host.wake_of(self.setup.client, wake);
+        self.leave_transports(host, order, wake);
     }
 
-    fn leave_transports<H: Host>(&self, host: &H, order: &Order) {
+    /// The rest of [`Link::leave`], without its lock: ends the waits for transports, and wakes these vCPUs as well.
+    fn leave_transports<H: Host>(&self, host: &H, order: &Order, wake: VcpuSet) {
         self.transports.all(
             order,
             |registers| {
@@ -259,6 +261,8 @@ impl Link {
             },
             |moved| self.set_line(host, order, moved),
         );
+        // Read only now: a vCPU that says later that it waits sees that it does not have to.
+        host.wake_of(self.setup.client, wake.union(self.waiting()));
     }
 
     /// The line of a transport follows its level.
@@ -269,6 +273,7 @@ impl Link {
     /// The client stops, or is reset: nothing of its life is left but the number.
     pub fn client_stops<H: Host>(&self, host: &H, order: &Order) {
         let mut session = self.session.lock(order);
+        session.ends = true;
         self.attached.store(false, Ordering::SeqCst);
         self.known.store(false, Ordering::SeqCst);
         self.reported.store(false, Ordering::Relaxed);
@@ -280,6 +285,19 @@ impl Link {
                 let _ = slot.take();
             }
         }
+        drop(session);
+        // Before the next life is known: what its server sets stays.
+        self.waiting.store(0, Ordering::SeqCst);
+        // The vGIC is reset as well: its lines are low.
+        self.transports.all(
+            order,
+            |registers| {
+                let _ = registers.reset();
+            },
+            |_| {},
+        );
+        let mut session = self.session.lock(order);
+        session.ends = false;
         session.life = session.life.wrapping_add(1);
         let life = session.life;
         let peer = Peer {
@@ -291,15 +309,6 @@ impl Link {
         };
         self.page().describe(host, &peer, life);
         drop(session);
-        self.waiting.store(0, Ordering::SeqCst);
-        // The vGIC is reset as well: its lines are low.
-        self.transports.all(
-            order,
-            |registers| {
-                let _ = registers.reset();
-            },
-            |_| {},
-        );
         self.notify(host, order);
     }
 

@@ -29,7 +29,7 @@ impl Link {
     /// The client has another life.
     pub fn attach<H: Host>(&self, host: &H, order: &Order, life: u64) -> Result<(), NotNow> {
         let session = self.session.lock(order);
-        if session.life != life {
+        if session.life != life || session.ends {
             return Err(NotNow);
         }
         if !self.attached.load(Ordering::Relaxed) {
@@ -58,8 +58,7 @@ impl Link {
         }
         let wake = self.leave();
         drop(session);
-        self.leave_transports(host, order);
-        host.wake_of(self.setup.client, wake);
+        self.leave_transports(host, order, wake);
         Ok(())
     }
 
@@ -100,10 +99,6 @@ impl Link {
         Ok(())
     }
 
-    fn is_attached(&self) -> Result<(), NotNow> {
-        if self.attached.load(Ordering::Acquire) { Ok(()) } else { Err(NotNow) }
-    }
-
     /// REG.
     ///
     /// # Errors
@@ -115,11 +110,10 @@ impl Link {
         d: usize,
         [action, register, value]: [u64; 3],
     ) -> Result<u64, NotNow> {
-        self.is_attached()?;
         match action {
-            0 => Ok(self.transports.get_register(order, d, register)?),
+            0 => Ok(self.transports.get_register(order, &self.attached, d, register)?),
             1 => {
-                self.transports.set_register(order, d, register, value)?;
+                self.transports.set_register(order, &self.attached, d, register, value)?;
                 // READY ends waits.
                 let waiting = self.waiting();
                 if !waiting.is_empty() {
@@ -142,11 +136,10 @@ impl Link {
         d: usize,
         [action, bits]: [u64; 2],
     ) -> Result<(), NotNow> {
-        self.is_attached()?;
         if action != irq::STATUS {
             return Err(NotNow);
         }
-        if let Some(moved) = self.transports.raise(order, d, bits)? {
+        if let Some(moved) = self.transports.raise(order, &self.attached, d, bits)? {
             self.set_line(host, order, moved);
         }
         Ok(())
@@ -163,9 +156,8 @@ impl Link {
         d: usize,
         seq: u64,
     ) -> Result<(), NotNow> {
-        self.is_attached()?;
         let seq = u32::try_from(seq).map_err(|_| NotNow)?;
-        if let Some(moved) = self.transports.event_done(order, d, seq)? {
+        if let Some(moved) = self.transports.event_done(order, &self.attached, d, seq)? {
             self.set_line(host, order, moved);
         }
         host.wake_of(self.setup.client, self.waiting());

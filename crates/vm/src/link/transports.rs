@@ -196,9 +196,34 @@ impl Transports {
         }
     }
 
+    /// As [`Self::change`], for the server, which has to be attached. That is looked at under the lock, so that nothing of one
+    /// attachment or life happens in the next: whoever ends one says so before it changes the registers.
+    fn serve<R>(
+        &self,
+        order: &Order,
+        attached: &AtomicBool,
+        d: usize,
+        change: impl FnOnce(&mut Transport) -> Result<R, Refused>,
+    ) -> Result<(R, Option<Moved<'_>>), Refused> {
+        let change = |registers: &mut Transport| {
+            if attached.load(Ordering::SeqCst) { change(registers) } else { Err(Refused::NotReady) }
+        };
+        let (result, moved) = self.change(order, d, change)?;
+        result.map(|result| (result, moved))
+    }
+
     /// REG, get.
-    pub(crate) fn get_register(&self, order: &Order, d: usize, raw: u64) -> Result<u64, Refused> {
+    pub(crate) fn get_register(
+        &self,
+        order: &Order,
+        attached: &AtomicBool,
+        d: usize,
+        raw: u64,
+    ) -> Result<u64, Refused> {
         let register = Register::from_raw(raw).ok_or(Refused::Register)?;
+        if !attached.load(Ordering::SeqCst) {
+            return Err(Refused::NotReady);
+        }
         self.get(d)?.registers.lock(order).get(register)
     }
 
@@ -206,34 +231,36 @@ impl Transports {
     pub(crate) fn set_register(
         &self,
         order: &Order,
+        attached: &AtomicBool,
         d: usize,
         raw: u64,
         value: u64,
     ) -> Result<(), Refused> {
         let register = Register::from_raw(raw).ok_or(Refused::Register)?;
-        self.change(order, d, |registers| registers.set(register, value))?.0
+        self.serve(order, attached, d, |registers| registers.set(register, value))?;
+        Ok(())
     }
 
     /// IRQ.
     pub(crate) fn raise(
         &self,
         order: &Order,
+        attached: &AtomicBool,
         d: usize,
         bits: u64,
     ) -> Result<Option<Moved<'_>>, Refused> {
-        let (raised, moved) = self.change(order, d, |registers| registers.raise(bits))?;
-        raised.map(|_| moved)
+        Ok(self.serve(order, attached, d, |registers| registers.raise(bits))?.1)
     }
 
     /// EVENT_DONE.
     pub(crate) fn event_done(
         &self,
         order: &Order,
+        attached: &AtomicBool,
         d: usize,
         seq: u32,
     ) -> Result<Option<Moved<'_>>, Refused> {
-        let (done, moved) = self.change(order, d, |registers| registers.event_done(seq))?;
-        done.map(|_| moved)
+        Ok(self.serve(order, attached, d, |registers| registers.event_done(seq))?.1)
     }
 }
 
