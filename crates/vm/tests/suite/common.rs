@@ -55,6 +55,20 @@ pub struct Config {
     pub ids: [u64; ID_REGISTERS],
 }
 
+/// Where a VM is among others.
+pub struct Place {
+    pub id: u16,
+    pub ram_pa: u64,
+    pub served: Option<&'static vm::link::Link>,
+    pub peers: Option<&'static [&'static vm::link::Link]>,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { id: 7, ram_pa: RAM_PA, served: None, peers: None }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -100,21 +114,28 @@ impl Config {
     }
 
     pub fn try_build(&self) -> Result<Rig, vm::SetupError> {
-        let order = Order::new();
         let fake = Fake::new(stage2::fake::geometry(self.ipa_bits), self.pool);
-        let machine = Machine::new(fake.clone());
-        let stage2 = Stage2::new(
-            machine.clone(),
-            stage2::fake::geometry(self.ipa_bits),
-            stage2::fake::TABLES,
-            fake.pool(),
-        );
+        let pool = fake.pool();
+        self.try_build_at(Machine::new(fake), pool, &Place::default())
+    }
+
+    /// A VM among others: `pool` are pages of its machine's tables.
+    pub fn try_build_at(
+        &self,
+        machine: Machine,
+        pool: stage2::Pool,
+        place: &Place,
+    ) -> Result<Rig, vm::SetupError> {
+        let order = Order::new();
+        let fake = &machine.fake;
+        let geometry = stage2::fake::geometry(self.ipa_bits);
+        let stage2 = Stage2::new(machine.clone(), geometry, fake.root(), pool);
         // More than needed: the memory map decides what can be shared, not the room for bits.
         let words = Vm::<Machine>::share_words(RAM_SIZE) as usize + 4;
         let shares: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
         let setup = Setup {
             name: "guest",
-            id: 7,
+            id: place.id,
             vcpus: self.vcpus,
             policy: self.policy,
             dialect: self.dialect,
@@ -131,11 +152,11 @@ impl Config {
             trng: self.trng,
             workarounds: self.workarounds,
             shares: Box::leak(shares.into_boxed_slice()),
-            served: None,
-            peers: None,
+            served: place.served,
+            peers: place.peers,
         };
         let vm = Vm::new(stage2, &setup)?;
-        vm.stage2().map(&order, Ipa::new(RAM), Pa::new(RAM_PA), RAM_SIZE, Attr::Ram).unwrap();
+        vm.stage2().map(&order, Ipa::new(RAM), Pa::new(place.ram_pa), RAM_SIZE, Attr::Ram).unwrap();
         let mut pa = RAM_PA + 0x4000_0000;
         for rom in &self.roms {
             vm.stage2().map(&order, rom.start(), Pa::new(pa), rom.size(), Attr::Rom).unwrap();

@@ -17,6 +17,7 @@ mod fast_vs_slow;
 mod flash;
 mod lifecycle;
 mod lines;
+mod links;
 mod mapped_mmio;
 mod pause;
 mod random_sequences;

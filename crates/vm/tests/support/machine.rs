@@ -3,12 +3,14 @@
 #![allow(dead_code)]
 
 use arch::{Ipa, Pa, VcpuSet, Width};
+use lock::Order;
+use lock::atomic::{AtomicBool, Ordering};
 use stage2::fake::Fake;
-use stage2::{TableMemory, Tlb};
+use stage2::{Stage2, TableMemory, Tlb};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use vgic::Vgic;
-use vm::Host;
+use vm::{Host, Vm};
 
 /// What happened outside the VM.
 #[derive(Default, Debug)]
@@ -33,13 +35,34 @@ pub struct Log {
     pub counter: u64,
     /// Physical interrupts, by their INTID in the VM, whose lines have fallen.
     pub fallen: Vec<u32>,
+    /// Bytes of pages that EL2 publishes or peeks at.
+    pub pages: BTreeMap<u64, u8>,
+    /// Interrupts of other VMs that rose and fell.
+    pub pulses: Vec<(u16, u32)>,
+    /// Lines of other VMs, and what they are now.
+    pub levels: Vec<(u16, u32, bool)>,
+    /// vCPUs of other VMs that were woken.
+    pub woken: Vec<(u16, VcpuSet)>,
 }
+
+impl Log {
+    /// `bytes` little-endian bytes at `at`.
+    pub fn word(&self, at: u64, bytes: u64) -> u64 {
+        let byte = |n: u64| u64::from(*self.pages.get(&(at + n)).unwrap_or(&0));
+        (0..bytes).rev().fold(0, |all, n| all << 8 | byte(n))
+    }
+}
+
+/// VMs with their numbers.
+type Others = Vec<(u16, Arc<Vm<Machine>>)>;
 
 /// stage2's recording fake, and the rest of a machine.
 #[derive(Clone)]
 pub struct Machine {
     pub fake: Fake,
     pub log: Arc<Mutex<Log>>,
+    /// The VMs that reach each other, by number.
+    pub others: Arc<OnceLock<Others>>,
 }
 
 impl TableMemory for Machine {
@@ -80,7 +103,7 @@ impl Tlb for Machine {
 
 impl Machine {
     pub fn new(fake: Fake) -> Self {
-        Self { fake, log: Arc::default() }
+        Self { fake, log: Arc::default(), others: Arc::default() }
     }
 
     /// For streams of exits: forgets what happened, and lets the console be full, empty or in between.
@@ -176,5 +199,29 @@ impl Host for Machine {
     }
     fn workaround(&self, number: u8) {
         self.log().workarounds.push(number);
+    }
+    fn stage2_of(&self, vm: u16) -> Option<&Stage2<Self>> {
+        let mut others = self.others.get()?.iter();
+        others.find(|(id, _)| *id == vm).map(|(_, other)| other.stage2())
+    }
+    fn pulse_of(&self, _: &Order, vm: u16, intid: u32) {
+        self.log().pulses.push((vm, intid));
+    }
+    fn level_of(&self, _: &Order, vm: u16, intid: u32, level: &AtomicBool) {
+        self.log().levels.push((vm, intid, level.load(Ordering::SeqCst)));
+    }
+    fn wake_of(&self, vm: u16, vcpus: VcpuSet) {
+        self.log().woken.push((vm, vcpus));
+    }
+    fn peek(&self, page: Pa, offset: u64, width: Width) -> u64 {
+        assert!(offset.is_multiple_of(width.bytes()) && offset < 4096);
+        self.log().word(page.raw() + offset, width.bytes())
+    }
+    fn publish(&self, page: Pa, offset: u64, width: Width, value: u64) {
+        assert!(offset.is_multiple_of(width.bytes()) && offset < 4096);
+        assert_eq!(value & !width.mask(), 0, "more than a word");
+        for (n, byte) in (0..width.bytes()).zip(value.to_le_bytes()) {
+            self.log().pages.insert(page.raw() + offset + n, byte);
+        }
     }
 }
