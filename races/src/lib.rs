@@ -27,6 +27,7 @@ mod console;
 mod cpu;
 mod guard;
 mod lines;
+mod links;
 mod power;
 mod ring;
 mod tables;

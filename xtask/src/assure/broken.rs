@@ -24,7 +24,7 @@ pub struct Break {
 }
 
 /// All of them: at least one for every part that has models.
-pub const BREAKS: [Break; 16] = [
+pub const BREAKS: [Break; 19] = [
     Break {
         what: "a sender looks at what a CPU listens for before it sets the vCPU's bit",
         file: "crates/sched/src/wake.rs",
@@ -188,6 +188,49 @@ pub const BREAKS: [Break; 16] = [
         right: "if sequence.load(Ordering::Relaxed) != number {",
         wrong: "if false {",
         model: "ring::a_reader_never_sees_half_an_event",
+    },
+    Break {
+        what: "who waits for a transport is read before the waits end",
+        file: "crates/vm/src/link/mod.rs",
+        right: "        self.transports.all(
+            order,
+            |registers| {
+                let _ = registers.detach();
+            },
+            |moved| self.set_line(host, order, moved),
+        );
+        // Read only now: a vCPU that says later that it waits sees that it does not have to.
+        host.wake_of(self.setup.client, wake.union(self.waiting()));
+",
+        wrong: "        let wake = wake.union(self.waiting());
+        self.transports.all(
+            order,
+            |registers| {
+                let _ = registers.detach();
+            },
+            |moved| self.set_line(host, order, moved),
+        );
+        // Read only now: a vCPU that says later that it waits sees that it does not have to.
+        host.wake_of(self.setup.client, wake);
+",
+        model: "links::a_server_that_leaves_wakes_who_waits_for_a_transport",
+    },
+    Break {
+        what: "an access is ended without a look at who else has ended it",
+        file: "crates/vm/src/link/slot.rs",
+        right: "        self.word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+",
+        wrong: "        self.word.store(to, Ordering::Release);
+        true
+",
+        model: "links::an_access_ends_once",
+    },
+    Break {
+        what: "a doorbell is not looked at again after its words",
+        file: "crates/vm/src/link/doorbell.rs",
+        right: "guard & CHANGING == 0 && place.guard.load(Ordering::SeqCst) == guard",
+        wrong: "guard & CHANGING == 0",
+        model: "links::a_doorbell_that_changes_is_the_old_or_the_new",
     },
 ];
 

@@ -208,7 +208,9 @@ impl Host for Machine {
         self.log().pulses.push((vm, intid));
     }
     fn level_of(&self, _: &Order, vm: u16, intid: u32, level: &AtomicBool) {
-        self.log().levels.push((vm, intid, level.load(Ordering::SeqCst)));
+        // Before the log is locked: another thread may run meanwhile.
+        let level = level.load(Ordering::SeqCst);
+        self.log().levels.push((vm, intid, level));
     }
     fn wake_of(&self, vm: u16, vcpus: VcpuSet) {
         self.log().woken.push((vm, vcpus));
