@@ -9,7 +9,7 @@ use vm::trace::Event;
 use crate::cpu::{self, timer};
 use crate::guest::vm_log;
 use crate::vcpu::context::VcpuContext;
-use crate::vcpu::crash;
+use crate::vcpu::{crash, interrupts};
 
 /// Records an access that is being aborted: one event in the CPU's ring, and a line if the VM's limit admits one.
 #[inline(always)]
@@ -48,5 +48,12 @@ fn log(ctx: &mut VcpuContext, left_out: u64, return_address: u64) {
     }
     let line = vm.refusal_line(ctx.vcpu.index, ctx.vcpu.refusal);
     vm_log::admitted(ctx.guest, Level::Warn, left_out, format_args!("{line}"));
-    ctx.guest.advise_later(ctx.vcpu.refusal);
+    if interrupts::pending() {
+        // They do not wait for a second line.
+        return ctx.guest.advise_later(ctx.vcpu.refusal);
+    }
+    // Now, where that is possible: later it may come in the middle of a line of the guest.
+    if let Some(advice) = vm.advice(&ctx.vcpu.refusal) {
+        vm_log::always(ctx.guest, Level::Warn, format_args!("{advice}"));
+    }
 }
