@@ -267,6 +267,17 @@ impl Vgic {
         if cpu.repending() != 0 {
             return Sync::Full;
         }
+        // An edge behind one that the guest has not ended: that is read back.
+        if cpu.ready_banks != 0
+            && Bits(u32::from(cpu.used)).any(|s| {
+                let intid = cpu.slots.get(s as usize).map_or(0, |slot| u32::from(slot.intid));
+                let k = (intid as usize >> 5).checked_sub(1);
+                k.and_then(|k| self.shared.banks.get(k))
+                    .is_some_and(|bank| bank.pending_latch & bit(intid & 31) != 0)
+            })
+        {
+            return Sync::Full;
+        }
         let private = cpu.private.ready(groups);
         let mut more = private & private.wrapping_sub(1) != 0;
         let mut next = if private == 0 { None } else { Some(private.trailing_zeros()) };

@@ -215,6 +215,12 @@ impl Vgic {
             bank.line_level |= mask;
             if edge {
                 bank.pending_latch |= mask;
+                if let At::Shared(k) = at
+                    && bank.in_lr & !bank.active & mask != 0
+                    && let Some(vcpu) = self.edge_behind(k, intid)
+                {
+                    return VcpuSet::single(vcpu);
+                }
             } else if bank.lr_eoi & mask != 0 {
                 // Its EOI maintenance finds the line.
                 return VcpuSet::EMPTY;
@@ -421,6 +427,20 @@ impl Vgic {
             return VcpuSet::EMPTY;
         }
         self.concern(k, ready, replan, released)
+    }
+
+    /// The edge of an SPI of bank `k` that is in a list register of the vCPU that gets it: that vCPU, which finds it behind what the
+    /// guest has ended. `None`, with no state changed, if it is to read its list registers back.
+    #[inline]
+    fn edge_behind(&mut self, k: usize, intid: u32) -> Option<usize> {
+        let spi = intid.wrapping_sub(PRIVATE) as usize;
+        let holder = *self.shared.holder.get(spi)?;
+        let cpu = self.cpus.get_mut(usize::from(holder))?;
+        if self.shared.target.get(spi) != Some(&holder) || cpu.overflow {
+            return None;
+        }
+        cpu.ready_banks |= bit(k as u32);
+        Some(holder.into())
     }
 
     /// The vCPUs that a change of SPIs of bank `k` concerns: they are ready, in a list register, or to be released.

@@ -724,6 +724,63 @@ fn edges_while_pending_are_one_and_an_edge_while_active_is_one_more() {
 }
 
 #[test]
+fn an_edge_behind_an_active_one_that_was_routed_away_is_not_lost() {
+    let mut m = machine(Version::V3, 2, 4);
+    m.write(0, None, 0xc08, 4, 0b10 << 2);
+    let pulse = |m: &mut Machine| {
+        m.set_level(0, 33, true);
+        m.set_level(0, 33, false);
+    };
+    pulse(&mut m);
+    assert_eq!(m.ack(0).unwrap().intid, 33);
+    m.write(0, None, 0x6108, 8, 1);
+    m.resync(0);
+    pulse(&mut m);
+    m.eoi(0);
+    // It may be in the list register of the active one already.
+    let taken: Vec<u32> = take_all(&mut m, 0).into_iter().chain(take_all(&mut m, 1)).collect();
+    assert_eq!(taken, [33]);
+}
+
+#[test]
+fn an_edge_behind_one_that_was_ended_takes_one_list_register() {
+    let mut gic = Vgic::new(Config::new(Version::V3, 1, 4, 32));
+    gic.write(0, Frame::Dist, 0, Width::B4, 2);
+    gic.write(0, Frame::Dist, 0x104, Width::B4, 2);
+    gic.write(0, Frame::Dist, 0xc08, Width::B4, 0b10 << 2);
+    for _ in 0..3 {
+        let set = gic.set_level(0, 33, true).union(gic.set_level(0, 33, false));
+        assert_eq!(set, VcpuSet::single(0));
+        // The guest has ended the one before: all list registers are free in hardware.
+        assert!(matches!(gic.sync(0, Event::Marked, 0xf), Sync::Write(0, lr) if lr.intid == 33));
+    }
+    gic.set_level(0, 33, true);
+    assert_eq!(gic.sync(0, Event::Marked, 0xe), Sync::Full, "it has not ended it");
+}
+
+#[test]
+fn an_edge_behind_an_active_one_that_was_routed_away_reads_it_back() {
+    let mut gic = Vgic::new(Config::new(Version::V3, 2, 4, 32));
+    gic.write(0, Frame::Dist, 0, Width::B4, 2);
+    gic.write(0, Frame::Dist, 0x104, Width::B4, 2);
+    gic.write(0, Frame::Dist, 0xc08, Width::B4, 0b10 << 2);
+    gic.set_level(0, 33, true);
+    let Sync::Write(0, lr) = gic.sync(0, Event::Marked, 0xf) else { panic!("it is placed") };
+    gic.set_level(0, 33, false);
+    // Acknowledged, then routed to vCPU 1: it stays where it is active.
+    gic.write(0, Frame::Dist, 0x6108, Width::B8, 1);
+    let interface = vgic::Interface::new(0, 3);
+    let active = ListRegister { state: State::Active, ..lr };
+    gic.sync_from_lrs(0, interface, &[active]);
+    gic.flush_to_lrs(0, &mut [ListRegister::FREE; 4]);
+    assert_eq!(gic.set_level(0, 33, true), VcpuSet::single(0));
+    // By now the guest has ended it: vCPU 1 is to get the new one.
+    assert_eq!(gic.sync(0, Event::Marked, 0xf), Sync::Full);
+    let ended = ListRegister { state: State::Invalid, ..lr };
+    assert_eq!(gic.sync_from_lrs(0, interface, &[ended]), VcpuSet::single(1));
+}
+
+#[test]
 fn a_line_held_high_is_one_edge() {
     let mut m = machine(Version::V3, 1, 4);
     m.write(0, None, 0xc08, 4, 0b10 << 2);
