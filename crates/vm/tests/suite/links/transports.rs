@@ -81,6 +81,23 @@ fn accesses_wait_for_ready_without_a_deadline() {
     }
 }
 
+/// The end of one wait is not the end of another vCPU's.
+#[test]
+fn waits_for_two_transports_end_by_themselves() {
+    for first in [0, 1_usize] {
+        let mut pair = attached(&Wish::default());
+        for (vcpu, ipa) in [(0, TRANSPORT), (1, TRANSPORT + PAGE_SIZE)] {
+            assert_eq!(pair.client.exit(vcpu, load(ipa, Width::B4)), Outcome::WaitForServer);
+        }
+        ready(&mut pair, first as u64);
+        assert_eq!(pair.end(first, 0), Some(Outcome::Resume));
+        pair.forget();
+        ready(&mut pair, 1 - first as u64);
+        assert_eq!(pair.client.machine.log().woken.last(), Some(&(CLIENT, one(1 - first))));
+        assert_eq!(pair.end(1 - first, 0), Some(Outcome::Resume));
+    }
+}
+
 #[test]
 fn a_reset_waits_for_the_server() {
     for slow in [false, true] {
