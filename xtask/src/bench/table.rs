@@ -9,7 +9,11 @@ use super::files::Operation;
 /// Other hypervisors of the table, as `bench/operations.json` calls them.
 const PEERS: [&str; 5] = ["hvisor", "Bao", "Xen 4.20", "KVM nVHE", "KVM protected"];
 
+/// From 1,000 on without a fraction, which says nothing there.
 fn number(hundredths: u64) -> String {
+    if hundredths >= 100_000 {
+        return hundredths.saturating_add(50).div_euclid(100).to_string();
+    }
     match (hundredths / 100, hundredths % 100) {
         (whole, 0) => whole.to_string(),
         (whole, rest) => format!("{whole}.{rest:02}"),
