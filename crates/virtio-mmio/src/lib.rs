@@ -38,6 +38,7 @@ mod server;
 mod transport;
 
 pub use event::{Blocked, Event, EventKind, Line, Refused, Store};
+pub use offsets::INTERRUPT_STATUS;
 pub use queue::MAX_QUEUE_SIZE;
 pub use register::Register;
 pub use transport::{DeviceId, Limits, QUEUES, Transport};

@@ -51,10 +51,23 @@ fn share_pages<H: Host>(
         }
         return Some(done);
     };
-    let most = pages.min(left).min(WINDOWED_GRANULES);
+    Some(change_granules(start, pages.min(left), shared, link, order, vm))
+}
+
+/// Shares the granules from `start` on, or takes their shares back: at most [`WINDOWED_GRANULES`] of these `pages`. Returns how many
+/// it has done; the first that it cannot do ends it.
+#[inline(always)]
+fn change_granules<H: Host>(
+    start: Ipa,
+    pages: u64,
+    shared: bool,
+    link: &Link,
+    order: &Order,
+    vm: &Vm<H>,
+) -> u64 {
     let mut spare = None;
     let mut done = 0_u64;
-    while done < most {
+    while done < pages.min(WINDOWED_GRANULES) {
         let at = Ipa::new(start.raw().wrapping_add(done.wrapping_mul(PAGE_SIZE)));
         let changed = if shared {
             share_granule(at, link, order, &mut spare, vm)
@@ -69,7 +82,7 @@ fn share_pages<H: Host>(
     if let Some(page) = spare {
         vm.stage2.refill(order, page);
     }
-    Some(done)
+    done
 }
 
 /// Shares one granule of RAM. `false`, with nothing changed, where it is shared, may not be, or there is no table for the window.
@@ -163,20 +176,14 @@ impl<H: Host> Vm<H> {
         match setup.share {
             ShareLimit::Guest | ShareLimit::Pool { auto: false, .. } => Ok(None),
             ShareLimit::Pool { range, auto: true } => {
-                let next = at.saturating_add(WINDOWED_GRANULES.wrapping_mul(PAGE_SIZE));
-                let mut spare = None;
-                let mut all = true;
-                for n in 0..WINDOWED_GRANULES {
-                    let offset = at.saturating_add(n.wrapping_mul(PAGE_SIZE));
-                    let granule =
-                        range.start().checked_add(offset).filter(|it| range.contains(*it));
-                    let Some(granule) = granule else { break };
-                    all &= share_granule(granule, link, order, &mut spare, self);
+                let left = range.size().saturating_sub(at) >> PAGE_SHIFT;
+                let start = range.start().checked_add(at).ok_or(NotShared)?;
+                let done = change_granules(start, left, true, link, order, self);
+                let next = at.saturating_add(done.wrapping_mul(PAGE_SIZE));
+                if done < left.min(WINDOWED_GRANULES) {
+                    return Err(NotShared);
                 }
-                if let Some(page) = spare {
-                    self.stage2.refill(order, page);
-                }
-                if all { Ok((next < range.size()).then_some(next)) } else { Err(NotShared) }
+                Ok((next < range.size()).then_some(next))
             }
             ShareLimit::All => {
                 let Some(tables) = self.host().stage2_of(setup.server) else {

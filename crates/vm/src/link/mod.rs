@@ -33,7 +33,7 @@ use virtio_mmio::Refused;
 pub(crate) struct Session {
     /// How often the client was reset.
     life: u64,
-    /// This life is ending: nobody attaches to it any more.
+    /// This life is ending: no server attaches to it any more.
     ends: bool,
 }
 
@@ -66,6 +66,13 @@ pub struct Link {
 
 /// No attachment: [`Link::lost`].
 const NONE: u64 = u64::MAX;
+
+/// The number of the transport that would be at `ipa`, beyond all others for an address below them, and the offset in it.
+#[inline(always)]
+const fn transport_place(ipa: Ipa) -> (usize, u64) {
+    let offset = ipa.raw().wrapping_sub(transport_ipa(0).raw());
+    ((offset / TRANSPORT_SIZE) as usize, offset & TRANSPORT_SIZE.wrapping_sub(1))
+}
 
 /// What became of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,10 +200,16 @@ impl Link {
         if !slot.is_outstanding() {
             return None;
         }
-        if self.setup.timeout == 0 || !self.attached.load(Ordering::Acquire) {
+        self.deadline(slot.since(), self.attached.load(Ordering::Acquire), now)
+    }
+
+    /// The deadline of a wait that began at `since`, `u64::MAX` where it has none or is not `limited`; `None` if it has passed at
+    /// `now`. It counts from the last ATTACH if that was later.
+    fn deadline(&self, since: u64, limited: bool, now: u64) -> Option<u64> {
+        if self.setup.timeout == 0 || !limited {
             return Some(u64::MAX);
         }
-        let from = slot.since().max(self.attached_at.load(Ordering::Relaxed));
+        let from = since.max(self.attached_at.load(Ordering::Relaxed));
         let until = from.saturating_add(self.setup.timeout);
         (until > now).then_some(until)
     }
@@ -320,17 +333,15 @@ impl Link {
 
     /// The transport at `ipa`, and the offset in its registers.
     pub fn transport_at(&self, ipa: Ipa) -> Option<(usize, u64)> {
-        let offset = ipa.raw().checked_sub(transport_ipa(0).raw())?;
-        let d = usize::try_from(offset / TRANSPORT_SIZE).ok()?;
-        (d < self.setup.transports.len()).then_some((d, offset & TRANSPORT_SIZE.wrapping_sub(1)))
+        let (d, offset) = transport_place(ipa);
+        (d < self.setup.transports.len()).then_some((d, offset))
     }
 
     /// What a load of four bytes at `ipa` reads, if that is InterruptStatus of a transport that answers.
     #[inline(always)]
     pub(crate) fn interrupt_status(&self, ipa: Ipa) -> Option<u64> {
-        let offset = ipa.raw().wrapping_sub(transport_ipa(0).raw());
-        let d = usize::try_from(offset / TRANSPORT_SIZE).ok()?;
-        self.transports.interrupt_status(d, offset & TRANSPORT_SIZE.wrapping_sub(1))
+        let (d, offset) = transport_place(ipa);
+        self.transports.interrupt_status(d, offset)
     }
 
     /// An access of `vcpu`, to a transport where `wait` says so, waits without a deadline at CNTPCT_EL0 `now`. Whether the log is to
@@ -383,7 +394,7 @@ impl Link {
             self.notify(host, order);
         }
         if let Some(Accessed::Wait { seq, .. }) = accessed {
-            // Before it looks again whether it has to wait: whoever ends the wait sees the bit.
+            // Before it looks again whether it has to wait: who ends the wait sees the bit.
             self.waiting.fetch_or(VcpuSet::single(vcpu).bits(), Ordering::SeqCst);
             return Err(TransportWait { transport: at.0 as u8, seq, since: host.counter() });
         }
@@ -400,12 +411,7 @@ impl Link {
         if !self.transports.waits(order, usize::from(wait.transport), wait.seq) {
             return None;
         }
-        if self.setup.timeout == 0 || wait.seq.is_none() {
-            return Some(u64::MAX);
-        }
-        let from = wait.since.max(self.attached_at.load(Ordering::Relaxed));
-        let until = from.saturating_add(self.setup.timeout);
-        (until > now).then_some(until)
+        self.deadline(wait.since, wait.seq.is_some(), now)
     }
 
     /// The wait of `vcpu` ends, in time or by its deadline. `false`: it waits on.

@@ -8,7 +8,9 @@ use arch::guest_map::transport_intid;
 use arch::{Pa, Width};
 use lock::atomic::{AtomicBool, AtomicU32, Ordering};
 use lock::{Lock, Order, Rank};
-use virtio_mmio::{Blocked, DeviceId, Limits, QUEUES, Refused, Register, Store, Transport};
+use virtio_mmio::{
+    Blocked, DeviceId, INTERRUPT_STATUS, Limits, QUEUES, Refused, Register, Store, Transport,
+};
 
 /// The state of one transport.
 pub struct TransportState {
@@ -24,12 +26,10 @@ pub struct TransportState {
 
 /// In [`TransportState::status`].
 const ANSWERS: u32 = 1 << 31;
-/// Offset of InterruptStatus (virtio 1.2, 4.2.2).
-const INTERRUPT_STATUS: u64 = 0x60;
 
 #[inline(always)]
 fn status_word(registers: &Transport) -> u32 {
-    registers.interrupt_status().map_or(0, |status| status & !ANSWERS | ANSWERS)
+    registers.interrupt_status().map_or(0, |status| status | ANSWERS)
 }
 
 /// The transports of one VM.
@@ -57,7 +57,7 @@ pub(crate) enum Accessed<'a> {
 }
 
 impl TransportState {
-    /// A transport for a device of this kind, the configuration space of which is the page at `image`. `limits` are
+    /// A transport for a device of this kind; its configuration space is the page at `image`. `limits` are
     /// [`ring_limits`](super::ring_limits).
     pub fn new(id: u32, limits: Limits, image: Pa) -> Self {
         Self {
@@ -197,7 +197,7 @@ impl Transports {
     }
 
     /// As [`Self::change`], for the server, which has to be attached. That is looked at under the lock, so that nothing of one
-    /// attachment or life happens in the next: whoever ends one says so before it changes the registers.
+    /// attachment or life happens in the next: who ends one says so before changing the registers.
     fn serve<R>(
         &self,
         order: &Order,
