@@ -63,7 +63,7 @@ impl Transport {
         self.store_rare(offset, width, value)
     }
 
-    /// A notification of a queue that is not ready tells nobody anything.
+    /// A notification of a queue that is not ready has no effect.
     #[inline(always)]
     fn notify(&self, queue: u32) -> Store {
         if queue < QUEUES as u32 && self.ready.wrapping_shr(queue) & 1 != 0 {

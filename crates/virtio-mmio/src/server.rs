@@ -169,7 +169,7 @@ impl Transport {
         Ok(line)
     }
 
-    /// The server is gone. Outstanding resets and stops are complete, as nobody holds a ring any more. All else stays for
+    /// The server is gone. Outstanding resets and stops are complete, as no server holds a ring any more. All else stays for
     /// the next server, also a store to configuration space, for which nothing waits now.
     pub fn detach(&mut self) -> Line {
         self.served = false;

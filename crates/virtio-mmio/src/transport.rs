@@ -48,7 +48,7 @@ pub struct Transport {
     pub(crate) resetting: bool,
     /// A bit for each ready queue.
     pub(crate) ready: u16,
-    /// A bit for each queue the stop of which is outstanding; it is still ready.
+    /// A bit for each queue with an outstanding stop; it is still ready.
     pub(crate) stopping: u16,
     /// InterruptStatus.
     pub(crate) interrupt: u32,
@@ -119,7 +119,7 @@ impl Transport {
         if self.offered { Some(self.interrupt) } else { None }
     }
 
-    /// Whether the event with this number is not finished, so that whoever waits for it has to go on waiting.
+    /// Whether the event with this number is not finished, so that a vCPU that waits for it goes on waiting.
     pub fn is_outstanding(&self, seq: u32) -> bool {
         self.outstanding(seq).is_some()
     }

@@ -45,7 +45,7 @@ fn frames_are_claimed_and_released() {
     assert_eq!(table.splits_used(), 0, "whole chunks need none");
 }
 
-/// P2: the owner, and the one with which it shares the frame; of what is free nobody is asked.
+/// P2: the owner, and the one with which it shares the frame; a free frame has neither.
 #[test]
 fn a_frame_has_at_most_two_parties() {
     let mut storage = Storage::new(2, 2);

@@ -71,7 +71,7 @@ fn a_window_shows_what_is_shared_and_nothing_else() {
     assert!(bench.verdict(&[one]).unwrap_err().contains("at 0x201000"));
     assert!(bench.verdict(&[two, 0x5000]).unwrap_err().contains("at 0x3000"));
     assert!(bench.verdict(&[one, two, 0x5000]).unwrap_err().contains("2 granules, 3 are"));
-    // Another granule of the same VM, a frame of another VM, and one of nobody.
+    // Another granule of the same VM, a frame of another VM, and one without an owner.
     for wrong in [PEER + one, PEER + RAM, PEER + 4 * RAM] {
         let bench = Bench::new();
         bench.share(two, wrong);

@@ -124,7 +124,7 @@ fn slot(page: ControlPage, at: u64, vcpus: usize, value: u64) -> bool {
     }
 }
 
-/// Writes to what is shared, which the client sees, and elsewhere, which nobody does.
+/// Writes to shared granules, which the client sees, and elsewhere, which it does not.
 pub fn poke(peer: &mut Peer) {
     let shared = peer.shared;
     let (base, size) = peer.page.ram();

@@ -74,7 +74,7 @@ fn accesses_wait_for_ready_without_a_deadline() {
             assert_eq!(pair.end(vcpu, 0), None);
         }
         assert_eq!(pair.client.read(TRANSPORT, Width::B4), Ok(0x7472_6976));
-        // Whoever waits no longer is not woken any more.
+        // A vCPU that waits no longer is not woken any more.
         pair.forget();
         pair.done(REG, [PEER, 1, 3, 1]);
         assert!(pair.client.machine.log().woken.is_empty());
@@ -205,7 +205,7 @@ fn the_interrupt_follows_its_status() {
         raise(&mut pair, 2);
         let log = pair.client.machine.log();
         assert_eq!(log.levels, [(CLIENT, LINE, true); 2]);
-        assert!(log.pulses.is_empty(), "an acknowledgement is told to nobody");
+        assert!(log.pulses.is_empty(), "the server is not told of an acknowledgement");
     }
 }
 
