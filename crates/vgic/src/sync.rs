@@ -393,6 +393,10 @@ impl Vgic {
             _ => None,
         };
         let Some((at, mask)) = self.locate(vcpu, intid) else { return ListRegister::FREE };
+        // An SPI that is active here and routed elsewhere: its next edge goes to the new target once this one is deactivated
+        // (IHI 0048B.b, 4.3.12).
+        let both =
+            both && (matches!(at, At::Private(_)) || usize::from(self.target_of(intid)) == vcpu);
         let Some(bank) = self.bank_mut(at) else { return ListRegister::FREE };
         let placed = bank.place(n, intid, s as u8, groups, both, sgi);
         if let At::Shared(_) = at {
