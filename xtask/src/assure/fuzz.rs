@@ -5,7 +5,7 @@
 //! `cargo fuzz` does the same and works too, where it is installed. No sanitizer: what is fuzzed has no `unsafe`.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
@@ -183,9 +183,12 @@ fn fuzz(target: &Target, seconds: u64) -> Result<u64> {
         _ => paths::root().join("fuzz/seeds").join(name),
     };
     let binary = folder(target).join(toolchain::host()?).join("release").join(name);
+    // libFuzzer takes 0 as "by chance".
+    let seed = (tool::seed() as u32).max(1);
     let mut command = Command::new(&binary);
     command
         .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-seed={seed}"))
         .arg(format!("-max_len={}", target.longest))
         .args(["-timeout=60", "-rss_limit_mb=2048", "-print_final_stats=1", "-len_control=0"])
         .arg(format!("-artifact_prefix={}/", found.display()))
@@ -195,9 +198,48 @@ fn fuzz(target: &Target, seconds: u64) -> Result<u64> {
     }
     let (passed, text) = said(&mut command)?;
     if !passed {
-        bail!("{name} found something; {} FILE repeats it\n{}", binary.display(), tail(&text, 30));
+        bail!("{name} found something with seed {seed}\n{}", finding(&text, &binary));
     }
     tried(&text).with_context(|| format!("{name} tried nothing\n{}", tail(&text, 10)))
+}
+
+/// Why a target stopped, and the input that repeats it: the machine that found it may be gone when this is read.
+fn finding(text: &str, binary: &Path) -> String {
+    let mut why = panics(text);
+    if why.is_empty() {
+        // No panic: a time-out, too much memory, or a target that does not start.
+        why = tail(text, 30);
+    }
+    let Some(file) = text.lines().find_map(|line| line.split_once("Test unit written to ")) else {
+        return why;
+    };
+    let file = Path::new(file.1.trim());
+    why.push_str(&format!("\nrepeat it by: {} {}", binary.display(), file.display()));
+    match std::fs::read(file) {
+        Ok(bytes) => why.push_str(&format!(
+            "\nor elsewhere with the file made by: echo {} | xxd -r -p > FILE",
+            bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        )),
+        Err(error) => why.push_str(&format!("\nits bytes cannot be read: {error}")),
+    }
+    why
+}
+
+/// The place and the message of each panic, without its backtrace.
+fn panics(text: &str) -> String {
+    let mut lines = Vec::new();
+    let mut message = false;
+    for line in text.lines() {
+        if line.starts_with("thread '") && line.contains(" panicked at ") {
+            message = true;
+        } else if line.starts_with("stack backtrace:") || line.starts_with("note: ") {
+            message = false;
+        }
+        if message && !line.trim().is_empty() {
+            lines.push(line);
+        }
+    }
+    lines.join("\n")
 }
 
 /// What the last line `tried N` says.
@@ -233,6 +275,39 @@ mod tests {
             });
             assert!(found, "{word}");
         }
+    }
+
+    const PANIC: &str = "#131072\tpulse cov: 1616 exec/s: 3559 rss: 34Mb
+
+thread '<unnamed>' (10296) panicked at src/machine.rs:408:13:
+assertion `left == right` failed: vCPU 0: given None of [(34, 0)]
+  left: None
+ right: Some(0)
+stack backtrace:
+   0: __rustc::rust_begin_unwind
+note: Some details are omitted, run with `RUST_BACKTRACE=full` for a verbose backtrace.
+==10296== ERROR: libFuzzer: deadly signal
+";
+
+    #[test]
+    fn a_finding_is_its_panic_and_the_bytes_that_repeat_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [0, 0xa5, 0xff]).unwrap();
+        let place = file.path().display();
+        let text = format!("{PANIC}artifact_prefix='x'; Test unit written to {place}\n");
+        let binary = Path::new("release/gic");
+        assert_eq!(
+            finding(&text, binary),
+            format!(
+                "thread '<unnamed>' (10296) panicked at src/machine.rs:408:13:\n\
+                 assertion `left == right` failed: vCPU 0: given None of [(34, 0)]\n\
+                 \x20 left: None\n right: Some(0)\n\
+                 repeat it by: release/gic {place}\n\
+                 or elsewhere with the file made by: echo 00a5ff | xxd -r -p > FILE"
+            )
+        );
+        let slow = "ALARM: working on the last Unit for 60 seconds\n";
+        assert_eq!(finding(slow, binary), slow.trim_end());
     }
 
     #[test]
