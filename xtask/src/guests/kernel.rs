@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Two small kernels that no distribution has, from Debian's source package: the guarded Linux, which is mainline with
-//! CONFIG_ARM_PKVM_GUEST, and the enrolled one, with the series in `linux/`. The first takes about eight minutes of
+//! CONFIG_ARM_PKVM_GUEST, and the enrolled one, with the series in `linux/`. The first takes about nine minutes of
 //! CPU time; the second is built in the same tree, after it, where little has to be compiled again. Who asks for it also
 //! gets the enrolled one with larger pages, each compiled from nothing.
 
@@ -44,9 +44,16 @@ pub struct Kernel {
 
 /// Mainline, and its client of the guard.
 pub const GUARDED: Kernel = Kernel {
-    fragments: &["linux-guarded.config"],
+    fragments: &["linux-guarded.config", "device-client.config"],
     needed: &[
         "ARM_PKVM_GUEST",
+        "DMA_RESTRICTED_POOL",
+        "EXT4_FS",
+        "VIRTIO_BLK",
+        "VIRTIO_NET",
+        "VIRTIO_VSOCKETS",
+        "VIRTIO_FS",
+        "HW_RANDOM_VIRTIO",
         "SMP",
         "SERIAL_AMBA_PL011_CONSOLE",
         "SERIAL_EARLYCON",
@@ -62,7 +69,12 @@ pub const GUARDED: Kernel = Kernel {
 macro_rules! enrolled {
     ($pages:literal, $output:literal $(, $fragment:literal)*) => {
         Kernel {
-            fragments: &["linux-guarded.config", "linux-enrolled.config" $(, $fragment)*],
+            fragments: &[
+                "linux-guarded.config",
+                "device-client.config",
+                "linux-enrolled.config"
+                $(, $fragment)*
+            ],
             needed: &[
                 $pages,
                 "ARM_MMIO_GUARD",

@@ -358,7 +358,7 @@ mod tests {
             let name = |file: &PathBuf| file.file_name().unwrap().to_string_lossy().into_owned();
             guest.own_files().unwrap().iter().map(name).collect()
         };
-        assert_eq!(files(Guest::LinuxGuarded), ["linux-guarded.config"]);
+        assert_eq!(files(Guest::LinuxGuarded), ["linux-guarded.config", "device-client.config"]);
         let enrolled = files(Guest::LinuxEnrolled);
         for file in ["linux-guarded.config", "linux-enrolled.config", "apply", "mmio_guard.c"] {
             assert!(enrolled.iter().any(|name| name == file), "{file}");
