@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::order::Order;
 
 /// Folders with crates whose files are checked.
-const PLACES: [&str; 4] = ["crates", "hyp", "guest-stub", "xtask"];
+const PLACES: [&str; 5] = ["crates", "hyp", "guest-stub", "xtask", "device-server"];
 
 /// Root files of the crates that are checked, in order.
 ///
