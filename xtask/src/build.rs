@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Builds the images: `portcullis`, `guest-stub` and `hello-guest`, each as `.elf` and `.bin`, in the build directory.
+//! Builds the images: `portcullis`, `guest-stub` and `hello-guest`, each as `.elf` and `.bin`, in the build directory; and on
+//! request the server of a device VM, a program for Linux.
 
 use std::fs::{self, Permissions};
 use std::io::{IsTerminal, Write};
@@ -93,7 +94,13 @@ impl Artifacts {
 }
 
 /// Packages of the images.
-pub const PACKAGES: [&str; 3] = ["hyp", "guest-stub", "hello-guest"];
+pub const IMAGES: [&str; 3] = ["hyp", "guest-stub", "hello-guest"];
+
+/// The package of a device VM's server.
+pub const DEVICE_SERVER: &str = "device-server";
+
+/// What can be built: the images, and what is built on request alone.
+pub const PACKAGES: [&str; 4] = ["hyp", "guest-stub", "hello-guest", DEVICE_SERVER];
 
 /// Flags of rustc for the hypervisor alone, whose code has a limit: functions outside `.text.hot` share equal sequences of
 /// instructions, also those that are not compiled at `z`, and six rounds of this find more than one.
@@ -110,7 +117,11 @@ const HYP_FLAGS: [&str; 1] =
 pub fn build(options: &Options) -> Result<Artifacts> {
     let toolchain = Toolchain::find()?;
     let mut result = Ok(Artifacts::expected());
-    for package in PACKAGES {
+    if options.package.as_deref() == Some(DEVICE_SERVER) {
+        device_server(options.verbose)?;
+        return result;
+    }
+    for package in IMAGES {
         let name = if package == "hyp" { hypervisor(options) } else { package };
         if options.package.as_ref().is_none_or(|only| only == package) {
             let built = compile(&toolchain, package, options).and_then(|elf| install(&elf, name));
@@ -151,6 +162,37 @@ fn compile(toolchain: &Toolchain, package: &str, options: &Options) -> Result<Pa
         bail!("building {package} with {} failed", toolchain.name());
     }
     Ok(paths::target().join(TARGET).join("release").join(package))
+}
+
+/// Where the server of a device VM is, built or not: a static program for arm64 Linux.
+#[must_use]
+pub fn device_server_file() -> PathBuf {
+    paths::target().join("guests/device/portcullis-devices")
+}
+
+/// Builds the server of a device VM.
+///
+/// # Errors
+///
+/// The Rust target of Linux with musl is not installed, or the build failed (cargo has said why).
+pub fn device_server(verbose: bool) -> Result<PathBuf> {
+    let (mut cargo, built) = Toolchain::cargo_linux(DEVICE_SERVER, "portcullis-devices")?;
+    let status = if verbose {
+        cargo.status().context("cannot run cargo")?
+    } else {
+        quietly(cargo, &format!("building {DEVICE_SERVER}"))?
+    };
+    if !status.success() {
+        bail!("building {DEVICE_SERVER} failed");
+    }
+    let file = device_server_file();
+    let folder = file.parent().context("it has no folder")?;
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let bytes = fs::read(&built).with_context(|| built.display().to_string())?;
+    replace(&file, &bytes)?;
+    let executable = Permissions::from_mode(0o755);
+    fs::set_permissions(&file, executable).with_context(|| file.display().to_string())?;
+    Ok(file)
 }
 
 /// Runs cargo, whose diagnostics are shown, and whose steps are shown as progress.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::build::PACKAGES;
+use crate::build::IMAGES;
 use crate::paths;
 use crate::toolchain::{TARGET, Toolchain, cargo};
 
@@ -17,7 +17,7 @@ use crate::toolchain::{TARGET, Toolchain, cargo};
 /// rustdoc refuses something (it has said what), or the target of the images is not there.
 pub fn build() -> Result<Vec<PathBuf>> {
     let mut host = rustdoc(&["--workspace"]);
-    for package in PACKAGES {
+    for package in IMAGES {
         host.args(["--exclude", package]);
     }
     run(host, "the crates")?;
@@ -26,7 +26,7 @@ pub fn build() -> Result<Vec<PathBuf>> {
             "the documentation of the images needs rustup's target {TARGET}: run ./scripts/setup"
         );
     }
-    for package in PACKAGES {
+    for package in IMAGES {
         // One by one, as they are built: none gets the features that another asks of a crate.
         let private = ["--package", package, "--target", TARGET, "--document-private-items"];
         run(rustdoc(&private), package)?;

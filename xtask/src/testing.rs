@@ -7,7 +7,7 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::build::PACKAGES;
+use crate::build::IMAGES;
 use crate::paths;
 use crate::progress::{self, Progress};
 use crate::toolchain::{TARGET, Toolchain, cargo};
@@ -167,7 +167,7 @@ fn lints(cargo: &impl Fn(&[&str]) -> Command) -> Result<Vec<(&'static str, Comma
     }
     if installed("clippy") {
         let mut command = cargo(&["clippy", "-q", "--workspace"]);
-        for package in PACKAGES {
+        for package in IMAGES {
             command.args(["--exclude", package]);
         }
         command.args(["--all-targets", "--", "-D", "warnings"]);
@@ -175,7 +175,7 @@ fn lints(cargo: &impl Fn(&[&str]) -> Command) -> Result<Vec<(&'static str, Comma
         if Toolchain::find()? == Toolchain::Rustup {
             // One by one, as they are built: none may get the features that another asks of a crate.
             let names = ["clippy on hyp", "clippy on guest-stub", "clippy on hello-guest"];
-            for (name, package) in names.into_iter().zip(PACKAGES) {
+            for (name, package) in names.into_iter().zip(IMAGES) {
                 let image = ["clippy", "-q", "-p", package, "--target", TARGET];
                 let mut command = cargo(&image);
                 command.args(["--", "-D", "warnings"]);

@@ -16,6 +16,9 @@ use anyhow::{Context, Result, anyhow, bail};
 /// The bare-metal target: softfloat, so that the compiler never touches a guest's FP/SIMD registers.
 pub const TARGET: &str = "aarch64-unknown-none-softfloat";
 
+/// The target of programs for a VM's Linux: static, with musl.
+const LINUX_TARGET: &str = "aarch64-unknown-linux-musl";
+
 /// How the images are built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Toolchain {
@@ -89,6 +92,35 @@ impl Toolchain {
                 .arg("-Zbuild-std-features=compiler-builtins-mem");
         }
         command
+    }
+
+    /// A `cargo build` of a program for Linux on arm64, and where it puts the program. The linker is the toolchain's own, so
+    /// that no cross compiler is needed.
+    ///
+    /// # Errors
+    ///
+    /// The target is not installed, and cannot be: Debian has no standard library for it.
+    pub fn cargo_linux(package: &str, program: &str) -> Result<(Command, PathBuf)> {
+        let installed = || print(&rustc(), &["--target", LINUX_TARGET, "--print", "target-libdir"]);
+        let there = || installed().is_ok_and(|libraries| Path::new(&libraries).is_dir());
+        if !there() {
+            // Adds it to the active toolchain; without rustup, or its server, it fails.
+            let _ = print("rustup".as_ref(), &["target", "add", LINUX_TARGET]);
+        }
+        if !there() {
+            bail!(
+                "the Rust target {LINUX_TARGET} is missing: run rustup target add {LINUX_TARGET}"
+            );
+        }
+        let mut command = Command::new(cargo());
+        command.current_dir(paths::root()).args(["build", "--release", "--target", LINUX_TARGET]);
+        command.args(["--package", package, "--bin", program]);
+        command.env("CARGO_TARGET_DIR", paths::target()).env_remove("RUSTFLAGS");
+        command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER", "rust-lld");
+        // It is loaded into small VMs.
+        command.env("CARGO_PROFILE_RELEASE_DEBUG", "none");
+        command.env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
+        Ok((command, paths::target().join(LINUX_TARGET).join("release").join(program)))
     }
 
     /// For messages.
