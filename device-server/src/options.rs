@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{ArgAction, Parser, ValueEnum};
 
 use crate::backend::Device;
 use crate::backend::block::Disk;
+use crate::backend::console::Console;
+use crate::backend::net::Card;
+use crate::backend::rng::Entropy;
 use crate::module::Module;
 
 /// Serves the virtio devices of one VM, as the VM's vm.devices= names them
@@ -26,6 +29,24 @@ pub struct Options {
     /// A disk: a raw file or a block device; with :ro behind it, the VM cannot write
     #[arg(long, value_name = "FILE[:ro]")]
     blk: Vec<String>,
+    /// A network card, at a tap device
+    #[arg(long, value_name = "TAP")]
+    net: Vec<String>,
+    /// A console: at a terminal that is made and named, or at standard input and output
+    #[arg(long, value_name = "PLACE")]
+    console: Vec<Place>,
+    /// A source of entropy; once for each
+    #[arg(long, action = ArgAction::Count)]
+    rng: u8,
+}
+
+/// Where a console is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Place {
+    /// A new terminal
+    Pty,
+    /// Standard input and output
+    Stdio,
 }
 
 impl Options {
@@ -45,6 +66,26 @@ impl Options {
         for disk in &self.blk {
             let (path, read_only) = disk_of(disk);
             devices.push(Arc::new(Disk::open(&path, read_only)?));
+        }
+        for tap in &self.net {
+            devices.push(Arc::new(Card::open(tap, &self.vm)?));
+        }
+        for place in &self.console {
+            devices.push(Arc::new(match place {
+                Place::Stdio => Console::stdio()?,
+                Place::Pty => {
+                    let (console, name) = Console::pty()?;
+                    eprintln!(
+                        "portcullis-devices: the console of {} is {}",
+                        self.vm,
+                        name.display()
+                    );
+                    console
+                }
+            }));
+        }
+        for _ in 0..self.rng {
+            devices.push(Arc::new(Entropy::open()?));
         }
         Ok(devices)
     }

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The two interfaces of the operating system that no library offers without `unsafe`: requests of the module, and reads
-//! and writes of a file at an offset into and out of guest memory.
+//! Calls of the kernel that no library offers without `unsafe`: requests of the module, reads and writes of files into and out
+//! of guest memory, and the making of tap devices and terminals.
 #![allow(unsafe_code)]
 
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use libc::{c_int, c_ulong, iovec, off_t};
 use vm_memory::VolatileSlice;
@@ -78,12 +82,12 @@ pub fn clear(file: &File, hole: bool, offset: u64, bytes: u64) -> io::Result<()>
 /// # Errors
 ///
 /// Those of readv(2).
-pub fn read<F: AsFd>(file: &F, memory: &[VolatileSlice<'_>]) -> io::Result<usize> {
+pub fn read(file: &File, memory: &[VolatileSlice<'_>]) -> io::Result<usize> {
     let guards: Vec<_> = memory.iter().take(PIECES).map(VolatileSlice::ptr_guard_mut).collect();
     let pieces = guards.iter().map(|guard| piece(guard.as_ptr(), guard.len()));
     let pieces: Vec<iovec> = pieces.collect();
     // SAFETY: as in `read_at`.
-    check(unsafe { libc::readv(file.as_fd().as_raw_fd(), pieces.as_ptr(), count(&pieces)) })
+    check(unsafe { libc::readv(file.as_raw_fd(), pieces.as_ptr(), count(&pieces)) })
 }
 
 /// Writes `memory` to `file`, which has no offset: one packet of a tap device, or output of a terminal.
@@ -91,12 +95,74 @@ pub fn read<F: AsFd>(file: &F, memory: &[VolatileSlice<'_>]) -> io::Result<usize
 /// # Errors
 ///
 /// Those of writev(2).
-pub fn write<F: AsFd>(file: &F, memory: &[VolatileSlice<'_>]) -> io::Result<usize> {
+pub fn write(file: &File, memory: &[VolatileSlice<'_>]) -> io::Result<usize> {
     let guards: Vec<_> = memory.iter().take(PIECES).map(VolatileSlice::ptr_guard).collect();
     let pieces = guards.iter().map(|guard| piece(guard.as_ptr().cast_mut(), guard.len()));
     let pieces: Vec<iovec> = pieces.collect();
     // SAFETY: as in `write_at`.
-    check(unsafe { libc::writev(file.as_fd().as_raw_fd(), pieces.as_ptr(), count(&pieces)) })
+    check(unsafe { libc::writev(file.as_raw_fd(), pieces.as_ptr(), count(&pieces)) })
+}
+
+/// Joins `tap` to the tap device `name`, which is there or which this process may make. Packets have no header.
+///
+/// # Errors
+///
+/// Those of TUNSETIFF: EPERM, EBUSY, EINVAL for a device that is no tap. A name that is too long.
+pub fn join_tap(tap: &File, name: &str) -> io::Result<()> {
+    const TUNSETIFF: c_ulong = 0x4004_54ca;
+    let flags = (libc::IFF_TAP | libc::IFF_NO_PI) as u16;
+    // struct ifreq: the name with a zero, the flags, and the rest of a union.
+    let mut request = [0_u8; 40];
+    let (start, rest) = request.split_at_mut(libc::IFNAMSIZ);
+    let place = start.get_mut(..name.len()).filter(|_| name.len() < libc::IFNAMSIZ);
+    place.ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(name.as_bytes());
+    for (to, from) in rest.iter_mut().zip(flags.to_ne_bytes()) {
+        *to = from;
+    }
+    // SAFETY: the kernel reads and writes a struct ifreq, which `request` is as large as, and which is alive.
+    check(unsafe { ioctl_with_mut_ref(tap, TUNSETIFF, &mut request) } as isize).map(drop)
+}
+
+/// Makes a terminal in raw mode: its master, which does not block, and the name of the other side.
+///
+/// # Errors
+///
+/// Those of posix_openpt(3) and what follows it.
+pub fn pty() -> io::Result<(File, PathBuf)> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    // SAFETY: no memory is passed.
+    let fd = check(unsafe { libc::posix_openpt(flags) } as isize)? as c_int;
+    // SAFETY: the descriptor is open, and of nothing else.
+    let master = unsafe { File::from_raw_fd(fd) };
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::unlockpt(fd) } as isize)?;
+    let mut name = [0; 64];
+    // SAFETY: the call writes a string of at most `name.len()` bytes, with its zero, into `name`, which is alive.
+    let error = unsafe { libc::ptsname_r(fd, name.as_mut_ptr().cast(), name.len()) };
+    if error != 0 {
+        return Err(io::Error::from_raw_os_error(error));
+    }
+    let name = CStr::from_bytes_until_nul(&name).map_err(io::Error::other)?;
+    raw_mode(&master)?;
+    Ok((master, OsStr::from_bytes(name.to_bytes()).into()))
+}
+
+/// Has a terminal pass all bytes as they are.
+///
+/// # Errors
+///
+/// Those of tcsetattr(3), such as ENOTTY.
+fn raw_mode(terminal: &File) -> io::Result<()> {
+    let mut mode = MaybeUninit::<libc::termios>::uninit();
+    // SAFETY: the call writes a struct termios into `mode`, which has its size.
+    check(unsafe { libc::tcgetattr(terminal.as_raw_fd(), mode.as_mut_ptr()) } as isize)?;
+    // SAFETY: it has succeeded, and has written all of `mode`.
+    let mut mode = unsafe { mode.assume_init() };
+    // SAFETY: `mode` is alive and exclusive.
+    unsafe { libc::cfmakeraw(&raw mut mode) };
+    // SAFETY: the call reads `mode`, which is alive.
+    let set = unsafe { libc::tcsetattr(terminal.as_raw_fd(), libc::TCSANOW, &raw const mode) };
+    check(set as isize).map(drop)
 }
 
 fn piece(start: *mut u8, bytes: usize) -> iovec {

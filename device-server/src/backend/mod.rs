@@ -2,6 +2,9 @@
 //! Kinds of devices.
 
 pub mod block;
+pub mod console;
+pub mod net;
+pub mod rng;
 
 use std::io;
 use std::os::fd::RawFd;

@@ -8,4 +8,5 @@ mod driver;
 mod fake;
 mod recovery;
 mod served;
+mod streams;
 mod uapi;
