@@ -34,6 +34,12 @@ impl Apt {
         Self { folder: folder.into(), options: options.map(str::to_owned).into() }
     }
 
+    /// Packages of this machine's own suite, for this machine itself.
+    #[must_use]
+    pub fn machine(folder: &Path) -> Self {
+        Self { folder: folder.into(), options: Vec::new() }
+    }
+
     /// Packages for `architecture`, or for this machine itself, from the backports of this machine's suite.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use duct::cmd;
 
 /// What the build runs, and the Debian package that has it.
-const TOOLS: [(&str, &str); 9] = [
+pub const TOOLS: [(&str, &str); 9] = [
     ("gcc", "gcc"),
     ("make", "make"),
     ("flex", "flex"),
@@ -128,7 +128,7 @@ impl Tree {
     ///
     /// A tool is missing, or the package is damaged.
     pub fn unpack(source: &Package, version: &str, folder: &Path) -> Result<Self> {
-        tools()?;
+        tools("building Linux", &TOOLS)?;
         let _ = fs::remove_dir_all(folder);
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         let mut progress = Progress::start("unpacking Linux");
@@ -180,24 +180,7 @@ impl Tree {
 
     /// Runs `command`, which is `what`, with its output in the log.
     fn step(&self, command: &mut Command, what: &str) -> Result<()> {
-        let file = fs::File::options().create(true).append(true).open(&self.log);
-        let mut file = file.with_context(|| self.log.display().to_string())?;
-        let (mut lines, mut written) = (0, Ok(()));
-        let status = progress::run(command, &mut Progress::start(what), |progress, line| {
-            lines += 1;
-            progress.set(lines, 0, line);
-            if written.is_ok() {
-                written = writeln!(file, "{line}");
-            }
-        })?;
-        written.with_context(|| self.log.display().to_string())?;
-        if status.success() {
-            return Ok(());
-        }
-        let said = fs::read_to_string(&self.log).unwrap_or_default();
-        let last: Vec<&str> = said.lines().rev().take(5).collect();
-        let last: Vec<&str> = last.into_iter().rev().collect();
-        Err(anyhow!("{what} failed; {}:\n  {}", self.log.display(), last.join("\n  ")))
+        step(&self.log, command, what)
     }
 
     /// `make`, out of tree, at the lowest priority, with nothing of this machine in its output.
@@ -213,19 +196,49 @@ impl Tree {
             "KBUILD_BUILD_USER=portcullis",
             "KBUILD_BUILD_HOST=portcullis",
         ]);
-        // Cargo's own variables must not become the kernel's.
-        for name in ["MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS", "RUSTC", "CC", "CFLAGS"] {
-            command.env_remove(name);
-        }
+        without_cargo(&mut command);
         command
     }
 }
 
-/// Debian packages that a build needs and that are not installed.
+/// Runs `command`, which is `what`, with its output at the end of `log`.
+///
+/// # Errors
+///
+/// It fails; the error has its last lines.
+pub(super) fn step(log: &Path, command: &mut Command, what: &str) -> Result<()> {
+    let file = fs::File::options().create(true).append(true).open(log);
+    let mut file = file.with_context(|| log.display().to_string())?;
+    let (mut lines, mut written) = (0, Ok(()));
+    let status = progress::run(command, &mut Progress::start(what), |progress, line| {
+        lines += 1;
+        progress.set(lines, 0, line);
+        if written.is_ok() {
+            written = writeln!(file, "{line}");
+        }
+    })?;
+    written.with_context(|| log.display().to_string())?;
+    if status.success() {
+        return Ok(());
+    }
+    let said = fs::read_to_string(log).unwrap_or_default();
+    let last: Vec<&str> = said.lines().rev().take(5).collect();
+    let last: Vec<&str> = last.into_iter().rev().collect();
+    Err(anyhow!("{what} failed; {}:\n  {}", log.display(), last.join("\n  ")))
+}
+
+/// Takes cargo's own variables from `command`: they must not become the kernel's.
+pub(super) fn without_cargo(command: &mut Command) {
+    for name in ["MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS", "RUSTC", "CC", "CFLAGS"] {
+        command.env_remove(name);
+    }
+}
+
+/// Debian packages that the programs of `tools` come from, as far as they are not installed.
 #[must_use]
-pub fn missing_tools() -> Vec<&'static str> {
+pub fn missing_tools(tools: &[(&str, &'static str)]) -> Vec<&'static str> {
     let native = std::env::consts::ARCH == "aarch64";
-    TOOLS
+    tools
         .iter()
         .filter(|(program, _)| !(native && program.starts_with("aarch64-")))
         .filter(|(program, _)| !on_path(program))
@@ -233,13 +246,18 @@ pub fn missing_tools() -> Vec<&'static str> {
         .collect()
 }
 
-fn tools() -> Result<()> {
-    let missing = missing_tools();
+/// Whether `tools` are all installed.
+///
+/// # Errors
+///
+/// They are not: `what` needs packages, which are named.
+pub(super) fn tools(what: &str, tools: &[(&str, &'static str)]) -> Result<()> {
+    let missing = missing_tools(tools);
     if missing.is_empty() {
         return Ok(());
     }
     Err(anyhow!(
-        "building Linux needs what is not installed; run\n  apt-get install --no-install-recommends {}",
+        "{what} needs what is not installed; run\n  apt-get install --no-install-recommends {}",
         missing.join(" ")
     ))
 }

@@ -20,6 +20,7 @@ pub mod file;
 mod folders;
 mod initramfs;
 pub mod kernel;
+pub mod module;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,12 @@ use duct::cmd;
 pub enum Guest {
     /// Debian's stock kernel, the cloud flavour: its PL011 is built in, and it is the smallest.
     Linux,
+    /// Debian's stock kernel of a later series, from the same suite.
+    Linux612,
+    /// The kernel module of the device VM for [`Guest::Linux`].
+    DeviceModule,
+    /// The same for [`Guest::Linux612`].
+    DeviceModule612,
     /// A busybox root for all kernels.
     Initramfs,
     /// The small kernel that is a client of the MMIO guard.
@@ -62,9 +69,12 @@ const SOURCE: &str = "linux-source-6.12";
 impl Guest {
     /// All of them, in the order in which they are made: those that take longest last, and the series behind the
     /// kernel that it would change.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Initramfs,
         Self::Linux,
+        Self::Linux612,
+        Self::DeviceModule,
+        Self::DeviceModule612,
         Self::UBoot,
         Self::Edk2,
         Self::Edk2Unstable,
@@ -87,6 +97,9 @@ impl Guest {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Linux => "linux",
+            Self::Linux612 => "linux-6.12",
+            Self::DeviceModule => "device-module",
+            Self::DeviceModule612 => "device-module-6.12",
             Self::Initramfs => "initramfs",
             Self::LinuxGuarded => "linux-guarded",
             Self::LinuxEnrolled => "linux-enrolled",
@@ -110,6 +123,9 @@ impl Guest {
     pub fn file(self) -> PathBuf {
         folder().join(match self {
             Self::Linux => "linux.img",
+            Self::Linux612 => "linux-6.12.img",
+            Self::DeviceModule => "device/6.1/portcullis-device.ko",
+            Self::DeviceModule612 => "device/6.12/portcullis-device.ko",
             Self::Initramfs => "initramfs.cpio.gz",
             Self::LinuxGuarded => "linux-guarded.img",
             Self::LinuxEnrolled => "linux-enrolled.img",
@@ -157,6 +173,9 @@ impl Guest {
             Self::LinuxEnrolled16K => Some(kernel::ENROLLED_16K),
             Self::LinuxEnrolled64K => Some(kernel::ENROLLED_64K),
             Self::Linux
+            | Self::Linux612
+            | Self::DeviceModule
+            | Self::DeviceModule612
             | Self::Initramfs
             | Self::UBoot
             | Self::Edk2
@@ -171,6 +190,7 @@ impl Guest {
         let Some(kernel) = self.kernel() else {
             return Ok(match self {
                 Self::Initramfs => here(&["init", "inittab", "profile"]),
+                Self::DeviceModule | Self::DeviceModule612 => module::own_files()?,
                 _ => Vec::new(),
             });
         };
@@ -183,8 +203,27 @@ impl Guest {
         Ok(files)
     }
 
+    /// The kernel that it is loaded into, if it is a module.
+    const fn module_of(self) -> Option<Self> {
+        match self {
+            Self::DeviceModule => Some(Self::Linux),
+            Self::DeviceModule612 => Some(Self::Linux612),
+            _ => None,
+        }
+    }
+
+    /// Debian's name for the newest of its kernels.
+    const fn metapackage(self) -> Option<&'static str> {
+        match self {
+            Self::Linux => Some("linux-image-cloud-arm64"),
+            Self::Linux612 => Some("linux-image-6.12-cloud-arm64"),
+            _ => None,
+        }
+    }
+
     fn source_text(self) -> Result<String> {
-        let mut text = String::new();
+        // A module is for one version of its kernel.
+        let mut text = self.module_of().and_then(Self::origin).unwrap_or_default();
         for file in self.own_files()? {
             text += &fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         }
@@ -202,10 +241,17 @@ impl Guest {
     /// Its bytes, and the package they come from. Kernels share `tree`.
     fn produce(self, apt: &Apt, tree: &mut Option<Tree>) -> Result<(Vec<u8>, String)> {
         let (package, bytes) = match self {
-            Self::Linux => {
-                let name = apt.stands_for("linux-image-cloud-arm64", "linux-image-")?;
+            Self::Linux | Self::Linux612 => {
+                let name = self.metapackage().context("it has no package")?;
+                let name = apt.stands_for(name, "linux-image-")?;
                 let package = apt.package(&name)?;
                 let bytes = package.read("./boot/vmlinuz-*")?;
+                (package, bytes)
+            }
+            Self::DeviceModule | Self::DeviceModule612 => {
+                let name = self.module_of().and_then(Self::metapackage);
+                let name = name.context("it is for no kernel")?;
+                let (bytes, package) = module::build(apt, name, &folder().join("module"))?;
                 (package, bytes)
             }
             Self::UBoot => {
@@ -247,7 +293,7 @@ impl Guest {
             }
         };
         let arm64 = bytes.get(56..60) == Some(b"ARM\x64");
-        if !arm64 && (self == Self::Linux || self.kernel().is_some()) {
+        if !arm64 && (self.metapackage().is_some() || self.kernel().is_some()) {
             bail!("{}: it holds no arm64 Image", package.file.display());
         }
         Ok((bytes, package.version()))
@@ -260,6 +306,9 @@ impl Guest {
         let text = self.source_text()?;
         let (bytes, version) = self.produce(apt, tree)?;
         let file = self.file();
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        }
         replace(&file, &bytes)?;
         replace(&self.stamp(), format!("{version}\n{text}").as_bytes())?;
         eprintln!("guests: {} from {version}", file.display());
@@ -280,6 +329,7 @@ pub fn make(wanted: &[Guest], update: bool) -> Result<()> {
     if update {
         apt.forget()?;
         let _ = fs::remove_dir_all(folder.join("packages"));
+        let _ = fs::remove_dir_all(folder.join("machine"));
         for guest in wanted {
             let _ = fs::remove_file(guest.stamp());
         }
@@ -301,8 +351,18 @@ pub fn make(wanted: &[Guest], update: bool) -> Result<()> {
 ///
 /// apt-get cannot install them.
 pub fn install_tools(wanted: &[Guest]) -> Result<()> {
-    let built = |guest: &Guest| guest.kernel().is_some() && !guest.fresh().unwrap_or(false);
-    let missing = if wanted.iter().any(built) { kernel::missing_tools() } else { Vec::new() };
+    let old = wanted.iter().filter(|guest| !guest.fresh().unwrap_or(false));
+    let mut missing: Vec<&str> = Vec::new();
+    for guest in old {
+        if guest.kernel().is_some() {
+            missing.extend(kernel::missing_tools(&kernel::TOOLS));
+        }
+        if guest.module_of().is_some() {
+            missing.extend(kernel::missing_tools(&module::TOOLS));
+        }
+    }
+    missing.sort_unstable();
+    missing.dedup();
     if missing.is_empty() || !apt::may_install() {
         return Ok(());
     }

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The kernel module of the device VM, `linux/device/`, for Debian's stock kernels. It is built with the headers of the very
+//! same version as the kernel, and with Debian's programs for that on this machine: a module of another version is not loaded.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::folders::below;
+use super::kernel;
+use crate::apt::{Apt, Package};
+use crate::paths;
+use anyhow::{Context, Result, bail};
+
+/// What the build runs, and the Debian package that has it.
+pub const TOOLS: [(&str, &str); 3] = [
+    ("make", "make"),
+    ("aarch64-linux-gnu-gcc-12", "gcc-12-aarch64-linux-gnu"),
+    ("aarch64-linux-gnu-strip", "binutils-aarch64-linux-gnu"),
+];
+
+/// The module, without `.ko`.
+pub const NAME: &str = "portcullis-device";
+
+/// Its sources.
+#[must_use]
+pub fn sources() -> PathBuf {
+    paths::root().join("linux/device")
+}
+
+/// What of its sources goes into it.
+///
+/// # Errors
+///
+/// The folder cannot be read.
+pub fn own_files() -> Result<Vec<PathBuf>> {
+    let is_source = |file: &PathBuf| {
+        let named = file.file_name().is_some_and(|name| name == "Kbuild");
+        named || file.extension().is_some_and(|it| it == "c" || it == "h")
+    };
+    let of_module = |file: &PathBuf| file.parent() == Some(sources().as_path());
+    Ok(below(&sources())?.into_iter().filter(of_module).filter(is_source).collect())
+}
+
+/// The version of a package: `6.1.192-3` of `linux-image-6.1.0-57-cloud-arm64 6.1.192-3`.
+fn version(package: &Package) -> String {
+    package.version().split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+/// Builds the module for the kernel that the metapackage `image` stands for, below `folder`, and returns its bytes and the
+/// package of the headers.
+///
+/// # Errors
+///
+/// A tool is missing, a package cannot be fetched, versions differ, or the build fails or warns; then the folder stays, with
+/// `build.log` in it.
+pub fn build(apt: &Apt, image: &str, folder: &Path) -> Result<(Vec<u8>, Package)> {
+    kernel::tools("building a module of Linux", &TOOLS)?;
+    let image = apt.stands_for(image, "linux-image-")?;
+    let headers = image.replacen("linux-image-", "linux-headers-", 1);
+    let kbuild = apt.stands_for(&headers, "linux-kbuild-")?;
+    let common = apt.stands_for(&headers, "linux-headers-")?;
+    let _ = fs::remove_dir_all(folder);
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let (image, headers) = (apt.package(&image)?, apt.package(&headers)?);
+    let of_machine = Apt::machine(&super::folder().join("machine"));
+    for package in [&headers, &apt.package(&common)?, &of_machine.package(&kbuild)?] {
+        let (ours, wanted) = (version(package), version(&image));
+        if ours != wanted {
+            bail!(
+                "{} is for {ours}, and the kernel has {wanted}: run ./scripts/guests --update for both",
+                package.file.display()
+            );
+        }
+        package.unpack("./usr/*", 2, folder)?;
+    }
+    let bytes = compile(folder, &folder.join("src").join(file_name(&headers)), &common)?;
+    fs::remove_dir_all(folder).with_context(|| folder.display().to_string())?;
+    Ok((bytes, headers))
+}
+
+/// The name of a package.
+fn file_name(package: &Package) -> String {
+    package.version().split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// Compiles with the unpacked `headers`, whose makefile includes that of the package `common`.
+fn compile(folder: &Path, headers: &Path, common: &str) -> Result<Vec<u8>> {
+    let makefile = format!("include {}/Makefile\n", folder.join("src").join(common).display());
+    let at = headers.join("Makefile");
+    fs::write(&at, makefile).with_context(|| at.display().to_string())?;
+    let module = folder.join("module");
+    fs::create_dir_all(&module).with_context(|| module.display().to_string())?;
+    for file in own_files()? {
+        let to = module.join(file.file_name().unwrap_or_default());
+        fs::copy(&file, &to).with_context(|| file.display().to_string())?;
+    }
+    let log = folder.join("build.log");
+    let mut make = Command::new("nice");
+    make.args(["-n", "19", "make", "-C"]).arg(headers).arg(format!("M={}", module.display()));
+    if std::env::consts::ARCH != "aarch64" {
+        make.arg("CROSS_COMPILE=aarch64-linux-gnu-");
+    }
+    // The headers have a vmlinux, so that type information for BPF would be made of it, by a program that is not here.
+    make.args(["ARCH=arm64", "CONFIG_DEBUG_INFO_BTF_MODULES=", "W=1", "modules"]);
+    kernel::without_cargo(&mut make);
+    kernel::step(&log, &mut make, "building linux/device")?;
+    let said = fs::read_to_string(&log).with_context(|| log.display().to_string())?;
+    if let Some(line) = warning(&said) {
+        bail!("linux/device is not built without a warning; {}:\n  {line}", log.display());
+    }
+    let file = module.join(NAME).with_extension("ko");
+    let strip = match std::env::consts::ARCH {
+        "aarch64" => "strip",
+        _ => "aarch64-linux-gnu-strip",
+    };
+    kernel::step(&log, Command::new(strip).arg("-g").arg(&file), "stripping linux/device")?;
+    fs::read(&file).with_context(|| file.display().to_string())
+}
+
+/// The first warning of a build.
+fn warning(log: &str) -> Option<&str> {
+    log.lines().find(|line| line.to_ascii_lowercase().contains("warning:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_found() {
+        assert_eq!(warning("  CC [M]  main.o\nmain.c:1:2: note: x\n"), None);
+        let line = "main.c:3:1: warning: unused variable";
+        assert_eq!(warning(&format!("  CC\n{line}\n")), Some(line));
+        assert!(warning("WARNING: modpost: missing MODULE_LICENSE()").is_some());
+    }
+
+    #[test]
+    fn what_is_compiled_is_what_a_change_is_looked_for_in() {
+        let names: Vec<String> = own_files()
+            .unwrap()
+            .iter()
+            .map(|file| file.file_name().unwrap().to_string_lossy().into_owned())
+            .collect();
+        let kbuild = fs::read_to_string(sources().join("Kbuild")).unwrap();
+        let objects = kbuild.lines().find_map(|line| line.strip_prefix("portcullis-device-y := "));
+        for object in objects.unwrap().split_whitespace() {
+            let source = object.replace(".o", ".c");
+            assert!(names.contains(&source), "{source}");
+        }
+        assert!(names.iter().any(|name| name == "portcullis.h"));
+        assert!(!names.iter().any(|name| name == "README.md" || name == "Makefile"));
+    }
+}
