@@ -121,20 +121,22 @@ fn a_full_wire_delays_and_loses_nothing() {
     let (wire, tap) = wire();
     let _served = Served::start(&fake, vec![Arc::new(Card::at(tap, MAC))]);
     let [_receive, mut transmit] = probe(&fake);
-    // A datagram socket holds fewer than that.
-    for n in 0..60_u16 {
-        let mut packet = vec![0; 12];
-        packet.extend(n.to_le_bytes());
-        send(&mut transmit, n, &packet);
+    // More than a socket holds. Two descriptors each: the header with a number, and the rest.
+    for n in 0..30_u16 {
+        let at = buffer(32 + u64::from(n));
+        transmit.memory.write_obj(n, GuestAddress(at + 12)).unwrap();
+        transmit.chain(2 * n, &[(at, 14, READ), (BUFFERS + 0x10_0000, 30_000, READ)]);
+        transmit.offer(2 * n);
     }
+    transmit.kick();
     std::thread::sleep(Duration::from_millis(20));
-    assert!(transmit.used_index() < 60);
-    let mut got = [0; 16];
-    for n in 0..60_u16 {
-        assert_eq!(wire.recv(&mut got).unwrap(), 2);
+    assert!(transmit.used_index() < 30);
+    let mut got = vec![0; 40_000];
+    for n in 0..30_u16 {
+        assert_eq!(wire.recv(&mut got).unwrap(), 30_002);
         assert_eq!(got[..2], n.to_le_bytes());
     }
-    transmit.wait(60);
+    transmit.wait(30);
 }
 
 fn line(full: Full) -> (UnixStream, Console) {
