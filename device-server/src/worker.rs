@@ -110,6 +110,7 @@ impl Ring {
         mut interrupt: impl FnMut() -> io::Result<()>,
     ) -> Result<Option<Outcome>, Broken> {
         let memory = Arc::clone(&self.memory);
+        let mut pending = false;
         loop {
             self.queue.disable_notification(&*memory)?;
             let mut progress = false;
@@ -150,11 +151,13 @@ impl Ring {
             if wait.is_some() {
                 return Ok(wait);
             }
-            if !self.queue.enable_notification(&*memory)? {
-                return Ok(None);
-            }
-            if !progress {
+            // The ring had something at the last look, and the entry of it cannot be read.
+            if pending && !progress {
                 return Err(Broken::Entry);
+            }
+            pending = self.queue.enable_notification(&*memory)?;
+            if !pending {
+                return Ok(None);
             }
         }
     }

@@ -217,3 +217,33 @@ fn a_driver_without_event_idx_is_told_of_each() {
         assert_eq!(fake.interrupted(0), 1);
     }
 }
+
+#[test]
+fn a_request_that_comes_while_the_ring_is_found_empty_is_served() {
+    let fake = Fake::new(&[2]);
+    let (_file, path) = disk_file(64);
+    let served = Served::start(&fake, vec![disk(&path)]);
+    let mut ring = Ring::probe(&fake, 0, MODERN, 128);
+    let request = Request(0);
+    request.prepare(&ring, IN, 1);
+    ring.chain(0, &request.buffers(IN, 512));
+    // The thread wakes up for nothing again and again, and a request comes at any place of its look.
+    let other = std::sync::Arc::clone(&fake);
+    let end = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !end.load(std::sync::atomic::Ordering::Relaxed) {
+                other.store(0, 0x50, 0);
+            }
+        });
+        for _ in 0..3_000 {
+            ring.offer(0);
+            ring.kick();
+            while ring.used_index() != ring.available && served.counters(0, 0).broken.get() == 0 {}
+            ring.used = ring.available;
+        }
+        end.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert_eq!(served.counters(0, 0).broken.get(), 0);
+    assert_eq!(ring.used_index(), 3_000);
+}
