@@ -20,6 +20,7 @@ cases![
     a_budget_is_kept_and_is_a_limit,
     a_window_is_for_its_vm_alone,
     a_dedicated_cpu_has_one_vm,
+    the_boot_log_says_when_a_vm_runs_after_it_woke,
     beside_interrupts_for_a_vcpu_that_is_off,
     beside_interrupts_for_a_vcpu_that_is_ready,
     beside_interrupts_for_a_vcpu_that_waits,
@@ -235,4 +236,52 @@ fn a_dedicated_cpu_has_one_vm(fixture: &Fixture) -> Checked {
     ensure(line.contains("2 vCPUs on CPUs 0 0, priority 8,"), "a CPU that is taken", &run)?;
     let line = one(&run, "[hyp] victim: 4 MiB of RAM")?;
     ensure(line.contains("1 vCPU on CPU 1 alone, priority 20,"), "not its own CPU", &run)
+}
+
+/// docs/scheduling.md, "Worst wake-up": 10 us of EL2 and 1 us for a switch, and what the words of others add.
+fn the_boot_log_says_when_a_vm_runs_after_it_woke(fixture: &Fixture) -> Checked {
+    for (schedule, bad, victim, lines) in [
+        ("", "", "", ["bad: wakes within 62 us", "victim: wakes within 62 us"]),
+        ("", "vm.affinity=1", "", ["bad: wakes within 11 us", "victim: wakes within 11 us"]),
+        // Two budgets of 2,000 us in a row, with a switch to each and back.
+        (
+            "",
+            "",
+            "vm.budget=2000/10000",
+            ["bad: wakes within 4015 us", "victim: wakes within 11 us"],
+        ),
+        ("", "vm.priority=9", "", ["bad: wakes within 11 us", "victim: may wait for bad for ever"]),
+        (
+            "hyp.schedule=10000/victim+4000",
+            "vm.priority=9",
+            "",
+            ["bad: wakes within 8015 us", "victim: wakes within 6011 us"],
+        ),
+        (
+            "hyp.schedule=10000/victim+10000",
+            "",
+            "",
+            [
+                "bad: may wait for ever: budgets and windows may use all of its CPU",
+                "victim: wakes within 11 us",
+            ],
+        ),
+    ] {
+        let word = |name: &str, words: &str| {
+            fixture.guest(&format!("spin vm.name={name} vm.mem=4M {words}"))
+        };
+        let modules = vec![word("bad", bad), word("victim", victim)];
+        let cpus = if bad.contains("affinity") { 2 } else { 1 };
+        let append = Some(schedule.to_owned());
+        let mut session = fixture.boot(&Machine { cpus, append, modules, ..fixture.machine() })?;
+        session.wait_for("MiB of RAM left free")?;
+        let run = session.stop_after(Duration::ZERO);
+        for line in lines {
+            let (name, wakes) = line.split_once(": ").unwrap_or_default();
+            let start = format!("[hyp] {name}: 4 MiB of RAM");
+            let found = one(&run, &start)?;
+            ensure(found.contains(&format!(", {wakes}, IPA ")), &format!("not `{line}`"), &run)?;
+        }
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@
 //!   with a quantum per epoch.
 //! - [`VcpuState`]: what a vCPU does that is not loaded.
 //! - [`Wake`]: what other CPUs tell a CPU about its vCPUs, and when that is worth a kick.
+//! - [`WorstWake`]: how long a VM may wait after it woke.
 //! - [`CpuTime`]: CPU time of one vCPU, written by its CPU and readable by all.
 //!
 //! # Invariants
@@ -26,6 +27,7 @@ mod seat;
 mod vcpu_state;
 mod wake;
 mod windows;
+mod worst_wake;
 
 pub use budget::Budget;
 pub use cpu_time::CpuTime;
@@ -34,3 +36,4 @@ pub use seat::{DEFAULT_PRIORITY, PRIORITIES, SEATS};
 pub use vcpu_state::VcpuState;
 pub use wake::{Reason, Wake, vcpus_of};
 pub use windows::MAX_WINDOWS;
+pub use worst_wake::{Costs, Frame, Tenant, WorstWake, worst_wake};

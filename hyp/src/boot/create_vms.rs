@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use platform::{Board, CpuShare, Schedule, VmConfig};
 
 use crate::boot::boot_error;
+use crate::boot::worst_wake::Places;
 use crate::cpu::CPUS;
 use crate::guest::host;
 use crate::guest::instance::{self, Piece, VmInstance};
@@ -33,6 +34,7 @@ pub fn create_all(board: &Board, mut configs: Vec<VmConfig>, cpus: usize) -> Res
     let schedule = Schedule::parse(&board.bootargs, &names)
         .unwrap_or_else(|e| boot_error::halt_with(format_args!("{e}")));
     warn_of_unbounded(&configs, schedule.as_ref());
+    let places = Places::new(&configs, schedule.as_ref());
     let links = Links::make(&configs)?;
     let mut heaps: Vec<usize> = Vec::new();
     for (index, config) in configs.into_iter().enumerate() {
@@ -48,10 +50,11 @@ pub fn create_all(board: &Board, mut configs: Vec<VmConfig>, cpus: usize) -> Res
         guests.push(guest);
     }
     // A VM that is served is prepared with its server there, and the other way round.
-    for (guest, heap) in guests.iter().zip(heaps) {
+    for (index, (guest, heap)) in guests.iter().zip(heaps).enumerate() {
         while guest.prepare(STEP)? != Piece::Started {}
-        guest.announce(heap);
+        guest.announce(&places.wakes(index), heap);
     }
+    drop(places);
     if let Some(schedule) = &schedule {
         for area in CPUS.iter().take(cpus) {
             area.cpu.queue.set_windows(schedule);

@@ -7,3 +7,4 @@ pub mod create_vms;
 pub mod device_tree;
 pub mod efi;
 pub mod smp;
+mod worst_wake;

@@ -376,16 +376,17 @@ impl VmInstance {
         cause.of(&self.config.name)
     }
 
-    /// Logs the VM's memory, its vCPUs with their CPUs, its guard, its tables, and its bytes of EL2's `heap`.
+    /// Logs the VM's memory, its vCPUs with their CPUs and when it `wakes` there, its guard, its tables, and its bytes of EL2's
+    /// `heap`.
     #[inline(never)]
-    pub fn announce(&self, heap: usize) {
+    pub fn announce(&self, wakes: &dyn core::fmt::Display, heap: usize) {
         let c = &self.config;
         if let Some(warning) = &c.warning {
             log::warn!("VM '{}' ({}): {warning}", c.name, c.node);
         }
         let free = self.vm.stage2().pool_free(&cpu::current().order) as u64;
         log::info!(
-            "{}: {} MiB of RAM in {} pieces, {}, IPA {} bits, entry {}; guard {}, dialect {}, features {:#x}; \
+            "{}: {} MiB of RAM in {} pieces, {}, {wakes}, IPA {} bits, entry {}; guard {}, dialect {}, features {:#x}; \
              {} table pages, {free} more free, {heap} bytes of heap; loaded in {} us",
             c.name,
             c.ram.size() >> 20,

@@ -80,6 +80,33 @@ impl Schedule {
     pub fn number(&self, vm: usize) -> Option<usize> {
         self.windows.iter().position(|window| window.vm == Some(vm))
     }
+
+    /// The longest time, in microseconds, from the end of a window of VM `vm` to the beginning of its next one: a frame, if it has
+    /// none.
+    pub fn longest_gap(&self, vm: usize) -> u64 {
+        // Twice the list: the last gap of a frame goes on in the next.
+        let windows = self.windows.iter().map(Some);
+        let used = self.windows.iter().fold(0_u64, |sum, window| sum.saturating_add(window.us));
+        let rest = self.frame.saturating_sub(used);
+        let frame = || windows.clone().chain([None]);
+        let (mut gap, mut longest) = (0_u64, 0);
+        for window in frame().chain(frame()) {
+            gap = match window {
+                Some(window) if window.vm == Some(vm) => 0,
+                Some(window) => gap.saturating_add(window.us),
+                None => gap.saturating_add(rest),
+            };
+            longest = gap.max(longest);
+        }
+        longest.min(self.frame)
+    }
+
+    /// How many microseconds of a frame may be kept from VMs without a window on a CPU: its windows but those for all, and
+    /// the open ones of VMs that are not there, as `here` says.
+    pub fn kept(&self, here: impl Fn(usize) -> bool) -> u64 {
+        let kept = |window: &&Window| window.vm.is_some_and(|vm| !window.open || here(vm));
+        self.windows.iter().filter(kept).fold(0, |sum, window| sum.saturating_add(window.us))
+    }
 }
 
 /// `NAME+US` or `NAME+US+`.
@@ -170,5 +197,25 @@ mod tests {
             let error = refused(value);
             assert!(error.contains(why) && error.contains(value), "{value}: {error}");
         }
+    }
+
+    #[test]
+    fn a_vm_waits_longest_between_the_two_windows_that_are_furthest_apart() {
+        let parsed = |value: &str| {
+            Schedule::parse(&format!("hyp.schedule={value}"), &NAMES).unwrap().unwrap()
+        };
+        let one = parsed("10000/rtos+4000/linux+2000");
+        assert_eq!([0, 1, 2].map(|vm| one.longest_gap(vm)), [6000, 8000, 10_000]);
+        let two = parsed("10000/rtos+1000/linux+2000/rtos+1000/*+500");
+        assert_eq!([0, 1].map(|vm| two.longest_gap(vm)), [6000, 8000]);
+    }
+
+    #[test]
+    fn what_is_kept_from_others_leaves_out_what_is_theirs_or_open() {
+        let windows = Schedule::parse("hyp.schedule=10000/rtos+4000/linux+2000+/*+500", &NAMES);
+        let windows = windows.unwrap().unwrap();
+        assert_eq!(windows.kept(|_| true), 6000);
+        assert_eq!(windows.kept(|vm| vm == 0), 4000);
+        assert_eq!(windows.kept(|_| false), 4000);
     }
 }

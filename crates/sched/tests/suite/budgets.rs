@@ -3,6 +3,7 @@
 
 use crate::cpu::*;
 use proptest::prelude::*;
+use sched::{Budget, Costs, DEFAULT_PRIORITY, Frame, Tenant, WorstWake, worst_wake};
 
 const HIGH: u8 = 24;
 /// What EL2's pieces of work may add to a budget, or take from it, in a period.
@@ -103,6 +104,41 @@ fn an_idle_cpu_has_nothing_to_do_when_a_period_begins() {
     assert!(cpu.looks <= 200, "{} looks", cpu.looks);
 }
 
+/// One budget at the end of a period, the next at the beginning of the following one: the analysis has to know.
+#[test]
+fn two_budgets_in_a_row_are_waited_for_and_no_more() {
+    let mut cpu = Cpu::new();
+    // It wakes where 350 us of a period are left, and runs for as long in the next one.
+    let mut steps = 0;
+    let high = cpu.add_with(1, HIGH, QUANTUM, move || {
+        steps += 1;
+        match steps {
+            1 => Step::Sleep(1650 * US),
+            _ if steps % 2 == 0 => Step::Run(700 * US),
+            _ => Step::Sleep(1299 * US),
+        }
+    });
+    // It wakes at every phase of the period.
+    let (mut sleeps, mut runs) = (false, 0);
+    let sleeper = cpu.add(2, move || {
+        sleeps = !sleeps;
+        runs += 1;
+        if sleeps { Step::Sleep(300 * US + runs * 7 * US % MS) } else { Step::Run(3 * US) }
+    });
+    cpu.limit(high, 400 * US, MS);
+    cpu.run(300 * MS);
+    let worst = cpu.guests[sleeper].late.iter().max().copied().unwrap_or(0);
+    let budget = Budget { ticks: 400 * US, period: MS };
+    let tenants = [
+        Tenant { priority: DEFAULT_PRIORITY, budget: None },
+        Tenant { priority: HIGH, budget: Some(budget) },
+    ];
+    let costs = Costs { section: 2 * LOOK, switch: SWITCH, turn: TURN };
+    let within = worst_wake(&tenants, 0, Frame::None, costs);
+    assert!(matches!(within, WorstWake::Within(limit) if worst <= limit), "{worst} of {within:?}");
+    assert!(worst > 650 * US, "{} us", worst / US);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
@@ -129,5 +165,67 @@ proptest! {
         cpu.run(period * 40);
         exact(&cpu, budget, spins);
         prop_assert_eq!(cpu.charged.iter().sum::<u64>() + cpu.idle, cpu.now);
+    }
+
+    #[test]
+    fn none_wakes_later_than_the_analysis_says(
+        above in prop::collection::vec((2..35_u64, 300 * US..10 * MS, any::<bool>()), 0..3),
+        equals in 0..3_u16,
+        window in prop::option::of(200 * US..4 * MS),
+        sleep in 700 * US..7 * MS,
+    ) {
+        let mut cpu = Cpu::new();
+        let sleeper = cpu.add(30, naps(3 * US, sleep));
+        let mut tenants = vec![Tenant { priority: DEFAULT_PRIORITY, budget: None }];
+        for vm in 0..equals {
+            cpu.add(vm, naps(900 * US, 100 * US * u64::from(vm + 1)));
+            tenants.push(Tenant { priority: DEFAULT_PRIORITY, budget: None });
+        }
+        for (vm, (part, period, spins)) in (10..).zip(&above) {
+            let ticks = period * part / 100;
+            let guest = if *spins {
+                cpu.add_with(vm, HIGH, QUANTUM, spin())
+            } else {
+                cpu.add_with(vm, HIGH, QUANTUM, naps(ticks / 3 + US, 40 * US))
+            };
+            cpu.limit(guest, ticks, *period);
+            tenants.push(Tenant { priority: HIGH, budget: Some(Budget { ticks, period: *period }) });
+        }
+        let mut frame = Frame::None;
+        if let Some(ticks) = window {
+            cpu.add_windowed(20, 0, spin());
+            cpu.sched.set_windows(10 * MS, [(ticks, Some(20), false)].into_iter());
+            frame = Frame::Others(Budget { ticks, period: 10 * MS });
+        }
+        cpu.run(300 * MS);
+        let costs = Costs { section: 2 * LOOK, switch: SWITCH, turn: TURN };
+        let WorstWake::Within(limit) = worst_wake(&tenants, 0, frame, costs) else { return Ok(()) };
+        // At first all have just woken, and take turns.
+        let worst = cpu.guests[sleeper].late.iter().skip(8).max().copied().unwrap_or(0);
+        prop_assert!(worst <= limit, "{} us of {} us", worst / US, limit / US);
+    }
+
+    #[test]
+    fn a_vm_with_a_window_wakes_within_the_time_without_it(
+        window in 200 * US..4 * MS,
+        sleep in 700 * US..7 * MS,
+        neighbours in 1..4_u16,
+    ) {
+        let mut cpu = Cpu::new();
+        let sleeper = cpu.add_windowed(1, 0, naps(3 * US, sleep));
+        for vm in 0..neighbours {
+            cpu.add_with(10 + vm, HIGH, QUANTUM, spin());
+        }
+        cpu.sched.set_windows(10 * MS, [(window, Some(1), false)].into_iter());
+        cpu.run(300 * MS);
+        let costs = Costs { section: 2 * LOOK, switch: SWITCH, turn: TURN };
+        let tenants = [Tenant { priority: DEFAULT_PRIORITY, budget: None }];
+        let within = worst_wake(&tenants, 0, Frame::Own(10 * MS - window), costs);
+        let worst = cpu.guests[sleeper].late.iter().max().copied().unwrap_or(0);
+        prop_assert!(
+            matches!(within, WorstWake::Within(limit) if worst <= limit),
+            "{} us of {within:?}",
+            worst / US
+        );
     }
 }
