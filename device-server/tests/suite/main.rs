@@ -6,7 +6,10 @@
 mod block;
 mod driver;
 mod fake;
+mod hostile;
 mod recovery;
 mod served;
 mod streams;
+#[path = "../support/hostile.rs"]
+mod support;
 mod uapi;

@@ -104,16 +104,19 @@ fn a_server_that_is_started_anew_goes_on_where_the_other_left() {
     }
 }
 
-/// A disk whose thread ends before it answers request `dies_at`: the request is executed, and used.idx does not say so.
-struct Dying {
+/// What befalls a request that was executed, before used.idx says so. It gets the request's number, from 1 on.
+type Fate = Arc<dyn Fn(usize) + Send + Sync>;
+
+/// A disk whose requests are counted, and meet a fate.
+struct Fateful {
     disk: Disk,
     requests: Arc<AtomicUsize>,
-    dies_at: usize,
+    fate: Fate,
 }
 
-struct DyingHandler(Box<dyn Handler>, Arc<AtomicUsize>, usize);
+struct FatefulHandler(Box<dyn Handler>, Arc<AtomicUsize>, Fate);
 
-impl Device for Dying {
+impl Device for Fateful {
     fn id(&self) -> u32 {
         self.disk.id()
     }
@@ -128,17 +131,48 @@ impl Device for Dying {
     }
     fn handler(&self, queue: u8, features: u64) -> std::io::Result<Box<dyn Handler>> {
         let handler = self.disk.handler(queue, features)?;
-        Ok(Box::new(DyingHandler(handler, Arc::clone(&self.requests), self.dies_at)))
+        let (requests, fate) = (Arc::clone(&self.requests), Arc::clone(&self.fate));
+        Ok(Box::new(FatefulHandler(handler, requests, fate)))
     }
 }
 
-impl Handler for DyingHandler {
+impl Handler for FatefulHandler {
     fn handle(&mut self, chain: &mut Chain<'_>, counters: &counters::Queue) -> Outcome {
         let outcome = self.0.handle(chain, counters);
-        if self.1.fetch_add(1, Ordering::SeqCst) + 1 == self.2 {
-            panic!("killed, as the test wants");
-        }
+        (self.2)(self.1.fetch_add(1, Ordering::SeqCst) + 1);
         outcome
+    }
+}
+
+#[test]
+fn a_reset_and_a_stop_wait_for_the_request_that_is_executed() {
+    // Status = 0, QueueReady = 0.
+    for offset in [0x70, 0x44] {
+        let fake = Fake::new(&[2]);
+        let (_file, path) = disk_file(64);
+        let requests = Arc::new(AtomicUsize::new(0));
+        let ended = Arc::new(AtomicUsize::new(0));
+        let ends = Arc::clone(&ended);
+        let slow = Fateful {
+            disk: Disk::open(&path, false).unwrap(),
+            requests: Arc::clone(&requests),
+            fate: Arc::new(move |number| {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                ends.store(number, Ordering::SeqCst);
+            }),
+        };
+        let _served = Served::start(&fake, vec![Arc::new(slow)]);
+        let mut ring = Ring::probe(&fake, 0, MODERN, 128);
+        offer_writes(&mut ring, 0, 3);
+        ring.kick();
+        while requests.load(Ordering::SeqCst) < 1 {
+            std::thread::yield_now();
+        }
+        fake.store(0, offset, 0);
+        let (begun, ended) = (requests.load(Ordering::SeqCst), ended.load(Ordering::SeqCst));
+        assert_eq!(begun, ended, "nothing is under way");
+        assert!(ended < 3, "the others are left alone");
+        assert_eq!(usize::from(ring.used_index()), ended);
     }
 }
 
@@ -147,8 +181,11 @@ fn a_request_that_a_killed_server_had_fetched_is_executed_again() {
     let fake = Fake::new(&[2]);
     let (_file, path) = disk_file(64);
     let requests = Arc::new(AtomicUsize::new(0));
-    let dying = Disk::open(&path, false).unwrap();
-    let dying = Dying { disk: dying, requests: Arc::clone(&requests), dies_at: 3 };
+    let dying = Fateful {
+        disk: Disk::open(&path, false).unwrap(),
+        requests: Arc::clone(&requests),
+        fate: Arc::new(|number| assert_ne!(number, 3, "killed, as the test wants")),
+    };
     let served = Served::start(&fake, vec![Arc::new(dying)]);
     let mut ring = Ring::probe(&fake, 0, MODERN, 128);
     offer_writes(&mut ring, 0, 5);
