@@ -9,6 +9,7 @@
 
 pub mod bundle;
 pub mod count;
+pub mod device_ring;
 pub mod esr;
 pub mod gic;
 pub mod guest_tree;
@@ -19,6 +20,8 @@ pub mod virtio_mmio;
 
 #[path = "../../crates/platform/tests/support/mod.rs"]
 mod boards;
+#[path = "../../device-server/tests/support/hostile.rs"]
+mod rings;
 #[path = "../../crates/vgic/tests/support/mod.rs"]
 mod gics;
 #[path = "../../crates/arch/tests/support/oracle.rs"]
