@@ -9,7 +9,8 @@
 //! - [`state`], [`shallow`]: the state of both; [`entries`] says which entry differs.
 //! - [`mark`], [`marks`]: the sum over all descriptors that a walker can reach, as `spec` has it over its
 //!   entries.
-//! - [`window`]: what a VM shares against what its server reaches.
+//! - [`finish`]: the same for the end of an access that waited for the VM's server.
+//! - [`window`]: what a VM shares against what its server reaches; [`told`]: what that is told of an access.
 //!
 //! # Invariants
 //! - Nothing here changes a `Vm`.
@@ -25,6 +26,6 @@ mod outcome;
 mod state;
 mod window;
 
-pub use outcome::{Machine, judge, stop_reason};
+pub use outcome::{Machine, finish, judge, stop_reason};
 pub use state::{entries, mark, marks, shallow, state};
-pub use window::{leaves, window};
+pub use window::{leaves, told, window};

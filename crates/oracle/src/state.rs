@@ -108,6 +108,12 @@ pub fn shallow<H: Host>(vm: &Vm<H>, spec: &spec::Vm, order: &Order) -> Result<()
     same("hypercalls", counts.hypercalls, spec.counters.hypercalls)?;
     same("MMIO exits", counts.mmio, spec.counters.mmio)?;
     same("refused", counts.refused, spec.counters.refused)?;
+    if let Some(link) = vm.link() {
+        let (life, info) = link.info(order);
+        let should = (spec.life, spec.link.is_running(), spec.link.is_attached());
+        same("life, running, served", (life, info.running, info.attached), should)?;
+        same("vCPUs that wait for the server", info.outstanding, spec.link.outstanding())?;
+    }
     let on = vm.lifecycle().on(order);
     if !on.iter().eq(spec.on()) {
         let should: Vec<usize> = spec.on().collect();

@@ -3,7 +3,7 @@
 
 use alloc::format;
 use alloc::string::String;
-use arch::{Ipa, Pa};
+use arch::{Ipa, Pa, Width};
 use stage2::{Parties, Stage2, TableMemory, Tlb, Window};
 use vm::{Host, Vm};
 
@@ -49,4 +49,24 @@ pub fn leaves<H: TableMemory + Tlb>(
         return Ok(());
     }
     Err(format!("the window shows {count} granules, {shared} are shared"))
+}
+
+/// What the control page says of the access of `vcpu` that waits, against what it may say (promise P3). While neither the VM nor
+/// its server runs.
+///
+/// # Errors
+/// What differs.
+pub fn told<H: Host>(vm: &Vm<H>, spec: &spec::Vm, vcpu: usize) -> Result<(), String> {
+    let (Some(told), Some(link)) = (spec.link.told(vcpu), vm.link()) else { return Ok(()) };
+    // docs/devices.md, "The control page": number, address, value, kind.
+    let slot = 0x200_u64.wrapping_add((vcpu as u64).wrapping_mul(0x40));
+    let read =
+        |offset: u64, width| vm.host().peek(link.setup().control, slot.wrapping_add(offset), width);
+    let is = [read(0, Width::B8), read(8, Width::B8), read(0x10, Width::B8), read(0x18, Width::B4)];
+    let kind = told.bytes | u64::from(told.store.is_some()) << 8 | (vcpu as u64) << 16;
+    let should = [told.number, told.ipa, told.store.unwrap_or(0), kind];
+    if is == should {
+        return Ok(());
+    }
+    Err(format!("the server is told {is:x?} of vCPU {vcpu}, should be {should:x?}"))
 }

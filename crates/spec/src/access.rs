@@ -1,50 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Aborts: docs/abi.md, "Accesses"; the order of the questions is docs/trap-path.md's.
 
-use crate::{Entry, Leaf, Load, Outcome, PAGE, Reason, Vm};
-
-/// Classes of faults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Translation, access flag, address size.
-    Stage2,
-    /// Permission.
-    Permission,
-    /// The machine's own answer, and all that stage 2 has no part in.
-    External,
-}
-
-/// A data abort.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Data {
-    /// Where it leads, if the machine says so.
-    pub ipa: Option<u64>,
-    /// Class of the fault.
-    pub fault: Fault,
-    /// It hit a stage-1 walk.
-    pub walk: bool,
-    /// ISS.WnR.
-    pub write: bool,
-    /// ISS.CM: cache maintenance.
-    pub maintenance: bool,
-    /// Its size in bytes and its register, where the syndrome is valid.
-    pub access: Option<(u64, u8)>,
-    /// What a store has in its register.
-    pub value: u64,
-    /// Its bytes go to memory in falling order.
-    pub big_endian: bool,
-}
-
-/// An instruction abort.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fetch {
-    /// Where it leads, if the machine says so.
-    pub ipa: Option<u64>,
-    /// Class of the fault.
-    pub fault: Fault,
-    /// It hit a stage-1 walk.
-    pub walk: bool,
-}
+use crate::{Data, Entry, Fault, Fetch, Leaf, Load, Outcome, PAGE, Reason, Vm};
 
 /// An abort of a data access.
 const fn abort(reason: Reason, ipa: Option<u64>) -> Outcome {
@@ -53,7 +10,11 @@ const fn abort(reason: Reason, ipa: Option<u64>) -> Outcome {
 
 impl Vm {
     /// The entry at `ipa`; empty at or beyond the IPA size.
-    fn entry(&self, ipa: u64) -> Entry {
+    pub(crate) fn entry(&self, ipa: u64) -> Entry {
+        if self.config.is_window(ipa) {
+            // Of which page is the business of the VM behind it.
+            return Entry::Leaf { pa: 0, leaf: Leaf::Shared };
+        }
         if ipa < self.config.limit() { self.tables.at(ipa).entry } else { Entry::Empty }
     }
 
@@ -111,7 +72,7 @@ impl Vm {
             return self.flash(n, data, ipa, bytes, register);
         }
         match self.config.device_at(ipa) {
-            None => abort(Reason::NoDevice, data.ipa),
+            None => self.forward(data, ipa, bytes, register),
             Some(device) if device.refuses(ipa, bytes) => abort(Reason::DeviceError, data.ipa),
             Some(_) if data.write => Outcome::Served(None),
             Some(_) => Outcome::Served(Some(Load { register })),

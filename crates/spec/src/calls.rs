@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which call a number is: docs/abi.md, "Finding it" and "The calls"; docs/vm.md, "Firmware calls".
 
-use crate::{Dialect, Outcome, Policy, Vm};
+use crate::{Dialect, Moment, Outcome, Policy, Vm};
 
 pub(crate) const SUCCESS: u64 = 0;
 pub(crate) const NOT_SUPPORTED: u64 = -1_i64 as u64;
@@ -27,6 +27,10 @@ pub struct Call {
     pub imm: u16,
     /// x0 to x3.
     pub x: [u64; 4],
+    /// x4, which calls of a device VM have.
+    pub x4: u64,
+    /// When it is made.
+    pub now: Moment,
     /// MAIR_EL1 of the calling vCPU.
     pub mair_el1: u64,
     /// What the machine's source of entropy has at this moment, least significant word first.
@@ -73,7 +77,11 @@ impl Vm {
             0x8600_0000 => answer(self.feature_map()),
             // The guard's functions: HVC64, vendor-specific hypervisor owner.
             0xc600_0002..=0xc600_000b if self.config.policy != Policy::Off => self.guard_call(call),
-            0xc600_f000 => Outcome::Answer([0x1_0000, 0b111, 0, 0]),
+            0xc600_f000 => {
+                // The calls of a device VM are in the list of those that have them.
+                let more = if self.config.peers.is_some() { 0x7f << 16 } else { 0 };
+                Outcome::Answer([0x1_0000, 0b111 | more, 0, 0])
+            }
             0xc600_f001 => self.query_page(call.arguments()),
             0xc600_f002 => Outcome::Answer([
                 SUCCESS,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a VM's owner fixes before its first instruction: docs/abi.md, "What the VM's owner fixes".
 
+use crate::PAGE;
 use alloc::vec::Vec;
 
 /// When the guard is active.
@@ -103,6 +104,49 @@ impl Device {
     }
 }
 
+/// What of its RAM a served VM may share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Any page, by its own calls.
+    Own,
+    /// Only pages of this region. With `auto` all of it is shared before its first instruction.
+    Pool {
+        /// The pool.
+        at: Region,
+        /// EL2 shares it.
+        auto: bool,
+    },
+    /// All of it is shared, for good.
+    All,
+}
+
+/// What the owner of a served VM fixed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// Accesses to these pages go to the server.
+    pub forwards: Vec<Region>,
+    /// The virtio transports, a page each.
+    pub transports: Region,
+    /// What it may share.
+    pub share: Sharing,
+    /// How long an access waits, in ticks of the machine's clock; 0: for ever.
+    pub timeout: u64,
+    /// The same in milliseconds.
+    pub timeout_ms: u64,
+    /// Accesses are aborted when the server leaves; otherwise they wait for the next one.
+    pub aborts_on_loss: bool,
+}
+
+impl Served {
+    pub(crate) fn forwards(&self, ipa: u64, bytes: u64) -> bool {
+        self.forwards.iter().any(|pages| pages.contains(ipa) && ipa + bytes <= pages.end)
+    }
+
+    pub(crate) fn transport_count(&self) -> u64 {
+        (self.transports.end - self.transports.start) / PAGE
+    }
+}
+
 /// A VM as its owner describes it. All regions are of whole pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -126,6 +170,12 @@ pub struct Config {
     pub flash: Vec<Flash>,
     /// What else answers where.
     pub devices: Vec<Device>,
+    /// The VM that serves it, if one does.
+    pub served: Option<Served>,
+    /// It may serve others: the numbers of those that it serves.
+    pub peers: Option<Vec<usize>>,
+    /// Where it reaches what those share: whole GiB, in which every page is memory of another VM or of none.
+    pub windows: Vec<Region>,
     /// Number of vCPUs.
     pub vcpus: usize,
     /// Whether the machine has entropy.
@@ -153,6 +203,11 @@ impl Config {
     /// RAM or rom.
     pub fn is_memory(&self, ipa: u64) -> bool {
         self.is_ram(ipa) || self.is_rom(ipa)
+    }
+
+    /// Whether `ipa` is in the window of a VM that it serves.
+    pub fn is_window(&self, ipa: u64) -> bool {
+        self.windows.iter().any(|window| window.contains(ipa))
     }
 
     /// The device pages reached without a trap that hold `ipa`.

@@ -45,6 +45,7 @@ impl Vm {
     fn may_declare(&self, ipa: u64) -> bool {
         ipa < self.config.limit()
             && !self.config.is_memory(ipa)
+            && !self.config.is_window(ipa)
             && self.config.allowed_until(ipa).is_some()
     }
 
@@ -132,6 +133,7 @@ impl Vm {
             return answer(INVALID_PARAMETER);
         };
         let memory = core::iter::once(self.config.ram).chain(self.config.roms.iter().copied());
+        let memory = memory.chain(self.config.windows.iter().copied());
         let next_memory = memory.map(|m| m.start).filter(|at| *at > start).min();
         let mut end = end.min(allowed).min(next_memory.unwrap_or(end));
         let granules = match self.mapped_mmio_until(start) {
@@ -174,7 +176,7 @@ impl Vm {
         if ipa >= self.config.limit() {
             return answer(INVALID_PARAMETER);
         }
-        let (state, hint) = match self.tables.at(ipa).entry {
+        let (state, hint) = match self.entry(ipa) {
             _ if self.config.is_ram(ipa) => (1, 0),
             _ if self.config.is_rom(ipa) => (2, 0),
             Entry::Declared(hint) => {

@@ -11,16 +11,18 @@
 //!   power calls. A method per exit takes it from the state before to the state after.
 //! - [`Config`]: what the VM's owner fixed.
 //! - [`Call`], [`Data`], [`Fetch`]: exits. [`Outcome`]: what the guest, or EL2 on its behalf, gets.
+//! - [`Link`]: what a VM and the VM that serves it have in common; [`call`] is a call of either.
 //! - [`Tables`]: stage 2 as a map of entries that do not overlap, and the count of table pages left.
 //!
 //! # Invariants
 //! - A call that fails changes nothing but the counter of calls (docs/abi.md, conventions).
 //! - What is memory is the configuration's to say, never an entry's.
-//! - What a device answers or holds, and interrupts, are not specified here; whether a device is asked is.
+//! - What a device answers or holds, and interrupts, are not specified here; whether a device is asked is. So it is with
+//!   the registers of a virtio transport; an access that a device VM answers is specified to its end.
 //!
 //! # Sources
 //! docs/abi.md; docs/vm.md (firmware calls, lifecycle, flash); docs/trap-path.md (the table of accesses);
-//! docs/stage2.md (entries, splits, the pool).
+//! docs/stage2.md (entries, splits, the pool); docs/devices.md.
 #![no_std]
 #![forbid(unsafe_code)]
 // Sums of guest input are made in 128 bits, where they cannot wrap; a wrong sum of ours stops the oracle,
@@ -29,25 +31,33 @@
 
 extern crate alloc;
 
+mod aborts;
 mod access;
 mod bank;
 mod calls;
 mod config;
 mod flash;
+mod forward;
 mod guard;
+mod link;
 mod memory;
 mod outcome;
 mod power;
 mod power_state;
+mod serve;
 mod tables;
 mod vm;
 
-pub use access::{Data, Fault, Fetch};
+pub use aborts::{Data, Fault, Fetch, Moment};
 pub use bank::{Bank, Sentence};
 pub use calls::{Call, Conduit};
-pub use config::{Config, Device, DeviceKind, Dialect, Flash, MappedMmio, Policy, Region};
+pub use config::{
+    Config, Device, DeviceKind, Dialect, Flash, MappedMmio, Policy, Region, Served, Sharing,
+};
+pub use link::{Link, Told};
 pub use outcome::{Load, Outcome, Reason};
 pub use power_state::{Parked, Phase, Power, StopReason};
+pub use serve::{call, leave_peers};
 pub use tables::{Entry, Found, Full, Hint, Leaf, Tables, size_of_level};
 pub use vm::{Counters, Vm};
 

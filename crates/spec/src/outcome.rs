@@ -33,6 +33,8 @@ pub enum Reason {
     GivenAway = 8,
     /// The machine said so.
     External = 9,
+    /// The VM that serves this one has not answered in time, or is gone.
+    NoAnswer = 11,
 }
 
 /// What an exit leads to.
@@ -55,6 +57,18 @@ pub enum Outcome {
     /// The device behind the page has answered: a load writes this register, a store none; the guest goes on
     /// behind the instruction.
     Served(Option<Load>),
+    /// A transport has done it, as [`Outcome::Served`], or the vCPU waits and then executes it again.
+    ServedOrWaits(Option<Load>),
+    /// The server is asked; the vCPU waits, and no other with it.
+    Asks,
+    /// The server has answered a load: the register has this value; the guest goes on behind the instruction.
+    Loaded(Load, u64),
+    /// A transport's registers answer a call of the server: x0 is 0 or -3; where it is 0 and this is the value of a register, x1 is
+    /// that; the rest is 0.
+    Registers {
+        /// x1 is a value.
+        value: bool,
+    },
     /// The guest goes on behind the instruction, which did nothing.
     Skipped,
     /// A synchronous external abort at the instruction.

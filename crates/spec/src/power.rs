@@ -106,6 +106,9 @@ impl Vm {
                 self.holders.clear();
                 let anybody = self.vcpus.contains(&Power::On);
                 self.phase = if anybody { Phase::Stopping(reason) } else { Phase::Parked };
+                if !anybody {
+                    self.life_ends();
+                }
                 Some(reason)
             }
         }
@@ -116,6 +119,7 @@ impl Vm {
         let parked = self.phase == Phase::Parked;
         if parked {
             self.phase = Phase::Running;
+            self.link.running = true;
             self.vcpus[0] = Power::Pending { entry, context };
         }
         parked
@@ -145,6 +149,7 @@ impl Vm {
             return Parked::Others;
         }
         self.phase = Phase::Parked;
+        self.life_ends();
         Parked::Last(reason)
     }
 

@@ -3,7 +3,7 @@
 
 use crate::bank::Bank;
 use crate::power_state::{Phase, Power};
-use crate::{Config, Entry, Full, Hint, Policy, Tables};
+use crate::{Config, Entry, Full, Hint, Link, Policy, Tables};
 use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -34,6 +34,10 @@ pub struct Vm {
     pub banks: Vec<Bank>,
     /// Pages of RAM that it shares.
     pub shared: BTreeSet<u64>,
+    /// What it and the VM that serves it have in common.
+    pub link: Link,
+    /// How often it has stopped or was reset. Whoever sees this change calls [`leave_peers`](crate::leave_peers).
+    pub life: u64,
     /// Its phase.
     pub phase: Phase,
     /// Its holders: a running VM with one is paused.
@@ -49,6 +53,7 @@ impl Vm {
     pub fn new(config: Config, tables: Tables) -> Self {
         let vcpus = vec![Power::Off; config.vcpus];
         let banks = vec![Bank::new(); config.flash.len()];
+        let link = Link::new(config.vcpus);
         Self {
             config,
             tables,
@@ -56,6 +61,8 @@ impl Vm {
             mapped_mmio: BTreeSet::new(),
             banks,
             shared: BTreeSet::new(),
+            link,
+            life: 0,
             phase: Phase::Parked,
             holders: BTreeSet::new(),
             vcpus,
@@ -99,6 +106,7 @@ impl Vm {
     /// The tables do not suffice for presets and direct pages; the VM must not run.
     pub fn reset(&mut self) -> Result<(), Full> {
         self.enrolled = false;
+        self.life_ends();
         self.shared.clear();
         self.mapped_mmio.clear();
         self.counters = Counters::default();

@@ -29,6 +29,9 @@ fn config(policy: Policy, dialect: Dialect) -> Config {
             Device { at: Region::new(UART, 0x1000), kind: DeviceKind::Uart },
             Device { at: Region::new(TEST, 0x1000), kind: DeviceKind::Test },
         ],
+        served: None,
+        peers: None,
+        windows: Vec::new(),
         vcpus: 2,
         trng: true,
         workarounds: [-1, -2, 0],
@@ -58,6 +61,8 @@ fn call(vm: &mut Vm, id: u64, [a, b, c]: [u64; 3]) -> Outcome {
         conduit: Conduit::Hvc,
         imm: 0,
         x: [id, a, b, c],
+        x4: 0,
+        now: Moment::default(),
         mair_el1: 0x8877_6655_4433_2211,
         entropy: Some([u64::MAX; 3]),
     })
@@ -72,6 +77,8 @@ fn x(vm: &mut Vm, id: u64, arguments: [u64; 3]) -> [u64; 4] {
 
 fn load(ipa: u64, bytes: u64) -> Data {
     Data {
+        vcpu: 0,
+        now: Moment::default(),
         ipa: Some(ipa),
         fault: Fault::Stage2,
         walk: false,
@@ -80,6 +87,9 @@ fn load(ipa: u64, bytes: u64) -> Data {
         access: Some((bytes, 5)),
         value: 0,
         big_endian: false,
+        signed: false,
+        wide: true,
+        long: true,
     }
 }
 
@@ -135,6 +145,8 @@ fn unknown_ids_other_widths_and_immediates_are_not_supported() {
         conduit: Conduit::Smc,
         imm: 1,
         x: [0xc600_0007, UART, 0, 0],
+        x4: 0,
+        now: Moment::default(),
         mair_el1: 0,
         entropy: None,
     };

@@ -5,7 +5,9 @@
 use arch::{Ipa, Pa, Range};
 use lock::Order;
 use platform::{Board, VmConfig};
-use vm::{Holder, Holders, Host, NotShared, Parked, ResetError, Stop, StopReason, Vcpu, Vm};
+use vm::{
+    Holder, Holders, Host, NotShared, Outcome, Parked, ResetError, Stop, StopReason, Vcpu, Vm,
+};
 pub use vm::{on_exit, run_deferred, try_fast_path};
 
 /// The exit needs no outcome: the guest tries its instruction again.
@@ -54,6 +56,12 @@ pub fn revive<H: Host>(order: &Order, vm: &Vm<H>) -> bool {
 #[inline(always)]
 pub fn reset_piece<H: Host>(order: &Order, vm: &Vm<H>) -> Result<bool, ResetError> {
     vm.reset_piece(order)
+}
+
+/// [`Vm::finish_forwarded`].
+#[inline(always)]
+pub fn finish_forwarded<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>, now: u64) -> Option<Outcome> {
+    vm.finish_forwarded(vcpu, now)
 }
 
 /// [`Vm::share_piece`].

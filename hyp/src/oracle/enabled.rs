@@ -11,12 +11,14 @@ use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::cpu::timer;
 use crate::memory::frame_owners;
+use crate::oracle::specified::specified;
 use aarch64_cpu::registers::{MAIR_EL1, Readable, SCTLR_EL1};
 use arch::{Errata, Exit, ExitInfo, GuestRegs, Ipa, Pa, Range};
 use lock::Order;
-use platform::{Board, Gic, GicVersion, VmConfig};
-use spec::{Config, Device, DeviceKind, Flash, Leaf, MappedMmio, Region, Tables};
+use platform::{Board, VmConfig};
+use spec::{Leaf, Moment, Tables};
 use stage2::Attr;
 use vm::{
     Deferred, FastPath, Holder, Holders, Host, NotShared, Outcome, Parked, ResetError, Stop,
@@ -31,8 +33,8 @@ const WHOLE: u64 = 4096;
 struct Exits {
     /// By the number of the VM.
     vms: Vec<spec::Vm>,
-    /// The exit being compared, and the registers before it.
-    exit: Option<(Exit, GuestRegs)>,
+    /// The exit being compared, the registers before it, and CNTPCT_EL0 at its beginning.
+    exit: Option<(Exit, GuestRegs, u64)>,
     /// The sum of the marks of each VM's tables, and how many stores there had been in any table.
     marks: Vec<(u64, u64)>,
 }
@@ -137,13 +139,13 @@ impl Exits {
 
 /// The exit begins.
 fn begin(exit: Exit, vcpu: &Vcpu) {
-    enter().exit = Some((exit, vcpu.regs.clone()));
+    enter().exit = Some((exit, vcpu.regs.clone(), timer::now()));
 }
 
 /// `vm` has its outcome: so must the specification.
 fn end<H: Host>(real: Outcome, vcpu: &Vcpu, vm: &Vm<H>) {
     let exits = mine();
-    let Some((exit, before)) = exits.exit.take() else {
+    let Some((exit, before, from)) = exits.exit.take() else {
         panic!("oracle: an outcome without an exit: {real:?}");
     };
     let number = CHECKED.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
@@ -151,14 +153,20 @@ fn end<H: Host>(real: Outcome, vcpu: &Vcpu, vm: &Vm<H>) {
         mair_el1: MAIR_EL1.get(),
         entropy: entropy(&before, vcpu),
         sctlr_el1: SCTLR_EL1.get(),
+        now: Moment { from, to: timer::now() },
     };
     let depth = match number {
         _ if number.is_multiple_of(WHOLE) => Depth::Entries,
         _ if number.is_multiple_of(AGAIN) => Depth::Sum,
         _ => Depth::Changes,
     };
-    let verdict = oracle::judge(exits.spec(vm), exit, &before, vcpu, real, &machine)
-        .and_then(|_| exits.compare(vm, depth));
+    let me = usize::from(vm.id());
+    let verdict = oracle::judge(&mut exits.vms, me, exit, &before, vcpu, real, &machine)
+        .and_then(|should| match should {
+            Some(spec::Outcome::Asks) => oracle::told(vm, exits.spec(vm), vcpu.index),
+            _ => Ok(()),
+        })
+        .and_then(|()| exits.compare(vm, depth));
     if let Err(why) = verdict {
         panic!(
             "oracle: {}: exit {number} of vCPU {} at {:#x}, {exit:x?}, x0 to x3 {:x?}: {why}",
@@ -212,7 +220,7 @@ fn ended<H: Host>(path: FastPath, vcpu: &Vcpu, vm: &Vm<H>) -> FastPath {
 pub fn on_exit<H: Host>(exit: Exit, vcpu: &mut Vcpu, vm: &Vm<H>) -> Outcome {
     // After an address translation the exit begins again. Otherwise it must equal the one that the fast path left.
     if is_mine() {
-        let begun = mine().exit.as_ref().map(|(begun, _)| *begun);
+        let begun = mine().exit.as_ref().map(|(begun, ..)| *begun);
         assert!(begun == Some(exit), "oracle: {begun:x?} has become {exit:x?}");
     } else {
         begin(exit, vcpu);
@@ -236,7 +244,11 @@ fn both<H: Host, T: PartialEq + core::fmt::Debug>(
     spec: impl FnOnce(&mut spec::Vm) -> T,
 ) -> T {
     let exits = enter();
+    let life = exits.spec(vm).life;
     let should = spec(exits.spec(vm));
+    if exits.spec(vm).life != life {
+        spec::leave_peers(&mut exits.vms, usize::from(vm.id()));
+    }
     let is = real();
     assert!(is == should, "oracle: {}: {what}: is {is:?}, should be {should:?}", vm.name());
     if let Err(why) = exits.compare(vm, Depth::Entries) {
@@ -333,6 +345,20 @@ pub fn reset_piece<H: Host>(order: &Order, vm: &Vm<H>) -> Result<bool, ResetErro
     real.map(|()| true)
 }
 
+/// [`Vm::finish_forwarded`].
+pub fn finish_forwarded<H: Host>(vcpu: &mut Vcpu, vm: &Vm<H>, now: u64) -> Option<Outcome> {
+    let exits = enter();
+    let before = vcpu.regs.clone();
+    let real = vm.finish_forwarded(vcpu, now);
+    let verdict = oracle::finish(exits.spec(vm), &before, vcpu, now, real)
+        .and_then(|()| exits.compare(vm, Depth::Changes));
+    if let Err(why) = verdict {
+        panic!("oracle: {}: vCPU {} waited for its server: {why}", vm.name(), vcpu.index);
+    }
+    leave();
+    real
+}
+
 /// [`Vm::share_piece`].
 pub fn share_piece<H: Host>(
     order: &Order,
@@ -340,7 +366,17 @@ pub fn share_piece<H: Host>(
     pieces: &(impl Iterator<Item = (u64, Pa, u64)> + Clone),
     at: u64,
 ) -> Result<Option<u64>, NotShared> {
-    vm.share_piece(order, pieces, at)
+    let mut real = Err(NotShared);
+    both(
+        "shares of its owner",
+        vm,
+        || {
+            real = vm.share_piece(order, pieces, at);
+            real.ok()
+        },
+        |spec| spec.share_for_owner(at).ok(),
+    );
+    real
 }
 
 /// [`Vm::start`].
@@ -351,14 +387,6 @@ pub fn start<H: Host>(order: &Order, vm: &Vm<H>, entry: Ipa, context: u64) -> bo
 /// [`vm::Lifecycle::finish`].
 pub fn finish_life<H: Host>(order: &Order, vm: &Vm<H>) -> bool {
     both("the end", vm, || vm.lifecycle().finish(order), spec::Vm::finish)
-}
-
-fn region(range: &Range<Ipa>) -> Region {
-    Region { start: range.start().raw(), end: range.end().raw() }
-}
-
-fn regions(ranges: &[Range<Ipa>]) -> Vec<Region> {
-    ranges.iter().map(region).collect()
 }
 
 /// A VM that was just made, with `memory` mapped in this order, its tables from `pool` pages.
@@ -390,67 +418,4 @@ pub fn adopt<H: Host>(
         panic!("oracle: {}: made: {why}", vm.name());
     }
     leave();
-}
-
-/// docs/vm-words.md and docs/vm.md, "Devices", in the specification's words.
-fn specified<H: Host>(board: &Board, config: &VmConfig, vm: &Vm<H>, ipa_bits: u32) -> Config {
-    let page = |at: u64| Region::new(at, spec::PAGE);
-    let mut devices = alloc::vec![
-        Device { at: Region::new(0x0800_0000, 0x1_0000), kind: DeviceKind::Gic },
-        Device { at: page(0x0900_0000), kind: DeviceKind::Uart },
-    ];
-    if config.gic == GicVersion::V3 {
-        let frames = Region::new(0x080a_0000, (config.vcpus() as u64) << 17);
-        devices.push(Device { at: frames, kind: DeviceKind::Gic });
-    }
-    if let Some(at) = config.test_device {
-        devices.push(Device { at: page(at.raw()), kind: DeviceKind::Test });
-    }
-    if config.fw_cfg() {
-        devices.push(Device { at: page(0x0902_0000), kind: DeviceKind::Quiet });
-    }
-    if config.policy == mmio_guard::Policy::Off {
-        devices.push(Device { at: Region::new(0x0a00_0000, 0x4000), kind: DeviceKind::Quiet });
-    }
-    let mut mapped_mmio = match &board.gic {
-        Gic::V2 { gicv, .. } => {
-            let at = Region::new(0x0801_0000, gicv.size().min(0x1_0000));
-            alloc::vec![MappedMmio { at, pa: gicv.start().raw() }]
-        }
-        Gic::V3 { .. } => Vec::new(),
-    };
-    // Devices of the machine that were given to it.
-    for pages in config.devices.iter().flat_map(platform::Passed::pages) {
-        let at = Region { start: pages.start().raw(), end: pages.end().raw() };
-        mapped_mmio.push(MappedMmio { at, pa: at.start });
-    }
-    Config {
-        ipa_bits,
-        policy: match config.policy {
-            mmio_guard::Policy::Off => spec::Policy::Off,
-            mmio_guard::Policy::Enrol => spec::Policy::Enrol,
-            mmio_guard::Policy::Enforce => spec::Policy::Enforce,
-        },
-        dialect: match config.dialect {
-            mmio_guard::Dialect::Pkvm => spec::Dialect::Pkvm,
-            mmio_guard::Dialect::Series => spec::Dialect::Series,
-        },
-        ram: region(&config.ram),
-        roms: regions(&config.roms),
-        allow: regions(&config.allow),
-        preset: regions(&config.preset),
-        mapped_mmio,
-        flash: vm
-            .flash()
-            .map(|bank| Flash {
-                at: region(&bank.ipa),
-                pa: bank.pa.raw(),
-                protected: bank.protected,
-            })
-            .collect(),
-        devices,
-        vcpus: config.vcpus(),
-        trng: crate::firmware::has_trng(),
-        workarounds: crate::firmware::workarounds().answers().map(i64::from),
-    }
 }

@@ -9,3 +9,6 @@
 #[cfg_attr(feature = "oracle", path = "enabled.rs")]
 #[cfg_attr(not(feature = "oracle"), path = "disabled.rs")]
 pub mod checked;
+
+#[cfg(feature = "oracle")]
+mod specified;

@@ -8,6 +8,7 @@ use vm::Outcome;
 use crate::cpu::{Cpu, timer};
 use crate::gic::Gic;
 use crate::guest::{instance, vm_log};
+use crate::oracle::checked;
 use crate::vcpu::context::VcpuContext;
 use crate::vcpu::{inject, refusal};
 
@@ -50,7 +51,7 @@ impl VcpuContext {
 
     /// Takes the answer for this vCPU, which is loaded, if there is one. `false`: it waits.
     pub fn take_answer(&mut self, now: u64) -> bool {
-        let outcome = self.guest.vm.finish_forwarded(&mut self.vcpu, now);
+        let outcome = checked::finish_forwarded(&mut self.vcpu, &self.guest.vm, now);
         if let Some(outcome) = outcome {
             self.apply_answer(outcome);
         }
@@ -108,7 +109,7 @@ pub fn take(ctx: &mut VcpuContext, cpu: &Cpu, now: u64) -> Option<Outcome> {
         ctx.state = VcpuState::Ready;
         return Some(Outcome::Resume);
     }
-    if let Some(outcome) = ctx.guest.vm.finish_forwarded(&mut ctx.vcpu, now) {
+    if let Some(outcome) = checked::finish_forwarded(&mut ctx.vcpu, &ctx.guest.vm, now) {
         ctx.state = VcpuState::Ready;
         return Some(outcome);
     }

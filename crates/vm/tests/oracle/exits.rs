@@ -3,7 +3,7 @@
 
 use crate::compare;
 use crate::guest::Guest;
-use arch::{DataAbort, Errata, Exit, ExitInfo, InstructionAbort, Ipa};
+use arch::{DataAbort, Errata, Exit, ExitInfo, GuestRegs, InstructionAbort, Ipa};
 use spec::Conduit;
 use vm::{FastPath, Outcome};
 
@@ -11,11 +11,13 @@ use vm::{FastPath, Outcome};
 #[derive(Clone, Debug)]
 pub enum Action {
     /// HVC or SMC.
-    Call { smc: bool, imm: u16, x: [u64; 4], mair: u64, entropy: Option<[u64; 3]> },
+    Call { smc: bool, imm: u16, x: [u64; 5], mair: u64, entropy: Option<[u64; 3]> },
     /// Data or instruction abort; the IPA that EL2 would find where it has to ask; what a store's register has.
     Abort { info: ExitInfo, found: u64, aarch32: bool, sctlr: u64, value: Option<u64> },
     /// An exit that is not in the specification, and changes nothing of what is.
     Other(ExitInfo),
+    /// Time passes; then a vCPU that waits for its server looks whether its access has ended.
+    Finish(u64),
     /// The vCPU looks whether it was turned on.
     Start,
     /// Stopped from outside, and begun again.
@@ -27,6 +29,11 @@ pub enum Action {
     /// Holders let go.
     Resume(Vec<vm::Holder>),
 }
+
+/// In a call of a server: the client's life, or the number of the access that its vCPU waits for; one less is the one before.
+pub const NOW: u64 = 0x7e57_0000_0001;
+/// In COMPLETE: the first vCPU that waits.
+pub const WAITS: u64 = 99;
 
 /// One step of a scenario.
 #[derive(Clone, Debug)]
@@ -52,6 +59,9 @@ impl Guest {
                 let real = self.vm.stop(&self.order, vm::StopReason::SError, None);
                 let spec = self.spec.stop(spec::StopReason::Other);
                 let parked = self.spec.phase == spec::Phase::Parked;
+                if spec.is_some() && parked {
+                    self.leave_peers();
+                }
                 if real.map(|stop| (oracle::stop_reason(stop.reason), stop.parked))
                     != spec.map(|reason| (reason, parked))
                 {
@@ -63,6 +73,7 @@ impl Guest {
                 self.refused(vcpu)?;
                 return Ok(true);
             }
+            Action::Finish(later) => return self.finish(vcpu, *later),
             Action::Pause(holder) => {
                 let real = self.vm.pause(&self.order, *holder, None);
                 let spec = self.spec.pause(*holder as u8);
@@ -79,14 +90,14 @@ impl Guest {
             }
             _ => {}
         }
-        // Only who is on can exit: the first of them, where this one is not.
-        let Some(vcpu) = self.spec.on().find(|n| *n >= vcpu).or_else(|| self.spec.on().next())
-        else {
+        // Only who is on can exit, and waits for nothing: the first of them, where this one is not.
+        let exits = || self.spec.on().filter(|n| self.vcpus[*n].forwarded.is_none());
+        let Some(vcpu) = exits().find(|n| *n >= vcpu).or_else(|| exits().next()) else {
             return Ok(false);
         };
         match action {
             Action::Call { smc, imm, x, mair, entropy } => {
-                self.call(vcpu, *smc, *imm, *x, *mair, *entropy, starved)?;
+                self.call(vcpu, *smc, *imm, self.timely(*x), *mair, *entropy, starved)?;
             }
             Action::Abort { info, found, aarch32, sctlr, value } => {
                 self.machine.log().sctlr = *sctlr;
@@ -103,6 +114,7 @@ impl Guest {
                 self.real(vcpu, *info, None);
             }
             Action::Start
+            | Action::Finish(_)
             | Action::Restart
             | Action::Refused
             | Action::Pause(_)
@@ -154,13 +166,13 @@ impl Guest {
         vcpu: usize,
         smc: bool,
         imm: u16,
-        x: [u64; 4],
+        x: [u64; 5],
         mair_el1: u64,
         entropy: Option<[u64; 3]>,
         starved: bool,
     ) -> Result<(), String> {
         let conduit = if smc { Conduit::Smc } else { Conduit::Hvc };
-        let call = spec::Call { vcpu, conduit, imm, x, mair_el1, entropy };
+        let call = made(vcpu, conduit, imm, x, (mair_el1, entropy), self.now());
         {
             let mut log = self.machine.log();
             (log.mair, log.random) = (mair_el1, entropy);
@@ -220,19 +232,21 @@ impl Guest {
         let class = if smc { 0x17 } else { 0x16 };
         let esr = class << 26 | 1 << 25 | u64::from(call.imm);
         let regs = &mut self.vcpus[call.vcpu].regs;
-        for n in 4..31 {
+        for n in 5..31 {
             regs.x[n] = 0xca_0000 + n as u64;
         }
         regs.x[..4].copy_from_slice(&call.x);
+        regs.x[4] = call.x4;
         let before = regs.clone();
         self.machine.fake.take_stores();
         let info = ExitInfo { esr, far: !0, hpfar: !0 };
         let real = self.real(call.vcpu, info, None);
         let exit = arch::decode(info, &Errata::NONE);
         let (mair_el1, entropy) = (call.mair_el1, call.entropy);
-        let machine = oracle::Machine { mair_el1, entropy, sctlr_el1: 0 };
-        let vcpu = &self.vcpus[call.vcpu];
-        let Some(spec) = oracle::judge(&mut self.spec, exit, &before, vcpu, real, &machine)? else {
+        let machine = oracle::Machine { mair_el1, entropy, sctlr_el1: 0, now: self.now() };
+        let scratch = self.scratch(call);
+        let judged = self.judge(call.vcpu, exit, &before, real, &machine)?;
+        let Some(spec) = judged else {
             return Err("a call that is in no specification".into());
         };
         if matches!(spec, spec::Outcome::Stop(_)) {
@@ -252,6 +266,7 @@ impl Guest {
                 spec::Found { base, entry: spec::Entry::Leaf { pa, .. }, .. } => pa + (ipa - base),
                 other => panic!("RAM is {other:?}"),
             })
+            .or(if spec == spec::Outcome::Answer([0; 4]) { scratch } else { None })
             .map(|pa| (arch::Pa::new(pa), 4096))
             .into_iter()
             .collect();
@@ -272,7 +287,8 @@ impl Guest {
         sctlr_el1: u64,
     ) -> Result<(), String> {
         let exit = arch::decode(info, &Errata::NONE);
-        let machine = oracle::Machine { sctlr_el1, ..oracle::Machine::default() };
+        let now = self.now();
+        let machine = oracle::Machine { sctlr_el1, now, ..oracle::Machine::default() };
         if !self.abort_once(vcpu, info, None, &machine)? {
             return Ok(());
         }
@@ -302,7 +318,90 @@ impl Guest {
         let decoded = exit.unwrap_or_else(|| arch::decode(info, &Errata::NONE));
         let before = self.vcpus[vcpu].regs.clone();
         let real = self.real(vcpu, info, exit);
-        oracle::judge(&mut self.spec, decoded, &before, &self.vcpus[vcpu], real, machine)?;
+        if self.judge(vcpu, decoded, &before, real, machine)? == Some(spec::Outcome::Asks) {
+            oracle::told(&self.vm, &self.spec, vcpu)?;
+        }
         Ok(real == Outcome::ResolveIpa)
     }
+
+    fn judge(
+        &mut self,
+        vcpu: usize,
+        exit: Exit,
+        before: &GuestRegs,
+        real: Outcome,
+        machine: &oracle::Machine,
+    ) -> Result<Option<spec::Outcome>, String> {
+        let me = std::mem::replace(&mut self.vcpus[vcpu], vm::Vcpu::new(vcpu));
+        let judged =
+            self.together(|vms, n| oracle::judge(vms, n, exit, before, &me, real, machine));
+        self.vcpus[vcpu] = me;
+        judged
+    }
+
+    fn now(&self) -> spec::Moment {
+        spec::Moment::at(self.machine.log().counter)
+    }
+
+    /// The arguments with [`NOW`] replaced by what the specification knows of it.
+    fn timely(&self, mut x: [u64; 5]) -> [u64; 5] {
+        let Some(client) = self.peer.as_ref().filter(|_| self.number == 0) else { return x };
+        if x[1] >> 16 == WAITS {
+            let first = client.link.outstanding().trailing_zeros() & 7;
+            x[1] = x[1] & 0xffff | u64::from(first) << 16;
+        }
+        let vcpu = (x[1] >> 16) as usize % client.config.vcpus;
+        let number = client.link.told(vcpu).map_or(0, |told| told.number);
+        for (n, now) in [(2, number), (3, client.life)] {
+            if x[n] == NOW || x[n] == NOW - 1 {
+                x[n] = now.wrapping_sub(NOW - x[n]);
+            }
+        }
+        x
+    }
+
+    /// The page that this ATTACH wipes, if it is answered with success: what is behind the window where nothing is shared.
+    fn scratch(&self, call: &spec::Call) -> Option<u64> {
+        let client = self.peer.as_ref().filter(|_| self.number == 0)?;
+        let begins = call.id() == 0xc600_f011 && call.x[2] == 1 && !client.link.is_attached();
+        begins.then(|| self.window.unwrap().scratch().raw())
+    }
+
+    /// `later` ticks pass, and the access of a vCPU that waits ends, or not yet.
+    fn finish(&mut self, vcpu: usize, later: u64) -> Result<bool, String> {
+        let counter = {
+            let mut log = self.machine.log();
+            log.counter += later;
+            log.counter
+        };
+        let waits = |n: &usize| self.vcpus[*n].forwarded.is_some();
+        let count = self.vcpus.len();
+        let Some(vcpu) = (vcpu..count).chain(0..vcpu).find(waits) else { return Ok(false) };
+        // One that has left its VM ends nothing: it begins anew.
+        if !self.spec.on().any(|n| n == vcpu) {
+            return Ok(false);
+        }
+        let before = self.vcpus[vcpu].regs.clone();
+        // It is asked for its deadline first, which changes nothing.
+        let _ = self.vm.waits_for_server(&self.vcpus[vcpu], counter);
+        let real = self.vm.finish_forwarded(&mut self.vcpus[vcpu], counter);
+        oracle::finish(&mut self.spec, &before, &self.vcpus[vcpu], counter, real)?;
+        if real.is_some() && self.vm.finish_forwarded(&mut self.vcpus[vcpu], u64::MAX).is_some() {
+            return Err(format!("the access of vCPU {vcpu} has ended twice"));
+        }
+        Ok(true)
+    }
+}
+
+/// A call with x0 to x4.
+pub fn made(
+    vcpu: usize,
+    conduit: Conduit,
+    imm: u16,
+    x: [u64; 5],
+    (mair_el1, entropy): (u64, Option<[u64; 3]>),
+    now: spec::Moment,
+) -> spec::Call {
+    let [x0, x1, x2, x3, x4] = x;
+    spec::Call { vcpu, conduit, imm, x: [x0, x1, x2, x3], x4, now, mair_el1, entropy }
 }

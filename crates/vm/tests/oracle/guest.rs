@@ -7,7 +7,7 @@ use arch::{Ipa, Pa, Range};
 use lock::Order;
 use mmio_guard::{Dialect, Policy};
 use spec::Region;
-use stage2::fake::{Fake, TABLES, geometry};
+use stage2::fake::{Fake, geometry};
 use stage2::{Attr, Stage2};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -37,6 +37,17 @@ pub struct Make {
     pub fw_cfg: bool,
 }
 
+/// Where a VM is made.
+pub struct Place {
+    pub machine: Machine,
+    pub pool: stage2::Pool,
+    pub id: u16,
+    pub served: Option<&'static vm::link::Link>,
+    pub peers: Option<&'static [&'static vm::link::Link]>,
+    pub number: usize,
+    pub window: Option<stage2::Window>,
+}
+
 /// Both sides of one VM.
 pub struct Guest {
     pub machine: Machine,
@@ -44,12 +55,18 @@ pub struct Guest {
     pub vcpus: Vec<Vcpu>,
     pub order: Order,
     pub spec: spec::Vm,
+    /// Its number among those that are linked, which the specification has.
+    pub number: usize,
+    /// The specification of the other one while this one has an exit.
+    pub peer: Option<spec::Vm>,
+    /// The window between them.
+    pub window: Option<stage2::Window>,
     pub shares: &'static [AtomicU64],
     /// Leave the fast path out.
     pub slow: bool,
 }
 
-fn range(region: &Region) -> Range<Ipa> {
+pub fn range(region: &Region) -> Range<Ipa> {
     Range::<Ipa>::new(Ipa::new(region.start), region.end - region.start).unwrap()
 }
 
@@ -69,13 +86,28 @@ impl Make {
     /// The VM before its first start; `None` where its table pages do not even suffice for its memory, on both
     /// sides.
     pub fn build(&self) -> Result<Option<Guest>, String> {
+        let geometry = geometry(self.config.ipa_bits as u8);
+        let fake = Fake::with_errata(geometry, self.pool as usize, self.repeat);
+        self.build_at(Place {
+            machine: Machine::new(fake.clone()),
+            pool: fake.pool(),
+            id: 7,
+            served: None,
+            peers: None,
+            number: 0,
+            window: None,
+        })
+    }
+
+    /// The same, among other VMs.
+    pub fn build_at(&self, place: Place) -> Result<Option<Guest>, String> {
+        let Place { machine, pool, id, served, peers, number, window } = place;
         let order = Order::new();
         let config = &self.config;
         let geometry = geometry(config.ipa_bits as u8);
-        let fake = Fake::with_errata(geometry, self.pool as usize, self.repeat);
+        let fake = &machine.fake;
         fake.set_mark(oracle::mark);
-        let machine = Machine::new(fake.clone());
-        let stage2 = Stage2::new(machine.clone(), geometry, TABLES, fake.pool());
+        let stage2 = Stage2::new(machine.clone(), geometry, fake.root(), pool);
         let words = Vm::<Machine>::share_words(config.ram.end - config.ram.start) as usize;
         let shares: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
         let shares: &'static [AtomicU64] = Box::leak(shares.into_boxed_slice());
@@ -100,7 +132,7 @@ impl Make {
         let banks: &'static [Bank] = Box::leak(banks.into_boxed_slice());
         let setup = Setup {
             name: "guest",
-            id: 7,
+            id,
             vcpus: config.vcpus,
             policy: match config.policy {
                 spec::Policy::Off => Policy::Off,
@@ -124,8 +156,8 @@ impl Make {
             trng: config.trng,
             workarounds: Workarounds::new(config.workarounds.map(|answer| answer as i8)),
             shares,
-            served: None,
-            peers: None,
+            served,
+            peers,
         };
         let vm = Vm::new(stage2, &setup).map_err(|error| error.to_string())?;
         let mut tables = spec::Tables::new(config.ipa_bits, self.pool);
@@ -141,11 +173,49 @@ impl Make {
         }
         let vcpus = (0..config.vcpus).map(Vcpu::new).collect();
         let spec = spec::Vm::new(config.clone(), tables);
-        Ok(Some(Guest { machine, vm: Arc::new(vm), vcpus, order, spec, shares, slow: false }))
+        Ok(Some(Guest {
+            machine,
+            vm: Arc::new(vm),
+            vcpus,
+            order,
+            spec,
+            number,
+            peer: None,
+            window,
+            shares,
+            slow: false,
+        }))
     }
 }
 
 impl Guest {
+    /// Both VMs as the specification has them, where there is another one, and the number of this one.
+    pub fn together<R>(&mut self, with: impl FnOnce(&mut [spec::Vm], usize) -> R) -> R {
+        let Some(peer) = self.peer.take() else {
+            return with(std::slice::from_mut(&mut self.spec), 0);
+        };
+        let nothing = spec::Tables::new(self.spec.config.ipa_bits, 0);
+        let nothing = spec::Vm::new(self.spec.config.clone(), nothing);
+        let mut vms = [std::mem::replace(&mut self.spec, nothing), peer];
+        if self.number == 1 {
+            vms.reverse();
+        }
+        let result = with(&mut vms, self.number);
+        if self.number == 1 {
+            vms.reverse();
+        }
+        let [mine, peer] = vms;
+        (self.spec, self.peer) = (mine, Some(peer));
+        result
+    }
+
+    /// The VM has stopped: whom it served has no server. Before all VMs are made there are none.
+    pub fn leave_peers(&mut self) {
+        if self.peer.is_some() {
+            self.together(spec::leave_peers);
+        }
+    }
+
     /// Leaves `pages` in the pool; returns those that were taken.
     pub fn starve(&mut self, pages: u64) -> Vec<Pa> {
         let mut taken = Vec::new();
@@ -164,12 +234,22 @@ impl Guest {
         }
     }
 
+    /// Resets both sides.
+    fn reset(&mut self) -> (Result<(), vm::ResetError>, Result<(), spec::Full>) {
+        let results = (self.vm.reset(&self.order), self.spec.reset());
+        self.leave_peers();
+        results
+    }
+
     /// The VM starts. `false` where the table pages do not suffice, on both sides.
     pub fn begin(&mut self) -> Result<bool, String> {
-        match (self.vm.reset(&self.order), self.spec.reset()) {
+        match self.reset() {
             (Ok(()), Ok(())) => {}
             (Err(_), Err(_)) => return Ok(false),
             (real, spec) => return Err(format!("reset: {real:?}, {spec:?}")),
+        }
+        if !self.share_for_owner()? {
+            return Ok(false);
         }
         let context = 0xd7b;
         let (real, spec) =
@@ -179,6 +259,23 @@ impl Guest {
         }
         self.take_start(0)?;
         Ok(true)
+    }
+
+    /// Shares what the VM's owner wants shared. `false` where the table pages do not suffice, on both sides.
+    fn share_for_owner(&mut self) -> Result<bool, String> {
+        let ram = self.spec.config.ram;
+        let pa = self.vm.ram_pa(Ipa::new(ram.start)).ok_or("no RAM")?;
+        let pieces = std::iter::once((0, pa, ram.end - ram.start));
+        let mut at = 0;
+        loop {
+            let real = self.vm.share_piece(&self.order, &pieces, at);
+            match (real, self.spec.share_for_owner(at)) {
+                (Ok(None), Ok(None)) => return Ok(true),
+                (Err(_), Err(_)) => return Ok(false),
+                (Ok(Some(next)), Ok(Some(same))) if next == same => at = next,
+                (real, spec) => return Err(format!("shared at {at:#x}: {real:?}, {spec:?}")),
+            }
+        }
     }
 
     /// vCPU `vcpu` looks whether it was turned on.
@@ -231,6 +328,7 @@ impl Guest {
             let same = match (real, spec) {
                 (vm::Parked::Others, spec::Parked::Others) => true,
                 (vm::Parked::Last(a), spec::Parked::Last(b)) => {
+                    self.leave_peers();
                     last = Some(vcpu);
                     oracle::stop_reason(a) == b
                 }
@@ -248,7 +346,7 @@ impl Guest {
         }
         for pages in 0..if starved { 4 } else { 0 } {
             let taken = self.starve(pages);
-            let (real, spec) = (self.vm.reset(&self.order), self.spec.reset());
+            let (real, spec) = self.reset();
             if real.is_err() != spec.is_err() {
                 return Err(format!("reset with {pages} table pages: {real:?}, {spec:?}"));
             }

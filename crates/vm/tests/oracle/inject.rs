@@ -58,7 +58,7 @@ fn with_lack(scenario: &Scenario, failing: u64) -> Result<(u64, bool), String> {
 }
 
 /// The call of a step that can take table pages.
-fn call_of(guest: &Guest, step: &crate::exits::Step) -> Option<spec::Call> {
+pub fn call_of(guest: &Guest, step: &crate::exits::Step) -> Option<spec::Call> {
     let crate::exits::Action::Call { smc, imm, x, mair, entropy } = step.action else {
         return None;
     };
@@ -68,5 +68,5 @@ fn call_of(guest: &Guest, step: &crate::exits::Step) -> Option<spec::Call> {
     }
     let vcpu = guest.spec.on().next()?;
     let conduit = if smc { spec::Conduit::Smc } else { spec::Conduit::Hvc };
-    Some(spec::Call { vcpu, conduit, imm, x, mair_el1: mair, entropy })
+    Some(crate::exits::made(vcpu, conduit, imm, x, (mair, entropy), spec::Moment::default()))
 }

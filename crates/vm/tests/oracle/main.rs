@@ -21,12 +21,14 @@ mod compare;
 mod exits;
 mod guest;
 mod inject;
+mod linked;
 #[path = "../support/machine.rs"]
 mod machine;
 mod random;
 mod scenario;
 mod windows;
 
+use linked::Linked;
 use random::Random;
 use scenario::Scenario;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -89,6 +91,39 @@ fn every_lack_of_a_table_page_is_as_the_specification_says() {
     let seed = seed("oracle, injecting");
     let exits = run(seed, length(400_000, 6_000), inject::each_lack_of_a_table);
     println!("oracle, injecting: {exits} exits checked");
+}
+
+/// Two VMs of which one serves the other.
+#[test]
+fn every_access_that_a_device_vm_answers_is_as_the_specification_says() {
+    let seed = seed("oracle, linked");
+    let exits = run_linked(seed, length(1_000_000, 20_000), Linked::run);
+    println!("oracle, linked: {exits} exits checked");
+}
+
+/// A window's tables come from the pool of the VM behind it: each of them is refused once.
+#[test]
+fn every_lack_of_a_table_for_a_window_is_as_the_specification_says() {
+    let seed = seed("oracle, linked, injecting");
+    let exits = run_linked(seed, length(200_000, 6_000), Linked::each_lack_of_a_table);
+    println!("oracle, linked, injecting: {exits} exits checked");
+}
+
+/// As [`run`], with two VMs that are linked.
+fn run_linked(seed: u64, length: u64, run: impl Fn(&Linked) -> Result<u64, String> + Copy) -> u64 {
+    let (mut exits, mut number) = (0, 0);
+    while exits < length {
+        let scenario = Linked::new(&mut Random::new(seed, number));
+        match run(&scenario) {
+            Ok(checked) => exits += checked,
+            Err(why) => {
+                let (small, why) = scenario.shrink(why, run);
+                panic!("PORTCULLIS_SEED={seed}, scenario {number}: {why}\n{small:#x?}");
+            }
+        }
+        number += 1;
+    }
+    exits
 }
 
 /// The oracle is no use if it agrees with everything.

@@ -138,7 +138,7 @@ impl Scenario {
 }
 
 /// A VM's configuration.
-fn make(random: &mut Random, number: u64) -> Make {
+pub fn make(random: &mut Random, number: u64) -> Make {
     let ipa_bits = random.of(&[32, 36, 39, 40, 40, 40, 42, 43, 44, 48]);
     let limit = 1_u64 << ipa_bits;
     let ram = Region::new(RAM, random.of(&[8 << 20, 8 << 20, MIB2, MIB2 + 0x3000, 0x5000]));
@@ -235,6 +235,9 @@ fn make(random: &mut Random, number: u64) -> Make {
             mapped_mmio,
             flash,
             devices,
+            served: None,
+            peers: None,
+            windows: Vec::new(),
             vcpus,
             trng: random.one_in(2),
             workarounds,
@@ -250,7 +253,7 @@ fn make(random: &mut Random, number: u64) -> Make {
 }
 
 /// What a VM's exits are about.
-struct Guide {
+pub struct Guide {
     config: Config,
     /// Addresses where something changes.
     edges: Vec<u64>,
@@ -259,7 +262,7 @@ struct Guide {
 }
 
 impl Guide {
-    fn new(make: &Make) -> Self {
+    pub fn new(make: &Make) -> Self {
         let config = make.config.clone();
         let mut edges = vec![
             0,
@@ -317,7 +320,7 @@ impl Guide {
         }
     }
 
-    fn action(&mut self, random: &mut Random) -> Action {
+    pub fn action(&mut self, random: &mut Random) -> Action {
         match random.below(100) {
             // Everything is begun anew, which costs as much as a hundred exits.
             0 if random.one_in(4) => Action::Restart,
@@ -429,7 +432,7 @@ impl Guide {
         Action::Call {
             smc: random.one_in(8),
             imm: if random.one_in(40) { 1 + random.below(9) as u16 } else { 0 },
-            x: [id | high, a, b, c],
+            x: [id | high, a, b, c, 0],
             mair: random.of(&[0, 0x8877_6655_4433_2211]),
             entropy: if random.one_in(3) { None } else { Some([0; 3].map(|_| random.next())) },
         }
@@ -488,7 +491,7 @@ impl Guide {
             return Action::Call {
                 smc: false,
                 imm: 0,
-                x: [0xc600_000a + undo, at, (bank.end - at) / PAGE, 0],
+                x: [0xc600_000a + undo, at, (bank.end - at) / PAGE, 0, 0],
                 mair: 0,
                 entropy: None,
             };
