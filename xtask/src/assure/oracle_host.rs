@@ -33,11 +33,25 @@ fn run(options: &Options) -> Result<Outcome> {
         injecting,
         seed,
     )?;
+    let linked = checked(
+        "every_access_that_a_device_vm_answers_is_as_the_specification_says",
+        "oracle, linked: ",
+        exits / 2,
+        seed,
+    )?;
+    let linked_lacking = checked(
+        "every_lack_of_a_table_for_a_window_is_as_the_specification_says",
+        "oracle, linked, injecting: ",
+        injecting / 2,
+        seed,
+    )?;
     // An oracle that agrees with everything would pass all of the above.
     test("the_oracle_notices_each_kind_of_difference", 0, seed)?;
     Ok(Outcome::Passed(vec![
         Figure::count("exits checked", plain),
         Figure::count("exits checked, each table page refused once", lacking),
+        Figure::count("exits of a device VM and its client checked", linked),
+        Figure::count("the same, each table page refused once", linked_lacking),
         Figure { what: "seed".into(), value: seed.to_string() },
     ]))
 }

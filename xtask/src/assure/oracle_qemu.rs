@@ -27,9 +27,9 @@ const SHORT: u64 = 30;
 const LONG: u64 = 3600;
 /// Exits an hour, at least, of the long form.
 const AN_HOUR: u64 = 2_000_000;
-/// Which of the test guest's suites run under the oracle.
-const SHORT_SUITES: [&str; 2] = ["gicv3::b0", "gicv3::dev_flash"];
-const LONG_SUITES: [&str; 2] = ["gicv3::", "gicv2::"];
+/// Which of the test guest's suites run under the oracle, and of a device VM and those that it serves.
+const SHORT_SUITES: [&str; 3] = ["gicv3::b0", "gicv3::dev_flash", "devices::"];
+const LONG_SUITES: [&str; 3] = ["gicv3::", "gicv2::", "devices::"];
 
 fn run(options: &Options) -> Result<Outcome> {
     build::build(&build::Options { features: Some("oracle".into()), ..Default::default() })?;
