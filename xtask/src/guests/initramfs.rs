@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The root of the Linux guests: busybox and the three files that start it, as the archive that Linux unpacks
+//! The roots of the Linux guests: busybox and the files that start it, as the archive that Linux unpacks
 //! (Documentation/driver-api/early-userspace/buffer-format.rst).
 //!
 //! The same files give the same bytes: times are 0, owners root, inode numbers count up.
@@ -10,43 +10,111 @@ use std::io::Write;
 use anyhow::{Context, Result};
 use cpio::newc::{Builder, ModeFileType, trailer};
 
-/// The archive.
-///
-/// # Errors
-///
-/// One of the project's own files cannot be read.
-pub fn archive(busybox: &[u8]) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut inodes = 0..;
-    let mut add = |path: &str, kind, permissions, device: (u32, u32), content: &[u8]| {
+/// An archive that is being written.
+#[derive(Debug, Default)]
+pub struct Archive {
+    bytes: Vec<u8>,
+    inodes: u32,
+}
+
+impl Archive {
+    /// A folder. Linux makes none by itself: those above come before it.
+    ///
+    /// # Errors
+    ///
+    /// The path is too long.
+    pub fn folder(&mut self, path: &str) -> Result<()> {
+        self.add(path, ModeFileType::Directory, 0o755, (0, 0), &[])
+    }
+
+    /// A character device.
+    ///
+    /// # Errors
+    ///
+    /// The path is too long.
+    pub fn device(&mut self, path: &str, permissions: u32, number: (u32, u32)) -> Result<()> {
+        self.add(path, ModeFileType::Char, permissions, number, &[])
+    }
+
+    /// A file.
+    ///
+    /// # Errors
+    ///
+    /// It is larger than an archive can have.
+    pub fn file(&mut self, path: &str, permissions: u32, content: &[u8]) -> Result<()> {
+        self.add(path, ModeFileType::Regular, permissions, (0, 0), content)
+    }
+
+    /// One of the project's own files below `guests/`.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn own(&mut self, path: &str, permissions: u32, name: &str) -> Result<()> {
+        let file = super::folders::sources().join(name);
+        let content = fs::read(&file).with_context(|| file.display().to_string())?;
+        self.file(path, permissions, &content)
+    }
+
+    /// The whole archive.
+    ///
+    /// # Errors
+    ///
+    /// None that memory has.
+    pub fn finish(self) -> Result<Vec<u8>> {
+        trailer(self.bytes).context("initramfs")
+    }
+
+    fn add(
+        &mut self,
+        path: &str,
+        kind: ModeFileType,
+        permissions: u32,
+        device: (u32, u32),
+        content: &[u8],
+    ) -> Result<()> {
         let entry = Builder::new(path)
-            .ino(inodes.next().unwrap_or_default())
+            .ino(self.inodes)
             .mode(permissions)
             .set_mode_file_type(kind)
             .nlink(1)
             .rdev_major(device.0)
             .rdev_minor(device.1);
-        let mut entry = entry.write(&mut bytes, u32::try_from(content.len())?);
+        self.inodes += 1;
+        let mut entry = entry.write(&mut self.bytes, u32::try_from(content.len())?);
         entry.write_all(content)?;
         entry.finish().map(drop).context("initramfs")
-    };
+    }
+}
+
+/// What each root begins with: the folders that /init mounts something on, what Linux opens for the first process before
+/// anything is mounted, and busybox.
+///
+/// # Errors
+///
+/// None that memory has.
+pub fn root(busybox: &[u8]) -> Result<Archive> {
+    let mut archive = Archive::default();
     for path in ["bin", "dev", "etc", "proc", "root", "sys", "tmp"] {
-        add(path, ModeFileType::Directory, 0o755, (0, 0), &[])?;
+        archive.folder(path)?;
     }
-    // Linux opens it for the first process, before anything is mounted.
-    add("dev/console", ModeFileType::Char, 0o600, (5, 1), &[])?;
-    add("dev/null", ModeFileType::Char, 0o666, (1, 3), &[])?;
-    add("bin/busybox", ModeFileType::Regular, 0o755, (0, 0), busybox)?;
-    for (path, name, permissions) in [
-        ("init", "init", 0o755),
-        ("etc/inittab", "inittab", 0o644),
-        ("etc/profile", "profile", 0o644),
-    ] {
-        let file = super::folders::sources().join(name);
-        let content = fs::read(&file).with_context(|| file.display().to_string())?;
-        add(path, ModeFileType::Regular, permissions, (0, 0), &content)?;
-    }
-    trailer(bytes).context("initramfs")
+    archive.device("dev/console", 0o600, (5, 1))?;
+    archive.device("dev/null", 0o666, (1, 3))?;
+    archive.file("bin/busybox", 0o755, busybox)?;
+    Ok(archive)
+}
+
+/// The root of the Linux guests.
+///
+/// # Errors
+///
+/// One of the project's own files cannot be read.
+pub fn archive(busybox: &[u8]) -> Result<Vec<u8>> {
+    let mut archive = root(busybox)?;
+    archive.own("init", 0o755, "init")?;
+    archive.own("etc/inittab", 0o644, "inittab")?;
+    archive.own("etc/profile", 0o644, "profile")?;
+    archive.finish()
 }
 
 #[cfg(test)]

@@ -16,11 +16,14 @@
 //! - The same packages give the same bytes.
 
 pub mod boot;
+pub mod client_root;
+mod device_root;
 pub mod file;
 mod folders;
-mod initramfs;
+pub mod initramfs;
 pub mod kernel;
 pub mod module;
+mod modules;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,6 +48,10 @@ pub enum Guest {
     DeviceModule612,
     /// A busybox root for all kernels.
     Initramfs,
+    /// The root of a device VM: busybox, the modules of the stock kernel that it needs, and e2fsck.
+    DeviceRoot,
+    /// The disk of a client of a device VM.
+    ClientRoot,
     /// The small kernel that is a client of the MMIO guard.
     LinuxGuarded,
     /// The same kernel with the series in `linux/`: it enrols, and undeclares.
@@ -69,12 +76,14 @@ const SOURCE: &str = "linux-source-6.12";
 impl Guest {
     /// All of them, in the order in which they are made: those that take longest last, and the series behind the
     /// kernel that it would change.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Initramfs,
         Self::Linux,
         Self::Linux612,
         Self::DeviceModule,
         Self::DeviceModule612,
+        Self::DeviceRoot,
+        Self::ClientRoot,
         Self::UBoot,
         Self::Edk2,
         Self::Edk2Unstable,
@@ -101,6 +110,8 @@ impl Guest {
             Self::DeviceModule => "device-module",
             Self::DeviceModule612 => "device-module-6.12",
             Self::Initramfs => "initramfs",
+            Self::DeviceRoot => "device-root",
+            Self::ClientRoot => "client-root",
             Self::LinuxGuarded => "linux-guarded",
             Self::LinuxEnrolled => "linux-enrolled",
             Self::LinuxEnrolled16K => "linux-enrolled-16k",
@@ -127,6 +138,8 @@ impl Guest {
             Self::DeviceModule => "device/6.1/portcullis-device.ko",
             Self::DeviceModule612 => "device/6.12/portcullis-device.ko",
             Self::Initramfs => "initramfs.cpio.gz",
+            Self::DeviceRoot => "device-root.cpio.gz",
+            Self::ClientRoot => "client-root.img",
             Self::LinuxGuarded => "linux-guarded.img",
             Self::LinuxEnrolled => "linux-enrolled.img",
             Self::LinuxEnrolled16K => "linux-enrolled-16k.img",
@@ -177,6 +190,8 @@ impl Guest {
             | Self::DeviceModule
             | Self::DeviceModule612
             | Self::Initramfs
+            | Self::DeviceRoot
+            | Self::ClientRoot
             | Self::UBoot
             | Self::Edk2
             | Self::Edk2Unstable
@@ -191,6 +206,8 @@ impl Guest {
             return Ok(match self {
                 Self::Initramfs => here(&["init", "inittab", "profile"]),
                 Self::DeviceModule | Self::DeviceModule612 => module::own_files()?,
+                Self::DeviceRoot => here(&device_root::OWN.map(|(name, _, _)| name)),
+                Self::ClientRoot => here(&client_root::OWN.map(|(name, _, _)| name)),
                 _ => Vec::new(),
             });
         };
@@ -226,6 +243,10 @@ impl Guest {
         let mut text = self.module_of().and_then(Self::origin).unwrap_or_default();
         for file in self.own_files()? {
             text += &fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        }
+        if self == Self::DeviceRoot {
+            // Modules of another version do not load.
+            text += &Self::Linux.origin().unwrap_or_default();
         }
         Ok(text)
     }
@@ -273,11 +294,23 @@ impl Guest {
                 (package, bytes)
             }
             Self::Initramfs => {
-                let package = apt.package("busybox-static")?;
-                // It moved when Debian merged /bin into /usr/bin.
-                let busybox = package.read("./bin/busybox");
-                let busybox = busybox.or_else(|_| package.read("./usr/bin/busybox"))?;
+                let (package, busybox) = busybox(apt)?;
                 (package, gzip(&initramfs::archive(&busybox)?)?)
+            }
+            Self::ClientRoot => {
+                let (package, busybox) = busybox(apt)?;
+                (package, client_root::image(&busybox)?)
+            }
+            Self::DeviceRoot => {
+                let origin = Self::Linux.origin().context("make the guest linux first")?;
+                let name = origin.split(' ').next().unwrap_or_default();
+                let (_, busybox) = busybox(apt)?;
+                let package = apt.package(name)?;
+                if package.version() != origin {
+                    bail!("linux.img is of {origin}: run ./scripts/guests --update linux");
+                }
+                let checker = apt.package("e2fsck-static")?.read("./sbin/e2fsck.static")?;
+                (package.clone(), gzip(&device_root::archive(&busybox, &checker, &package)?)?)
             }
             Self::LinuxGuarded
             | Self::LinuxEnrolled
@@ -345,6 +378,19 @@ pub fn make(wanted: &[Guest], update: bool) -> Result<()> {
     }
 }
 
+/// The stock kernel as its package has it now: name and version of the package, and the Image.
+///
+/// # Errors
+///
+/// It was not fetched, or the package is damaged.
+pub fn stock_kernel() -> Result<(String, Vec<u8>)> {
+    let origin = Guest::Linux.origin().context("the guest linux was not fetched")?;
+    let name = origin.split(' ').next().unwrap_or_default();
+    let package = Apt::new(&folder()).cached(name);
+    let package = package.with_context(|| format!("the package {name} is not there any more"))?;
+    Ok((package.version(), package.read("./boot/vmlinuz-*")?))
+}
+
 /// Installs the Debian packages that making `wanted` needs, where this user may. Elsewhere making them says which.
 ///
 /// # Errors
@@ -360,6 +406,9 @@ pub fn install_tools(wanted: &[Guest]) -> Result<()> {
         if guest.module_of().is_some() {
             missing.extend(kernel::missing_tools(&module::TOOLS));
         }
+        if *guest == Guest::ClientRoot {
+            missing.extend(client_root::missing_tools());
+        }
     }
     missing.sort_unstable();
     missing.dedup();
@@ -368,7 +417,7 @@ pub fn install_tools(wanted: &[Guest]) -> Result<()> {
     }
     let names = missing.join(" ");
     apt::install(&missing, &format!("installing {names}"))
-        .with_context(|| format!("building Linux needs {names}"))
+        .with_context(|| format!("making the guests needs {names}"))
 }
 
 /// For people: each guest with its file and where it comes from.
@@ -384,8 +433,16 @@ pub fn table() -> String {
     Guest::ALL.into_iter().map(line).collect()
 }
 
+/// Debian's busybox, and its package.
+fn busybox(apt: &Apt) -> Result<(apt::Package, Vec<u8>)> {
+    let package = apt.package("busybox-static")?;
+    // It moved when Debian merged /bin into /usr/bin.
+    let bytes = package.read("./bin/busybox").or_else(|_| package.read("./usr/bin/busybox"))?;
+    Ok((package, bytes))
+}
+
 /// `bytes` compressed, without a time in them.
-fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     let gzip = cmd!("gzip", "-9", "-n", "-c").stdin_bytes(bytes).stdout_capture();
     Ok(gzip.run().context("cannot run gzip")?.stdout)
 }
