@@ -13,6 +13,7 @@ mod console_lines;
 mod crashes;
 mod device_vms;
 mod devices;
+mod devices_linux;
 mod enrolled;
 mod entry_el;
 mod files;
@@ -61,6 +62,7 @@ pub fn all() -> Vec<Case> {
         hello::CASES,
         crashes::CASES,
         devices::CASES,
+        devices_linux::CASES,
         operator::CASES,
         real_guests::CASES,
         enrolled::CASES,

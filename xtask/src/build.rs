@@ -118,7 +118,9 @@ pub fn build(options: &Options) -> Result<Artifacts> {
     let toolchain = Toolchain::find()?;
     let mut result = Ok(Artifacts::expected());
     if options.package.as_deref() == Some(DEVICE_SERVER) {
-        device_server(options.verbose)?;
+        for program in DEVICE_PROGRAMS {
+            device_program(program, options.verbose)?;
+        }
         return result;
     }
     for package in IMAGES {
@@ -164,28 +166,31 @@ fn compile(toolchain: &Toolchain, package: &str, options: &Options) -> Result<Pa
     Ok(paths::target().join(TARGET).join("release").join(package))
 }
 
-/// Where the server of a device VM is, built or not: a static program for arm64 Linux.
+/// Programs of the package [`DEVICE_SERVER`]: the server, and one that reads what the server can.
+pub const DEVICE_PROGRAMS: [&str; 2] = ["portcullis-devices", "portcullis-window"];
+
+/// Where one of [`DEVICE_PROGRAMS`] is, built or not: a static program for arm64 Linux.
 #[must_use]
-pub fn device_server_file() -> PathBuf {
-    paths::target().join("guests/device/portcullis-devices")
+pub fn device_program_file(program: &str) -> PathBuf {
+    paths::target().join("guests/device").join(program)
 }
 
-/// Builds the server of a device VM.
+/// Builds one of [`DEVICE_PROGRAMS`].
 ///
 /// # Errors
 ///
 /// The Rust target of Linux with musl is not installed, or the build failed (cargo has said why).
-pub fn device_server(verbose: bool) -> Result<PathBuf> {
-    let (mut cargo, built) = Toolchain::cargo_linux(DEVICE_SERVER, "portcullis-devices")?;
+pub fn device_program(program: &str, verbose: bool) -> Result<PathBuf> {
+    let (mut cargo, built) = Toolchain::cargo_linux(DEVICE_SERVER, program)?;
     let status = if verbose {
         cargo.status().context("cannot run cargo")?
     } else {
-        quietly(cargo, &format!("building {DEVICE_SERVER}"))?
+        quietly(cargo, &format!("building {program}"))?
     };
     if !status.success() {
-        bail!("building {DEVICE_SERVER} failed");
+        bail!("building {program} failed");
     }
-    let file = device_server_file();
+    let file = device_program_file(program);
     let folder = file.parent().context("it has no folder")?;
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let bytes = fs::read(&built).with_context(|| built.display().to_string())?;

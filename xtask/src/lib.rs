@@ -33,6 +33,7 @@ pub mod bundle;
 pub mod catalogue;
 pub mod commits;
 pub mod demo;
+pub mod devices;
 pub mod doc;
 pub mod elf;
 pub mod esr;

@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 use xtask::build::Artifacts;
-use xtask::demo;
 use xtask::guests::Guest;
 use xtask::guests::boot::{self, Boot};
 use xtask::guests::file::{self, Description, Kind};
 use xtask::qemu::{Gic, Limits, Machine, Module, Session, Start};
+use xtask::{demo, devices};
 
 use super::wanted::{Guests, Image, Wanted};
 
@@ -89,6 +89,11 @@ impl Guested {
                     ramdisk: initrd,
                     address: None,
                 },
+                Image::Devices => {
+                    bail!(
+                        "devices is several VMs: it takes no other guest, no --vm and no --initrd"
+                    )
+                }
                 Image::Named(boot) => {
                     all.memory_mib += boot.memory_mib;
                     let module = boot.module(words.trim())?;
@@ -128,7 +133,18 @@ impl Guested {
 impl RunArgs {
     /// The files that the guests need and that are fetched or built.
     pub fn files(&self) -> Vec<Guest> {
+        if self.is_devices() {
+            return devices::setup::FILES.to_vec();
+        }
         self.named().flat_map(|boot| boot.files().collect::<Vec<_>>()).collect()
+    }
+
+    /// Whether it is a device VM and those that it serves.
+    fn is_devices(&self) -> bool {
+        let devices = |guest: &Wanted| {
+            guest.image == Image::Devices && guest.words.is_empty() && guest.initrd.is_none()
+        };
+        matches!(self.guests.0.as_slice(), [only] if devices(only))
     }
 
     fn named(&self) -> impl Iterator<Item = Boot> {
@@ -141,6 +157,9 @@ impl RunArgs {
     /// Boots the guests, and judges what they said.
     pub fn run(self) -> Result<()> {
         let images = Artifacts::existing()?;
+        if self.is_devices() {
+            return self.devices(&images);
+        }
         let needed = self.named().find_map(|boot| boot.cpu).map(str::to_owned);
         let guests = Guested::of(&self.guests.0, &images)?;
         let mut machine = Machine {
@@ -185,6 +204,26 @@ impl RunArgs {
         let limits = if machine.attended || self.gdb { endless } else { seconds(3600, 300) };
         let run = Session::start(&machine, "run-guests", limits, true)?.finish();
         boot::judge(&run, guests.vms, machine.attended)
+    }
+}
+
+impl RunArgs {
+    /// A device VM and those that it serves: for a person the protected Linux' shell, else all checks.
+    fn devices(self, images: &Artifacts) -> Result<()> {
+        if io::stdin().is_terminal() {
+            let machine = Machine { attended: true, ..devices::setup::machine(images)? };
+            println!(
+                "run: Ctrl-A x ends QEMU; Ctrl-] 0 and Ctrl-] 1 give web and store the keyboard"
+            );
+            let endless = Limits { total: Duration::MAX, silence: Duration::MAX };
+            let run = Session::start(&machine, "run-devices", endless, true)?.finish();
+            return boot::judge(&run, devices::setup::VMS.len(), true);
+        }
+        let mut say = |line: &str| println!("{line}");
+        let report = devices::judge(images, "run-devices", &mut say)?;
+        let (kept, closing) = (report.all_kept(), report.closing());
+        println!("{closing}");
+        if kept { Ok(()) } else { bail!("not everything was as promised") }
     }
 }
 

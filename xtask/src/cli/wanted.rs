@@ -15,6 +15,8 @@ pub enum Image {
     /// The test guest, which shows what the guard does.
     #[default]
     Demo,
+    /// A device VM and those that it serves, which are all VMs then.
+    Devices,
     /// A guest that is fetched or built.
     Named(Boot),
     /// The user's own file.
@@ -48,6 +50,9 @@ impl TypedValueParser for ImageParser {
         if name == "demo" || name == "stub" {
             return Ok(Image::Demo);
         }
+        if name == "devices" {
+            return Ok(Image::Devices);
+        }
         if let Some(boot) = Boot::called(&name) {
             return Ok(Image::Named(boot));
         }
@@ -59,21 +64,24 @@ impl TypedValueParser for ImageParser {
             return Err(command.clone().error(ErrorKind::InvalidValue, why));
         }
         let why = format!(
-            "there is no file '{name}', and no guest of that name; guests: demo, {}",
+            "there is no file '{name}', and no guest of that name; guests: demo, devices, {}",
             boot::names()
         );
         Err(command.clone().error(ErrorKind::InvalidValue, why))
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        let names = std::iter::once("demo").chain(BOOTS.iter().map(|boot| boot.name));
+        let names = ["demo", "devices"].into_iter().chain(BOOTS.iter().map(|boot| boot.name));
         Some(Box::new(names.map(PossibleValue::new)))
     }
 }
 
 impl Args for Guests {
     fn augment_args(command: Command) -> Command {
-        let names = format!("{} {}", "demo, which is judged and the default,", boot::names());
+        let names = format!(
+            "demo, which is judged and the default; devices, which is a VM that serves another and stands alone; {}",
+            boot::names()
+        );
         let guest = Arg::new("guest").value_name("GUEST").action(ArgAction::Append).num_args(1..);
         let vm = Arg::new("vm").long("vm").value_name("WORDS").action(ArgAction::Append);
         let initrd = Arg::new("initrd").long("initrd").value_name("FILE").action(ArgAction::Append);

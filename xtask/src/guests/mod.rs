@@ -31,7 +31,8 @@ use std::path::{Path, PathBuf};
 use self::folders::{below, folder, sources};
 use self::kernel::Tree;
 use crate::apt::{self, Apt};
-use crate::build::replace;
+use crate::build::{self, replace};
+use crate::paths;
 use anyhow::{Context, Result, anyhow, bail};
 use duct::cmd;
 
@@ -52,6 +53,10 @@ pub enum Guest {
     DeviceRoot,
     /// The disk of a client of a device VM.
     ClientRoot,
+    /// The server of a device VM, of this repository.
+    DeviceServer,
+    /// The program that reads what that one can, of this repository.
+    DeviceWindow,
     /// The small kernel that is a client of the MMIO guard.
     LinuxGuarded,
     /// The same kernel with the series in `linux/`: it enrols, and undeclares.
@@ -76,7 +81,7 @@ const SOURCE: &str = "linux-source-6.12";
 impl Guest {
     /// All of them, in the order in which they are made: those that take longest last, and the series behind the
     /// kernel that it would change.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Initramfs,
         Self::Linux,
         Self::Linux612,
@@ -84,6 +89,8 @@ impl Guest {
         Self::DeviceModule612,
         Self::DeviceRoot,
         Self::ClientRoot,
+        Self::DeviceServer,
+        Self::DeviceWindow,
         Self::UBoot,
         Self::Edk2,
         Self::Edk2Unstable,
@@ -112,6 +119,8 @@ impl Guest {
             Self::Initramfs => "initramfs",
             Self::DeviceRoot => "device-root",
             Self::ClientRoot => "client-root",
+            Self::DeviceServer => "device-server",
+            Self::DeviceWindow => "device-window",
             Self::LinuxGuarded => "linux-guarded",
             Self::LinuxEnrolled => "linux-enrolled",
             Self::LinuxEnrolled16K => "linux-enrolled-16k",
@@ -133,6 +142,8 @@ impl Guest {
     #[must_use]
     pub fn file(self) -> PathBuf {
         folder().join(match self {
+            Self::DeviceServer => "device/portcullis-devices",
+            Self::DeviceWindow => "device/portcullis-window",
             Self::Linux => "linux.img",
             Self::Linux612 => "linux-6.12.img",
             Self::DeviceModule => "device/6.1/portcullis-device.ko",
@@ -192,6 +203,8 @@ impl Guest {
             | Self::Initramfs
             | Self::DeviceRoot
             | Self::ClientRoot
+            | Self::DeviceServer
+            | Self::DeviceWindow
             | Self::UBoot
             | Self::Edk2
             | Self::Edk2Unstable
@@ -208,6 +221,12 @@ impl Guest {
                 Self::DeviceModule | Self::DeviceModule612 => module::own_files()?,
                 Self::DeviceRoot => here(&device_root::OWN.map(|(name, _, _)| name)),
                 Self::ClientRoot => here(&client_root::OWN.map(|(name, _, _)| name)),
+                Self::DeviceServer | Self::DeviceWindow => {
+                    let folder = paths::root().join(build::DEVICE_SERVER);
+                    let mut files = below(&folder.join("src"))?;
+                    files.extend([folder.join("Cargo.toml"), paths::root().join("Cargo.lock")]);
+                    files
+                }
                 _ => Vec::new(),
             });
         };
@@ -300,6 +319,13 @@ impl Guest {
             Self::ClientRoot => {
                 let (package, busybox) = busybox(apt)?;
                 (package, client_root::image(&busybox)?)
+            }
+            Self::DeviceServer | Self::DeviceWindow => {
+                let program = self.file();
+                let program = program.file_name().unwrap_or_default().to_string_lossy();
+                let file = build::device_program(&program, false)?;
+                let bytes = fs::read(&file).with_context(|| file.display().to_string())?;
+                return Ok((bytes, format!("{} of this repository", build::DEVICE_SERVER)));
             }
             Self::DeviceRoot => {
                 let origin = Self::Linux.origin().context("make the guest linux first")?;

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The checks: each reads something of a party and compares it with what docs/devices.md promises.
+
+use std::fs;
+use std::io::Read;
+
+use anyhow::{Context, Result};
+use duct::cmd;
+
+use super::dialogue::{Answer, Dialogue};
+use super::report::Report;
+use super::setup::{DISK, STORE, VMS, WEB};
+use crate::guests::{self, Guest, boot, client_root};
+
+/// All of them, to the end of the machine.
+///
+/// # Errors
+///
+/// A VM does not answer.
+pub fn all(mut dialogue: Dialogue, report: &mut Report<'_>) -> Result<()> {
+    kernel(report)?;
+    dialogue.said("[store] guest: shell")?;
+    dialogue.said("[web] guest: shell")?;
+    device_vm(&mut dialogue, report)?;
+    let pool = served(&mut dialogue, report)?;
+    let secrets = Secrets::new()?;
+    disk(&mut dialogue, report)?;
+    privacy(&mut dialogue, report, &secrets, pool)?;
+    off(dialogue, report)
+}
+
+/// The device VM's kernel is Debian's.
+fn kernel(report: &mut Report<'_>) -> Result<()> {
+    let (package, bytes) = guests::stock_kernel()?;
+    let file = Guest::Linux.existing()?;
+    let ours = sha256(&fs::read(&file).with_context(|| file.display().to_string())?)?;
+    let what = "store boots the kernel of Debian's package, byte for byte";
+    let from = format!("SHA-256 of the booted file and of vmlinuz in {package}");
+    report.check(what, &from, &ours, ours == sha256(&bytes)?);
+    Ok(())
+}
+
+fn device_vm(dialogue: &mut Dialogue, report: &mut Report<'_>) -> Result<()> {
+    let version = dialogue.ask(STORE, "uname -v")?.text();
+    let wanted = Guest::Linux.origin().unwrap_or_default();
+    let debian = wanted.split(' ').nth(1).unwrap_or("no version");
+    let kept = version.contains(&format!("Debian {debian} "));
+    report.check("it runs that version", "store, uname -v", &version, kept);
+
+    let modules = dialogue.ask(STORE, "grep ^portcullis_device /proc/modules")?;
+    let what = "its only module that is not Debian's is ours";
+    let tainted = dialogue.ask(STORE, "grep -c '(.*O.*)' /proc/modules")?;
+    let kept = modules.lines.len() == 1 && tainted.text() == "1";
+    report.check(what, "store, /proc/modules", &modules.text(), kept);
+
+    let node =
+        dialogue.ask(STORE, "ls -l /proc/$(cat /run/web.pid)/fd | grep -o '/dev/portcullis.*'")?;
+    let what = "one process has web's node open: its server";
+    report.check(what, "store, /proc/PID/fd", &node.text(), node.text() == "/dev/portcullis/web");
+    Ok(())
+}
+
+/// A range of addresses: start and size.
+type Range = (u64, u64);
+
+/// Who serves web, and how web sees it. Returns web's pool.
+fn served(dialogue: &mut Dialogue, report: &mut Report<'_>) -> Result<Range> {
+    let line = dialogue.said("[hyp] web: served by ")?;
+    let pool = line.split_once("pool at ").and_then(|(_, rest)| range(rest));
+    let kept = line.contains("served by store: blk") && pool.is_some();
+    let what = "web is served by store, which can reach web's pool alone";
+    report.check(what, "EL2's log", &line, kept);
+    let pool = pool.context("EL2's log names no pool")?;
+
+    let mounts = dialogue.ask(WEB, "grep ' / ' /proc/mounts; cat /proc/partitions")?;
+    let root = mounts.lines.first().cloned().unwrap_or_default();
+    let kept = root.contains(" / ext4 rw") && mounts.text().contains(" 16384 vda");
+    report.check("web's root is ext4 on its virtio disk", "web, /proc/mounts", &root, kept);
+
+    let devices =
+        dialogue.ask(WEB, "for d in /sys/bus/virtio/devices/*; do cat $d/features; done")?;
+    // virtio 1.2, 6: bit 32 VERSION_1, bit 33 ACCESS_PLATFORM. sysfs shows bit 0 first.
+    let bits = devices.lines.first().cloned().unwrap_or_default();
+    let kept = bits.get(32..34) == Some("11");
+    let what = "its driver works by DMA addresses (features 32 and 33)";
+    report.check(what, "web, /sys/bus/virtio", &bits, kept);
+    Ok(pool)
+}
+
+fn disk(dialogue: &mut Dialogue, report: &mut Report<'_>) -> Result<()> {
+    let wanted = sha256(&client_root::known())?;
+    let known = client_root::KNOWN_PATH;
+    let before = reads(dialogue)?;
+    let direct = format!("dd if={known} bs=64k iflag=direct 2>/dev/null | sha256sum");
+    let direct = sum(&dialogue.ask(WEB, &direct)?);
+    let what = "a file made by the script has its content, read around web's page cache";
+    report.check(what, "web, SHA-256 by O_DIRECT", &direct, direct == wanted);
+    let after = reads(dialogue)?;
+    let what = "the disk was read for that";
+    let value = format!("{before} sectors, then {after}");
+    // 1 MiB, in sectors of 512 bytes.
+    report.check(what, "web, /sys/block/vda/stat", &value, after >= before + 2048);
+
+    let cached = sum(&dialogue.ask(WEB, &format!("sha256sum {known}"))?);
+    let what = "the same file through the page cache";
+    report.check(what, "web, SHA-256", &cached, cached == wanted);
+
+    let make = "dd if=/dev/urandom of=/data/new bs=64k count=16 conv=fsync 2>/dev/null";
+    dialogue.ask(WEB, make)?;
+    let written = sum(&dialogue.ask(WEB, "sha256sum /data/new")?);
+    dialogue.ask(WEB, "sync; echo 3 >/proc/sys/vm/drop_caches")?;
+    let again = sum(&dialogue.ask(WEB, "dd if=/data/new bs=64k iflag=direct | sha256sum")?);
+    let what = "1 MiB that web wrote is read back from the disk";
+    let kept = written == again && written.len() == 64;
+    report.check(what, "web, SHA-256 before and after", &again, kept);
+    Ok(())
+}
+
+/// Sectors that web has read.
+fn reads(dialogue: &mut Dialogue) -> Result<u64> {
+    // Documentation/block/stat.rst: the third number.
+    let stat = dialogue.ask(WEB, "cat /sys/block/vda/stat")?.text();
+    stat.split_whitespace().nth(2).and_then(|text| text.parse().ok()).context("/sys/block/vda/stat")
+}
+
+/// Two texts that nothing else in the machine holds.
+struct Secrets {
+    /// Web writes it to its disk.
+    disk: String,
+    /// Web keeps it in its RAM.
+    ram: String,
+}
+
+impl Secrets {
+    fn new() -> Result<Self> {
+        let mut bytes = [0; 16];
+        fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes))?;
+        let number = u128::from_le_bytes(bytes);
+        Ok(Self { disk: format!("disk-{number:032x}"), ram: format!("ram-{number:032x}") })
+    }
+}
+
+fn privacy(
+    dialogue: &mut Dialogue,
+    report: &mut Report<'_>,
+    secrets: &Secrets,
+    pool: Range,
+) -> Result<()> {
+    dialogue.ask(WEB, &format!("echo {} >/tmp/secret", secrets.ram))?;
+    window(dialogue, report, secrets, pool, "before the I/O")?;
+
+    dialogue.ask(WEB, &format!("echo {} >/data/secret; sync", secrets.disk))?;
+    let seen = scan(dialogue, secrets)?;
+    let what = "what web has just written to its disk can be seen in the window";
+    let kept = seen.disk.is_some_and(|count| count > 0);
+    report.check(what, SCANNED, &format!("{}: {:?} times", secrets.disk, seen.disk), kept);
+
+    // The whole disk is read, and the file written, again and again.
+    let load = "while :; do cat /dev/vda >/dev/null; cp /data/secret /data/copy; sync; \
+                echo 3 >/proc/sys/vm/drop_caches; done & echo $! >/tmp/load";
+    dialogue.ask(WEB, load)?;
+    window(dialogue, report, secrets, pool, "during the I/O")?;
+    dialogue.ask(WEB, "kill $(cat /tmp/load); sync")?;
+    window(dialogue, report, secrets, pool, "after the I/O")?;
+    let held = dialogue.ask(WEB, "cat /tmp/secret")?.text();
+    let what = "web held the text in its RAM all the time";
+    report.check(what, "web, a file in tmpfs", &held, held == secrets.ram);
+
+    let found = dialogue.ask(STORE, &format!("grep -c {} {DISK}", secrets.disk))?;
+    let value = format!("{} lines with {}", found.text(), secrets.disk);
+    let what = "what web wrote to its disk is in the file that store serves";
+    report.check(what, &format!("store, {DISK}"), &value, found.status == 0);
+    let found = dialogue.ask(STORE, &format!("grep -c {} {DISK}", secrets.ram))?;
+    let value = format!("{} lines with {}", found.text(), secrets.ram);
+    let kept = found.status == 1 && found.text() == "0";
+    report.check("what web kept in its RAM is not", &format!("store, {DISK}"), &value, kept);
+    Ok(())
+}
+
+/// Where what [`scan`] says comes from.
+const SCANNED: &str = "store, a program that maps the window and reads all of it";
+
+/// What store sees of web's RAM.
+struct Seen {
+    /// Its words about granules that are not zero.
+    summary: String,
+    /// The first and the last of them.
+    ends: Option<Range>,
+    /// How often the texts are there, if it said so.
+    ram: Option<u64>,
+    disk: Option<u64>,
+}
+
+/// Store reads all of its window to web.
+fn scan(dialogue: &mut Dialogue, secrets: &Secrets) -> Result<Seen> {
+    let command = format!(
+        "portcullis-window --pid $(cat /run/web.pid) --find {} --find {}",
+        secrets.ram, secrets.disk
+    );
+    let answer = dialogue.ask(STORE, &command)?;
+    let summary = answer.lines.first().cloned().unwrap_or_default();
+    let address = |name: &str| {
+        let (_, rest) = summary.split_once(name)?;
+        let end = rest.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len());
+        u64::from_str_radix(rest.get(..end)?, 16).ok()
+    };
+    let count = |text: &str| {
+        let lines = answer.lines.iter();
+        let mut counts = lines.filter_map(|line| line.strip_prefix(&format!("text {text}: ")));
+        counts.next()?.parse().ok()
+    };
+    let ends = address("first 0x").zip(address("last 0x"));
+    let (ram, disk) = (count(&secrets.ram), count(&secrets.disk));
+    Ok(Seen { summary, ends, ram, disk })
+}
+
+/// Nothing of web's RAM but its pool can be seen.
+fn window(
+    dialogue: &mut Dialogue,
+    report: &mut Report<'_>,
+    secrets: &Secrets,
+    (start, size): Range,
+    when: &str,
+) -> Result<()> {
+    let seen = scan(dialogue, secrets)?;
+    let inside = |at: u64| (start..start + size).contains(&at);
+    let kept = seen.ends.is_some_and(|(first, last)| inside(first) && inside(last));
+    let what = format!("{when}, nothing outside {start:#x}+{size:#x} can be seen of web's RAM");
+    report.check(&what, SCANNED, &seen.summary, kept);
+    let what = format!("{when}, a text in web's RAM is nowhere in the window");
+    let value = format!("{}: {:?} times", secrets.ram, seen.ram);
+    report.check(&what, SCANNED, &value, seen.ram == Some(0));
+    Ok(())
+}
+
+/// Both VMs are powered off; the file system is clean, and nothing was refused.
+fn off(mut dialogue: Dialogue, report: &mut Report<'_>) -> Result<()> {
+    dialogue.send(WEB, "poweroff\n")?;
+    let line = dialogue.said("[hyp] web: stopped (power off)")?;
+    report.check(
+        "not one access of web was refused",
+        "EL2's log",
+        &line,
+        line.ends_with(" 0 refused"),
+    );
+    dialogue.forget_keyboard();
+    let checked = dialogue.ask(STORE, &format!("e2fsck -fn {DISK} 2>&1 | tail -n 1"))?;
+    let clean = dialogue.ask(STORE, &format!("e2fsck -fn {DISK} >/dev/null 2>&1"))?;
+    let what = "web's file system is clean";
+    report.check(what, "store, e2fsck -fn", &checked.text(), clean.status == 0);
+    dialogue.send(STORE, "poweroff\n")?;
+    let run = dialogue.finish();
+    let ended = boot::judge(&run, VMS.len(), false);
+    let value =
+        ended.as_ref().map_or_else(|error| format!("{error:#}"), |()| "status 0".to_owned());
+    report.check(
+        "both VMs power off, and EL2 has no error",
+        "QEMU's status and EL2's log",
+        &value,
+        ended.is_ok(),
+    );
+    Ok(())
+}
+
+/// `0xSTART+0xSIZE` at the start of `text`.
+fn range(text: &str) -> Option<Range> {
+    let text = text.split([' ', ',', ';']).next()?;
+    let (start, size) = text.split_once('+')?;
+    let number = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
+    Some((number(start)?, number(size)?))
+}
+
+/// The sum in what sha256sum said.
+fn sum(answer: &Answer) -> String {
+    answer.text().split_whitespace().find(|word| word.len() == 64).unwrap_or_default().to_owned()
+}
+
+fn sha256(bytes: &[u8]) -> Result<String> {
+    let sum = cmd!("sha256sum").stdin_bytes(bytes).stdout_capture().run().context("sha256sum")?;
+    Ok(String::from_utf8_lossy(&sum.stdout).chars().take(64).collect())
+}
