@@ -238,6 +238,7 @@ impl Guest {
         regs.x[..4].copy_from_slice(&call.x);
         regs.x[4] = call.x4;
         let before = regs.clone();
+        let outside = self.outside(call);
         self.machine.fake.take_stores();
         let info = ExitInfo { esr, far: !0, hpfar: !0 };
         let real = self.real(call.vcpu, info, None);
@@ -257,6 +258,14 @@ impl Guest {
             && !self.is_about_flash(call)
         {
             return Err("it failed, and wrote descriptors".into());
+        }
+        if matches!(spec, spec::Outcome::Answer([x0, ..]) if x0 != 0)
+            || self.vcpus[call.vcpu].regs.x[0] != 0
+        {
+            let after = self.outside(call);
+            if outside != after {
+                return Err(format!("it failed, and changed {outside:x?} to {after:x?}"));
+            }
         }
         let wiped = std::mem::take(&mut self.machine.log().wiped);
         let wipes: Vec<_> = self
@@ -320,6 +329,7 @@ impl Guest {
         let real = self.real(vcpu, info, exit);
         if self.judge(vcpu, decoded, &before, real, machine)? == Some(spec::Outcome::Asks) {
             oracle::told(&self.vm, &self.spec, vcpu)?;
+            self.asked[vcpu] = self.spec.link.told(vcpu).map(|told| told.number);
         }
         Ok(real == Outcome::ResolveIpa)
     }
@@ -360,11 +370,25 @@ impl Guest {
         x
     }
 
+    /// What a call of a device VM changes outside both VMs: the control page, interrupts, who is woken, and the transports.
+    fn outside(&self, call: &spec::Call) -> Option<(Vec<(u64, u8)>, [usize; 3], Vec<u64>)> {
+        let link = self.link.filter(|_| call.id() >> 4 == 0xc60_0f01 && self.number == 0)?;
+        let registers =
+            (0..link.setup().transports.len()).flat_map(|d| (0..0x26).map(move |n| (d, n)));
+        let registers = registers.map(|(d, n)| {
+            link.register(&self.machine, &self.order, d, [0, n, 0]).unwrap_or(u64::MAX)
+        });
+        let registers = registers.collect();
+        let log = self.machine.log();
+        let pages = log.pages.iter().map(|(at, byte)| (*at, *byte)).collect();
+        Some((pages, [log.pulses.len(), log.levels.len(), log.woken.len()], registers))
+    }
+
     /// The page that this ATTACH wipes, if it is answered with success: what is behind the window where nothing is shared.
     fn scratch(&self, call: &spec::Call) -> Option<u64> {
         let client = self.peer.as_ref().filter(|_| self.number == 0)?;
         let begins = call.id() == 0xc600_f011 && call.x[2] == 1 && !client.link.is_attached();
-        begins.then(|| self.window.unwrap().scratch().raw())
+        begins.then(|| self.link.unwrap().setup().window.scratch().raw())
     }
 
     /// `later` ticks pass, and the access of a vCPU that waits ends, or not yet.
@@ -386,6 +410,11 @@ impl Guest {
         let _ = self.vm.waits_for_server(&self.vcpus[vcpu], counter);
         let real = self.vm.finish_forwarded(&mut self.vcpus[vcpu], counter);
         oracle::finish(&mut self.spec, &before, &self.vcpus[vcpu], counter, real)?;
+        if matches!(real, Some(Outcome::Advance { .. } | Outcome::Abort(_)))
+            && self.asked[vcpu].take().is_none()
+        {
+            return Err(format!("vCPU {vcpu} has an answer, and asked nothing"));
+        }
         if real.is_some() && self.vm.finish_forwarded(&mut self.vcpus[vcpu], u64::MAX).is_some() {
             return Err(format!("the access of vCPU {vcpu} has ended twice"));
         }

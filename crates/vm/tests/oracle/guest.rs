@@ -45,7 +45,7 @@ pub struct Place {
     pub served: Option<&'static vm::link::Link>,
     pub peers: Option<&'static [&'static vm::link::Link]>,
     pub number: usize,
-    pub window: Option<stage2::Window>,
+    pub link: Option<&'static vm::link::Link>,
 }
 
 /// Both sides of one VM.
@@ -59,8 +59,10 @@ pub struct Guest {
     pub number: usize,
     /// The specification of the other one while this one has an exit.
     pub peer: Option<spec::Vm>,
-    /// The window between them.
-    pub window: Option<stage2::Window>,
+    /// What they have in common.
+    pub link: Option<&'static vm::link::Link>,
+    /// The number of the access that each vCPU waits for.
+    pub asked: Vec<Option<u64>>,
     pub shares: &'static [AtomicU64],
     /// Leave the fast path out.
     pub slow: bool,
@@ -95,13 +97,13 @@ impl Make {
             served: None,
             peers: None,
             number: 0,
-            window: None,
+            link: None,
         })
     }
 
     /// The same, among other VMs.
     pub fn build_at(&self, place: Place) -> Result<Option<Guest>, String> {
-        let Place { machine, pool, id, served, peers, number, window } = place;
+        let Place { machine, pool, id, served, peers, number, link } = place;
         let order = Order::new();
         let config = &self.config;
         let geometry = geometry(config.ipa_bits as u8);
@@ -181,7 +183,8 @@ impl Make {
             spec,
             number,
             peer: None,
-            window,
+            link,
+            asked: vec![None; config.vcpus],
             shares,
             slow: false,
         }))

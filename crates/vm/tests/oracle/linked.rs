@@ -108,7 +108,8 @@ impl Linked {
         let link: &'static Link = Box::leak(Box::new(Link::new(setup)));
         let peers: &'static [&'static Link] = Box::leak(Box::new([link]));
         let machine = Machine::new(fakes[0].clone());
-        let beside = Machine { fake: fakes[1].clone(), ..machine.clone() };
+        // Only the client reaches the other: two that hold each other would never be freed.
+        let beside = Machine { fake: fakes[1].clone(), others: Arc::default(), ..machine.clone() };
         let rest = Pa::new(first.raw() + pages * PAGE);
         let rest = Range::<Pa>::new(rest, client.pool * PAGE).ok_or("no pool")?;
         let client_pool = Pool::of(&fakes[1], rest);
@@ -119,7 +120,7 @@ impl Linked {
             served: None,
             peers: Some(peers),
             number: SERVER,
-            window: Some(window),
+            link: Some(link),
         };
         let Some(mut server) = server.build_at(place)? else { return Ok(None) };
         server.vm.stage2().add_window(&server.order, &window).map_err(|e| format!("{e:?}"))?;
@@ -130,11 +131,10 @@ impl Linked {
             served: Some(link),
             peers: None,
             number: CLIENT,
-            window: Some(window),
+            link: Some(link),
         };
         let Some(mut client) = client.build_at(place)? else { return Ok(None) };
-        let others = vec![(SERVER_ID, Arc::clone(&server.vm)), (CLIENT_ID, Arc::clone(&client.vm))];
-        if client.machine.others.set(others).is_err() {
+        if client.machine.others.set(vec![(SERVER_ID, Arc::clone(&server.vm))]).is_err() {
             return Err("the machine has its VMs already".into());
         }
         if !server.begin()? || !client.begin()? {
