@@ -14,18 +14,19 @@ pub mod esr;
 pub mod gic;
 pub mod guest_tree;
 pub mod image;
+pub mod links;
 pub mod stream;
 pub mod tree;
 pub mod virtio_mmio;
 
 #[path = "../../crates/platform/tests/support/mod.rs"]
 mod boards;
-#[path = "../../device-server/tests/support/hostile.rs"]
-mod rings;
 #[path = "../../crates/vgic/tests/support/mod.rs"]
 mod gics;
 #[path = "../../crates/arch/tests/support/oracle.rs"]
 mod oracle;
+#[path = "../../device-server/tests/support/hostile.rs"]
+mod rings;
 #[path = "../../crates/virtio-mmio/tests/support/mod.rs"]
 mod transports;
 
@@ -36,6 +37,10 @@ mod compare;
 mod exits;
 #[path = "../../crates/vm/tests/oracle/guest.rs"]
 mod guest;
+#[path = "../../crates/vm/tests/oracle/inject.rs"]
+mod inject;
+#[path = "../../crates/vm/tests/oracle/linked.rs"]
+mod linked;
 #[path = "../../crates/vm/tests/support/machine.rs"]
 mod machine;
 #[path = "../../crates/vm/tests/oracle/random.rs"]

@@ -48,9 +48,10 @@ const fn stream(name: &'static str, unit: &'static str, wanted: u64, longest: u3
 }
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     parser("esr", "syndromes decoded as another decoder does", 100_000_000, 1536),
     stream("exits", "exits checked against the specification", 100_000_000, 8192),
+    stream("links", "exits of a device VM and its client checked", 10_000_000, 8192),
     stream("gic", "steps of an interrupt controller beside the ideal one", 10_000_000, 4096),
     stream("virtio_mmio", "steps of a transport beside a naive model", 10_000_000, 2048),
     stream("device_ring", "requests and rings of a hostile driver", 10_000_000, 2048),
