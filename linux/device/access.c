@@ -106,6 +106,21 @@ static bool take_any(struct peer *peer, struct portcullis_access *access)
 }
 
 /**
+ * peer_put_back() - hand out an access again
+ * @peer: the peer
+ * @access: an access that NEXT has taken, but could not hand out
+ */
+void peer_put_back(struct peer *peer, const struct portcullis_access *access)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&peer->lock, flags);
+	if (peer->slot_taken[access->vcpu] == access->seq)
+		WRITE_ONCE(peer->slot_taken[access->vcpu], ~access->seq);
+	spin_unlock_irqrestore(&peer->lock, flags);
+}
+
+/**
  * peer_next() - take an access that waits
  * @peer: the peer
  * @access: where it is put

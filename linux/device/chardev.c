@@ -276,10 +276,14 @@ static long peer_ioctl(struct file *file, unsigned int cmd, unsigned long raw)
 		return -ENOTTY;
 	}
 
-	if (!err && _IOC_DIR(cmd) & _IOC_READ &&
-	    copy_to_user(user, &arg, _IOC_SIZE(cmd)))
+	if (err || !(_IOC_DIR(cmd) & _IOC_READ))
+		return err;
+	if (copy_to_user(user, &arg, _IOC_SIZE(cmd))) {
+		if (cmd == PORTCULLIS_NEXT)
+			peer_put_back(peer, &arg.access);
 		return -EFAULT;
-	return err;
+	}
+	return 0;
 }
 
 static const struct file_operations peer_fops = {

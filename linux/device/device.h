@@ -172,6 +172,7 @@ void peer_forget_life(struct peer *peer);
 /* access.c */
 bool peer_access_waits(struct peer *peer);
 void peer_access_begin(struct peer *peer);
+void peer_put_back(struct peer *peer, const struct portcullis_access *access);
 int peer_next(struct peer *peer, struct portcullis_access *access, bool block);
 
 /* session.c */

@@ -3,7 +3,8 @@
  * /dev/portcullis/NAME: a VM that this one serves, its peer.
  *
  * open() is exclusive (EBUSY). close() detaches and undoes everything that was
- * done through the descriptor. mmap() from offset 0 to ram_size is the window:
+ * done through the descriptor; it does so when the last copy of the descriptor
+ * and the last mapping are gone. mmap() from offset 0 to ram_size is the window:
  * the byte at offset n is the byte of the peer's RAM at ram_base + n, if the
  * peer shares it, and a byte of a scratch page otherwise. The mapping is
  * write-back cached and must be MAP_SHARED. lseek() with SEEK_END answers
@@ -111,7 +112,9 @@ enum portcullis_fd_kind {
  * @fd:		an eventfd, which takes the place of an earlier one; -1 removes
  *
  * An eventfd counts what happens from now on: after the request the caller
- * looks once itself.
+ * looks once itself. Several events may be one signal. LIFE needs no
+ * attachment and outlasts it; the others end with it. With CALL, -1 removes all
+ * eventfds of the transport with exactly these bits; ENOSPC: there are 512.
  */
 struct portcullis_fd {
 	__u32 kind;
@@ -197,9 +200,12 @@ struct portcullis_bell {
 
 /* What is known of the peer. Needs no attachment. */
 #define PORTCULLIS_INFO		_IOR(PORTCULLIS_IOC, 0, struct portcullis_info)
-/* Become the server of the peer in the life given, which INFO tells. */
+/*
+ * Become the server of the peer in the life given, which INFO tells. What was
+ * set up in an earlier life is removed, but for the eventfd of LIFE.
+ */
 #define PORTCULLIS_ATTACH	_IOW(PORTCULLIS_IOC, 1, __u64)
-/* Be it no longer. Eventfds and doorbells are removed. */
+/* Be it no longer. Eventfds but that of LIFE, and doorbells, are removed. */
 #define PORTCULLIS_DETACH	_IO(PORTCULLIS_IOC, 2)
 /* Read a register of a transport. */
 #define PORTCULLIS_REG_GET	_IOWR(PORTCULLIS_IOC, 3, struct portcullis_reg)
