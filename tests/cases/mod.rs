@@ -11,6 +11,7 @@ mod boot_chains;
 mod bundles;
 mod console_lines;
 mod crashes;
+mod device_module;
 mod device_vms;
 mod devices;
 mod devices_linux;
@@ -52,6 +53,7 @@ pub fn all() -> Vec<Case> {
         several::CASES,
         timers::CASES,
         shares::CASES,
+        device_module::CASES,
         device_vms::CASES,
         boards::CASES,
         board_pages::CASES,

@@ -240,7 +240,7 @@ pub fn missing_tools(tools: &[(&str, &'static str)]) -> Vec<&'static str> {
     let native = std::env::consts::ARCH == "aarch64";
     tools
         .iter()
-        .filter(|(program, _)| !(native && program.starts_with("aarch64-")))
+        .filter(|(program, _)| !(native && program.contains("aarch64-linux-gnu")))
         .filter(|(program, _)| !on_path(program))
         .map(|(_, package)| *package)
         .collect()

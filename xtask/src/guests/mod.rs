@@ -468,7 +468,11 @@ fn busybox(apt: &Apt) -> Result<(apt::Package, Vec<u8>)> {
 }
 
 /// `bytes` compressed, without a time in them.
-pub(crate) fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
+///
+/// # Errors
+///
+/// There is no gzip here.
+pub fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     let gzip = cmd!("gzip", "-9", "-n", "-c").stdin_bytes(bytes).stdout_capture();
     Ok(gzip.run().context("cannot run gzip")?.stdout)
 }

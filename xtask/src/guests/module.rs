@@ -13,10 +13,12 @@ use crate::paths;
 use anyhow::{Context, Result, bail};
 
 /// What the build runs, and the Debian package that has it.
-pub const TOOLS: [(&str, &str); 3] = [
+pub const TOOLS: [(&str, &str); 4] = [
     ("make", "make"),
     ("aarch64-linux-gnu-gcc-12", "gcc-12-aarch64-linux-gnu"),
     ("aarch64-linux-gnu-strip", "binutils-aarch64-linux-gnu"),
+    // Of the test program alone.
+    ("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
 ];
 
 /// The module, without `.ko`.
@@ -116,6 +118,28 @@ fn compile(folder: &Path, headers: &Path, common: &str) -> Result<Vec<u8>> {
     };
     kernel::step(&log, Command::new(strip).arg("-g").arg(&file), "stripping linux/device")?;
     fs::read(&file).with_context(|| file.display().to_string())
+}
+
+/// Builds the program that tests the module, without a need for a C library, and returns its file.
+///
+/// # Errors
+///
+/// A tool is missing, or the build fails.
+pub fn test_program() -> Result<PathBuf> {
+    kernel::tools("building the test of linux/device", &TOOLS)?;
+    let folder = super::folder().join("device");
+    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let program = folder.join("portcullis-test");
+    let mut make = Command::new("make");
+    make.arg("-s").arg("-C").arg(sources().join("test"));
+    make.arg(format!("PROGRAM={}", program.display()));
+    if std::env::consts::ARCH != "aarch64" {
+        make.arg("CROSS_COMPILE=aarch64-linux-gnu-");
+    }
+    kernel::without_cargo(&mut make);
+    let log = folder.join("portcullis-test.log");
+    kernel::step(&log, &mut make, "building linux/device/test")?;
+    Ok(program)
 }
 
 /// The first warning of a build.
