@@ -9,9 +9,10 @@ use clap::Parser;
 use device_server::module::Module;
 use device_server::options::Options;
 use device_server::server::Server;
+use device_server::{seccomp, stats};
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
+    match run(Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("portcullis-devices: {error:#}");
@@ -20,8 +21,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<()> {
+fn run(options: Options) -> Result<()> {
+    let options = options.resolve()?;
     let devices = options.devices()?;
     let port = Arc::new(Module::open(&options.node())?);
-    Server::new(port, devices)?.run()
+    let server = Arc::new(Server::new(port, devices)?);
+    if let Some(path) = options.stats() {
+        stats::answer(stats::listen(path)?, Arc::clone(&server))?;
+    }
+    // From here on nothing is opened.
+    if options.confined() {
+        seccomp::confine()?;
+    }
+    server.run()
 }

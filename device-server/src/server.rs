@@ -33,6 +33,7 @@ pub struct Server {
     places: Vec<Place>,
     name: String,
     stop: EventFd,
+    attachments: counters::Counter,
 }
 
 /// Why serving has ended.
@@ -57,7 +58,8 @@ impl Server {
         });
         let places = places.collect();
         let stop = EventFd::new(libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)?;
-        Ok(Self { port, places, name: name(&info), stop })
+        let attachments = counters::Counter::default();
+        Ok(Self { port, places, name: name(&info), stop, attachments })
     }
 
     /// What ends [`Self::run`] when it is signalled.
@@ -69,10 +71,21 @@ impl Server {
         self.stop.try_clone()
     }
 
-    /// The counters of a queue.
+    /// The peer's name.
     #[must_use]
-    pub fn counters(&self, transport: usize, queue: usize) -> Option<Arc<counters::Queue>> {
-        self.places.get(transport)?.counters.get(queue).cloned()
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How often this server has attached.
+    #[must_use]
+    pub fn attachments(&self) -> u64 {
+        self.attachments.get()
+    }
+
+    /// DeviceID of each transport, and the counters of its queues.
+    pub fn transports(&self) -> impl Iterator<Item = (u32, &[Arc<counters::Queue>])> {
+        self.places.iter().map(|place| (place.device.id(), place.counters.as_slice()))
     }
 
     /// Serves until told to stop.
@@ -140,6 +153,7 @@ impl Server {
             watch(transport.event(), index.into())?;
             transports.push(transport);
         }
+        self.attachments.add(1);
         eprintln!("portcullis-devices: serving {} ({} devices)", self.name, transports.len());
         loop {
             let mut events = [EpollEvent::default(); 18];

@@ -61,23 +61,38 @@ pub fn negotiate(fake: &Fake, transport: usize, wanted: u64) -> u64 {
 impl Ring {
     /// Probes a device and sets up its queue 0.
     pub fn probe(fake: &Arc<Fake>, transport: usize, features: u64, size: u16) -> Self {
+        Self::probe_with(fake, transport, features, size, fake.ram())
+    }
+
+    /// The same with a view of RAM that is there already.
+    pub fn probe_with(
+        fake: &Arc<Fake>,
+        transport: usize,
+        features: u64,
+        size: u16,
+        memory: Memory,
+    ) -> Self {
         negotiate(fake, transport, features);
-        let ring = Self::set_up(fake, transport, 0, size);
+        let ring = Self::set_up_with(fake, transport, 0, size, memory);
         fake.store(transport, 0x70, 15);
         ring
     }
 
     /// Sets up one queue.
     pub fn set_up(fake: &Arc<Fake>, transport: usize, queue: u16, size: u16) -> Self {
-        let ring = Self {
-            fake: Arc::clone(fake),
-            memory: fake.ram(),
-            transport,
-            queue,
-            size,
-            available: 0,
-            used: 0,
-        };
+        Self::set_up_with(fake, transport, queue, size, fake.ram())
+    }
+
+    fn set_up_with(
+        fake: &Arc<Fake>,
+        transport: usize,
+        queue: u16,
+        size: u16,
+        memory: Memory,
+    ) -> Self {
+        let fake = Arc::clone(fake);
+        let ring = Self { fake, memory, transport, queue, size, available: 0, used: 0 };
+        let fake = &ring.fake;
         ring.memory.write_slice(&vec![0; AREA as usize], GuestAddress(ring.descriptors())).unwrap();
         let store = |offset, value| fake.store(transport, offset, value);
         store(0x30, queue.into());

@@ -4,6 +4,7 @@
 #![allow(clippy::arithmetic_side_effects)]
 
 mod block;
+mod confined;
 mod driver;
 mod fake;
 mod hostile;

@@ -32,8 +32,13 @@ impl Served {
         Self { stop, thread: Some(thread), server }
     }
 
+    pub fn server(&self) -> Arc<Server> {
+        Arc::clone(&self.server)
+    }
+
     pub fn counters(&self, transport: usize, queue: usize) -> Arc<counters::Queue> {
-        self.server.counters(transport, queue).unwrap()
+        let queues = self.server.transports().nth(transport).unwrap().1;
+        Arc::clone(&queues[queue])
     }
 }
 
