@@ -2,14 +2,14 @@
 //! The checks: each reads something of a party and compares it with what docs/devices.md promises.
 
 use std::fs;
-use std::io::Read;
 
 use anyhow::{Context, Result};
-use duct::cmd;
 
-use super::dialogue::{Answer, Dialogue};
+use super::common::{LOAD, Secrets, sha256, sum};
+use super::dialogue::Dialogue;
 use super::report::Report;
-use super::setup::{DISK, STORE, VMS, WEB};
+use super::setup::{DISK, MAIL, STORE, VMS, WEB};
+use super::{network, recovery};
 use crate::guests::{self, Guest, boot, client_root};
 
 /// All of them, to the end of the machine.
@@ -25,7 +25,10 @@ pub fn all(mut dialogue: Dialogue, report: &mut Report<'_>) -> Result<()> {
     let pool = served(&mut dialogue, report)?;
     let secrets = Secrets::new()?;
     disk(&mut dialogue, report)?;
+    network::all(&mut dialogue, report)?;
     privacy(&mut dialogue, report, &secrets, pool)?;
+    recovery::server(&mut dialogue, report, &secrets)?;
+    recovery::client(&mut dialogue, report, &secrets)?;
     off(dialogue, report)
 }
 
@@ -67,7 +70,7 @@ type Range = (u64, u64);
 fn served(dialogue: &mut Dialogue, report: &mut Report<'_>) -> Result<Range> {
     let line = dialogue.said("[hyp] web: served by ")?;
     let pool = line.split_once("pool at ").and_then(|(_, rest)| range(rest));
-    let kept = line.contains("served by store: blk") && pool.is_some();
+    let kept = line.contains("served by store: blk net rng;") && pool.is_some();
     let what = "web is served by store, which can reach web's pool alone";
     report.check(what, "EL2's log", &line, kept);
     let pool = pool.context("EL2's log names no pool")?;
@@ -77,13 +80,12 @@ fn served(dialogue: &mut Dialogue, report: &mut Report<'_>) -> Result<Range> {
     let kept = root.contains(" / ext4 rw") && mounts.text().contains(" 16384 vda");
     report.check("web's root is ext4 on its virtio disk", "web, /proc/mounts", &root, kept);
 
-    let devices =
-        dialogue.ask(WEB, "for d in /sys/bus/virtio/devices/*; do cat $d/features; done")?;
+    let features = "cat /sys/bus/virtio/devices/*/features | cut -c 33-34";
     // virtio 1.2, 6: bit 32 VERSION_1, bit 33 ACCESS_PLATFORM. sysfs shows bit 0 first.
-    let bits = devices.lines.first().cloned().unwrap_or_default();
-    let kept = bits.get(32..34) == Some("11");
-    let what = "its driver works by DMA addresses (features 32 and 33)";
-    report.check(what, "web, /sys/bus/virtio", &bits, kept);
+    let bits = dialogue.ask(WEB, features)?;
+    let kept = bits.lines == ["11", "11", "11"];
+    let what = "its three drivers work by DMA addresses (features 32 and 33)";
+    report.check(what, "web, /sys/bus/virtio", &bits.text(), kept);
     Ok(pool)
 }
 
@@ -123,23 +125,6 @@ fn reads(dialogue: &mut Dialogue) -> Result<u64> {
     stat.split_whitespace().nth(2).and_then(|text| text.parse().ok()).context("/sys/block/vda/stat")
 }
 
-/// Two texts that nothing else in the machine holds.
-struct Secrets {
-    /// Web writes it to its disk.
-    disk: String,
-    /// Web keeps it in its RAM.
-    ram: String,
-}
-
-impl Secrets {
-    fn new() -> Result<Self> {
-        let mut bytes = [0; 16];
-        fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes))?;
-        let number = u128::from_le_bytes(bytes);
-        Ok(Self { disk: format!("disk-{number:032x}"), ram: format!("ram-{number:032x}") })
-    }
-}
-
 fn privacy(
     dialogue: &mut Dialogue,
     report: &mut Report<'_>,
@@ -155,10 +140,7 @@ fn privacy(
     let kept = seen.disk.is_some_and(|count| count > 0);
     report.check(what, SCANNED, &format!("{}: {:?} times", secrets.disk, seen.disk), kept);
 
-    // The whole disk is read, and the file written, again and again.
-    let load = "while :; do cat /dev/vda >/dev/null; cp /data/secret /data/copy; sync; \
-                echo 3 >/proc/sys/vm/drop_caches; done & echo $! >/tmp/load";
-    dialogue.ask(WEB, load)?;
+    dialogue.ask(WEB, LOAD)?;
     window(dialogue, report, secrets, pool, "during the I/O")?;
     dialogue.ask(WEB, "kill $(cat /tmp/load); sync")?;
     window(dialogue, report, secrets, pool, "after the I/O")?;
@@ -233,32 +215,29 @@ fn window(
     Ok(())
 }
 
-/// Both VMs are powered off; the file system is clean, and nothing was refused.
+/// Web is powered off, and its file system is clean; store is reset; then the others are powered off too.
 fn off(mut dialogue: Dialogue, report: &mut Report<'_>) -> Result<()> {
     dialogue.send(WEB, "poweroff\n")?;
     let line = dialogue.said("[hyp] web: stopped (power off)")?;
-    report.check(
-        "not one access of web was refused",
-        "EL2's log",
-        &line,
-        line.ends_with(" 0 refused"),
-    );
+    let kept = line.ends_with(" 0 refused");
+    report.check("not one access of web was refused", "EL2's log", &line, kept);
     dialogue.forget_keyboard();
-    let checked = dialogue.ask(STORE, &format!("e2fsck -fn {DISK} 2>&1 | tail -n 1"))?;
-    let clean = dialogue.ask(STORE, &format!("e2fsck -fn {DISK} >/dev/null 2>&1"))?;
-    let what = "web's file system is clean";
-    report.check(what, "store, e2fsck -fn", &checked.text(), clean.status == 0);
-    dialogue.send(STORE, "poweroff\n")?;
+    let last = dialogue.ask(STORE, &format!("e2fsck -fn {DISK} 2>&1 | tail -n 1"))?.text();
+    let clean = dialogue.ask(STORE, &format!("e2fsck -fn {DISK} >/dev/null 2>&1"))?.status == 0;
+    report.check("web's file system is clean", "store, e2fsck -fn", &last, clean);
+    recovery::device_vm(&mut dialogue, report)?;
+    for vm in [MAIL, STORE] {
+        let passed = dialogue.lines().len();
+        dialogue.send(vm, "poweroff\n")?;
+        dialogue.said_after(passed, &format!("[hyp] {}: stopped (power off)", vm.name))?;
+        dialogue.forget_keyboard();
+    }
     let run = dialogue.finish();
     let ended = boot::judge(&run, VMS.len(), false);
     let value =
         ended.as_ref().map_or_else(|error| format!("{error:#}"), |()| "status 0".to_owned());
-    report.check(
-        "both VMs power off, and EL2 has no error",
-        "QEMU's status and EL2's log",
-        &value,
-        ended.is_ok(),
-    );
+    let what = "all VMs power off, and EL2 has no error";
+    report.check(what, "QEMU's status and EL2's log", &value, ended.is_ok());
     Ok(())
 }
 
@@ -268,14 +247,4 @@ fn range(text: &str) -> Option<Range> {
     let (start, size) = text.split_once('+')?;
     let number = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
     Some((number(start)?, number(size)?))
-}
-
-/// The sum in what sha256sum said.
-fn sum(answer: &Answer) -> String {
-    answer.text().split_whitespace().find(|word| word.len() == 64).unwrap_or_default().to_owned()
-}
-
-fn sha256(bytes: &[u8]) -> Result<String> {
-    let sum = cmd!("sha256sum").stdin_bytes(bytes).stdout_capture().run().context("sha256sum")?;
-    Ok(String::from_utf8_lossy(&sum.stdout).chars().take(64).collect())
 }

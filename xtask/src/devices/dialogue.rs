@@ -2,7 +2,7 @@
 //! Questions to the shells of several VMs, which share one console: EL2 shows each line behind its VM's name, and Ctrl-]
 //! with a number gives a VM the keyboard (docs/guests.md).
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::setup::Vm;
 use crate::qemu::{Run, Session};
@@ -81,15 +81,19 @@ impl Dialogue {
         }
     }
 
+    /// The number of `vm`.
+    fn number(&self, vm: Vm) -> Result<usize> {
+        let number = self.vms.iter().position(|other| other.name == vm.name);
+        number.with_context(|| format!("there is no VM {}", vm.name))
+    }
+
     /// Types `text` at the console of `vm`.
     ///
     /// # Errors
     ///
     /// The machine is gone, or has no such VM.
     pub fn send(&mut self, vm: Vm, text: &str) -> Result<()> {
-        let Some(number) = self.vms.iter().position(|other| other.name == vm.name) else {
-            bail!("there is no VM {}", vm.name);
-        };
+        let number = self.number(vm)?;
         if self.keyboard != Some(number) {
             let passed = self.lines().len();
             self.session.send(&format!("\x1d{number}"))?;
@@ -97,6 +101,17 @@ impl Dialogue {
             self.keyboard = Some(number);
         }
         self.session.send(text)
+    }
+
+    /// Does with `vm` what the operator's key `key` does (docs/guests.md).
+    ///
+    /// # Errors
+    ///
+    /// The machine is gone, or has no such VM.
+    pub fn operate(&mut self, key: char, vm: Vm) -> Result<()> {
+        let number = self.number(vm)?;
+        self.keyboard = None;
+        self.session.send(&format!("\x1d{key}{number}"))
     }
 
     /// A VM has stopped, been reset or restarted: who has the keyboard is to be found out.

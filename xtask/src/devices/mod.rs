@@ -14,7 +14,10 @@
 //! - A party that cannot be had makes the number of checks smaller, and is named.
 
 mod checks;
+mod common;
 pub mod dialogue;
+mod network;
+mod recovery;
 pub mod report;
 pub mod setup;
 

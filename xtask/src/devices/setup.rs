@@ -31,8 +31,17 @@ pub const WEB: Vm = Vm {
     name: "web",
     memory_mib: 256,
     kernel: Guest::LinuxGuarded,
-    words: "vm.cpus=2 vm.guard=enforce vm.dialect=pkvm vm.share=pool:8M vm.devices=store:blk \
-            console=ttyAMA0 quiet panic=-1 hostname=web init_on_alloc=1 root=/dev/vda rw rootwait",
+    words: "vm.cpus=2 vm.guard=enforce vm.dialect=pkvm vm.share=pool:8M vm.devices=store:blk:net:rng \
+            console=ttyAMA0 quiet panic=-1 hostname=web address=10.77.0.2/24 init_on_alloc=1 root=/dev/vda rw rootwait",
+};
+
+/// Another one. Its disk is read-only, so that it is the same after the device VM has lost all that it had.
+pub const MAIL: Vm = Vm {
+    name: "mail",
+    memory_mib: 128,
+    kernel: Guest::LinuxGuarded,
+    words: "vm.cpus=1 vm.guard=enforce vm.dialect=pkvm vm.share=pool:8M vm.devices=store:blk:net \
+            console=ttyAMA0 quiet panic=-1 hostname=mail address=10.77.0.3/24 init_on_alloc=1 root=/dev/vda ro rootwait",
 };
 
 /// The device VM.
@@ -44,17 +53,27 @@ pub const STORE: Vm = Vm {
 };
 
 /// All VMs. The first has the keyboard.
-pub const VMS: [Vm; 2] = [WEB, STORE];
+pub const VMS: [Vm; 3] = [WEB, STORE, MAIL];
 
-/// Its disk, in the device VM.
+/// Web's disk, in the device VM.
 pub const DISK: &str = "/disks/web.img";
 
 /// What is served to whom: the options of `portcullis-devices`.
-const SERVED: [(&str, &str); 1] = [("web", "--blk /disks/web.img")];
+const SERVED: [(&str, &str); 2] = [
+    ("web", "--blk /disks/web.img --net tap-web --rng"),
+    ("mail", "--blk /disks/mail.img:ro --net tap-mail"),
+];
 
 /// What has to be fetched or built for it.
-pub const FILES: [Guest; 5] =
-    [Guest::Linux, Guest::LinuxGuarded, Guest::DeviceModule, Guest::DeviceRoot, Guest::ClientRoot];
+pub const FILES: [Guest; 7] = [
+    Guest::Linux,
+    Guest::LinuxGuarded,
+    Guest::DeviceModule,
+    Guest::DeviceServer,
+    Guest::DeviceWindow,
+    Guest::DeviceRoot,
+    Guest::ClientRoot,
+];
 
 /// The machine with all VMs.
 ///
@@ -91,7 +110,10 @@ fn ramdisk() -> Result<PathBuf> {
         archive.file(&format!("bin/{name}"), 0o755, &read(file)?)?;
     }
     archive.folder("disks")?;
-    archive.file(DISK.trim_start_matches('/'), 0o600, &read(Guest::ClientRoot.existing()?)?)?;
+    let disk = read(Guest::ClientRoot.existing()?)?;
+    for (name, _) in SERVED {
+        archive.file(&format!("disks/{name}.img"), 0o600, &disk)?;
+    }
     archive.folder("etc/devices")?;
     for (name, options) in SERVED {
         archive.file(&format!("etc/devices/{name}"), 0o644, options.as_bytes())?;
