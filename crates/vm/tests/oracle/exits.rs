@@ -35,6 +35,9 @@ pub const NOW: u64 = 0x7e57_0000_0001;
 /// In COMPLETE: the first vCPU that waits.
 pub const WAITS: u64 = 99;
 
+/// Bytes of pages; interrupts, lines and wake-ups of other VMs; registers of transports.
+type Outside = (Vec<(u64, u8)>, [usize; 3], Vec<u64>);
+
 /// One step of a scenario.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -371,7 +374,7 @@ impl Guest {
     }
 
     /// What a call of a device VM changes outside both VMs: the control page, interrupts, who is woken, and the transports.
-    fn outside(&self, call: &spec::Call) -> Option<(Vec<(u64, u8)>, [usize; 3], Vec<u64>)> {
+    fn outside(&self, call: &spec::Call) -> Option<Outside> {
         let link = self.link.filter(|_| call.id() >> 4 == 0xc60_0f01 && self.number == 0)?;
         let registers =
             (0..link.setup().transports.len()).flat_map(|d| (0..0x26).map(move |n| (d, n)));
