@@ -143,6 +143,14 @@ impl Served {
         self.rig.machine.log().woken.clear();
     }
 
+    /// Attaches in the client's life of now; what QueueNumMax of the first queue is then.
+    fn next_life(&mut self) -> u64 {
+        let (link, order) = (self.link, Order::new());
+        let (life, _) = link.info(&order);
+        link.attach(&self.rig.machine, &order, life).unwrap();
+        link.register(&self.rig.machine, &order, 0, [0, 2, 0]).unwrap()
+    }
+
     fn set(&mut self, register: u64, value: u64) {
         let order = &self.rig.order;
         self.link.register(&self.rig.machine, order, 0, [1, register, value]).unwrap();
@@ -238,5 +246,69 @@ fn the_end_of_an_access_wakes_its_vcpu() {
                 let _ = link.complete(machine, &order, 0, round, Answer::Value(1));
             }
         });
+    });
+}
+
+/// A register that the server sets while its client stops is not there in the client's next life: the transport is as it is out
+/// of reset.
+#[test]
+fn a_register_set_late_is_not_in_the_next_life() {
+    explore(|| {
+        let mut served = Served::new();
+        for _ in 0..ROUNDS {
+            served.live(false);
+            let (machine, link) = (served.rig.machine.clone(), served.link);
+            let beside = machine.clone();
+            let threads: Vec<Thread<()>> = vec![
+                Box::new(move || {
+                    let _ = link.register(&machine, &Order::new(), 0, [1, 2, 64]);
+                }),
+                Box::new(move || link.client_stops(&beside, &Order::new())),
+            ];
+            at_once(threads);
+            assert_eq!(served.next_life(), 0, "set in the life before");
+        }
+    });
+}
+
+/// Whoever attaches while the client stops serves the old life, which ends with it, or the new one, of which nothing is lost.
+#[test]
+fn what_is_set_in_a_new_life_stays() {
+    explore(|| {
+        let mut served = Served::new();
+        for _ in 0..ROUNDS {
+            served.live(false);
+            let (machine, link) = (served.rig.machine.clone(), served.link);
+            let (old, _) = link.info(&Order::new());
+            let beside = machine.clone();
+            let threads: Vec<Thread<Option<u64>>> = vec![
+                Box::new(move || {
+                    let order = Order::new();
+                    let mut in_life = None;
+                    for life in [old, old + 1, old + 1, old + 1, old + 1, old + 1] {
+                        if in_life != Some(old + 1)
+                            && link.attach(&machine, &order, life).is_ok()
+                            && link.register(&machine, &order, 0, [1, 2, 64]).is_ok()
+                        {
+                            in_life = Some(life);
+                        }
+                    }
+                    in_life
+                }),
+                Box::new(move || {
+                    link.client_stops(&beside, &Order::new());
+                    None
+                }),
+            ];
+            let in_life = at_once(threads).into_iter().flatten().next();
+            let (life, info) = link.info(&Order::new());
+            assert_eq!(life, old + 1);
+            assert_eq!(info.attached, in_life == Some(life), "attached to a life that has ended");
+            if info.attached {
+                let order = Order::new();
+                let register = link.register(&served.rig.machine, &order, 0, [0, 2, 0]).unwrap();
+                assert_eq!(register, 64, "set in this life, and lost");
+            }
+        }
     });
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The console below hyp/src/console/guest_output.rs: what it is given, call by call.
 
-use std::sync::Mutex;
 use console::live_line::Live;
+use std::sync::Mutex;
 
 static SAID: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 

@@ -24,7 +24,7 @@ pub struct Break {
 }
 
 /// All of them: at least one for every part that has models.
-pub const BREAKS: [Break; 19] = [
+pub const BREAKS: [Break; 21] = [
     Break {
         what: "a sender looks at what a CPU listens for before it sets the vCPU's bit",
         file: "crates/sched/src/wake.rs",
@@ -231,6 +231,26 @@ pub const BREAKS: [Break; 19] = [
         right: "guard & CHANGING == 0 && place.guard.load(Ordering::SeqCst) == guard",
         wrong: "guard & CHANGING == 0",
         model: "links::a_doorbell_that_changes_is_the_old_or_the_new",
+    },
+    Break {
+        what: "whether the server is attached is looked at before the registers are locked",
+        file: "crates/vm/src/link/transports.rs",
+        right: "        let change = |registers: &mut Transport| {
+            if attached.load(Ordering::SeqCst) { change(registers) } else { Err(Refused::NotReady) }
+        };
+",
+        wrong: "        if !attached.load(Ordering::SeqCst) {
+            return Err(Refused::NotReady);
+        }
+",
+        model: "links::a_register_set_late_is_not_in_the_next_life",
+    },
+    Break {
+        what: "a server attaches to a life that is ending",
+        file: "crates/vm/src/link/server.rs",
+        right: "session.life != life || session.ends",
+        wrong: "session.life != life",
+        model: "links::what_is_set_in_a_new_life_stays",
     },
 ];
 
