@@ -13,9 +13,11 @@
 //! - A check compares what it has read in this run. None holds because something could not be read.
 //! - A party that cannot be had makes the number of checks smaller, and is named.
 
+mod boot_disk;
 mod checks;
 mod common;
 pub mod dialogue;
+pub mod firmware;
 mod network;
 mod recovery;
 pub mod report;

@@ -82,7 +82,16 @@ pub const FILES: [Guest; 7] = [
 /// A file was not made.
 pub fn machine(images: &Artifacts) -> Result<Machine> {
     let module = |vm: &Vm| -> Result<Module> {
-        let ramdisk = (vm.name == STORE.name).then(ramdisk).transpose()?;
+        let disk = || -> Result<PathBuf> {
+            let content = read(Guest::ClientRoot.existing()?)?;
+            let disk = |(name, _): &(&str, _)| DiskFile {
+                path: format!("/disks/{name}.img"),
+                content: content.clone(),
+            };
+            let disks: Vec<DiskFile> = SERVED.iter().map(disk).collect();
+            ramdisk("device-vm", &disks, &SERVED)
+        };
+        let ramdisk = (vm.name == STORE.name).then(disk).transpose()?;
         let bootargs = format!("vm.name={} vm.mem={}M {}", vm.name, vm.memory_mib, vm.words);
         Ok(Module { kernel: vm.kernel.existing()?, bootargs, ramdisk, address: None })
     };
@@ -94,10 +103,23 @@ pub fn machine(images: &Artifacts) -> Result<Machine> {
     })
 }
 
-/// The device VM's ramdisk: its root, and behind it an archive with what is built here. Linux unpacks one after the other
+/// A file of the device VM's ramdisk.
+#[derive(Debug, Clone)]
+pub struct DiskFile {
+    /// Where it is: an absolute path, in `/disks`.
+    pub path: String,
+    /// What it holds.
+    pub content: Vec<u8>,
+}
+
+/// Writes a device VM's ramdisk to `target/guests/NAME.cpio.gz`: its root, and behind it an archive with what is built here, these
+/// `disks`, and for each peer the options of its server. Linux unpacks one after the other
 /// (Documentation/driver-api/early-userspace/buffer-format.rst).
-fn ramdisk() -> Result<PathBuf> {
-    let read = |file: PathBuf| fs::read(&file).with_context(|| file.display().to_string());
+///
+/// # Errors
+///
+/// A file was not made, or cannot be written.
+pub fn ramdisk(name: &str, disks: &[DiskFile], served: &[(&str, &str)]) -> Result<PathBuf> {
     let mut archive = Archive::default();
     archive.file(
         "lib/modules/portcullis-device.ko",
@@ -110,17 +132,21 @@ fn ramdisk() -> Result<PathBuf> {
         archive.file(&format!("bin/{name}"), 0o755, &read(file)?)?;
     }
     archive.folder("disks")?;
-    let disk = read(Guest::ClientRoot.existing()?)?;
-    for (name, _) in SERVED {
-        archive.file(&format!("disks/{name}.img"), 0o600, &disk)?;
+    for disk in disks {
+        archive.file(disk.path.trim_start_matches('/'), 0o600, &disk.content)?;
     }
     archive.folder("etc/devices")?;
-    for (name, options) in SERVED {
+    for (name, options) in served {
         archive.file(&format!("etc/devices/{name}"), 0o644, options.as_bytes())?;
     }
     let mut bytes = read(Guest::DeviceRoot.existing()?)?;
     bytes.extend(gzip(&archive.finish()?)?);
-    let file = paths::target().join("guests/device-vm.cpio.gz");
+    let file = paths::target().join(format!("guests/{name}.cpio.gz"));
     build::replace(&file, &bytes)?;
     Ok(file)
+}
+
+/// The bytes of `file`.
+pub(super) fn read(file: PathBuf) -> Result<Vec<u8>> {
+    fs::read(&file).with_context(|| file.display().to_string())
 }
