@@ -297,19 +297,32 @@ static const struct file_operations peer_fops = {
 	.compat_ioctl	= compat_ptr_ioctl,
 };
 
+static struct peer *device_peer(struct device *dev)
+{
+	struct miscdevice *misc = dev_get_drvdata(dev);
+
+	return container_of(misc, struct peer, misc);
+}
+
 /* For udev, which gives each node a group by the name of its peer. */
 static ssize_t peer_show(struct device *dev, struct device_attribute *attr,
 			 char *buf)
 {
-	struct miscdevice *misc = dev_get_drvdata(dev);
-
-	return sysfs_emit(buf, "%s\n",
-			  container_of(misc, struct peer, misc)->name);
+	return sysfs_emit(buf, "%s\n", device_peer(dev)->name);
 }
 static DEVICE_ATTR_RO(peer);
 
+/* How often the peer's interrupt was masked until the next jiffy. */
+static ssize_t pauses_show(struct device *dev, struct device_attribute *attr,
+			   char *buf)
+{
+	return sysfs_emit(buf, "%lu\n", READ_ONCE(device_peer(dev)->pauses));
+}
+static DEVICE_ATTR_RO(pauses);
+
 static struct attribute *peer_attrs[] = {
 	&dev_attr_peer.attr,
+	&dev_attr_pauses.attr,
 	NULL
 };
 ATTRIBUTE_GROUPS(peer);

@@ -98,6 +98,7 @@ struct transport {
  * @wait:	for accesses and for another life
  * @period:	the jiffy in which interrupts are counted
  * @interrupts:	how many there were in it
+ * @pauses:	how often it came too often
  * @unmask:	ends the pause of an interrupt that came too often
  */
 struct peer {
@@ -136,6 +137,7 @@ struct peer {
 	wait_queue_head_t	wait;
 	unsigned long		period;
 	unsigned int		interrupts;
+	unsigned long		pauses;
 	struct timer_list	unmask;
 };
 

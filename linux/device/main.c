@@ -28,12 +28,15 @@
 #define MOST_PEERS		32
 
 /*
- * Most interrupts of a peer in a jiffy. A peer can notify as fast as it can
- * store, and each of its stores may be an interrupt here. Beyond this many the
- * interrupt is masked until the next jiffy: its peer is served later then, and
- * everybody else goes on (as Xen's back ends do since XSA-332).
+ * A peer can notify as fast as it can store, and each of its stores may be an
+ * interrupt here. Beyond the limit the interrupt is masked until the next jiffy:
+ * its peer is served later then, and everybody else goes on (as Xen's back ends
+ * do since XSA-332).
  */
-#define MOST_INTERRUPTS		512
+static unsigned int interrupts = 512;
+module_param(interrupts, uint, 0444);
+MODULE_PARM_DESC(interrupts,
+		 "Most interrupts of a peer in a jiffy, 0 for no limit (512)");
 
 static irqreturn_t peer_interrupt(int irq, void *data)
 {
@@ -44,8 +47,9 @@ static irqreturn_t peer_interrupt(int irq, void *data)
 		peer->period = jiffies;
 		peer->interrupts = 0;
 	}
-	if (++peer->interrupts == MOST_INTERRUPTS && !peer->closing) {
+	if (++peer->interrupts == interrupts && !peer->closing) {
 		disable_irq_nosync(irq);
+		WRITE_ONCE(peer->pauses, peer->pauses + 1);
 		mod_timer(&peer->unmask, jiffies + 1);
 	}
 	spin_unlock(&peer->lock);
