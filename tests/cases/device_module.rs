@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The kernel module of a device VM in Debian's stock kernels: its own tests (linux/device/test/), with the test guest as a
-//! client that has every answer compared, and with one that loads, rings and resets itself without end.
+//! client that has every answer compared, one that loads, rings and resets itself without end, and one that only rings.
 
 use std::fs;
 use std::path::PathBuf;
@@ -41,6 +41,11 @@ fn victim() -> Asm {
         .eret()
 }
 
+/// A guest that stores to its third forwarded page and does nothing else.
+fn flooder() -> Asm {
+    Asm::new().mov(12, 0x0c00_2000).label("again").store(4, 12).jump("again")
+}
+
 /// The root of the device VM: that of all kernels, with `module`, the test program, and the script that is run in it.
 fn root(fixture: &Fixture, module: Guest) -> anyhow::Result<PathBuf> {
     let read = |file: PathBuf| fs::read(&file).with_context(|| file.display().to_string());
@@ -67,9 +72,10 @@ fn test(fixture: &Fixture, kernel: Guest, module: Guest) -> Checked {
     let served = "vm.forward=server:0xc000000+0x4000 vm.devices=server:blk vm.mem=16M";
     let client = format!("client={STEPS} vm.name=client vm.guard=enforce {served}");
     let victim = fixture.code(victim(), &format!("vm.name=victim vm.guard=off {served}"))?;
-    let modules = vec![server, fixture.guest(&client), victim];
+    let flooder = fixture.code(flooder(), &format!("vm.name=flooder vm.guard=off {served}"))?;
+    let modules = vec![server, fixture.guest(&client), victim, flooder];
     let mut session = fixture.boot(&Machine { modules, ..fixture.machine() })?;
-    // The victim never ends.
+    // Two of its clients never end.
     session.wait_for("[hyp] server: stopped")?;
     let run = session.stop_after(std::time::Duration::ZERO);
     if let Some(line) = run.lines.iter().find(|line| line.contains("FAIL")) {

@@ -89,10 +89,12 @@ int main(int argc, char **argv)
 		serve(name);
 	else if (!strcmp(mode, "churn"))
 		churn(name, number);
+	else if (!strcmp(mode, "flood"))
+		flood(name);
 	else if (!strcmp(mode, "hostile"))
 		hostile(name, number);
 	else
-		die("portcullis-test limits|lives|serve|churn|hostile NAME [NUMBER]");
+		die("portcullis-test limits|lives|serve|churn|flood|hostile NAME [NUMBER]");
 	printf("%s %s: ok\n", mode, name);
 	return 0;
 }

@@ -39,6 +39,7 @@ void limits(const char *name);
 void lives(const char *name);
 void serve(const char *name);
 void churn(const char *name, unsigned int rounds);
+void flood(const char *name);
 void hostile(const char *name, unsigned int seconds);
 
 #endif /* _PORTCULLIS_TEST_H */
