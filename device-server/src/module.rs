@@ -75,6 +75,10 @@ impl Port for Module {
         window(&self.node, info)
     }
 
+    fn file(&self) -> &File {
+        &self.node
+    }
+
     fn get(&self, transport: u32, register: Register) -> io::Result<u64> {
         let reg = uapi::Reg { transport, reg: register.number(), value: 0 };
         self.request(uapi::REG_GET, reg).map(|reg| reg.value)
@@ -99,6 +103,7 @@ impl Port for Module {
             Event::Queue(transport, queue) => (uapi::FD_QUEUE, transport, queue.into()),
             Event::Transport(transport) => (uapi::FD_EVENT, transport, 0),
             Event::Life => (uapi::FD_LIFE, 0, 0),
+            Event::Call(transport, bits) => (uapi::FD_CALL, transport, bits),
         };
         let fd = uapi::Fd { kind, transport, queue, fd: fd.as_raw_fd() };
         self.request(uapi::SET_FD, fd).map(drop)

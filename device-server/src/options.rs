@@ -13,6 +13,7 @@ use crate::backend::block::Disk;
 use crate::backend::console::Console;
 use crate::backend::net::Card;
 use crate::backend::rng::Entropy;
+use crate::backend::vhost_user::Remote;
 use crate::module::Module;
 
 /// Serves the virtio devices of one VM, as the VM's vm.devices= names them
@@ -44,6 +45,9 @@ pub struct Options {
     /// A source of entropy; once for each
     #[arg(long, action = ArgAction::Count)]
     rng: u8,
+    /// A device that a daemon serves, such as vsock=/run/vsock.sock
+    #[arg(long, value_name = "KIND=SOCKET")]
+    vhost_user: Vec<String>,
     /// A socket that answers each connection with the counters, as one line of JSON
     #[arg(long, value_name = "SOCKET")]
     stats: Option<PathBuf>,
@@ -127,6 +131,12 @@ impl Options {
         }
         for _ in 0..self.rng {
             devices.push(Arc::new(Entropy::open()?));
+        }
+        for word in &self.vhost_user {
+            let (kind, socket) = word.split_once('=').with_context(|| {
+                format!("--vhost-user {word}: KIND=SOCKET is wanted, such as vsock=/run/vsock.sock")
+            })?;
+            devices.push(Arc::new(Remote::connect(kind, Path::new(socket))?));
         }
         Ok(devices)
     }

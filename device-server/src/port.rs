@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the server needs of the module: a trait, so that tests can put the register model of EL2 in its place.
 
+use std::fs::File;
 use std::io;
 
 use vm_memory::GuestMemoryMmap;
@@ -85,6 +86,8 @@ pub enum Event {
     Transport(u32),
     /// The peer started or stopped.
     Life,
+    /// The reverse: whoever signals it sets these bits of a transport's InterruptStatus.
+    Call(u32, u32),
 }
 
 /// Bit of InterruptStatus: buffers were used.
@@ -121,6 +124,9 @@ pub trait Port: Send + Sync {
     ///
     /// The module's, and one that says what does not fit.
     fn window(&self, info: &uapi::Info) -> io::Result<Memory>;
+
+    /// The window as a file, for a process that maps it itself.
+    fn file(&self) -> &File;
 
     /// Reads a register.
     ///

@@ -59,6 +59,9 @@ const CALLS: &[i64] = &[
     libc::SYS_clock_nanosleep,
     libc::SYS_nanosleep,
     libc::SYS_getrandom,
+    // Daemons of --vhost-user, which are connected already.
+    libc::SYS_sendmsg,
+    libc::SYS_recvmsg,
     // The socket of --stats, which listens already.
     libc::SYS_accept4,
     #[cfg(target_arch = "x86_64")]

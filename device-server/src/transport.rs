@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use virtio_bindings::virtio_config::VIRTIO_CONFIG_S_DRIVER_OK;
 use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
+use virtio_queue::QueueT;
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::backend::{COMMON_FEATURES, Device, bit};
+use crate::backend::{Device, RemoteRing, bit};
 use crate::counters;
-use crate::port::{Event, Memory, Port, Register};
+use crate::port::{Event, Memory, Port, Register, USED_BUFFER};
 use crate::worker::{self, Ring, Setup, Worker};
 
 /// "PRTC": whose device it is.
@@ -27,7 +28,26 @@ struct Line {
     kick: Arc<EventFd>,
     counters: Arc<counters::Queue>,
     /// The thread, and the number of the event that made its ring ready.
-    running: Option<(u32, Option<Worker>)>,
+    running: Option<(u32, Option<Running>)>,
+}
+
+/// What serves a ring. Dropping it ends that, and waits for the end.
+enum Running {
+    /// A thread.
+    Thread { _worker: Worker },
+    /// A daemon.
+    Daemon(Arc<dyn Device>, u8),
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Self::Daemon(device, n) = self
+            && let Some(remote) = device.remote()
+            && let Err(error) = remote.stop(*n)
+        {
+            eprintln!("portcullis-devices: {error}");
+        }
+    }
 }
 
 /// A transport of an attached peer. Dropping it ends its threads.
@@ -37,6 +57,8 @@ pub struct Transport {
     port: Arc<dyn Port>,
     memory: Arc<Memory>,
     event: EventFd,
+    /// For a daemon: raises the interrupt.
+    call: EventFd,
     lines: Vec<Line>,
     name: String,
 }
@@ -61,7 +83,8 @@ impl Transport {
             lines.push(Line { kick, counters: Arc::clone(counters), running: None });
         }
         let event = EventFd::new(libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)?;
-        let transport = Self { index, device, port, memory, event, lines, name };
+        let call = EventFd::new(libc::EFD_CLOEXEC)?;
+        let transport = Self { index, device, port, memory, event, call, lines, name };
         transport.announce()?;
         Ok(transport)
     }
@@ -69,13 +92,17 @@ impl Transport {
     fn announce(&self) -> io::Result<()> {
         let (port, index) = (&self.port, self.index);
         port.set(index, Register::VendorId, VENDOR)?;
-        port.set(index, Register::DeviceFeatures, self.device.features() | COMMON_FEATURES)?;
+        port.set(index, Register::DeviceFeatures, self.device.offer())?;
         for (n, size) in (0_u8..).zip(self.device.queues()) {
             port.set(index, Register::QueueNumMax(n), u64::from(*size))?;
         }
         let config = self.device.config();
         if !config.is_empty() {
             port.set_config(index, 0, &config)?;
+        }
+        if let Some(remote) = self.device.remote() {
+            remote.window(port.file(), &port.info()?)?;
+            port.signal(Event::Call(index, USED_BUFFER), &self.call)?;
         }
         port.signal(Event::Transport(index), &self.event)?;
         for (n, line) in (0_u8..).zip(&self.lines) {
@@ -168,7 +195,7 @@ impl Transport {
             if self.get(Register::QueueReady(n))? as u32 != ready {
                 continue;
             }
-            let worker = self.worker(n, features, &setup)?;
+            let worker = self.run(n, features, &setup)?;
             if let Some(line) = self.lines.get_mut(usize::from(n)) {
                 line.running = Some((ready, worker));
             }
@@ -188,8 +215,8 @@ impl Transport {
         })
     }
 
-    /// The thread of queue `n`; `None` if its ring cannot be served.
-    fn worker(&self, n: u8, features: u64, setup: &Setup) -> io::Result<Option<Worker>> {
+    /// What serves queue `n`; `None` if its ring cannot be served.
+    fn run(&self, n: u8, features: u64, setup: &Setup) -> io::Result<Option<Running>> {
         let Some(line) = self.lines.get(usize::from(n)) else { return Ok(None) };
         let name = format!("{}.{n}", self.name);
         let queue = match worker::queue(setup, &self.memory) {
@@ -200,11 +227,24 @@ impl Transport {
                 return Ok(None);
             }
         };
+        if let Some(remote) = self.device.remote() {
+            let ring = RemoteRing {
+                size: setup.size,
+                descriptors: setup.descriptors,
+                available: setup.available,
+                used: setup.used,
+                next: queue.next_used(),
+                features,
+            };
+            remote.start(n, &ring, &line.kick, &self.call)?;
+            return Ok(Some(Running::Daemon(Arc::clone(&self.device), n)));
+        }
         let handler = self.device.handler(n, features)?;
         let counters = Arc::clone(&line.counters);
         let ring = Ring { queue, memory: Arc::clone(&self.memory), handler, counters };
         let kick = Arc::clone(&line.kick);
-        Worker::start(ring, kick, Arc::clone(&self.port), self.index, name).map(Some)
+        let worker = Worker::start(ring, kick, Arc::clone(&self.port), self.index, name)?;
+        Ok(Some(Running::Thread { _worker: worker }))
     }
 
     fn stop(&mut self, n: u8) {

@@ -5,15 +5,19 @@ pub mod block;
 pub mod console;
 pub mod net;
 pub mod rng;
+pub mod vhost_user;
 
+use std::fs::File;
 use std::io;
 use std::os::fd::RawFd;
 
 use virtio_bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
+use vmm_sys_util::eventfd::EventFd;
 
 use crate::chain::Chain;
 use crate::counters;
+use crate::uapi::Info;
 
 /// Features of every device here. ACCESS_PLATFORM makes a driver use the pool that it shares, where there is one.
 pub const COMMON_FEATURES: u64 = bit(VIRTIO_F_VERSION_1)
@@ -55,6 +59,11 @@ pub trait Device: Send + Sync {
     /// Features beside [`COMMON_FEATURES`].
     fn features(&self) -> u64;
 
+    /// All features.
+    fn offer(&self) -> u64 {
+        self.features() | COMMON_FEATURES
+    }
+
     /// Largest size of each queue.
     fn queues(&self) -> &[u16];
 
@@ -69,6 +78,52 @@ pub trait Device: Send + Sync {
     ///
     /// What the operating system says.
     fn handler(&self, queue: u8, features: u64) -> io::Result<Box<dyn Handler>>;
+
+    /// The daemon that serves the queues instead, if one does.
+    fn remote(&self) -> Option<&dyn Daemon> {
+        None
+    }
+}
+
+/// A ring for a daemon.
+#[derive(Clone, Copy, Debug)]
+pub struct RemoteRing {
+    /// QueueNum.
+    pub size: u16,
+    /// QueueDesc.
+    pub descriptors: u64,
+    /// QueueDriver.
+    pub available: u64,
+    /// QueueDevice.
+    pub used: u64,
+    /// The next request: what used.idx says.
+    pub next: u16,
+    /// What the driver has accepted.
+    pub features: u64,
+}
+
+/// A process that serves the queues of a device itself.
+pub trait Daemon {
+    /// Gives it the window, for an attachment.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer.
+    fn window(&self, file: &File, info: &Info) -> io::Result<()>;
+
+    /// Has it serve queue `n`: `kick` tells it of requests, and it signals `call`.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer.
+    fn start(&self, n: u8, ring: &RemoteRing, kick: &EventFd, call: &EventFd) -> io::Result<()>;
+
+    /// Has it leave queue `n` alone. Returns when it does.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer: it may still use the ring.
+    fn stop(&self, n: u8) -> io::Result<()>;
 }
 
 /// Name of a kind of device, as `vm.devices` has it.

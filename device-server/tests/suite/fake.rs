@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use arch::{Ipa, Width};
@@ -43,6 +43,7 @@ pub struct Fake {
     changed: Condvar,
     ram: Arc<File>,
     devices: Vec<u32>,
+    me: Weak<Fake>,
 }
 
 fn error(number: i32) -> io::Error {
@@ -72,7 +73,8 @@ impl Fake {
             started: None,
         };
         let (state, changed) = (Mutex::new(state), Condvar::new());
-        Arc::new(Self { state, changed, ram: Arc::new(ram), devices: devices.to_vec() })
+        let (ram, devices) = (Arc::new(ram), devices.to_vec());
+        Arc::new_cyclic(|me| Self { state, changed, ram, devices, me: me.clone() })
     }
 
     /// The peer's own view of its RAM.
@@ -274,6 +276,10 @@ impl Port for Fake {
         module::window(&self.ram, info)
     }
 
+    fn file(&self) -> &File {
+        &self.ram
+    }
+
     fn get(&self, transport: u32, what: Register) -> io::Result<u64> {
         let mut state = self.lock();
         state.transport(transport)?.get(register(what)).map_err(|_| error(libc::EINVAL))
@@ -305,6 +311,16 @@ impl Port for Fake {
             Event::Queue(transport, queue) => drop(state.fds.insert((transport, queue), fd)),
             Event::Transport(transport) => drop(state.events.insert(transport, fd)),
             Event::Life => state.started = Some(fd),
+            Event::Call(transport, bits) => {
+                let fake = self.me.upgrade().unwrap();
+                let attachment = state.attachments;
+                // The module does it from the eventfd's wake-up callback, until DETACH.
+                std::thread::spawn(move || {
+                    while fd.read().is_ok() && fake.lock().attachments == attachment {
+                        let _ = fake.interrupt(transport, bits);
+                    }
+                });
+            }
         }
         Ok(())
     }

@@ -14,3 +14,4 @@ mod streams;
 #[path = "../support/hostile.rs"]
 mod support;
 mod uapi;
+mod vhost_user;

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A device that a daemon serves, made of the library that the published daemons are made of.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use arch::Width;
+use device_server::backend::vhost_user::Remote;
+use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
+use vhost_user_backend::{VhostUserBackendMut, VhostUserDaemon, VringRwLock, VringT};
+use virtio_queue::{QueueOwnedT, QueueT};
+use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
+use vmm_sys_util::epoll::EventSet;
+
+use crate::driver::{MODERN, Ring, WRITE};
+use crate::fake::Fake;
+use crate::served::{BUFFERS, Served};
+
+type Window = GuestMemoryAtomic<GuestMemoryMmap>;
+
+/// Fills buffers with a byte: a vsock device's number of queues and configuration space, and no more of it.
+struct Filler {
+    memory: Option<Window>,
+    features: Arc<Mutex<u64>>,
+    ring_features: u64,
+}
+
+impl VhostUserBackendMut for Filler {
+    type Bitmap = ();
+    type Vring = VringRwLock;
+
+    fn num_queues(&self) -> usize {
+        3
+    }
+
+    fn max_queue_size(&self) -> usize {
+        256
+    }
+
+    fn features(&self) -> u64 {
+        self.ring_features | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
+    }
+
+    fn acked_features(&mut self, features: u64) {
+        *self.features.lock().unwrap() = features;
+    }
+
+    fn protocol_features(&self) -> VhostUserProtocolFeatures {
+        VhostUserProtocolFeatures::CONFIG | VhostUserProtocolFeatures::MQ
+    }
+
+    fn set_event_idx(&mut self, _enabled: bool) {}
+
+    fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
+        assert_eq!((offset, size), (0, 8));
+        vec![3, 0, 0, 0, 0, 0, 0, 0]
+    }
+
+    fn update_memory(&mut self, memory: Window) -> io::Result<()> {
+        self.memory = Some(memory);
+        Ok(())
+    }
+
+    fn handle_event(
+        &mut self,
+        device_event: u16,
+        _events: EventSet,
+        vrings: &[VringRwLock],
+        _thread: usize,
+    ) -> io::Result<()> {
+        let memory = self.memory.as_ref().unwrap().memory();
+        let vring = &vrings[usize::from(device_event)];
+        let mut state = vring.get_mut();
+        let mut used = false;
+        while let Some(chain) = state.get_queue_mut().iter(&*memory).unwrap().next() {
+            let head = chain.head_index();
+            let buffer = chain.writable().next().unwrap();
+            memory.write_slice(&vec![0x5a; buffer.len() as usize], buffer.addr()).unwrap();
+            state.get_queue_mut().add_used(&*memory, head, buffer.len()).unwrap();
+            used = true;
+        }
+        if used {
+            state.signal_used_queue().unwrap();
+        }
+        Ok(())
+    }
+}
+
+/// Starts a daemon. Answers its socket, and what the driver accepts.
+fn daemon(folder: &Path, ring_features: u64) -> (PathBuf, Arc<Mutex<u64>>) {
+    let socket = folder.join("socket");
+    let features = Arc::default();
+    let filler = Filler { memory: None, features: Arc::clone(&features), ring_features };
+    let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+    let mut daemon =
+        VhostUserDaemon::new("filler".into(), Arc::new(Mutex::new(filler)), memory).unwrap();
+    let listens = socket.clone();
+    thread::spawn(move || daemon.serve(listens));
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !socket.exists() {
+        assert!(std::time::Instant::now() < end, "the daemon does not listen");
+        thread::yield_now();
+    }
+    (socket, features)
+}
+
+fn fill(ring: &mut Ring, n: u16) {
+    ask(ring, n);
+    filled(ring, n);
+}
+
+fn ask(ring: &mut Ring, n: u16) {
+    ring.chain(n, &[(BUFFERS + 0x1000 * u64::from(n), 100, WRITE)]);
+    ring.offer(n);
+    ring.kick();
+}
+
+fn filled(ring: &mut Ring, n: u16) {
+    let at = BUFFERS + 0x1000 * u64::from(n);
+    assert_eq!(ring.wait(1), [(n.into(), 100)]);
+    let mut bytes = [0; 101];
+    ring.memory.read_slice(&mut bytes, GuestAddress(at)).unwrap();
+    assert_eq!(bytes, [[0x5a; 100].as_slice(), &[0]].concat()[..]);
+}
+
+#[test]
+fn a_daemon_serves_through_the_window_and_the_modules_descriptors() {
+    let folder = tempfile::tempdir().unwrap();
+    // VERSION_1, EVENT_IDX, INDIRECT_DESC; and packed rings, which the transport has not.
+    let (socket, accepted) = daemon(folder.path(), 0x5_3000_0000);
+    let fake = Fake::new(&[19]);
+    let remote = Remote::connect("vsock", &socket).unwrap();
+    let served = Served::start(&fake, vec![Arc::new(remote)]);
+    let mut ring = Ring::probe(&fake, 0, u64::MAX, 64);
+    fake.store(0, 0x14, 0);
+    assert_eq!(fake.load(0, 0x10, Width::B4), 0x3000_0000);
+    fake.store(0, 0x14, 1);
+    // VERSION_1, and ACCESS_PLATFORM, which is between the driver and EL2.
+    assert_eq!(fake.load(0, 0x10, Width::B4), 3);
+    assert_eq!(fake.load(0, 0x100, Width::B8), 3);
+    fill(&mut ring, 0);
+    assert_eq!(fake.interrupted(0), 1);
+    assert_eq!(*accepted.lock().unwrap() & 0xf_3000_0000, 0x1_3000_0000);
+    // A reset, and another ring.
+    fake.store(0, 0x70, 0);
+    let mut ring = Ring::probe(&fake, 0, MODERN, 16);
+    fill(&mut ring, 1);
+    assert_eq!(fake.interrupted(0), 1);
+    // A new life of the peer.
+    fake.stop();
+    fake.start();
+    fake.attachments(2);
+    let mut ring = Ring::probe(&fake, 0, MODERN, 16);
+    fill(&mut ring, 2);
+    drop(served);
+}
+
+#[test]
+fn a_daemon_goes_on_where_the_ring_is_under_another_server() {
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let fake = Fake::new(&[19]);
+    let (socket, _) = daemon(folders[0].path(), 0x1_3000_0000);
+    let served = Served::start(&fake, vec![Arc::new(Remote::connect("vsock", &socket).unwrap())]);
+    let mut ring = Ring::probe(&fake, 0, MODERN, 16);
+    fill(&mut ring, 0);
+    fake.interrupted(0);
+    drop(served);
+    // Its notification is lost.
+    ask(&mut ring, 1);
+    let (socket, _) = daemon(folders[1].path(), 0x1_3000_0000);
+    let _served = Served::start(&fake, vec![Arc::new(Remote::connect("vsock", &socket).unwrap())]);
+    filled(&mut ring, 1);
+    assert_eq!(fake.interrupted(0), 1);
+}
+
+#[test]
+fn what_is_no_daemon_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let nothing = folder.path().join("nothing");
+    let error = |word| Remote::connect(word, &nothing).err().unwrap().to_string();
+    assert!(error("vsock").contains("no daemon for vsock listens at"), "{}", error("vsock"));
+    assert!(error("9p").contains("net, blk, console"), "{}", error("9p"));
+    let (socket, _) = daemon(folder.path(), 0);
+    let old = Remote::connect("vsock", &socket).err().map(|error| format!("{error:#}"));
+    assert!(old.unwrap().contains("take a newer one"));
+}
