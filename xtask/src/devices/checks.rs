@@ -74,6 +74,24 @@ fn served(dialogue: &mut Dialogue, report: &mut Report<'_>) -> Result<Range> {
     let what = "web is served by store, which can reach web's pool alone";
     report.check(what, "EL2's log", &line, kept);
     let pool = pool.context("EL2's log names no pool")?;
+    for vm in [WEB, MAIL] {
+        let line = dialogue.said(&format!("[hyp] {}: served by ", vm.name))?;
+        let sees = line.split_once("; store sees ").map_or("nothing", |(_, rest)| rest);
+        report.sees("store", &format!("{}, by EL2's log", vm.name), sees);
+    }
+    let served: Vec<_> =
+        dialogue.lines().iter().filter(|line| line.contains(": served by ")).cloned().collect();
+    let names: Vec<&str> = served
+        .iter()
+        .filter_map(|line| line.strip_prefix("[hyp] ")?.split_once(';').map(|(name, _)| name))
+        .collect();
+    let value = names.join("; ");
+    let kept = names == ["web: served by store: blk net rng", "mail: served by store: blk net"];
+    report.check("store has the only windows", "EL2's log", &value, kept);
+    if kept {
+        report.sees("web", "store, mail", "no RAM: EL2's log names no VM that web serves");
+        report.sees("mail", "store, web", "no RAM: EL2's log names no VM that mail serves");
+    }
 
     let mounts = dialogue.ask(WEB, "grep ' / ' /proc/mounts; cat /proc/partitions")?;
     let root = mounts.lines.first().cloned().unwrap_or_default();
@@ -205,6 +223,14 @@ fn window(
     when: &str,
 ) -> Result<()> {
     let seen = scan(dialogue, secrets)?;
+    let texts = |count: Option<u64>| count.map_or("not read".to_owned(), |n| format!("{n} times"));
+    let row = format!(
+        "{}; the text on its disk {}, the text in its RAM {}",
+        seen.summary,
+        texts(seen.disk),
+        texts(seen.ram)
+    );
+    report.sees("store", &format!("web, {when}"), &row);
     let inside = |at: u64| (start..start + size).contains(&at);
     let kept = seen.ends.is_some_and(|(first, last)| inside(first) && inside(last));
     let what = format!("{when}, nothing outside {start:#x}+{size:#x} can be seen of web's RAM");
@@ -238,6 +264,7 @@ fn off(mut dialogue: Dialogue, report: &mut Report<'_>) -> Result<()> {
         ended.as_ref().map_or_else(|error| format!("{error:#}"), |()| "status 0".to_owned());
     let what = "all VMs power off, and EL2 has no error";
     report.check(what, "QEMU's status and EL2's log", &value, ended.is_ok());
+    report.table();
     Ok(())
 }
 

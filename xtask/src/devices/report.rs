@@ -8,6 +8,8 @@ pub struct Report<'s> {
     say: &'s mut dyn FnMut(&str),
     kept: usize,
     all: usize,
+    /// What each party could see: the party, whose, and what.
+    seen: Vec<[String; 3]>,
 }
 
 impl fmt::Debug for Report<'_> {
@@ -19,7 +21,7 @@ impl fmt::Debug for Report<'_> {
 impl<'s> Report<'s> {
     /// None yet; `say` gets each line.
     pub fn new(say: &'s mut dyn FnMut(&str)) -> Self {
-        Self { say, kept: 0, all: 0 }
+        Self { say, kept: 0, all: 0, seen: Vec::new() }
     }
 
     /// A line that is no check.
@@ -34,6 +36,24 @@ impl<'s> Report<'s> {
         let word = if kept { "ok  " } else { "FAIL" };
         let value = if value.is_empty() { "nothing" } else { value };
         (self.say)(&format!("{word} {:>2} {what}\n        {from}: {value}", self.all));
+    }
+
+    /// A row of the table: `party` sees `what` of `whom`.
+    pub fn sees(&mut self, party: &str, whom: &str, what: &str) {
+        self.seen.push([party.to_owned(), whom.to_owned(), what.to_owned()]);
+    }
+
+    /// Says the table.
+    pub fn table(&mut self) {
+        let head = ["party", "of", "sees"].map(str::to_owned);
+        let rows: Vec<_> = std::iter::once(&head).chain(&self.seen).collect();
+        let width = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(String::len).max();
+        let (party, whom) = (width(0).unwrap_or(0), width(1).unwrap_or(0));
+        let line = |[a, b, c]: &[String; 3]| format!("{a:party$}  {b:whom$}  {c}");
+        let lines: Vec<_> = rows.into_iter().map(line).collect();
+        for line in lines {
+            (self.say)(&line);
+        }
     }
 
     /// Whether all that was promised was kept, and anything was.
@@ -64,6 +84,10 @@ mod tests {
         report.check("b", "store", "", false);
         assert!(!report.all_kept());
         assert_eq!(report.closing(), "devices: 1 of 2 as promised");
+        report.sees("store", "web", "its pool");
+        report.table();
+        let table = lines.split_off(2);
+        assert_eq!(table, ["party  of   sees", "store  web  its pool"]);
         assert_eq!(lines, ["ok    1 a\n        web: 1", "FAIL  2 b\n        store: nothing"]);
     }
 }
