@@ -18,6 +18,8 @@ const FEATURES: u64 = 3 << 32;
 /// VRING_DESC_F_NEXT and VRING_DESC_F_WRITE (virtio 2.7.5).
 const NEXT: u16 = 1;
 const WRITE: u16 = 2;
+/// Bytes of a sector.
+const SECTOR: u32 = 512;
 /// VIRTIO_BLK_T_IN.
 const READ: u32 = 0;
 
@@ -163,8 +165,10 @@ fn request(page: ControlPage, table: u64, size: u16, head: u16) -> Option<u32> {
     let [header, data, status] = chain;
     let mut head = [0; 16];
     if header.length != 16
-        || data.length != 512
+        || data.length == 0
+        || !data.length.is_multiple_of(SECTOR)
         || status.length != 1
+        || !within(page, data.ipa, data.length as usize)
         || !get(page, header.ipa, &mut head)
     {
         return None;
@@ -173,15 +177,18 @@ fn request(page: ControlPage, table: u64, size: u16, head: u16) -> Option<u32> {
         head.as_chunks::<4>().0.get(n).map_or(0, |four| u32::from_le_bytes(*four))
     });
     let sector = u64::from(low) | u64::from(high) << 32;
-    if kind != READ || sector >= served::SECTORS {
+    let sectors = u64::from(data.length / SECTOR);
+    if kind != READ || sector > served::SECTORS || sectors > served::SECTORS - sector {
         put(page, status.ipa, &[1]);
         return Some(1);
     }
-    for n in (0..512).step_by(8) {
-        put(page, data.ipa + n, &served::sector(sector, n).to_le_bytes());
+    for (number, at) in (sector..sector + sectors).zip((data.ipa..).step_by(SECTOR as usize)) {
+        for n in (0..u64::from(SECTOR)).step_by(8) {
+            put(page, at + n, &served::sector(number, n).to_le_bytes());
+        }
     }
     put(page, status.ipa, &[0]);
-    Some(513)
+    Some(data.length + 1)
 }
 
 fn descriptor(page: ControlPage, at: u64) -> Option<Descriptor> {
