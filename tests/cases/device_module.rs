@@ -53,7 +53,7 @@ fn root(fixture: &Fixture, module: Guest) -> anyhow::Result<PathBuf> {
     archive.folder("lib")?;
     archive.file("lib/portcullis-device.ko", 0o644, &read(module.existing()?)?)?;
     archive.file("bin/portcullis-test", 0o755, &read(module::test_program()?)?)?;
-    archive.file("bin/test-module", 0o755, &read(module::sources().join("test/run"))?)?;
+    archive.file("bin/test-module", 0o755, &read(module::DEVICE.sources().join("test/run"))?)?;
     archive.file("etc/inittab", 0o644, b"::sysinit:/bin/test-module\n")?;
     let mut bytes = read(Guest::Initramfs.existing()?)?;
     bytes.extend(xtask::guests::gzip(&archive.finish()?)?);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where guests and their sources are.
+//! Where guests and their sources are, and the lock of who makes them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,4 +30,14 @@ pub fn below(path: &Path) -> Result<Vec<PathBuf>> {
         files.extend(below(&path)?);
     }
     Ok(files)
+}
+
+/// Held until dropped: kernels are built one at a time.
+pub fn lock(path: &Path) -> Result<fs::File> {
+    let file = fs::File::create(path).with_context(|| path.display().to_string())?;
+    if file.try_lock().is_err() {
+        eprintln!("guests: waiting for another run that makes them");
+        file.lock().with_context(|| path.display().to_string())?;
+    }
+    Ok(file)
 }

@@ -9,6 +9,7 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 use cpio::newc::{Builder, ModeFileType, trailer};
+use duct::cmd;
 
 /// An archive that is being written.
 #[derive(Debug, Default)]
@@ -117,6 +118,16 @@ pub fn archive(busybox: &[u8]) -> Result<Vec<u8>> {
     archive.finish()
 }
 
+/// `bytes` compressed, without a time in them.
+///
+/// # Errors
+///
+/// There is no gzip here.
+pub fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
+    let gzip = cmd!("gzip", "-9", "-n", "-c").stdin_bytes(bytes).stdout_capture();
+    Ok(gzip.run().context("cannot run gzip")?.stdout)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,5 +163,16 @@ mod tests {
         assert_eq!((found("init").1, found("etc/profile").1), (0o100_755, 0o100_644));
         assert!(found("init").3.starts_with(b"#!"));
         assert_eq!(all.len(), 13);
+    }
+
+    #[test]
+    fn what_gzip_makes_it_undoes() {
+        // More than a pipe holds, both ways.
+        let bytes: Vec<u8> =
+            (0..1_u32 << 18).flat_map(|n| (n.wrapping_mul(0x9e37_79b9)).to_le_bytes()).collect();
+        let packed = gzip(&bytes).unwrap();
+        assert_eq!(packed, gzip(&bytes).unwrap());
+        let gunzip = cmd!("gzip", "-d", "-c").stdin_bytes(packed).stdout_capture();
+        assert!(gunzip.run().unwrap().stdout == bytes);
     }
 }

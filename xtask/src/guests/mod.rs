@@ -20,21 +20,22 @@ pub mod client_root;
 mod device_root;
 pub mod file;
 mod folders;
+mod guest_root;
 pub mod initramfs;
 pub mod kernel;
 pub mod module;
 mod modules;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use self::folders::{below, folder, sources};
+use self::folders::{below, folder, lock, sources};
+pub use self::initramfs::gzip;
 use self::kernel::Tree;
 use crate::apt::{self, Apt};
 use crate::build::{self, replace};
 use crate::paths;
 use anyhow::{Context, Result, anyhow, bail};
-use duct::cmd;
 
 /// A file in `target/guests/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,10 @@ pub enum Guest {
     DeviceModule,
     /// The same for [`Guest::Linux612`].
     DeviceModule612,
+    /// A busybox root with the modules of a client for [`Guest::Linux`], and what of that kernel's own they need.
+    GuestModules,
+    /// The same for [`Guest::Linux612`].
+    GuestModules612,
     /// A busybox root for all kernels.
     Initramfs,
     /// The root of a device VM: busybox, the modules of the stock kernel that it needs, and e2fsck.
@@ -81,12 +86,14 @@ const SOURCE: &str = "linux-source-6.12";
 impl Guest {
     /// All of them, in the order in which they are made: those that take longest last, and the series behind the
     /// kernel that it would change.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Initramfs,
         Self::Linux,
         Self::Linux612,
         Self::DeviceModule,
         Self::DeviceModule612,
+        Self::GuestModules,
+        Self::GuestModules612,
         Self::DeviceRoot,
         Self::ClientRoot,
         Self::DeviceServer,
@@ -116,6 +123,8 @@ impl Guest {
             Self::Linux612 => "linux-6.12",
             Self::DeviceModule => "device-module",
             Self::DeviceModule612 => "device-module-6.12",
+            Self::GuestModules => "guest-modules",
+            Self::GuestModules612 => "guest-modules-6.12",
             Self::Initramfs => "initramfs",
             Self::DeviceRoot => "device-root",
             Self::ClientRoot => "client-root",
@@ -148,6 +157,8 @@ impl Guest {
             Self::Linux612 => "linux-6.12.img",
             Self::DeviceModule => "device/6.1/portcullis-device.ko",
             Self::DeviceModule612 => "device/6.12/portcullis-device.ko",
+            Self::GuestModules => "guest-modules.cpio.gz",
+            Self::GuestModules612 => "guest-modules-6.12.cpio.gz",
             Self::Initramfs => "initramfs.cpio.gz",
             Self::DeviceRoot => "device-root.cpio.gz",
             Self::ClientRoot => "client-root.img",
@@ -200,6 +211,8 @@ impl Guest {
             | Self::Linux612
             | Self::DeviceModule
             | Self::DeviceModule612
+            | Self::GuestModules
+            | Self::GuestModules612
             | Self::Initramfs
             | Self::DeviceRoot
             | Self::ClientRoot
@@ -218,7 +231,12 @@ impl Guest {
         let Some(kernel) = self.kernel() else {
             return Ok(match self {
                 Self::Initramfs => here(&["init", "inittab", "profile"]),
-                Self::DeviceModule | Self::DeviceModule612 => module::own_files()?,
+                Self::DeviceModule | Self::DeviceModule612 => module::DEVICE.own_files()?,
+                Self::GuestModules | Self::GuestModules612 => {
+                    let mut files = here(&["init", "inittab", "profile"]);
+                    files.extend(module::GUEST.own_files()?);
+                    files
+                }
                 Self::DeviceRoot => here(&device_root::OWN.map(|(name, _, _)| name)),
                 Self::ClientRoot => here(&client_root::OWN.map(|(name, _, _)| name)),
                 Self::DeviceServer | Self::DeviceWindow => {
@@ -242,8 +260,8 @@ impl Guest {
     /// The kernel that it is loaded into, if it is a module.
     const fn module_of(self) -> Option<Self> {
         match self {
-            Self::DeviceModule => Some(Self::Linux),
-            Self::DeviceModule612 => Some(Self::Linux612),
+            Self::DeviceModule | Self::GuestModules => Some(Self::Linux),
+            Self::DeviceModule612 | Self::GuestModules612 => Some(Self::Linux612),
             _ => None,
         }
     }
@@ -291,8 +309,16 @@ impl Guest {
             Self::DeviceModule | Self::DeviceModule612 => {
                 let name = self.module_of().and_then(Self::metapackage);
                 let name = name.context("it is for no kernel")?;
-                let (bytes, package) = module::build(apt, name, &folder().join("module"))?;
-                (package, bytes)
+                let built = module::DEVICE.build(apt, name, &folder().join("module"))?;
+                (built.headers, built.modules.concat())
+            }
+            Self::GuestModules | Self::GuestModules612 => {
+                let name = self.module_of().and_then(Self::metapackage);
+                let name = name.context("it is for no kernel")?;
+                let built = module::GUEST.build(apt, name, &folder().join("module"))?;
+                let (_, busybox) = busybox(apt)?;
+                let root = guest_root::archive(&busybox, &built.modules, &built.image)?;
+                (built.headers, gzip(&root)?)
             }
             Self::UBoot => {
                 let package = apt.package("u-boot-qemu")?;
@@ -467,26 +493,6 @@ fn busybox(apt: &Apt) -> Result<(apt::Package, Vec<u8>)> {
     Ok((package, bytes))
 }
 
-/// `bytes` compressed, without a time in them.
-///
-/// # Errors
-///
-/// There is no gzip here.
-pub fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
-    let gzip = cmd!("gzip", "-9", "-n", "-c").stdin_bytes(bytes).stdout_capture();
-    Ok(gzip.run().context("cannot run gzip")?.stdout)
-}
-
-/// Held until dropped: kernels are built one at a time.
-fn lock(path: &Path) -> Result<fs::File> {
-    let file = fs::File::create(path).with_context(|| path.display().to_string())?;
-    if file.try_lock().is_err() {
-        eprintln!("guests: waiting for another run that makes them");
-        file.lock().with_context(|| path.display().to_string())?;
-    }
-    Ok(file)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -526,17 +532,6 @@ mod tests {
             let same = Guest::ALL.into_iter().filter_map(Guest::kernel);
             assert_eq!(same.filter(|other| other.output == output(guest)).count(), 1);
         }
-    }
-
-    #[test]
-    fn what_gzip_makes_it_undoes() {
-        // More than a pipe holds, both ways.
-        let bytes: Vec<u8> =
-            (0..1_u32 << 18).flat_map(|n| (n.wrapping_mul(0x9e37_79b9)).to_le_bytes()).collect();
-        let packed = gzip(&bytes).unwrap();
-        assert_eq!(packed, gzip(&bytes).unwrap());
-        let gunzip = cmd!("gzip", "-d", "-c").stdin_bytes(packed).stdout_capture();
-        assert!(gunzip.run().unwrap().stdout == bytes);
     }
 
     #[test]

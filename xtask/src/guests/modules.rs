@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -26,16 +27,24 @@ pub struct KernelModule {
 ///
 /// # Errors
 ///
-/// One of them is not there, compressed, or no ELF file.
+/// One of them is not there, damaged, or no ELF file.
 pub fn with_dependencies(folder: &Path, wanted: &[&str]) -> Result<Vec<KernelModule>> {
     let named = |file: PathBuf| {
-        let name = file.file_name()?.to_str()?.strip_suffix(".ko")?.replace('-', "_");
-        Some((name, file))
+        let name = file.file_name()?.to_str()?;
+        let name = name.strip_suffix(".xz").unwrap_or(name).strip_suffix(".ko")?;
+        Some((name.replace('-', "_"), file))
     };
     let files: BTreeMap<String, PathBuf> = below(folder)?.into_iter().filter_map(named).collect();
-    let read = |name: &str| {
+    let read = |name: &str| -> Result<Vec<u8>> {
         let file = files.get(name).with_context(|| format!("the package has no {name}.ko"))?;
-        fs::read(file).with_context(|| file.display().to_string())
+        let bytes = fs::read(file).with_context(|| file.display().to_string())?;
+        if file.extension().is_none_or(|it| it != "xz") {
+            return Ok(bytes);
+        }
+        let mut plain = Vec::new();
+        let mut reader = lzma_rust2::XzReader::new(bytes.as_slice(), true);
+        reader.read_to_end(&mut plain).with_context(|| file.display().to_string())?;
+        Ok(plain)
     };
     let mut order = Vec::new();
     for name in wanted {
