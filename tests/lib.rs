@@ -28,3 +28,4 @@ pub mod guests;
 pub mod matrix;
 pub mod pool;
 pub mod schedule;
+pub mod strict_disk;

@@ -30,6 +30,7 @@ mod real_guests;
 mod settings;
 mod several;
 mod shares;
+mod stock_linux;
 mod timers;
 mod trees;
 
@@ -68,6 +69,7 @@ pub fn all() -> Vec<Case> {
         operator::CASES,
         real_guests::CASES,
         enrolled::CASES,
+        stock_linux::CASES,
     ]
     .concat()
 }
