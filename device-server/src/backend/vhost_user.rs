@@ -4,11 +4,12 @@
 //! The daemon maps the window, waits for the driver's notifications and raises interrupts, each by a descriptor of the module.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind::ConnectionRefused, ErrorKind::NotFound};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -29,6 +30,10 @@ const PROTOCOL: u64 = bit(30);
 const OFFERED: u64 = 0x1b_ffff_ffff & !PROTOCOL & !bit(26);
 /// How long a daemon may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is tried again to connect.
+const ATTEMPTS: u32 = 10;
+/// How long before that.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A daemon.
 pub struct Remote {
@@ -58,6 +63,20 @@ fn shape(word: &str) -> Option<(u32, usize, usize)> {
     })
 }
 
+/// Connects, though a daemon that has just been started may not listen yet.
+fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let mut result = UnixStream::connect(socket);
+    for _ in 0..ATTEMPTS {
+        match &result {
+            Err(error) if matches!(error.kind(), ConnectionRefused | NotFound) => {}
+            _ => break,
+        }
+        thread::sleep(PAUSE);
+        result = UnixStream::connect(socket);
+    }
+    result
+}
+
 impl Remote {
     /// Connects to the daemon of a device of this kind.
     ///
@@ -71,7 +90,7 @@ impl Remote {
             );
         };
         let shown = socket.display();
-        let stream = UnixStream::connect(socket)
+        let stream = connect(socket)
             .with_context(|| format!("no daemon for {word} listens at {shown}: start it first"))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

@@ -176,6 +176,22 @@ fn a_daemon_goes_on_where_the_ring_is_under_another_server() {
 }
 
 #[test]
+fn a_daemon_that_does_not_listen_yet_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    // Bound by one that is gone: nothing listens.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let place = folder.path().to_owned();
+    let late = thread::spawn(move || {
+        thread::sleep(std::time::Duration::from_millis(250));
+        daemon(&place, 0x1_3000_0000)
+    });
+    let remote = Remote::connect("vsock", &socket);
+    late.join().unwrap();
+    assert!(remote.is_ok());
+}
+
+#[test]
 fn what_is_no_daemon_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let nothing = folder.path().join("nothing");
