@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "test.h"
@@ -68,6 +69,7 @@ static void window(int fd, const struct portcullis_info *info)
 	size_t page = sysconf(_SC_PAGESIZE), size = info->ram_size;
 	volatile uint64_t *last;
 	unsigned int n;
+	int ends[2];
 	void *all;
 	const struct {
 		off_t offset;
@@ -115,6 +117,12 @@ static void window(int fd, const struct portcullis_info *info)
 	if (read(n, all + size - page, page) != (ssize_t)page || *last)
 		die("read() into the window");
 	close(n);
+	/* Its pages cannot be pinned. */
+	if (pipe(ends))
+		die("pipe: %s", strerror(errno));
+	expect(vmsplice(ends[1], &(struct iovec) { all, page }, 1, 0), EFAULT);
+	close(ends[0]);
+	close(ends[1]);
 	munmap(all, size);
 
 	if (lseek(fd, 0, SEEK_END) != (off_t)size)
