@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Calls of the kernel that no library offers without `unsafe`: requests of the module, reads and writes of files into and out
-//! of guest memory, and the making of tap devices and terminals.
+//! Calls of the kernel. `unsafe` are those that no library offers otherwise: requests of the module, reads and writes of files into
+//! and out of guest memory, and the making of tap devices.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use libc::{c_int, c_ulong, iovec, off_t};
+use rustix::fs::{FallocateFlags, OFlags};
+use rustix::pty::OpenptFlags;
+use rustix::termios::OptionalActions;
 use vm_memory::VolatileSlice;
 use vmm_sys_util::ioctl::ioctl_with_mut_ref;
 
@@ -70,11 +72,8 @@ pub fn write_at(file: &File, memory: &[VolatileSlice<'_>], offset: u64) -> io::R
 ///
 /// Those of fallocate(2): EOPNOTSUPP where the filesystem cannot.
 pub fn clear(file: &File, hole: bool, offset: u64, bytes: u64) -> io::Result<()> {
-    let mode = if hole { libc::FALLOC_FL_PUNCH_HOLE } else { libc::FALLOC_FL_ZERO_RANGE };
-    let mode = mode | libc::FALLOC_FL_KEEP_SIZE;
-    let (offset, bytes) = (position(offset)?, position(bytes)?);
-    // SAFETY: no memory is passed.
-    check(unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, bytes) } as isize).map(drop)
+    let mode = if hole { FallocateFlags::PUNCH_HOLE } else { FallocateFlags::ZERO_RANGE };
+    Ok(rustix::fs::fallocate(file, mode | FallocateFlags::KEEP_SIZE, offset, bytes)?)
 }
 
 /// Reads what `file`, which has no offset, has now: a packet of a tap device, or input of a terminal.
@@ -129,40 +128,15 @@ pub fn join_tap(tap: &File, name: &str) -> io::Result<()> {
 ///
 /// Those of posix_openpt(3) and what follows it.
 pub fn pty() -> io::Result<(File, PathBuf)> {
-    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    // SAFETY: no memory is passed.
-    let fd = check(unsafe { libc::posix_openpt(flags) } as isize)? as c_int;
-    // SAFETY: the descriptor is open, and of nothing else.
-    let master = unsafe { File::from_raw_fd(fd) };
-    // SAFETY: no memory is passed.
-    check(unsafe { libc::unlockpt(fd) } as isize)?;
-    let mut name = [0; 64];
-    // SAFETY: the call writes a string of at most `name.len()` bytes, with its zero, into `name`, which is alive.
-    let error = unsafe { libc::ptsname_r(fd, name.as_mut_ptr().cast(), name.len()) };
-    if error != 0 {
-        return Err(io::Error::from_raw_os_error(error));
-    }
-    let name = CStr::from_bytes_until_nul(&name).map_err(io::Error::other)?;
-    raw_mode(&master)?;
-    Ok((master, OsStr::from_bytes(name.to_bytes()).into()))
-}
-
-/// Has a terminal pass all bytes as they are.
-///
-/// # Errors
-///
-/// Those of tcsetattr(3), such as ENOTTY.
-fn raw_mode(terminal: &File) -> io::Result<()> {
-    let mut mode = MaybeUninit::<libc::termios>::uninit();
-    // SAFETY: the call writes a struct termios into `mode`, which has its size.
-    check(unsafe { libc::tcgetattr(terminal.as_raw_fd(), mode.as_mut_ptr()) } as isize)?;
-    // SAFETY: it has succeeded, and has written all of `mode`.
-    let mut mode = unsafe { mode.assume_init() };
-    // SAFETY: `mode` is alive and exclusive.
-    unsafe { libc::cfmakeraw(&raw mut mode) };
-    // SAFETY: the call reads `mode`, which is alive.
-    let set = unsafe { libc::tcsetattr(terminal.as_raw_fd(), libc::TCSANOW, &raw const mode) };
-    check(set as isize).map(drop)
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = rustix::pty::openpt(flags)?;
+    rustix::fs::fcntl_setfl(&master, OFlags::NONBLOCK)?;
+    rustix::pty::unlockpt(&master)?;
+    let name = rustix::pty::ptsname(&master, Vec::new())?;
+    let mut mode = rustix::termios::tcgetattr(&master)?;
+    mode.make_raw();
+    rustix::termios::tcsetattr(&master, OptionalActions::Now, &mode)?;
+    Ok((File::from(master), OsStr::from_bytes(name.to_bytes()).into()))
 }
 
 fn piece(start: *mut u8, bytes: usize) -> iovec {
