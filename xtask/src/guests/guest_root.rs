@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The root of a stock kernel that a device VM serves: the one of all guests, with the modules of `linux/guest/`, and those of
-//! the kernel's own package that a disk needs. Nothing is loaded by itself.
+//! the kernel's own package that a disk and a network card need. Nothing is loaded by itself, unless the boot argument
+//! `rdinit=/bin/stock-init` asks for it.
 
 use anyhow::{Context, Result};
 
@@ -9,8 +10,16 @@ use super::module::GUEST;
 use super::modules::with_dependencies;
 use crate::apt::Package;
 
-/// Modules of Debian's kernel for a disk.
-const MODULES: [&str; 2] = ["virtio_mmio", "virtio_blk"];
+/// The project's own files in it: where they are below `guests/`, where they go, and their permissions.
+pub const OWN: [(&str, &str, u32); 4] = [
+    ("init", "init", 0o755),
+    ("stock/init", "bin/stock-init", 0o755),
+    ("inittab", "etc/inittab", 0o644),
+    ("profile", "etc/profile", 0o644),
+];
+
+/// Modules of Debian's kernel for a disk and a network card.
+const MODULES: [&str; 3] = ["virtio_mmio", "virtio_blk", "virtio_net"];
 
 /// The archive. `own` are the modules of [`GUEST`].
 ///
@@ -21,8 +30,8 @@ pub fn archive(busybox: &[u8], own: &[Vec<u8>], linux: &Package) -> Result<Vec<u
     let tree = tempfile::tempdir().context("root of a guest")?;
     linux.unpack("./lib/modules/*", 3, tree.path())?;
     let mut archive = initramfs::root(busybox)?;
-    for (path, permissions) in [("init", 0o755), ("etc/inittab", 0o644), ("etc/profile", 0o644)] {
-        archive.own(path, permissions, path.trim_start_matches("etc/"))?;
+    for (name, path, permissions) in OWN {
+        archive.own(path, permissions, name)?;
     }
     archive.folder("lib")?;
     archive.folder("lib/modules")?;

@@ -233,7 +233,7 @@ impl Guest {
                 Self::Initramfs => here(&["init", "inittab", "profile"]),
                 Self::DeviceModule | Self::DeviceModule612 => module::DEVICE.own_files()?,
                 Self::GuestModules | Self::GuestModules612 => {
-                    let mut files = here(&["init", "inittab", "profile"]);
+                    let mut files = here(&guest_root::OWN.map(|(name, _, _)| name));
                     files.extend(module::GUEST.own_files()?);
                     files
                 }
