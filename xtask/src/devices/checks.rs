@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The checks: each reads something of a party and compares it with what docs/devices.md promises.
 
-use std::fs;
-
 use anyhow::{Context, Result};
 
 use super::common::{LOAD, Secrets, sha256, sum};
 use super::dialogue::Dialogue;
 use super::report::Report;
 use super::setup::{DISK, MAIL, STORE, VMS, WEB};
-use super::{network, recovery};
-use crate::guests::{self, Guest, boot, client_root};
+use super::window::{Range, SCANNED, confined, pool_in, scan};
+use super::{network, recovery, stock};
+use crate::guests::{boot, client_root};
 
 /// All of them, to the end of the machine.
 ///
@@ -18,7 +17,7 @@ use crate::guests::{self, Guest, boot, client_root};
 ///
 /// A VM does not answer.
 pub fn all(mut dialogue: Dialogue, report: &mut Report<'_>) -> Result<()> {
-    kernel(report)?;
+    stock::kernels(report)?;
     dialogue.said("[store] guest: shell")?;
     dialogue.said("[web] guest: shell")?;
     device_vm(&mut dialogue, report)?;
@@ -26,30 +25,15 @@ pub fn all(mut dialogue: Dialogue, report: &mut Report<'_>) -> Result<()> {
     let secrets = Secrets::new()?;
     disk(&mut dialogue, report)?;
     network::all(&mut dialogue, report)?;
+    stock::confined(&mut dialogue, report, &secrets)?;
     privacy(&mut dialogue, report, &secrets, pool)?;
     recovery::server(&mut dialogue, report, &secrets)?;
     recovery::client(&mut dialogue, report, &secrets)?;
     off(dialogue, report)
 }
 
-/// The device VM's kernel is Debian's.
-fn kernel(report: &mut Report<'_>) -> Result<()> {
-    let (package, bytes) = guests::stock_kernel()?;
-    let file = Guest::Linux.existing()?;
-    let ours = sha256(&fs::read(&file).with_context(|| file.display().to_string())?)?;
-    let what = "store boots the kernel of Debian's package, byte for byte";
-    let from = format!("SHA-256 of the booted file and of vmlinuz in {package}");
-    report.check(what, &from, &ours, ours == sha256(&bytes)?);
-    Ok(())
-}
-
 fn device_vm(dialogue: &mut Dialogue, report: &mut Report<'_>) -> Result<()> {
-    let version = dialogue.ask(STORE, "uname -v")?.text();
-    let wanted = Guest::Linux.origin().unwrap_or_default();
-    let debian = wanted.split(' ').nth(1).unwrap_or("no version");
-    let kept = version.contains(&format!("Debian {debian} "));
-    report.check("it runs that version", "store, uname -v", &version, kept);
-
+    stock::version(dialogue, report, STORE)?;
     let modules = dialogue.ask(STORE, "grep ^portcullis_device /proc/modules")?;
     let what = "its only module that is not Debian's is ours";
     let tainted = dialogue.ask(STORE, "grep -c '(.*O.*)' /proc/modules")?;
@@ -63,13 +47,10 @@ fn device_vm(dialogue: &mut Dialogue, report: &mut Report<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A range of addresses: start and size.
-type Range = (u64, u64);
-
 /// Who serves web, and how web sees it. Returns web's pool.
 fn served(dialogue: &mut Dialogue, report: &mut Report<'_>) -> Result<Range> {
     let line = dialogue.said("[hyp] web: served by ")?;
-    let pool = line.split_once("pool at ").and_then(|(_, rest)| range(rest));
+    let pool = pool_in(&line);
     let kept = line.contains("served by store: blk net rng;") && pool.is_some();
     let what = "web is served by store, which can reach web's pool alone";
     report.check(what, "EL2's log", &line, kept);
@@ -153,10 +134,10 @@ fn privacy(
     window(dialogue, report, secrets, pool, "before the I/O")?;
 
     dialogue.ask(WEB, &format!("echo {} >/data/secret; sync", secrets.disk))?;
-    let seen = scan(dialogue, secrets)?;
+    let seen = scan(dialogue, WEB, &[&secrets.disk])?;
     let what = "what web has just written to its disk can be seen in the window";
-    let kept = seen.disk.is_some_and(|count| count > 0);
-    report.check(what, SCANNED, &format!("{}: {:?} times", secrets.disk, seen.disk), kept);
+    let kept = seen.count(0).is_some_and(|count| count > 0);
+    report.check(what, SCANNED, &format!("{}: {}", secrets.disk, seen.times(0)), kept);
 
     dialogue.ask(WEB, LOAD)?;
     window(dialogue, report, secrets, pool, "during the I/O")?;
@@ -177,67 +158,26 @@ fn privacy(
     Ok(())
 }
 
-/// Where what [`scan`] says comes from.
-const SCANNED: &str = "store, a program that maps the window and reads all of it";
-
-/// What store sees of web's RAM.
-struct Seen {
-    /// Its words about granules that are not zero.
-    summary: String,
-    /// The first and the last of them.
-    ends: Option<Range>,
-    /// How often the texts are there, if it said so.
-    ram: Option<u64>,
-    disk: Option<u64>,
-}
-
-/// Store reads all of its window to web.
-fn scan(dialogue: &mut Dialogue, secrets: &Secrets) -> Result<Seen> {
-    let command = format!(
-        "portcullis-window --pid $(cat /run/web.pid) --find {} --find {}",
-        secrets.ram, secrets.disk
-    );
-    let answer = dialogue.ask(STORE, &command)?;
-    let summary = answer.lines.first().cloned().unwrap_or_default();
-    let address = |name: &str| {
-        let (_, rest) = summary.split_once(name)?;
-        let end = rest.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len());
-        u64::from_str_radix(rest.get(..end)?, 16).ok()
-    };
-    let count = |text: &str| {
-        let lines = answer.lines.iter();
-        let mut counts = lines.filter_map(|line| line.strip_prefix(&format!("text {text}: ")));
-        counts.next()?.parse().ok()
-    };
-    let ends = address("first 0x").zip(address("last 0x"));
-    let (ram, disk) = (count(&secrets.ram), count(&secrets.disk));
-    Ok(Seen { summary, ends, ram, disk })
-}
-
 /// Nothing of web's RAM but its pool can be seen.
 fn window(
     dialogue: &mut Dialogue,
     report: &mut Report<'_>,
     secrets: &Secrets,
-    (start, size): Range,
+    pool: Range,
     when: &str,
 ) -> Result<()> {
-    let seen = scan(dialogue, secrets)?;
-    let texts = |count: Option<u64>| count.map_or("not read".to_owned(), |n| format!("{n} times"));
+    let seen = scan(dialogue, WEB, &[&secrets.disk, &secrets.ram])?;
     let row = format!(
         "{}; the text on its disk {}, the text in its RAM {}",
         seen.summary,
-        texts(seen.disk),
-        texts(seen.ram)
+        seen.times(0),
+        seen.times(1)
     );
     report.sees("store", &format!("web, {when}"), &row);
-    let inside = |at: u64| (start..start + size).contains(&at);
-    let kept = seen.ends.is_some_and(|(first, last)| inside(first) && inside(last));
-    let what = format!("{when}, nothing outside {start:#x}+{size:#x} can be seen of web's RAM");
-    report.check(&what, SCANNED, &seen.summary, kept);
+    confined(report, WEB, &seen, pool, when);
     let what = format!("{when}, a text in web's RAM is nowhere in the window");
-    let value = format!("{}: {:?} times", secrets.ram, seen.ram);
-    report.check(&what, SCANNED, &value, seen.ram == Some(0));
+    let value = format!("{}: {}", secrets.ram, seen.times(1));
+    report.check(&what, SCANNED, &value, seen.count(1) == Some(0));
     Ok(())
 }
 
@@ -255,8 +195,13 @@ fn off(mut dialogue: Dialogue, report: &mut Report<'_>) -> Result<()> {
     for vm in [MAIL, STORE] {
         let passed = dialogue.lines().len();
         dialogue.send(vm, "poweroff\n")?;
-        dialogue.said_after(passed, &format!("[hyp] {}: stopped (power off)", vm.name))?;
+        let line =
+            dialogue.said_after(passed, &format!("[hyp] {}: stopped (power off)", vm.name))?;
         dialogue.forget_keyboard();
+        if vm == MAIL {
+            let kept = line.ends_with(", 1 refused");
+            report.check("and no other access of mail", "EL2's log", &line, kept);
+        }
     }
     let run = dialogue.finish();
     let ended = boot::judge(&run, VMS.len(), false);
@@ -266,12 +211,4 @@ fn off(mut dialogue: Dialogue, report: &mut Report<'_>) -> Result<()> {
     report.check(what, "QEMU's status and EL2's log", &value, ended.is_ok());
     report.table();
     Ok(())
-}
-
-/// `0xSTART+0xSIZE` at the start of `text`.
-fn range(text: &str) -> Option<Range> {
-    let text = text.split([' ', ',', ';']).next()?;
-    let (start, size) = text.split_once('+')?;
-    let number = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
-    Some((number(start)?, number(size)?))
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `./scripts/run devices`: a device VM serves a protected Linux, and both are asked whether what docs/devices.md promises
+//! `./scripts/run devices`: a device VM serves two protected Linux, and all are asked whether what docs/devices.md promises
 //! holds.
 //!
 //! # Key types
@@ -22,6 +22,8 @@ mod network;
 mod recovery;
 pub mod report;
 pub mod setup;
+mod stock;
+mod window;
 
 use std::time::Duration;
 

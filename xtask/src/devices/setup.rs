@@ -20,7 +20,7 @@ pub struct Vm {
     /// RAM in MiB.
     memory_mib: u64,
     /// Its kernel.
-    kernel: Guest,
+    pub(super) kernel: Guest,
     /// Boot arguments beyond name and memory.
     words: &'static str,
 }
@@ -35,13 +35,15 @@ pub const WEB: Vm = Vm {
             console=ttyAMA0 quiet panic=-1 hostname=web address=10.77.0.2/24 init_on_alloc=1 root=/dev/vda rw rootwait",
 };
 
-/// Another one. Its disk is read-only, so that it is the same after the device VM has lost all that it had.
+/// Another one: Debian's stock kernel, confined and enrolled by the modules of `linux/guest/`, which its ramdisk loads before
+/// any driver. Its disk is read-only, so that it is the same after the device VM has lost all that it had.
 pub const MAIL: Vm = Vm {
     name: "mail",
-    memory_mib: 128,
-    kernel: Guest::LinuxGuarded,
-    words: "vm.cpus=1 vm.guard=enforce vm.dialect=pkvm vm.share=pool:8M vm.devices=store:blk:net \
-            console=ttyAMA0 quiet panic=-1 hostname=mail address=10.77.0.3/24 init_on_alloc=1 root=/dev/vda ro rootwait",
+    memory_mib: 192,
+    kernel: Guest::Linux,
+    words: "vm.cpus=1 vm.guard=enrol vm.dialect=pkvm vm.share=pool:8M vm.devices=store:blk:net \
+            vm.preset=0x8000000+64K:0x80a0000+256K:0x9000000+4K \
+            console=ttyAMA0 quiet panic=-1 hostname=mail address=10.77.0.3/24 rdinit=/bin/stock-init",
 };
 
 /// The device VM.
@@ -65,9 +67,10 @@ const SERVED: [(&str, &str); 2] = [
 ];
 
 /// What has to be fetched or built for it.
-pub const FILES: [Guest; 7] = [
+pub const FILES: [Guest; 8] = [
     Guest::Linux,
     Guest::LinuxGuarded,
+    Guest::GuestModules,
     Guest::DeviceModule,
     Guest::DeviceServer,
     Guest::DeviceWindow,
@@ -82,16 +85,11 @@ pub const FILES: [Guest; 7] = [
 /// A file was not made.
 pub fn machine(images: &Artifacts) -> Result<Machine> {
     let module = |vm: &Vm| -> Result<Module> {
-        let disk = || -> Result<PathBuf> {
-            let content = read(Guest::ClientRoot.existing()?)?;
-            let disk = |(name, _): &(&str, _)| DiskFile {
-                path: format!("/disks/{name}.img"),
-                content: content.clone(),
-            };
-            let disks: Vec<DiskFile> = SERVED.iter().map(disk).collect();
-            ramdisk("device-vm", &disks, &SERVED)
+        let ramdisk = match vm.name {
+            name if name == STORE.name => Some(of_store()?),
+            name if name == MAIL.name => Some(Guest::GuestModules.existing()?),
+            _ => None,
         };
-        let ramdisk = (vm.name == STORE.name).then(disk).transpose()?;
         let bootargs = format!("vm.name={} vm.mem={}M {}", vm.name, vm.memory_mib, vm.words);
         Ok(Module { kernel: vm.kernel.existing()?, bootargs, ramdisk, address: None })
     };
@@ -101,6 +99,17 @@ pub fn machine(images: &Artifacts) -> Result<Machine> {
         modules: VMS.iter().map(module).collect::<Result<_>>()?,
         ..Machine::default()
     })
+}
+
+/// The ramdisk of the device VM.
+fn of_store() -> Result<PathBuf> {
+    let content = read(Guest::ClientRoot.existing()?)?;
+    let disk = |(name, _): &(&str, _)| DiskFile {
+        path: format!("/disks/{name}.img"),
+        content: content.clone(),
+    };
+    let disks: Vec<DiskFile> = SERVED.iter().map(disk).collect();
+    ramdisk("device-vm", &disks, &SERVED)
 }
 
 /// A file of the device VM's ramdisk.
