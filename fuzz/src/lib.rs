@@ -47,3 +47,5 @@ mod machine;
 mod random;
 #[path = "../../crates/vm/tests/oracle/scenario.rs"]
 mod scenario;
+#[path = "../../crates/vm/tests/oracle/shrink.rs"]
+mod shrink;

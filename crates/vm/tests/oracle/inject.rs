@@ -38,10 +38,7 @@ fn with_lack(scenario: &Scenario, failing: u64) -> Result<(u64, bool), String> {
         let at = |why: String| format!("table page {failing} fails, step {number}: {why}");
         guest.slow = step.slow;
         let mut withheld = Vec::new();
-        if !reached && let Some(call) = call_of(guest, step) {
-            let mut trial = guest.spec.clone();
-            trial.call(&call);
-            let takes = guest.spec.tables.free().saturating_sub(trial.tables.free());
+        if !reached && let Some(takes) = takes(guest, step) {
             if failing < taken_before + takes {
                 withheld = guest.starve(failing - taken_before);
                 reached = true;
@@ -57,8 +54,16 @@ fn with_lack(scenario: &Scenario, failing: u64) -> Result<(u64, bool), String> {
     Ok((exits, reached))
 }
 
+/// How many table pages the call of `step` takes; `None` if it has none that can.
+pub fn takes(guest: &Guest, step: &crate::exits::Step) -> Option<u64> {
+    let call = call_of(guest, step)?;
+    let mut trial = guest.spec.clone();
+    trial.call(&call);
+    Some(guest.spec.tables.free().saturating_sub(trial.tables.free()))
+}
+
 /// The call of a step that can take table pages.
-pub fn call_of(guest: &Guest, step: &crate::exits::Step) -> Option<spec::Call> {
+fn call_of(guest: &Guest, step: &crate::exits::Step) -> Option<spec::Call> {
     let crate::exits::Action::Call { smc, imm, x, mair, entropy } = step.action else {
         return None;
     };

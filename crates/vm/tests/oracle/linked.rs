@@ -8,6 +8,7 @@ use crate::inject;
 use crate::machine::Machine;
 use crate::random::Random;
 use crate::scenario::{Guide, make};
+use crate::shrink;
 use arch::{ExitInfo, Ipa, OnLoss, Pa, Range};
 use spec::{Device, DeviceKind, Dialect, Policy, Region, Served, Sharing};
 use stage2::fake::{Fake, geometry};
@@ -189,10 +190,7 @@ impl Linked {
             let at = |why: String| format!("table page {failing} fails, step {number}: {why}");
             let mut withheld = Vec::new();
             let guest = &mut guests[step.vm];
-            if !reached && let Some(call) = inject::call_of(guest, step) {
-                let mut trial = guest.spec.clone();
-                trial.call(&call);
-                let takes = guest.spec.tables.free().saturating_sub(trial.tables.free());
+            if !reached && let Some(takes) = inject::takes(guest, step) {
                 if failing < taken_before + takes {
                     withheld = guest.starve(failing - taken_before);
                     reached = true;
@@ -216,24 +214,10 @@ impl Linked {
     /// Leaves out steps as long as it fails.
     pub fn shrink(
         &self,
-        mut why: String,
+        why: String,
         run: impl Fn(&Self) -> Result<u64, String>,
     ) -> (Self, String) {
-        let mut small = self.clone();
-        let mut piece = small.steps.len();
-        while piece > 0 {
-            let mut at = 0;
-            while at < small.steps.len() {
-                let mut less = small.clone();
-                less.steps.drain(at..(at + piece).min(small.steps.len()));
-                match run(&less) {
-                    Err(reason) => (small, why) = (less, reason),
-                    Ok(_) => at += piece,
-                }
-            }
-            piece /= 2;
-        }
-        (small, why)
+        shrink::steps(self, why, |linked| &mut linked.steps, run)
     }
 }
 

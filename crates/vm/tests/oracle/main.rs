@@ -26,6 +26,7 @@ mod linked;
 mod machine;
 mod random;
 mod scenario;
+mod shrink;
 mod windows;
 
 use linked::Linked;

@@ -5,6 +5,7 @@ use crate::compare;
 use crate::exits::{Action, Step};
 use crate::guest::{FW_CFG, GICD, GICR, GICV, Guest, Make, RAM, TEST, UART};
 use crate::random::Random;
+use crate::shrink;
 use arch::ExitInfo;
 use spec::{Config, Device, DeviceKind, Dialect, Flash, MappedMmio, Policy, Region};
 use vgic::Version;
@@ -109,23 +110,10 @@ impl Scenario {
     /// Leaves out steps and VMs as long as it fails.
     pub fn shrink(
         &self,
-        mut why: String,
+        why: String,
         run: impl Fn(&Self) -> Result<u64, String>,
     ) -> (Self, String) {
-        let mut small = self.clone();
-        let mut piece = small.steps.len();
-        while piece > 0 {
-            let mut at = 0;
-            while at < small.steps.len() {
-                let mut less = small.clone();
-                less.steps.drain(at..(at + piece).min(small.steps.len()));
-                match run(&less) {
-                    Err(reason) => (small, why) = (less, reason),
-                    Ok(_) => at += piece,
-                }
-            }
-            piece /= 2;
-        }
+        let (mut small, mut why) = shrink::steps(self, why, |scenario| &mut scenario.steps, &run);
         // And the VMs that do nothing any more; numbers are of those before.
         while small.vms.len() > 1 && small.steps.iter().all(|step| step.vm + 1 < small.vms.len()) {
             let mut less = small.clone();
