@@ -86,7 +86,7 @@ pub enum Event {
     Transport(u32),
     /// The peer started or stopped.
     Life,
-    /// The reverse: whoever signals it sets these bits of a transport's InterruptStatus.
+    /// The reverse: a signal sets these bits of a transport's InterruptStatus.
     Call(u32, u32),
 }
 

@@ -47,7 +47,7 @@ pub fn answer(listener: UnixListener, server: Arc<Server>) -> Result<()> {
     let run = move || {
         for stream in listener.incoming() {
             match stream {
-                // Whoever does not read loses its answer: it fits into an empty socket.
+                // A client that does not read loses its answer: it fits into an empty socket.
                 Ok(stream) => {
                     let text = format!("{}\n", report(&server));
                     // As a file: write(2) is a call that the filter has anyway.

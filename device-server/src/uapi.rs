@@ -96,7 +96,7 @@ pub const FD_QUEUE: u32 = 0;
 pub const FD_EVENT: u32 = 1;
 /// Signalled when the peer started or stopped.
 pub const FD_LIFE: u32 = 2;
-/// The reverse: whoever signals it sets bits of InterruptStatus.
+/// The reverse: a signal sets bits of InterruptStatus.
 pub const FD_CALL: u32 = 3;
 
 /// An interrupt for the peer's driver: `struct portcullis_irq`.
@@ -147,7 +147,7 @@ const READ: u32 = 2;
 pub const INFO: Request<Info> = Request::new(READ, 0);
 /// Become the server of the peer in this life.
 pub const ATTACH: Request<u64> = Request::new(WRITE, 1);
-/// Be it no longer.
+/// Ends the attachment.
 pub const DETACH: Request<()> = Request::new(NONE, 2);
 /// Read a register.
 pub const REG_GET: Request<Reg> = Request::new(READ | WRITE, 3);

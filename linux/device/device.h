@@ -3,6 +3,7 @@
 #define _PORTCULLIS_DEVICE_H
 
 #include <linux/bits.h>
+#include <linux/errno.h>
 #include <linux/eventfd.h>
 #include <linux/list.h>
 #include <linux/miscdevice.h>
@@ -18,7 +19,7 @@
 
 /*
  * The control page of a peer: docs/devices.md, "What a server sees". EL2 writes
- * it, the last word of an event with release semantics, and nobody else can.
+ * it, the last word of an event with release semantics, and no other party can.
  */
 #define CONTROL_MAGIC		0x000
 #define CONTROL_MAGIC_VALUE	0x31445650 /* "PVD1" */
@@ -43,7 +44,7 @@
 
 /**
  * struct watch - a word of the control page and the eventfd for its changes
- * @ctx:	signalled at a change; NULL: nobody asks
+ * @ctx:	signalled at a change; NULL: it is not watched
  * @seen:	the word as last seen
  */
 struct watch {
@@ -160,6 +161,21 @@ static inline bool peer_is_gone(const struct peer *peer)
 	       control_u64(peer, CONTROL_LIFE) != READ_ONCE(peer->life);
 }
 
+/**
+ * peer_error() - why EL2 has refused a call about a peer
+ * @peer: the peer
+ *
+ * EL2 has one code for everything.
+ *
+ * Return: -ENOTCONN, -ESTALE, or -EINVAL
+ */
+static inline int peer_error(const struct peer *peer)
+{
+	if (!READ_ONCE(peer->attached))
+		return -ENOTCONN;
+	return peer_is_gone(peer) ? -ESTALE : -EINVAL;
+}
+
 /* chardev.c */
 int peer_register(struct peer *peer, struct device *parent);
 void peer_unregister(struct peer *peer);
@@ -180,6 +196,5 @@ int peer_next(struct peer *peer, struct portcullis_access *access, bool block);
 /* session.c */
 int peer_attach(struct peer *peer, u64 life);
 int peer_detach(struct peer *peer);
-int peer_error(const struct peer *peer);
 
 #endif /* _PORTCULLIS_DEVICE_H */

@@ -171,7 +171,7 @@ static void set_life(struct peer *peer, struct eventfd_ctx *ctx)
 
 static void raise(const struct call *call)
 {
-	/* Nobody could act on an error: the peer is gone, or soon will be. */
+	/* There is no use for an error: the peer is gone, or soon will be. */
 	portcullis_call(PORTCULLIS_IRQ_FUNC, call->target,
 			PORTCULLIS_IRQ_STATUS, call->bits, 0);
 }

@@ -65,7 +65,7 @@ static void peer_unmask(struct timer_list *timer)
 	peer_look(peer);
 }
 
-/* The node goes first: then nobody has it open, and nobody can open it. */
+/* The node goes first: then it is not open, and cannot be opened. */
 static void peer_stop(void *data)
 {
 	struct peer *peer = data;

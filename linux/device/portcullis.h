@@ -205,7 +205,7 @@ struct portcullis_bell {
  * set up in an earlier life is removed, but for the eventfd of LIFE.
  */
 #define PORTCULLIS_ATTACH	_IOW(PORTCULLIS_IOC, 1, __u64)
-/* Be it no longer. Eventfds but that of LIFE, and doorbells, are removed. */
+/* Ends the attachment. Eventfds but that of LIFE, and doorbells, are removed. */
 #define PORTCULLIS_DETACH	_IO(PORTCULLIS_IOC, 2)
 /* Read a register of a transport. */
 #define PORTCULLIS_REG_GET	_IOWR(PORTCULLIS_IOC, 3, struct portcullis_reg)

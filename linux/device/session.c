@@ -6,21 +6,6 @@
 #include "device.h"
 #include "hypercall.h"
 
-/**
- * peer_error() - why EL2 has refused a call about a peer
- * @peer: the peer
- *
- * EL2 has one code for everything.
- *
- * Return: -ENOTCONN, -ESTALE, or -EINVAL
- */
-int peer_error(const struct peer *peer)
-{
-	if (!READ_ONCE(peer->attached))
-		return -ENOTCONN;
-	return peer_is_gone(peer) ? -ESTALE : -EINVAL;
-}
-
 static void set_attached(struct peer *peer, bool attached, u64 life)
 {
 	unsigned long flags;

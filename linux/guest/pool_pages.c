@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Which part of the pool is used for what.
+ * What each part of the pool is used for.
  *
  * The pool is pages of 4 KiB. Blocks of 2^n free pages are on lists by n, and
  * neighbours are joined (a buddy allocator), but for some single pages: most
@@ -66,7 +66,7 @@ static phys_addr_t base_pa;
 
 /*
  * Where the first byte of a slot, or of a page that is not divided, comes from
- * and goes to. An entry belongs to whoever has that part of the pool.
+ * and goes to. An entry belongs to the owner of that part of the pool.
  */
 static phys_addr_t *originals;
 

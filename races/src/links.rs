@@ -271,7 +271,7 @@ fn a_register_set_late_is_not_in_the_next_life() {
     });
 }
 
-/// Whoever attaches while the client stops serves the old life, which ends with it, or the new one, of which nothing is lost.
+/// A server that attaches while the client stops serves the old life, which ends with it, or the new one, of which nothing is lost.
 #[test]
 fn what_is_set_in_a_new_life_stays() {
     explore(|| {

@@ -36,7 +36,7 @@ pub struct Vm {
     pub shared: BTreeSet<u64>,
     /// What it and the VM that serves it have in common.
     pub link: Link,
-    /// How often it has stopped or was reset. Whoever sees this change calls [`leave_peers`](crate::leave_peers).
+    /// How often it has stopped or was reset. The code that sees this change calls [`leave_peers`](crate::leave_peers).
     pub life: u64,
     /// Its phase.
     pub phase: Phase,

@@ -33,7 +33,7 @@ fn config() -> Config {
     }
 }
 
-/// A server and its client, which both run; nobody has attached.
+/// A server and its client, which both run; no server has attached.
 fn linked(share: Sharing, aborts_on_loss: bool) -> [Vm; 2] {
     let served = Served {
         forwards: vec![Region::new(FORWARD, 0x1000)],

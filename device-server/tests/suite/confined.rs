@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The filter of system calls: the server works under it, and whoever does more is killed. Each case is a process.
+//! The filter of system calls: the server works under it, and a process that does more is killed. Each case is a process.
 
 use std::fs::File;
 use std::io::Read;
