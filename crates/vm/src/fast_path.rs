@@ -24,10 +24,17 @@ const HVC_0: u32 = (esr::class(ec::HVC64) | esr::IL) as u32;
 /// A trapped WFI of 32 bits.
 const WFI_MASK: u64 = esr::EC | esr::IL | esr::WFX_TI;
 const WFI: u64 = esr::class(ec::WFX) | esr::IL;
-/// A translation fault of a plain load or store: nothing to extend, no walk, no maintenance.
-const PLAIN_MASK: u64 =
-    esr::EC | esr::ISV | esr::SSE | esr::VNCR | esr::LST | esr::CM | esr::S1PTW | esr::FSC_TYPE;
-const PLAIN: u64 = esr::class(ec::DATA_ABORT_LOWER) | esr::ISV | esr::FSC_TRANSLATION;
+/// A translation fault of a plain load or store of 32 bits, as all of A64 are: nothing to extend, no walk, no maintenance.
+const PLAIN_MASK: u64 = esr::EC
+    | esr::IL
+    | esr::ISV
+    | esr::SSE
+    | esr::VNCR
+    | esr::LST
+    | esr::CM
+    | esr::S1PTW
+    | esr::FSC_TYPE;
+const PLAIN: u64 = esr::class(ec::DATA_ABORT_LOWER) | esr::IL | esr::ISV | esr::FSC_TRANSLATION;
 /// From the offset behind this one on, an access might reach into the next page.
 const LAST: u64 = PAGE_SIZE - 8;
 /// MSR ICC_SGI1R_EL1 but for its general register.

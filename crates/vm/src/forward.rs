@@ -37,8 +37,8 @@ pub(crate) fn forward<H: Host>(
     aborted(vcpu, refusal, reason)
 }
 
-/// As [`forward`], on the fast path: a plain access of A64, little-endian, within a page, described by `esr`. Its addresses are in
-/// `vcpu.refusal`.
+/// As [`forward`], on the fast path: a plain access of A64, which is 32 bits long, little-endian, within a page, described by `esr`.
+/// Its addresses are in `vcpu.refusal`.
 #[inline]
 pub(crate) fn fast_forward<H: Host>(esr: u64, vcpu: &mut Vcpu, vm: &Vm<H>) -> FastPath {
     let (Some(link), Some(ipa)) = (vm.served, vcpu.refusal.ipa) else { return FastPath::Fallback };
@@ -51,7 +51,7 @@ pub(crate) fn fast_forward<H: Host>(esr: u64, vcpu: &mut Vcpu, vm: &Vm<H>) -> Fa
     };
     let store = (esr & esr::WNR != 0).then(|| access.stored(vcpu.regs.get(access.reg)));
     let request = Request { ipa, width: access.width, store };
-    let how = How { access, turned: false, il: esr & esr::IL != 0, va: vcpu.refusal.va };
+    let how = How { access, turned: false, il: true, va: vcpu.refusal.va };
     match serve(link, &request, &how, vcpu, vm) {
         Some(outcome) => {
             vm.counters(vcpu).mmio();
