@@ -143,8 +143,8 @@ fn same_name_twice(fixture: &Fixture) -> Checked {
 
 // scenario: F5
 fn too_many(fixture: &Fixture) -> Checked {
-    let machine = Machine { cpus: 8, ..fixture.machine_with(&["demo vm.mem=16M"; 9]) };
-    fixture.refused(&machine, &["9 VMs", "at most 8"])
+    let machine = Machine { cpus: 8, ..fixture.machine_with(&["demo vm.mem=4M"; 33]) };
+    fixture.refused(&machine, &["33 VMs", "at most 32"])
 }
 
 /// An image without Image header: it is taken as it is.

@@ -11,7 +11,7 @@ use crate::fixture::{Checked, Fixture, ensure, one, powered_off};
 
 cases![
     two_side_by_side,
-    eight,
+    thirty_two,
     a_spinner_on_the_same_cpu,
     a_sleeper_on_the_same_cpu,
     vectors_in_the_void_on_the_same_cpu,
@@ -22,7 +22,7 @@ cases![
     a_storm_of_calls,
     one_resets_and_the_other_does_not,
     no_line_can_be_forged;
-    slow: two_side_by_side_gicv2, eight_on_one_cpu,
+    slow: two_side_by_side_gicv2, thirty_two_on_one_cpu,
 ];
 
 /// Every line is EL2's, or has the name of its VM in front.
@@ -60,14 +60,16 @@ fn two_side_by_side_gicv2(fixture: &Fixture) -> Checked {
 }
 
 // scenario: F5
-fn eight(fixture: &Fixture) -> Checked {
+fn thirty_two(fixture: &Fixture) -> Checked {
     crowd(fixture, 8)
 }
 
+/// As many VMs as there may be.
 fn crowd(fixture: &Fixture, cpus: u32) -> Checked {
-    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let names: Vec<String> = (0..32).map(|number| format!("n{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let bootargs: Vec<String> =
-        names.iter().map(|name| format!("run=boot_entry vm.name={name} vm.mem=16M")).collect();
+        names.iter().map(|name| format!("run=boot_entry vm.name={name} vm.mem=4M")).collect();
     let bootargs: Vec<&str> = bootargs.iter().map(String::as_str).collect();
     let run = fixture.run(&Machine { cpus, ..fixture.machine_with(&bootargs) })?;
     all_named(&run, &names)?;
@@ -133,7 +135,7 @@ fn a_sleeper_on_the_same_cpu(fixture: &Fixture) -> Checked {
 }
 
 // scenario: F5
-fn eight_on_one_cpu(fixture: &Fixture) -> Checked {
+fn thirty_two_on_one_cpu(fixture: &Fixture) -> Checked {
     crowd(fixture, 1)
 }
 

@@ -121,12 +121,14 @@ fn vms_come_in_the_order_of_their_nodes() {
 }
 
 #[test]
-fn nine_vms_and_two_of_one_name_are_refused() {
+fn thirty_three_vms_and_two_of_one_name_are_refused() {
     let small = [kernel(), ("mem", cells(&[4 << 20]))];
-    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
-    let nodes: Vec<(&str, &[Property])> = names.map(|name| (name, &small[..])).to_vec();
+    let names: Vec<String> = (0..33).map(|number| format!("n{number}")).collect();
+    let nodes: Vec<(&str, &[Property])> =
+        names.iter().map(|name| (name.as_str(), &small[..])).collect();
     let message = Bench::new().initrd(AT, bundle(&nodes)).refusal();
-    assert_says(&message, &["9 VMs, at most 8", "bundle:/i"]);
+    assert_says(&message, &["33 VMs, at most 32", "bundle:/n32"]);
+    assert_eq!(Bench::new().initrd(AT, bundle(&nodes[..32])).vms().unwrap().len(), 32);
     let twins = bundle(&[("twin", &small), ("twin", &small)]);
     assert_says(&Bench::new().initrd(AT, twins).refusal(), &["named 'twin'", "bundle:/twin"]);
 }

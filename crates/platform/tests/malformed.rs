@@ -596,7 +596,7 @@ fn modules_that_cannot_be_are_refused_by_name() {
             chosen.add_child(module);
         }
     });
-    assert_says(&refusal(&blob), &["more than 32 modules"]);
+    assert_says(&refusal(&blob), &["more than 64 modules"]);
 }
 
 #[test]

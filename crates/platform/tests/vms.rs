@@ -176,18 +176,17 @@ fn no_guest_is_refused_with_what_to_do() {
 }
 
 #[test]
-fn eight_vms_are_possible_and_nine_are_refused() {
+fn thirty_two_vms_are_possible_and_thirty_three_are_refused() {
     let many = |count: u64| {
         (0..count).fold(Bench::new(), |bench, index| {
             bench.kernel(KERNEL + index * MIB, 0x1000, "vm.mem=4M")
         })
     };
-    let mut eight = many(8);
-    eight.cpus = 8;
-    let names: Vec<String> = eight.vms().unwrap().into_iter().map(|vm| vm.name).collect();
-    assert_eq!(names, ["vm0", "vm1", "vm2", "vm3", "vm4", "vm5", "vm6", "vm7"]);
-    let message = many(9).refusal();
-    assert_says(&message, &["9 VMs, at most 8", "/chosen/module@0x50800000"]);
+    let names: Vec<String> = many(32).vms().unwrap().into_iter().map(|vm| vm.name).collect();
+    let expected: Vec<String> = (0..32).map(|number| format!("vm{number}")).collect();
+    assert_eq!(names, expected);
+    let message = many(33).refusal();
+    assert_says(&message, &["33 VMs, at most 32", "/chosen/module@0x52000000"]);
 }
 
 #[test]

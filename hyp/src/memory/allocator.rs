@@ -11,7 +11,7 @@ use buddy_system_allocator::{FrameAllocator, Heap};
 use lock::{Lock, Rank};
 
 /// Size of EL2's heap: VM structures, device trees while they are made, EL2's own translation tables.
-const HEAP: usize = if cfg!(feature = "oracle") { 32 << 20 } else { 512 << 10 };
+const HEAP: usize = if cfg!(feature = "oracle") { 32 << 20 } else { 2 << 20 };
 const PAGE: u64 = 4096;
 /// 2 MiB: the smallest piece of a guest's RAM.
 pub const PIECE: u64 = 2 << 20;

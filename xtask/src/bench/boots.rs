@@ -32,7 +32,9 @@ pub fn heap_of(vcpus: u64) -> String {
 }
 
 /// Other VMs beside the one that is measured.
-const OTHERS: [usize; 4] = [0, 1, 3, 7];
+const OTHERS: [usize; 6] = [0, 1, 3, 7, 15, 31];
+/// Most CPUs of a machine: from here on the others share all but the first.
+const MOST_CPUS: usize = 8;
 
 fn machine(cpus: u32) -> Machine {
     let extra = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"];
@@ -85,13 +87,18 @@ fn boots(images: &Artifacts) -> Result<Vec<Boot>> {
         all.push(on_portcullis(&format!("served-{cpus}"), suffix, cpus, &vms));
     }
     for others in OTHERS {
-        let mut vms = vec![format!("{} vm.mem=16M", vm("vms"))];
-        vms.extend((0..others).map(|n| format!("vm.name=quiet{n} vm.mem=16M bench=quiet")));
-        let count = others as u32 + 1;
+        let count = others + 1;
+        let (own, shared) = if count > MOST_CPUS {
+            (" vm.affinity=0", format!(" vm.affinity=1-{}", MOST_CPUS - 1))
+        } else {
+            ("", String::new())
+        };
+        let mut vms = vec![format!("{} vm.mem=16M{own}", vm("vms"))];
+        vms.extend((0..others).map(|n| format!("vm.name=quiet{n} vm.mem=16M{shared} bench=quiet")));
         all.push(on_portcullis(
             &format!("vms-{count}"),
             &format!(" with {count} VM{}", if count == 1 { "" } else { "s" }),
-            count,
+            count.min(MOST_CPUS) as u32,
             &vms,
         ));
     }

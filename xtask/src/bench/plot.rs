@@ -74,7 +74,7 @@ fn draw(
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(36)
-        .build_cartesian_2d(0.0..9.0, 0.0..HIGHEST)?;
+        .build_cartesian_2d(0.0..34.0, 0.0..HIGHEST)?;
     let mut mesh = several.configure_mesh();
     mesh.x_desc("VMs, vCPUs").x_label_formatter(&whole).y_label_formatter(&whole).draw()?;
     for (_, group, unit, colour) in &SERIES {

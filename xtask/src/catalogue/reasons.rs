@@ -12,7 +12,7 @@ pub const REASONS: &[(&str, &str)] = &[
     ("E8", "no call reads a guest's memory: all arguments are registers"),
     (
         "F6",
-        "a VM has one VMID as long as the machine runs, and there are 8 VMs at most: none wraps",
+        "a VM has one VMID as long as the machine runs, and there are 32 VMs at most: none wraps",
     ),
     ("H9", "there is no SMMU driver: a device that could master the bus is given to no VM"),
     (

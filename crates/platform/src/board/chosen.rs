@@ -18,7 +18,7 @@ use arch::{Pa, Range};
 /// As much of a seed is taken.
 const MAX_SEED_BYTES: usize = 512;
 /// Most modules.
-const MAX_MODULES: usize = 32;
+const MAX_MODULES: usize = 64;
 
 /// A name for the machine.
 pub(crate) fn model(tree: &Tree<'_>) -> String {

@@ -28,7 +28,7 @@ use arch::{Ipa, OnCrash, PAGE_SIZE, Pa, Range};
 use mmio_guard::{Dialect, Policy};
 
 /// Most VMs.
-pub const MAX_VMS: usize = 8;
+pub const MAX_VMS: usize = 32;
 /// RAM of a VM without `vm.mem`, in bytes.
 pub const DEFAULT_MEM: u64 = 128 << 20;
 /// IPA bits of a VM without `vm.ipa`, where the CPU has as many.
