@@ -45,7 +45,7 @@ pub struct Options {
     /// A source of entropy; once for each
     #[arg(long, action = ArgAction::Count)]
     rng: u8,
-    /// A device that a daemon serves, such as vsock=/run/vsock.sock
+    /// A device that a daemon serves, such as vsock=/run/vsock.sock; of a filesystem with its tag, fs=/run/fs.sock:share
     #[arg(long, value_name = "KIND=SOCKET")]
     vhost_user: Vec<String>,
     /// A socket that answers each connection with the counters, as one line of JSON
@@ -136,7 +136,11 @@ impl Options {
             let (kind, socket) = word.split_once('=').with_context(|| {
                 format!("--vhost-user {word}: KIND=SOCKET is wanted, such as vsock=/run/vsock.sock")
             })?;
-            devices.push(Arc::new(Remote::connect(kind, Path::new(socket))?));
+            let (socket, tag) = match socket.rsplit_once(':') {
+                Some((socket, tag)) if kind == "fs" => (socket, Some(tag)),
+                _ => (socket, None),
+            };
+            devices.push(Arc::new(Remote::connect(kind, Path::new(socket), tag)?));
         }
         Ok(devices)
     }

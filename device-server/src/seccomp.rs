@@ -62,6 +62,7 @@ const CALLS: &[i64] = &[
     // Daemons of --vhost-user, which are connected already.
     libc::SYS_sendmsg,
     libc::SYS_recvmsg,
+    libc::SYS_shutdown,
     // The socket of --stats, which listens already.
     libc::SYS_accept4,
     #[cfg(target_arch = "x86_64")]

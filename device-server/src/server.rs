@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::backend::{Device, kind};
+use crate::backend::{Daemon, Device, kind};
 use crate::counters;
 use crate::port::{Event, Port, is_lost};
 use crate::transport::Transport;
@@ -20,6 +20,8 @@ const PATIENCE: i32 = 500;
 
 const TOKEN_STOP: u64 = u64::MAX;
 const TOKEN_LIFE: u64 = TOKEN_STOP - 1;
+/// From here on: the connection to the daemon of a transport.
+const TOKEN_DAEMON: u64 = 1 << 32;
 
 /// A device and what is counted of it.
 struct Place {
@@ -83,9 +85,12 @@ impl Server {
         self.attachments.get()
     }
 
-    /// DeviceID of each transport, and the counters of its queues.
-    pub fn transports(&self) -> impl Iterator<Item = (u32, &[Arc<counters::Queue>])> {
-        self.places.iter().map(|place| (place.device.id(), place.counters.as_slice()))
+    /// DeviceID of each transport, the counters of its queues, and whether its daemon serves it, if it has one.
+    pub fn transports(&self) -> impl Iterator<Item = (u32, &[Arc<counters::Queue>], Option<bool>)> {
+        self.places.iter().map(|place| {
+            let daemon = place.device.remote().map(Daemon::serves);
+            (place.device.id(), place.counters.as_slice(), daemon)
+        })
     }
 
     /// Serves until told to stop.
@@ -151,12 +156,17 @@ impl Server {
             let mut transport = transport.or_else(|error| self.explain(index, error))?;
             transport.look()?;
             watch(transport.event(), index.into())?;
+            if let Some(remote) = place.device.remote().filter(|remote| remote.serves()) {
+                // No event but that it hangs up, which epoll always reports.
+                let event = EpollEvent::new(EventSet::empty(), TOKEN_DAEMON | u64::from(index));
+                epoll.ctl(ControlOperation::Add, remote.link(), event)?;
+            }
             transports.push(transport);
         }
         self.attachments.add(1);
         eprintln!("portcullis-devices: serving {} ({} devices)", self.name, transports.len());
         loop {
-            let mut events = [EpollEvent::default(); 18];
+            let mut events = [EpollEvent::default(); 34];
             let count = epoll.wait(-1, &mut events).or_else(interrupted)?;
             for event in events.iter().take(count) {
                 match event.data() {
@@ -165,6 +175,18 @@ impl Server {
                         let _ = life.read();
                         if !self.lives(info.life)? {
                             return Ok(End::Life);
+                        }
+                    }
+                    token if token & TOKEN_DAEMON != 0 => {
+                        let index = (token & !TOKEN_DAEMON) as usize;
+                        let device = self.places.get(index).map(|place| &place.device);
+                        if let Some(remote) = device.and_then(|device| device.remote()) {
+                            epoll.ctl(
+                                ControlOperation::Delete,
+                                remote.link(),
+                                Default::default(),
+                            )?;
+                            remote.ended();
                         }
                     }
                     index => {

@@ -65,9 +65,15 @@ pub fn answer(listener: UnixListener, server: Arc<Server>) -> Result<()> {
 /// All counters.
 #[must_use]
 pub fn report(server: &Server) -> Value {
-    let transport = |(id, queues): (u32, &[Arc<Queue>])| {
-        let queues: Vec<Value> = queues.iter().map(|queue| report_queue(queue)).collect();
-        json!({ "kind": kind(id), "queues": queues })
+    let transport = |(id, queues, daemon): (u32, &[Arc<Queue>], Option<bool>)| match daemon {
+        // Its queues are the daemon's to count.
+        Some(serves) => {
+            json!({ "kind": kind(id), "daemon": if serves { "serves" } else { "ended" } })
+        }
+        None => {
+            let queues: Vec<Value> = queues.iter().map(|queue| report_queue(queue)).collect();
+            json!({ "kind": kind(id), "queues": queues })
+        }
     };
     let transports: Vec<Value> = server.transports().map(transport).collect();
     json!({ "vm": server.name(), "attachments": server.attachments(), "transports": transports })

@@ -43,9 +43,8 @@ impl Drop for Running {
     fn drop(&mut self) {
         if let Self::Daemon(device, n) = self
             && let Some(remote) = device.remote()
-            && let Err(error) = remote.stop(*n)
         {
-            eprintln!("portcullis-devices: {error}");
+            remote.stop(*n);
         }
     }
 }
@@ -101,7 +100,7 @@ impl Transport {
             port.set_config(index, 0, &config)?;
         }
         if let Some(remote) = self.device.remote() {
-            remote.window(port.file(), &port.info()?)?;
+            remote.window(port.file(), &port.info()?);
             port.signal(Event::Call(index, USED_BUFFER), &self.call)?;
         }
         port.signal(Event::Transport(index), &self.event)?;

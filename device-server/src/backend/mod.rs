@@ -102,28 +102,30 @@ pub struct RemoteRing {
     pub features: u64,
 }
 
-/// A process that serves the queues of a device itself.
+/// A process that serves the queues of a device itself. Once it has ended, or has not answered, it is told nothing any more,
+/// and its device is not served. Other devices are.
 pub trait Daemon {
     /// Gives it the window, for an attachment.
-    ///
-    /// # Errors
-    ///
-    /// It does not answer.
-    fn window(&self, file: &File, info: &Info) -> io::Result<()>;
+    fn window(&self, file: &File, info: &Info);
 
     /// Has it serve queue `n`: `kick` tells it of requests, and it signals `call`.
     ///
     /// # Errors
     ///
-    /// It does not answer.
+    /// The descriptors'.
     fn start(&self, n: u8, ring: &RemoteRing, kick: &EventFd, call: &EventFd) -> io::Result<()>;
 
-    /// Has it leave queue `n` alone. Returns when it does.
-    ///
-    /// # Errors
-    ///
-    /// It does not answer: it may still use the ring.
-    fn stop(&self, n: u8) -> io::Result<()>;
+    /// Has it leave queue `n` alone. Returns when it does. One that does not answer may still use the ring.
+    fn stop(&self, n: u8);
+
+    /// Whether it can be told something.
+    fn serves(&self) -> bool;
+
+    /// The connection, which hangs up when it ends.
+    fn link(&self) -> RawFd;
+
+    /// The connection has hung up.
+    fn ended(&self);
 }
 
 /// Name of a kind of device, as `vm.devices` has it.

@@ -5,9 +5,12 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind::ConnectionRefused, ErrorKind::NotFound};
-use std::os::fd::AsRawFd;
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -31,7 +34,7 @@ const OFFERED: u64 = 0x1b_ffff_ffff & !PROTOCOL & !bit(26);
 /// How long a daemon may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is tried again to connect.
-const ATTEMPTS: u32 = 10;
+const ATTEMPTS: u32 = 50;
 /// How long before that.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -39,11 +42,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Remote {
     id: u32,
     socket: PathBuf,
+    link: UnixStream,
     frontend: Mutex<Frontend>,
     features: u64,
     queues: Vec<u16>,
     config: Vec<u8>,
+    lost: AtomicBool,
 }
+
+/// Bytes of a filesystem's tag (virtio 1.2, 5.11.4).
+const TAG: usize = 36;
 
 /// DeviceID, number of queues, and bytes of configuration space.
 fn shape(word: &str) -> Option<(u32, usize, usize)> {
@@ -78,12 +86,12 @@ fn connect(socket: &Path) -> io::Result<UnixStream> {
 }
 
 impl Remote {
-    /// Connects to the daemon of a device of this kind.
+    /// Connects to the daemon of a device of this kind. A filesystem has the tag `tag`, unless the daemon tells one.
     ///
     /// # Errors
     ///
     /// A sentence that says what to do.
-    pub fn connect(word: &str, socket: &Path) -> Result<Self> {
+    pub fn connect(word: &str, socket: &Path, tag: Option<&str>) -> Result<Self> {
         let Some((id, queues, bytes)) = shape(word) else {
             bail!(
                 "--vhost-user {word}: net, blk, console, rng, scsi, input, vsock, sound, fs, i2c and gpio can be served so"
@@ -92,42 +100,26 @@ impl Remote {
         let shown = socket.display();
         let stream = connect(socket)
             .with_context(|| format!("no daemon for {word} listens at {shown}: start it first"))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        let link = stream.try_clone().context("no descriptor for the connection")?;
         let frontend = Frontend::from_stream(stream, queues as u64);
         let remote = Self {
             id,
             socket: socket.to_owned(),
+            link,
             frontend: Mutex::new(frontend),
             features: 0,
             queues: vec![256; queues],
             config: Vec::new(),
+            lost: AtomicBool::new(false),
         };
-        remote.agree(bytes).with_context(|| format!("the daemon at {shown}"))
+        remote.agree(bytes, tag).with_context(|| format!("the daemon at {shown}"))
     }
 
-    fn agree(mut self, bytes: usize) -> Result<Self> {
-        let mut frontend = self.lock();
-        frontend.set_owner()?;
-        let features = frontend.get_features()?;
-        if features & PROTOCOL == 0 || features & bit(VIRTIO_F_VERSION_1) == 0 {
-            bail!(
-                "it lacks VIRTIO_F_VERSION_1 or vhost-user's protocol features: take a newer one"
-            );
+    fn agree(mut self, bytes: usize, tag: Option<&str>) -> Result<Self> {
+        let (features, mut config) = patiently(&self.link, || offer(&mut self.lock(), bytes))?;
+        if config.is_empty() && kind(self.id) == "fs" {
+            config = filesystem(tag)?;
         }
-        frontend.set_features(features & PROTOCOL)?;
-        let wanted = VhostUserProtocolFeatures::CONFIG | VhostUserProtocolFeatures::REPLY_ACK;
-        let protocol = frontend.get_protocol_features()? & wanted;
-        frontend.set_protocol_features(protocol)?;
-        if protocol.contains(VhostUserProtocolFeatures::REPLY_ACK) {
-            frontend.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
-        }
-        let mut config = Vec::new();
-        if bytes != 0 && protocol.contains(VhostUserProtocolFeatures::CONFIG) {
-            let flags = VhostUserConfigFlags::empty();
-            config = frontend.get_config(0x0, bytes as u32, flags, &vec![0; bytes])?.1;
-        }
-        drop(frontend);
         (self.features, self.config) = (features, config);
         Ok(self)
     }
@@ -136,16 +128,84 @@ impl Remote {
         self.frontend.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn said<T>(&self, result: vhost::Result<T>) -> io::Result<T> {
-        result.map_err(|error| {
+    /// Has the daemon do something. Answers whether it did.
+    fn tell(&self, what: impl FnOnce(&mut Frontend) -> vhost::Result<()>) -> bool {
+        if self.lost.load(Ordering::Acquire) {
+            return false;
+        }
+        let result = patiently(&self.link, || what(&mut self.lock()));
+        if let Err(error) = &result {
+            self.lose(&format!("does not answer ({error})"));
+        }
+        result.is_ok()
+    }
+
+    /// It serves no longer, which is said once.
+    fn lose(&self, why: &str) {
+        if !self.lost.swap(true, Ordering::AcqRel) {
             let (kind, socket) = (kind(self.id), self.socket.display());
-            io::Error::other(format!("the daemon for {kind} at {socket}: {error}"))
-        })
+            eprintln!(
+                "portcullis-devices: the daemon for {kind} at {socket} {why}: {kind} is not served any more. Other devices \
+                 go on. Start the daemon and then this server again"
+            );
+        }
     }
 }
 
+/// Does `what`, and breaks off the connection `link` if that takes too long: whoever waits for the daemon gets an error then.
+/// (A time limit of the socket would not do: the library asks again.)
+fn patiently<T>(link: &UnixStream, what: impl FnOnce() -> T) -> T {
+    let (done, finished) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            if finished.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                // It fails if the daemon has ended, which is an error already.
+                let _ = link.shutdown(Shutdown::Both);
+            }
+        });
+        let result = what();
+        drop(done);
+        result
+    })
+}
+
+/// Agrees with a daemon on features. Answers those that it offers, and what it tells of its configuration space.
+fn offer(frontend: &mut Frontend, bytes: usize) -> Result<(u64, Vec<u8>)> {
+    frontend.set_owner()?;
+    let features = frontend.get_features()?;
+    if features & PROTOCOL == 0 || features & bit(VIRTIO_F_VERSION_1) == 0 {
+        bail!("it lacks VIRTIO_F_VERSION_1 or vhost-user's protocol features: take a newer one");
+    }
+    frontend.set_features(features & PROTOCOL)?;
+    let wanted = VhostUserProtocolFeatures::CONFIG | VhostUserProtocolFeatures::REPLY_ACK;
+    let protocol = frontend.get_protocol_features()? & wanted;
+    frontend.set_protocol_features(protocol)?;
+    if protocol.contains(VhostUserProtocolFeatures::REPLY_ACK) {
+        frontend.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
+    }
+    if bytes == 0 || !protocol.contains(VhostUserProtocolFeatures::CONFIG) {
+        return Ok((features, Vec::new()));
+    }
+    let flags = VhostUserConfigFlags::empty();
+    let config = frontend.get_config(0x0, bytes as u32, flags, &vec![0; bytes])?.1;
+    Ok((features, config))
+}
+
+/// Configuration space of a filesystem with one request queue.
+fn filesystem(tag: Option<&str>) -> Result<Vec<u8>> {
+    let tag = tag.filter(|tag| !tag.is_empty());
+    let tag = tag.context("it tells no tag of its filesystem: write --vhost-user fs=SOCKET:TAG")?;
+    if tag.len() > TAG {
+        bail!("the tag {tag} has more than {TAG} bytes");
+    }
+    let mut config = tag.as_bytes().to_vec();
+    config.resize(TAG, 0);
+    config.extend(1_u32.to_le_bytes());
+    Ok(config)
+}
+
 impl Daemon for Remote {
-    fn window(&self, file: &File, info: &Info) -> io::Result<()> {
+    fn window(&self, file: &File, info: &Info) {
         // Addresses of rings are given as guest-physical ones: no process of a VMM has the memory elsewhere.
         let region = VhostUserMemoryRegionInfo {
             guest_phys_addr: info.ram_base,
@@ -154,13 +214,12 @@ impl Daemon for Remote {
             mmap_offset: 0,
             mmap_handle: file.as_raw_fd(),
         };
-        self.said(self.lock().set_mem_table(&[region]).map(drop))
+        self.tell(|frontend| frontend.set_mem_table(&[region]).map(drop));
     }
 
     fn start(&self, n: u8, ring: &RemoteRing, kick: &EventFd, call: &EventFd) -> io::Result<()> {
-        let (frontend, index) = (self.lock(), usize::from(n));
-        let start = || -> vhost::Result<()> {
-            let mut frontend = frontend;
+        let index = usize::from(n);
+        let started = self.tell(|frontend| {
             // Addresses are not translated: that is the window's part.
             let features = ring.features & !bit(VIRTIO_F_ACCESS_PLATFORM) | PROTOCOL;
             frontend.set_features(features)?;
@@ -179,15 +238,29 @@ impl Daemon for Remote {
             frontend.set_vring_call(index, call)?;
             frontend.set_vring_kick(index, kick)?;
             frontend.set_vring_enable(index, true)
-        };
-        self.said(start())?;
+        });
+        if !started {
+            return Ok(());
+        }
         // What came before it listened, and an interrupt that an earlier server owed.
         kick.write(1)?;
         if ring.next != 0 { call.write(1) } else { Ok(()) }
     }
 
-    fn stop(&self, n: u8) -> io::Result<()> {
-        self.said(self.lock().get_vring_base(usize::from(n)).map(drop))
+    fn stop(&self, n: u8) {
+        self.tell(|frontend| frontend.get_vring_base(usize::from(n)).map(drop));
+    }
+
+    fn serves(&self) -> bool {
+        !self.lost.load(Ordering::Acquire)
+    }
+
+    fn link(&self) -> RawFd {
+        self.link.as_raw_fd()
+    }
+
+    fn ended(&self) {
+        self.lose("has ended");
     }
 }
 

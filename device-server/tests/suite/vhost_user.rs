@@ -3,11 +3,15 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use arch::Width;
+use device_server::backend::Device;
 use device_server::backend::vhost_user::Remote;
+use device_server::stats;
+use serde_json::json;
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost_user_backend::{VhostUserBackendMut, VhostUserDaemon, VringRwLock, VringT};
 use virtio_queue::{QueueOwnedT, QueueT};
@@ -16,7 +20,7 @@ use vmm_sys_util::epoll::EventSet;
 
 use crate::driver::{MODERN, Ring, WRITE};
 use crate::fake::Fake;
-use crate::served::{BUFFERS, Served};
+use crate::served::{BUFFERS, Served, disk, disk_file, execute};
 
 type Window = GuestMemoryAtomic<GuestMemoryMmap>;
 
@@ -25,6 +29,7 @@ struct Filler {
     memory: Option<Window>,
     features: Arc<Mutex<u64>>,
     ring_features: u64,
+    protocol: VhostUserProtocolFeatures,
 }
 
 impl VhostUserBackendMut for Filler {
@@ -48,7 +53,7 @@ impl VhostUserBackendMut for Filler {
     }
 
     fn protocol_features(&self) -> VhostUserProtocolFeatures {
-        VhostUserProtocolFeatures::CONFIG | VhostUserProtocolFeatures::MQ
+        self.protocol | VhostUserProtocolFeatures::MQ
     }
 
     fn set_event_idx(&mut self, _enabled: bool) {}
@@ -88,16 +93,30 @@ impl VhostUserBackendMut for Filler {
     }
 }
 
-/// Starts a daemon. Answers its socket, and what the driver accepts.
-fn daemon(folder: &Path, ring_features: u64) -> (PathBuf, Arc<Mutex<u64>>) {
-    let socket = folder.join("socket");
-    let features = Arc::default();
-    let filler = Filler { memory: None, features: Arc::clone(&features), ring_features };
+/// Serves one connection.
+fn serve(socket: PathBuf, filler: Filler) {
     let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
     let mut daemon =
         VhostUserDaemon::new("filler".into(), Arc::new(Mutex::new(filler)), memory).unwrap();
-    let listens = socket.clone();
-    thread::spawn(move || daemon.serve(listens));
+    // It ends with an error when its front end does.
+    let _ = daemon.serve(socket);
+}
+
+/// A daemon with a configuration space.
+fn filler(ring_features: u64) -> Filler {
+    let protocol = VhostUserProtocolFeatures::CONFIG;
+    Filler { memory: None, features: Arc::default(), ring_features, protocol }
+}
+
+/// Starts a daemon. Answers its socket, and what the driver accepts.
+fn daemon(folder: &Path, ring_features: u64) -> (PathBuf, Arc<Mutex<u64>>) {
+    start(folder, filler(ring_features))
+}
+
+fn start(folder: &Path, filler: Filler) -> (PathBuf, Arc<Mutex<u64>>) {
+    let socket = folder.join("socket");
+    let (listens, features) = (socket.clone(), Arc::clone(&filler.features));
+    thread::spawn(move || serve(listens, filler));
     let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while !socket.exists() {
         assert!(std::time::Instant::now() < end, "the daemon does not listen");
@@ -131,7 +150,7 @@ fn a_daemon_serves_through_the_window_and_the_modules_descriptors() {
     // VERSION_1, EVENT_IDX, INDIRECT_DESC; and packed rings, which the transport has not.
     let (socket, accepted) = daemon(folder.path(), 0x5_3000_0000);
     let fake = Fake::new(&[19]);
-    let remote = Remote::connect("vsock", &socket).unwrap();
+    let remote = Remote::connect("vsock", &socket, None).unwrap();
     let served = Served::start(&fake, vec![Arc::new(remote)]);
     let mut ring = Ring::probe(&fake, 0, u64::MAX, 64);
     fake.store(0, 0x14, 0);
@@ -162,7 +181,8 @@ fn a_daemon_goes_on_where_the_ring_is_under_another_server() {
     let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let fake = Fake::new(&[19]);
     let (socket, _) = daemon(folders[0].path(), 0x1_3000_0000);
-    let served = Served::start(&fake, vec![Arc::new(Remote::connect("vsock", &socket).unwrap())]);
+    let served =
+        Served::start(&fake, vec![Arc::new(Remote::connect("vsock", &socket, None).unwrap())]);
     let mut ring = Ring::probe(&fake, 0, MODERN, 16);
     fill(&mut ring, 0);
     fake.interrupted(0);
@@ -170,7 +190,8 @@ fn a_daemon_goes_on_where_the_ring_is_under_another_server() {
     // Its notification is lost.
     ask(&mut ring, 1);
     let (socket, _) = daemon(folders[1].path(), 0x1_3000_0000);
-    let _served = Served::start(&fake, vec![Arc::new(Remote::connect("vsock", &socket).unwrap())]);
+    let _served =
+        Served::start(&fake, vec![Arc::new(Remote::connect("vsock", &socket, None).unwrap())]);
     filled(&mut ring, 1);
     assert_eq!(fake.interrupted(0), 1);
 }
@@ -186,19 +207,141 @@ fn a_daemon_that_does_not_listen_yet_is_waited_for() {
         thread::sleep(std::time::Duration::from_millis(250));
         daemon(&place, 0x1_3000_0000)
     });
-    let remote = Remote::connect("vsock", &socket);
+    let remote = Remote::connect("vsock", &socket, None);
     late.join().unwrap();
     assert!(remote.is_ok());
+}
+
+/// The variable that names the socket of a daemon's own process.
+const SOCKET: &str = "DAEMON_SOCKET";
+
+/// A daemon in a process of its own, which is this program with the variable.
+struct Process(Child);
+
+impl Process {
+    fn start(socket: &Path) -> Self {
+        let this = std::env::current_exe().unwrap();
+        let mut command = Command::new(this);
+        command.args(["--exact", "vhost_user::a_process_is_a_daemon"]).env(SOCKET, socket);
+        Self(command.stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[test]
+fn a_process_is_a_daemon() {
+    // Without the variable it has nothing to do.
+    if let Some(socket) = std::env::var_os(SOCKET) {
+        serve(socket.into(), filler(0x1_3000_0000));
+    }
+}
+
+/// Waits until the server says that its daemon serves, or does not.
+fn wait_for(served: &Served, transport: usize, serves: bool) {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while served.server().transports().nth(transport).unwrap().2 != Some(serves) {
+        assert!(std::time::Instant::now() < end, "it does not notice");
+        thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn other_devices_go_on_when_a_daemon_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let mut process = Process::start(&socket);
+    let (_file, path) = disk_file(64);
+    let fake = Fake::new(&[19, 2]);
+    let remote = Arc::new(Remote::connect("vsock", &socket, None).unwrap());
+    let served = Served::start(&fake, vec![remote, disk(&path)]);
+    let mut ring = Ring::probe(&fake, 0, MODERN, 16);
+    fill(&mut ring, 0);
+    let mut blocks = Ring::probe(&fake, 1, MODERN, 16);
+    assert_eq!(execute(&mut blocks, 0, 1, 512), (0, 513));
+    let counters = |served: &Served| stats::report(&served.server())["transports"][0].clone();
+    assert_eq!(counters(&served), json!({"kind": "vsock", "daemon": "serves"}));
+
+    process.kill();
+    wait_for(&served, 0, false);
+    assert_eq!(counters(&served), json!({"kind": "vsock", "daemon": "ended"}));
+    ask(&mut ring, 1);
+    assert_eq!(execute(&mut blocks, 0, 2, 512), (0, 513));
+    // Neither a reset by its driver nor a new life of the peer waits for it.
+    fake.store(0, 0x70, 0);
+    Ring::probe(&fake, 0, MODERN, 16);
+    fake.stop();
+    fake.start();
+    fake.attachments(2);
+    let mut blocks = Ring::probe(&fake, 1, MODERN, 16);
+    assert_eq!(execute(&mut blocks, 0, 3, 512), (0, 513));
+    Ring::probe(&fake, 0, MODERN, 16);
+    drop(served);
+
+    // The next server has a daemon again.
+    let mut process = Process::start(&socket);
+    let remote = Arc::new(Remote::connect("vsock", &socket, None).unwrap());
+    let served = Served::start(&fake, vec![remote, disk(&path)]);
+    fake.store(0, 0x70, 0);
+    let mut ring = Ring::probe(&fake, 0, MODERN, 16);
+    fill(&mut ring, 0);
+    assert_eq!(execute(&mut blocks, 0, 4, 512), (0, 513));
+    drop(served);
+    process.kill();
+}
+
+#[test]
+fn a_daemon_that_does_not_answer_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let (answer, answered) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let error = Remote::connect("vsock", &socket, None).err();
+        answer.send(error.map(|error| format!("{error:#}"))).unwrap();
+    });
+    let (_silent, _) = listener.accept().unwrap();
+    let error = answered.recv_timeout(std::time::Duration::from_secs(30)).unwrap().unwrap();
+    assert!(error.starts_with("the daemon at /"), "{error}");
+}
+
+#[test]
+fn a_filesystem_has_the_tag_that_is_given_where_its_daemon_has_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = |tag: Option<&str>| {
+        let place = tempfile::tempdir_in(folder.path()).unwrap().keep();
+        let protocol = VhostUserProtocolFeatures::empty();
+        let (socket, _) = start(&place, Filler { protocol, ..filler(1 << 32) });
+        let remote = Remote::connect("fs", &socket, tag);
+        remote.map(|remote| remote.config()).map_err(|error| format!("{error:#}"))
+    };
+    let config = told(Some("share")).unwrap();
+    assert_eq!(config.len(), 40);
+    assert_eq!((&config[..6], &config[35..]), (&b"share\0"[..], &[0, 1, 0, 0, 0][..]));
+    assert_eq!(told(Some(&"x".repeat(36))).unwrap()[..36], [b'x'; 36]);
+    assert!(told(Some(&"x".repeat(37))).unwrap_err().contains("more than 36 bytes"));
+    for none in [None, Some("")] {
+        assert!(told(none).unwrap_err().contains("fs=SOCKET:TAG"));
+    }
 }
 
 #[test]
 fn what_is_no_daemon_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let nothing = folder.path().join("nothing");
-    let error = |word| Remote::connect(word, &nothing).err().unwrap().to_string();
+    let error = |word| Remote::connect(word, &nothing, None).err().unwrap().to_string();
     assert!(error("vsock").contains("no daemon for vsock listens at"), "{}", error("vsock"));
     assert!(error("9p").contains("net, blk, console"), "{}", error("9p"));
     let (socket, _) = daemon(folder.path(), 0);
-    let old = Remote::connect("vsock", &socket).err().map(|error| format!("{error:#}"));
+    let old = Remote::connect("vsock", &socket, None).err().map(|error| format!("{error:#}"));
     assert!(old.unwrap().contains("take a newer one"));
 }
