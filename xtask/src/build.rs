@@ -166,8 +166,9 @@ fn compile(toolchain: &Toolchain, package: &str, options: &Options) -> Result<Pa
     Ok(paths::target().join(TARGET).join("release").join(package))
 }
 
-/// Programs of the package [`DEVICE_SERVER`]: the server, and one that reads what the server can.
-pub const DEVICE_PROGRAMS: [&str; 2] = ["portcullis-devices", "portcullis-window"];
+/// Programs of the package [`DEVICE_SERVER`]: the server, one that reads what the server can, and one end of a byte stream.
+pub const DEVICE_PROGRAMS: [&str; 3] =
+    ["portcullis-devices", "portcullis-window", "portcullis-stream"];
 
 /// Where one of [`DEVICE_PROGRAMS`] is, built or not: a static program for arm64 Linux.
 #[must_use]
