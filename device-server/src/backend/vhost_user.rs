@@ -176,7 +176,8 @@ fn offer(frontend: &mut Frontend, bytes: usize) -> Result<(u64, Vec<u8>)> {
     if features & PROTOCOL == 0 || features & bit(VIRTIO_F_VERSION_1) == 0 {
         bail!("it lacks VIRTIO_F_VERSION_1 or vhost-user's protocol features: take a newer one");
     }
-    frontend.set_features(features & PROTOCOL)?;
+    // libvhost-user ends where VERSION_1 is not accepted at any time.
+    frontend.set_features(features & (PROTOCOL | bit(VIRTIO_F_VERSION_1)))?;
     let wanted = VhostUserProtocolFeatures::CONFIG | VhostUserProtocolFeatures::REPLY_ACK;
     let protocol = frontend.get_protocol_features()? & wanted;
     frontend.set_protocol_features(protocol)?;
