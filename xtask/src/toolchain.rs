@@ -94,13 +94,34 @@ impl Toolchain {
         command
     }
 
-    /// A `cargo build` of a program for Linux on arm64, and where it puts the program. The linker is the toolchain's own, so
-    /// that no cross compiler is needed.
+    /// A `cargo build` of a program for Linux on arm64, and where it puts the program.
     ///
     /// # Errors
     ///
     /// The target is not installed, and cannot be: Debian has no standard library for it.
     pub fn cargo_linux(package: &str, program: &str) -> Result<(Command, PathBuf)> {
+        let mut command = Self::for_linux("build")?;
+        command.args(["--release", "--package", package, "--bin", program]);
+        command.env("CARGO_TARGET_DIR", paths::target());
+        Ok((command, paths::target().join(LINUX_TARGET).join("release").join(program)))
+    }
+
+    /// A `cargo install` of the programs of the published crate `NAME@VERSION` for Linux on arm64, into `bin` below `root`,
+    /// with the versions of its own lock file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::cargo_linux`].
+    pub fn cargo_install(package: &str, root: &Path) -> Result<Command> {
+        let mut command = Self::for_linux("install")?;
+        command.args(["--quiet", "--locked", "--no-track", package, "--root"]).arg(root);
+        // It builds in a folder that it removes.
+        command.env_remove("CARGO_TARGET_DIR");
+        Ok(command)
+    }
+
+    /// A command of cargo for Linux on arm64. The linker is the toolchain's own, so that no cross compiler is needed.
+    fn for_linux(subcommand: &str) -> Result<Command> {
         let installed = || print(&rustc(), &["--target", LINUX_TARGET, "--print", "target-libdir"]);
         let there = || installed().is_ok_and(|libraries| Path::new(&libraries).is_dir());
         if !there() {
@@ -113,14 +134,13 @@ impl Toolchain {
             );
         }
         let mut command = Command::new(cargo());
-        command.current_dir(paths::root()).args(["build", "--release", "--target", LINUX_TARGET]);
-        command.args(["--package", package, "--bin", program]);
-        command.env("CARGO_TARGET_DIR", paths::target()).env_remove("RUSTFLAGS");
+        command.current_dir(paths::root()).args([subcommand, "--target", LINUX_TARGET]);
+        command.env_remove("RUSTFLAGS");
         command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER", "rust-lld");
         // It is loaded into small VMs.
         command.env("CARGO_PROFILE_RELEASE_DEBUG", "none");
         command.env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
-        Ok((command, paths::target().join(LINUX_TARGET).join("release").join(program)))
+        Ok(command)
     }
 
     /// For messages.

@@ -21,6 +21,8 @@ const UUID: &str = "2f6f7274-6375-4c6c-8973-2d636c69656e";
 const KNOWN: usize = 1 << 20;
 /// Where the client finds it.
 pub const KNOWN_PATH: &str = "/data/known";
+/// Where the client finds its program for streams.
+pub const STREAM_PATH: &str = "/bin/portcullis-stream";
 
 /// Folders, in order.
 const FOLDERS: [&str; 9] = ["bin", "data", "dev", "etc", "proc", "root", "sbin", "sys", "tmp"];
@@ -49,12 +51,12 @@ pub const OWN: [(&str, &str, u32); 3] = [
     ("client/profile", "etc/profile", 0o100_644),
 ];
 
-/// The file system's bytes.
+/// The file system's bytes. `stream` is this repository's program for streams, as a file without dependencies.
 ///
 /// # Errors
 ///
 /// e2fsprogs is not installed, or one of the project's own files cannot be read.
-pub fn image(busybox: &[u8]) -> Result<Vec<u8>> {
+pub fn image(busybox: &[u8], stream: &[u8]) -> Result<Vec<u8>> {
     let folder = tempfile::tempdir().context("client's root")?;
     let beside = |name: &str, content: &[u8]| -> Result<PathBuf> {
         let path = folder.path().join(name);
@@ -70,6 +72,7 @@ pub fn image(busybox: &[u8]) -> Result<Vec<u8>> {
 
     let mut files = vec![
         (beside("busybox", busybox)?, "bin/busybox", 0o100_755),
+        (beside("stream", stream)?, STREAM_PATH, 0o100_755),
         (beside("known", &known())?, KNOWN_PATH, 0o100_644),
     ];
     files.extend(OWN.map(|(name, path, mode)| (sources().join(name), path, mode)));
@@ -125,15 +128,15 @@ mod tests {
     #[test]
     fn the_same_files_give_the_same_bytes() {
         if missing_tools().is_some() {
-            assert!(image(b"a shell").unwrap_err().to_string().contains("e2fsprogs"));
+            assert!(image(b"a shell", b"a stream").unwrap_err().to_string().contains("e2fsprogs"));
             return;
         }
-        let first = image(b"a shell").unwrap();
+        let first = image(b"a shell", b"a stream").unwrap();
         assert_eq!(first.len() as u64, SIZE);
         // Times in the superblock are whole seconds.
         std::thread::sleep(std::time::Duration::from_millis(1100));
-        assert!(image(b"a shell").unwrap() == first, "the bytes differ");
-        assert!(image(b"a shall").unwrap() != first);
+        assert!(image(b"a shell", b"a stream").unwrap() == first, "the bytes differ");
+        assert!(image(b"a shall", b"a stream").unwrap() != first);
         let content = known();
         assert!(first.windows(64).any(|window| window == content.get(..64).unwrap()));
     }

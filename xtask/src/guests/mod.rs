@@ -17,24 +17,25 @@
 
 pub mod boot;
 pub mod client_root;
+mod daemons;
 mod device_root;
 pub mod file;
 mod folders;
 mod guest_root;
 pub mod initramfs;
 pub mod kernel;
+mod made_of;
 pub mod module;
 mod modules;
 
 use std::fs;
 use std::path::PathBuf;
 
-use self::folders::{below, folder, lock, sources};
+use self::folders::{folder, lock};
 pub use self::initramfs::gzip;
 use self::kernel::Tree;
 use crate::apt::{self, Apt};
 use crate::build::{self, replace};
-use crate::paths;
 use anyhow::{Context, Result, anyhow, bail};
 
 /// A file in `target/guests/`.
@@ -62,6 +63,12 @@ pub enum Guest {
     DeviceServer,
     /// The program that reads what that one can, of this repository.
     DeviceWindow,
+    /// One end of a byte stream, of this repository.
+    DeviceStream,
+    /// The daemon of a vsock device, of a published crate.
+    VsockDaemon,
+    /// The daemon of a shared directory, of Debian's package, with its libraries.
+    DirectoryDaemon,
     /// The small kernel that is a client of the MMIO guard.
     LinuxGuarded,
     /// The same kernel with the series in `linux/`: it enrols, and undeclares.
@@ -86,7 +93,7 @@ const SOURCE: &str = "linux-source-6.12";
 impl Guest {
     /// All of them, in the order in which they are made: those that take longest last, and the series behind the
     /// kernel that it would change.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::Initramfs,
         Self::Linux,
         Self::Linux612,
@@ -98,6 +105,9 @@ impl Guest {
         Self::ClientRoot,
         Self::DeviceServer,
         Self::DeviceWindow,
+        Self::DeviceStream,
+        Self::VsockDaemon,
+        Self::DirectoryDaemon,
         Self::UBoot,
         Self::Edk2,
         Self::Edk2Unstable,
@@ -130,6 +140,9 @@ impl Guest {
             Self::ClientRoot => "client-root",
             Self::DeviceServer => "device-server",
             Self::DeviceWindow => "device-window",
+            Self::DeviceStream => "device-stream",
+            Self::VsockDaemon => "vsock-daemon",
+            Self::DirectoryDaemon => "directory-daemon",
             Self::LinuxGuarded => "linux-guarded",
             Self::LinuxEnrolled => "linux-enrolled",
             Self::LinuxEnrolled16K => "linux-enrolled-16k",
@@ -153,6 +166,9 @@ impl Guest {
         folder().join(match self {
             Self::DeviceServer => "device/portcullis-devices",
             Self::DeviceWindow => "device/portcullis-window",
+            Self::DeviceStream => "device/portcullis-stream",
+            Self::VsockDaemon => "device/vhost-device-vsock",
+            Self::DirectoryDaemon => "directory-daemon.cpio.gz",
             Self::Linux => "linux.img",
             Self::Linux612 => "linux-6.12.img",
             Self::DeviceModule => "device/6.1/portcullis-device.ko",
@@ -218,43 +234,14 @@ impl Guest {
             | Self::ClientRoot
             | Self::DeviceServer
             | Self::DeviceWindow
+            | Self::DeviceStream
+            | Self::VsockDaemon
+            | Self::DirectoryDaemon
             | Self::UBoot
             | Self::Edk2
             | Self::Edk2Unstable
             | Self::TfARpi4 => None,
         }
-    }
-
-    /// The project's own files that go into it.
-    fn own_files(self) -> Result<Vec<PathBuf>> {
-        let here = |names: &[&str]| names.iter().map(|name| sources().join(name)).collect();
-        let Some(kernel) = self.kernel() else {
-            return Ok(match self {
-                Self::Initramfs => here(&["init", "inittab", "profile"]),
-                Self::DeviceModule | Self::DeviceModule612 => module::DEVICE.own_files()?,
-                Self::GuestModules | Self::GuestModules612 => {
-                    let mut files = here(&guest_root::OWN.map(|(name, _, _)| name));
-                    files.extend(module::GUEST.own_files()?);
-                    files
-                }
-                Self::DeviceRoot => here(&device_root::OWN.map(|(name, _, _)| name)),
-                Self::ClientRoot => here(&client_root::OWN.map(|(name, _, _)| name)),
-                Self::DeviceServer | Self::DeviceWindow => {
-                    let folder = paths::root().join(build::DEVICE_SERVER);
-                    let mut files = below(&folder.join("src"))?;
-                    files.extend([folder.join("Cargo.toml"), paths::root().join("Cargo.lock")]);
-                    files
-                }
-                _ => Vec::new(),
-            });
-        };
-        let mut files: Vec<PathBuf> = here(kernel.fragments);
-        if kernel.series {
-            for part in ["apply", "files", "patches"] {
-                files.extend(below(&kernel::series().join(part))?);
-            }
-        }
-        Ok(files)
     }
 
     /// The kernel that it is loaded into, if it is a module.
@@ -273,27 +260,6 @@ impl Guest {
             Self::Linux612 => Some("linux-image-6.12-cloud-arm64"),
             _ => None,
         }
-    }
-
-    fn source_text(self) -> Result<String> {
-        // A module is for one version of its kernel.
-        let mut text = self.module_of().and_then(Self::origin).unwrap_or_default();
-        for file in self.own_files()? {
-            text += &fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        }
-        if self == Self::DeviceRoot {
-            // Modules of another version do not load.
-            text += &Self::Linux.origin().unwrap_or_default();
-        }
-        Ok(text)
-    }
-
-    /// Whether its file is there and what it was made from has not changed since.
-    fn fresh(self) -> Result<bool> {
-        let text = self.source_text()?;
-        let stamp = fs::read_to_string(self.stamp()).unwrap_or_default();
-        let before = stamp.split_once('\n').map(|(_, text)| text);
-        Ok(self.file().is_file() && before == Some(text.as_str()))
     }
 
     /// Its bytes, and the package they come from. Kernels share `tree`.
@@ -344,9 +310,13 @@ impl Guest {
             }
             Self::ClientRoot => {
                 let (package, busybox) = busybox(apt)?;
-                (package, client_root::image(&busybox)?)
+                let stream = build::device_program("portcullis-stream", false)?;
+                let stream = fs::read(&stream).with_context(|| stream.display().to_string())?;
+                (package, client_root::image(&busybox, &stream)?)
             }
-            Self::DeviceServer | Self::DeviceWindow => {
+            Self::VsockDaemon => return daemons::vsock(&folder()),
+            Self::DirectoryDaemon => return daemons::directory(apt),
+            Self::DeviceServer | Self::DeviceWindow | Self::DeviceStream => {
                 let program = self.file();
                 let program = program.file_name().unwrap_or_default().to_string_lossy();
                 let file = build::device_program(&program, false)?;
@@ -441,6 +411,15 @@ pub fn stock_kernel() -> Result<(String, Vec<u8>)> {
     let package = Apt::new(&folder()).cached(name);
     let package = package.with_context(|| format!("the package {name} is not there any more"))?;
     Ok((package.version(), package.read("./boot/vmlinuz-*")?))
+}
+
+/// The daemon of a shared directory as its package has it now: name and version of the package, and the program.
+///
+/// # Errors
+///
+/// It was not fetched, or the package is damaged.
+pub fn directory_daemon() -> Result<(String, Vec<u8>)> {
+    daemons::directory_program(&folder())
 }
 
 /// Installs the Debian packages that making `wanted` needs, where this user may. Elsewhere making them says which.
