@@ -8,7 +8,7 @@ use xtask::guests::boot::judge;
 use crate::fixture::{Checked, Fixture, ensure, one};
 
 cases_with![
-    all_as_promised: &devices::setup::FILES, true;
+    all_as_promised: &devices::setup::ALL_FILES, true;
     firmware_boots_from_a_served_disk: &devices::firmware::FILES, true;
 ];
 

@@ -21,7 +21,12 @@ impl Cli {
             Command::Run(arguments) => {
                 set_up(&[])?;
                 build::build(&Options::default())?;
-                make(&arguments.files())
+                make(&arguments.files())?;
+                // The run goes on without these, and says so.
+                if let Err(error) = make(&arguments.optional_files()) {
+                    eprintln!("run: {error:#}");
+                }
+                Ok(())
             }
             Command::Test(_) => {
                 set_up(&["--lints"])?;

@@ -139,6 +139,11 @@ impl RunArgs {
         self.named().flat_map(|boot| boot.files().collect::<Vec<_>>()).collect()
     }
 
+    /// The files without which there are fewer devices.
+    pub fn optional_files(&self) -> Vec<Guest> {
+        if self.is_devices() { devices::setup::DAEMONS.to_vec() } else { Vec::new() }
+    }
+
     /// Whether it is a device VM and those that it serves.
     fn is_devices(&self) -> bool {
         let devices = |guest: &Wanted| {

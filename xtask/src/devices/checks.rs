@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 use super::common::{LOAD, Secrets, sha256, sum};
 use super::dialogue::Dialogue;
 use super::report::Report;
-use super::setup::{DISK, MAIL, STORE, VMS, WEB};
+use super::setup::{DISK, MAIL, STORE, VMS, WEB, kinds_of_web};
 use super::window::{Range, SCANNED, confined, pool_in, scan};
-use super::{network, recovery, stock};
+use super::{counters, daemon_checks, network, recovery, shared_directory, stock, vsock};
 use crate::guests::{boot, client_root};
 
 /// All of them, to the end of the machine.
@@ -17,6 +17,7 @@ use crate::guests::{boot, client_root};
 ///
 /// A VM does not answer.
 pub fn all(mut dialogue: Dialogue, report: &mut Report<'_>) -> Result<()> {
+    daemon_checks::missing(report);
     stock::kernels(report)?;
     dialogue.said("[store] guest: shell")?;
     dialogue.said("[web] guest: shell")?;
@@ -25,9 +26,14 @@ pub fn all(mut dialogue: Dialogue, report: &mut Report<'_>) -> Result<()> {
     let secrets = Secrets::new()?;
     disk(&mut dialogue, report)?;
     network::all(&mut dialogue, report)?;
+    shared_directory::all(&mut dialogue, report)?;
+    vsock::all(&mut dialogue, report)?;
+    counters::all(&mut dialogue, report)?;
     stock::confined(&mut dialogue, report, &secrets)?;
     privacy(&mut dialogue, report, &secrets, pool)?;
+    daemon_checks::killed(&mut dialogue, report)?;
     recovery::server(&mut dialogue, report, &secrets)?;
+    shared_directory::again(&mut dialogue, report)?;
     recovery::client(&mut dialogue, report, &secrets)?;
     off(dialogue, report)
 }
@@ -51,7 +57,9 @@ fn device_vm(dialogue: &mut Dialogue, report: &mut Report<'_>) -> Result<()> {
 fn served(dialogue: &mut Dialogue, report: &mut Report<'_>) -> Result<Range> {
     let line = dialogue.said("[hyp] web: served by ")?;
     let pool = pool_in(&line);
-    let kept = line.contains("served by store: blk net rng;") && pool.is_some();
+    let kinds = kinds_of_web();
+    let by_store = format!("web: served by store: {}", kinds.join(" "));
+    let kept = line.contains(&format!("{by_store};")) && pool.is_some();
     let what = "web is served by store, which can reach web's pool alone";
     report.check(what, "EL2's log", &line, kept);
     let pool = pool.context("EL2's log names no pool")?;
@@ -67,7 +75,7 @@ fn served(dialogue: &mut Dialogue, report: &mut Report<'_>) -> Result<Range> {
         .filter_map(|line| line.strip_prefix("[hyp] ")?.split_once(';').map(|(name, _)| name))
         .collect();
     let value = names.join("; ");
-    let kept = names == ["web: served by store: blk net rng", "mail: served by store: blk net"];
+    let kept = names == [by_store.as_str(), "mail: served by store: blk net"];
     report.check("store has the only windows", "EL2's log", &value, kept);
     if kept {
         report.sees("web", "store, mail", "no RAM: EL2's log names no VM that web serves");
@@ -82,9 +90,9 @@ fn served(dialogue: &mut Dialogue, report: &mut Report<'_>) -> Result<Range> {
     let features = "cat /sys/bus/virtio/devices/*/features | cut -c 33-34";
     // virtio 1.2, 6: bit 32 VERSION_1, bit 33 ACCESS_PLATFORM. sysfs shows bit 0 first.
     let bits = dialogue.ask(WEB, features)?;
-    let kept = bits.lines == ["11", "11", "11"];
-    let what = "its three drivers work by DMA addresses (features 32 and 33)";
-    report.check(what, "web, /sys/bus/virtio", &bits.text(), kept);
+    let kept = bits.lines == vec!["11"; kinds.len()];
+    let what = format!("its {} drivers work by DMA addresses (features 32 and 33)", kinds.len());
+    report.check(&what, "web, /sys/bus/virtio", &bits.text(), kept);
     Ok(pool)
 }
 

@@ -4,7 +4,8 @@
 use anyhow::Result;
 
 use super::boot_disk;
-use super::setup::{DiskFile, ramdisk, read};
+use super::file::read;
+use super::setup::{DiskFile, ramdisk};
 use crate::build::Artifacts;
 use crate::guests::Guest;
 use crate::guests::boot::{Boot, machine_mib};
@@ -50,7 +51,7 @@ pub fn machine(images: &Artifacts) -> Result<Machine> {
     let store = Module {
         kernel: Guest::Linux.existing()?,
         bootargs: STORE.into(),
-        ramdisk: Some(ramdisk("device-vm-firmware", &[disk], &SERVED)?),
+        ramdisk: Some(ramdisk("device-vm-firmware", &[disk], &SERVED, &[])?),
         address: None,
     };
     let mut modules = Vec::new();

@@ -16,13 +16,19 @@
 mod boot_disk;
 mod checks;
 mod common;
+mod counters;
+mod daemon_checks;
+mod daemons;
 pub mod dialogue;
+mod file;
 pub mod firmware;
 mod network;
 mod recovery;
 pub mod report;
 pub mod setup;
+mod shared_directory;
 mod stock;
+mod vsock;
 mod window;
 
 use std::time::Duration;

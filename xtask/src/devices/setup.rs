@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The VMs, and what the device VM finds in its ramdisk.
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use super::daemons;
+use super::file::read;
 use crate::build::{self, Artifacts};
 use crate::guests::initramfs::Archive;
 use crate::guests::{Guest, boot, gzip};
@@ -25,13 +26,13 @@ pub struct Vm {
     words: &'static str,
 }
 
-/// The protected Linux. New pages are zero (`init_on_alloc`): its kernel copies the old contents of a buffer that a device
+/// The protected Linux, but for its devices. New pages are zero (`init_on_alloc`): its kernel copies the old contents of a buffer that a device
 /// fills into the pool, where the device VM sees them (docs/devices.md).
 pub const WEB: Vm = Vm {
     name: "web",
     memory_mib: 256,
     kernel: Guest::LinuxGuarded,
-    words: "vm.cpus=2 vm.guard=enforce vm.dialect=pkvm vm.share=pool:8M vm.devices=store:blk:net:rng \
+    words: "vm.cpus=2 vm.guard=enforce vm.dialect=pkvm vm.share=pool:8M \
             console=ttyAMA0 quiet panic=-1 hostname=web address=10.77.0.2/24 init_on_alloc=1 root=/dev/vda rw rootwait",
 };
 
@@ -60,23 +61,44 @@ pub const VMS: [Vm; 3] = [WEB, STORE, MAIL];
 /// Web's disk, in the device VM.
 pub const DISK: &str = "/disks/web.img";
 
+/// The socket in the device VM with the counters of web's server.
+pub const STATS: &str = "/run/web.stats";
+
 /// What is served to whom: the options of `portcullis-devices`.
 const SERVED: [(&str, &str); 2] = [
-    ("web", "--blk /disks/web.img --net tap-web --rng"),
+    ("web", "--blk /disks/web.img --net tap-web --rng --stats /run/web.stats"),
     ("mail", "--blk /disks/mail.img:ro --net tap-mail"),
 ];
 
+/// What may be missing: then web has no such device.
+pub const DAEMONS: [Guest; 2] = [Guest::VsockDaemon, Guest::DirectoryDaemon];
+
+/// All that is fetched or built for it, with [`DAEMONS`].
+pub const ALL_FILES: [Guest; 11] = {
+    let [a, b, c, d, e, f, g, h, i] = FILES;
+    let [j, k] = DAEMONS;
+    [a, b, c, d, e, f, g, h, i, j, k]
+};
+
 /// What has to be fetched or built for it.
-pub const FILES: [Guest; 8] = [
+pub const FILES: [Guest; 9] = [
     Guest::Linux,
     Guest::LinuxGuarded,
     Guest::GuestModules,
     Guest::DeviceModule,
     Guest::DeviceServer,
     Guest::DeviceWindow,
+    Guest::DeviceStream,
     Guest::DeviceRoot,
     Guest::ClientRoot,
 ];
+
+/// Kinds of web's devices, in the order of its transports.
+#[must_use]
+pub fn kinds_of_web() -> Vec<&'static str> {
+    let daemons = daemons::present();
+    ["blk", "net", "rng"].into_iter().chain(daemons.iter().map(|served| served.kind)).collect()
+}
 
 /// The machine with all VMs.
 ///
@@ -90,7 +112,10 @@ pub fn machine(images: &Artifacts) -> Result<Machine> {
             name if name == MAIL.name => Some(Guest::GuestModules.existing()?),
             _ => None,
         };
-        let bootargs = format!("vm.name={} vm.mem={}M {}", vm.name, vm.memory_mib, vm.words);
+        let mut bootargs = format!("vm.name={} vm.mem={}M {}", vm.name, vm.memory_mib, vm.words);
+        if *vm == WEB {
+            bootargs += &format!(" vm.devices={}:{}", STORE.name, kinds_of_web().join(":"));
+        }
         Ok(Module { kernel: vm.kernel.existing()?, bootargs, ramdisk, address: None })
     };
     Ok(Machine {
@@ -109,7 +134,12 @@ fn of_store() -> Result<PathBuf> {
         content: content.clone(),
     };
     let disks: Vec<DiskFile> = SERVED.iter().map(disk).collect();
-    ramdisk("device-vm", &disks, &SERVED)
+    let of_daemons = daemons::options();
+    let served = SERVED.map(|(name, options)| {
+        (name, if name == WEB.name { format!("{options}{of_daemons}") } else { options.to_owned() })
+    });
+    let served: Vec<_> = served.iter().map(|(name, options)| (*name, options.as_str())).collect();
+    ramdisk("device-vm", &disks, &served, &daemons::archive()?)
 }
 
 /// A file of the device VM's ramdisk.
@@ -122,13 +152,18 @@ pub struct DiskFile {
 }
 
 /// Writes a device VM's ramdisk to `target/guests/NAME.cpio.gz`: its root, and behind it an archive with what is built here, these
-/// `disks`, and for each peer the options of its server. Linux unpacks one after the other
+/// `disks`, and for each peer the options of its server; and behind that one `more` archives. Linux unpacks one after the other
 /// (Documentation/driver-api/early-userspace/buffer-format.rst).
 ///
 /// # Errors
 ///
 /// A file was not made, or cannot be written.
-pub fn ramdisk(name: &str, disks: &[DiskFile], served: &[(&str, &str)]) -> Result<PathBuf> {
+pub fn ramdisk(
+    name: &str,
+    disks: &[DiskFile],
+    served: &[(&str, &str)],
+    more: &[u8],
+) -> Result<PathBuf> {
     let mut archive = Archive::default();
     archive.file(
         "lib/modules/portcullis-device.ko",
@@ -150,12 +185,8 @@ pub fn ramdisk(name: &str, disks: &[DiskFile], served: &[(&str, &str)]) -> Resul
     }
     let mut bytes = read(Guest::DeviceRoot.existing()?)?;
     bytes.extend(gzip(&archive.finish()?)?);
+    bytes.extend(more);
     let file = paths::target().join(format!("guests/{name}.cpio.gz"));
     build::replace(&file, &bytes)?;
     Ok(file)
-}
-
-/// The bytes of `file`.
-pub(super) fn read(file: PathBuf) -> Result<Vec<u8>> {
-    fs::read(&file).with_context(|| file.display().to_string())
 }
