@@ -4,7 +4,7 @@
 //! The daemon maps the window, waits for the driver's notifications and raises interrupts, each by a descriptor of the module.
 
 use std::fs::File;
-use std::io::{self, ErrorKind::ConnectionRefused, ErrorKind::NotFound};
+use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -13,13 +13,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use vhost::vhost_user::message::{
     VhostUserConfigFlags, VhostUserHeaderFlag, VhostUserProtocolFeatures,
 };
-use vhost::vhost_user::{Frontend, VhostUserFrontend};
+use vhost::vhost_user::{Error as Broken, Frontend, VhostUserFrontend};
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 use virtio_bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
 use vmm_sys_util::eventfd::EventFd;
@@ -31,11 +31,9 @@ use crate::uapi::Info;
 const PROTOCOL: u64 = bit(30);
 /// What may be offered: all but that one, VHOST_F_LOG_ALL, packed rings (34), and what EL2's transport does not have.
 const OFFERED: u64 = 0x1b_ffff_ffff & !PROTOCOL & !bit(26);
-/// How long a daemon may take for an answer.
+/// How long a daemon may take for an answer, and to be there.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is tried again to connect.
-const ATTEMPTS: u32 = 50;
-/// How long before that.
+/// How long before it is tried again to connect.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A daemon.
@@ -71,20 +69,6 @@ fn shape(word: &str) -> Option<(u32, usize, usize)> {
     })
 }
 
-/// Connects, though a daemon that has just been started may not listen yet.
-fn connect(socket: &Path) -> io::Result<UnixStream> {
-    let mut result = UnixStream::connect(socket);
-    for _ in 0..ATTEMPTS {
-        match &result {
-            Err(error) if matches!(error.kind(), ConnectionRefused | NotFound) => {}
-            _ => break,
-        }
-        thread::sleep(PAUSE);
-        result = UnixStream::connect(socket);
-    }
-    result
-}
-
 impl Remote {
     /// Connects to the daemon of a device of this kind. A filesystem has the tag `tag`, unless the daemon tells one.
     ///
@@ -97,31 +81,29 @@ impl Remote {
                 "--vhost-user {word}: net, blk, console, rng, scsi, input, vsock, sound, fs, i2c and gpio can be served so"
             );
         };
-        let shown = socket.display();
-        let stream = connect(socket)
-            .with_context(|| format!("no daemon for {word} listens at {shown}: start it first"))?;
-        let link = stream.try_clone().context("no descriptor for the connection")?;
-        let frontend = Frontend::from_stream(stream, queues as u64);
-        let remote = Self {
+        // One that has just been started does not listen yet, and one of an earlier server may be about to end.
+        let begun = Instant::now();
+        let agreed = loop {
+            match agree(word, socket, queues, bytes) {
+                Err(error) if begun.elapsed() < PATIENCE && absent(&error) => thread::sleep(PAUSE),
+                result => break result?,
+            }
+        };
+        let (link, frontend, features, mut config) = agreed;
+        if config.is_empty() && word == "fs" {
+            config =
+                filesystem(tag).with_context(|| format!("the daemon at {}", socket.display()))?;
+        }
+        Ok(Self {
             id,
             socket: socket.to_owned(),
             link,
             frontend: Mutex::new(frontend),
-            features: 0,
+            features,
             queues: vec![256; queues],
-            config: Vec::new(),
+            config,
             lost: AtomicBool::new(false),
-        };
-        remote.agree(bytes, tag).with_context(|| format!("the daemon at {shown}"))
-    }
-
-    fn agree(mut self, bytes: usize, tag: Option<&str>) -> Result<Self> {
-        let (features, mut config) = patiently(&self.link, || offer(&mut self.lock(), bytes))?;
-        if config.is_empty() && kind(self.id) == "fs" {
-            config = filesystem(tag)?;
-        }
-        (self.features, self.config) = (features, config);
-        Ok(self)
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Frontend> {
@@ -167,6 +149,34 @@ fn patiently<T>(link: &UnixStream, what: impl FnOnce() -> T) -> T {
         drop(done);
         result
     })
+}
+
+/// Connects to a daemon, and agrees with it.
+fn agree(
+    word: &str,
+    socket: &Path,
+    queues: usize,
+    bytes: usize,
+) -> Result<(UnixStream, Frontend, u64, Vec<u8>)> {
+    let shown = socket.display();
+    let stream = UnixStream::connect(socket)
+        .with_context(|| format!("no daemon for {word} listens at {shown}: start it first"))?;
+    let link = stream.try_clone().context("no descriptor for the connection")?;
+    let mut frontend = Frontend::from_stream(stream, queues as u64);
+    let (features, config) = patiently(&link, || offer(&mut frontend, bytes))
+        .with_context(|| format!("the daemon at {shown}"))?;
+    Ok((link, frontend, features, config))
+}
+
+/// Whether it is because no daemon is there that this went wrong: there may be one soon.
+fn absent(error: &anyhow::Error) -> bool {
+    let connecting = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    let speaking = error.downcast_ref::<vhost::Error>();
+    matches!(connecting, Some(ErrorKind::ConnectionRefused | ErrorKind::NotFound))
+        || matches!(
+            speaking,
+            Some(vhost::Error::VhostUserProtocol(Broken::Disconnected | Broken::SocketBroken(_)))
+        )
 }
 
 /// Agrees with a daemon on features. Answers those that it offers, and what it tells of its configuration space.

@@ -2,6 +2,7 @@
 //! A device that a daemon serves, made of the library that the published daemons are made of.
 
 use std::io;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -201,10 +202,16 @@ fn a_daemon_that_does_not_listen_yet_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("socket");
     // Bound by one that is gone: nothing listens.
-    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    drop(UnixListener::bind(&socket).unwrap());
     let place = folder.path().to_owned();
     let late = thread::spawn(move || {
         thread::sleep(std::time::Duration::from_millis(250));
+        // Another one takes the connection, and ends.
+        std::fs::remove_file(place.join("socket")).unwrap();
+        let ends = UnixListener::bind(place.join("socket")).unwrap();
+        drop(ends.accept().unwrap());
+        drop(ends);
+        std::fs::remove_file(place.join("socket")).unwrap();
         daemon(&place, 0x1_3000_0000)
     });
     let remote = Remote::connect("vsock", &socket, None);
@@ -303,7 +310,7 @@ fn other_devices_go_on_when_a_daemon_is_killed() {
 fn a_daemon_that_does_not_answer_is_given_up() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("socket");
-    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let listener = UnixListener::bind(&socket).unwrap();
     let (answer, answered) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let error = Remote::connect("vsock", &socket, None).err();
