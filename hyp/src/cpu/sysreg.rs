@@ -80,6 +80,8 @@ registers! {
     REVIDR_EL1 = "revidr_el1";
     /// Cache line sizes.
     CTR_EL0 = "ctr_el0";
+    /// What DC ZVA zeroes.
+    DCZID_EL0 = "dczid_el0";
     /// The PMU's control register: how many counters it has.
     PMCR_EL0 = "pmcr_el0";
     /// The debug channel's interrupts.

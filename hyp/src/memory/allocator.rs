@@ -102,12 +102,15 @@ pub fn free() -> u64 {
 pub fn wipe(start: Pa, bytes: u64) {
     let start = start.raw() as usize;
     // SAFETY: callers pass RAM that they own and that EL2's tables map read-write. It holds no Rust object.
-    unsafe { core::ptr::write_bytes(start as *mut u8, 0, bytes as usize) };
+    unsafe { crate::cpu::cache::zero(start, bytes as usize) };
     crate::cpu::cache::clean_invalidate_to_poc(start, bytes as usize);
 }
 
 /// Fills memory with a byte and writes it back.
 pub fn fill(start: Pa, bytes: u64, byte: u8) {
+    if byte == 0 {
+        return wipe(start, bytes);
+    }
     let start = start.raw() as usize;
     // SAFETY: as for `wipe`.
     unsafe { core::ptr::write_bytes(start as *mut u8, byte, bytes as usize) };
