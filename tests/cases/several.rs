@@ -12,6 +12,7 @@ use crate::fixture::{Checked, Fixture, ensure, one, powered_off};
 cases![
     two_side_by_side,
     thirty_two,
+    none_waits_for_the_memory_of_another,
     a_spinner_on_the_same_cpu,
     a_sleeper_on_the_same_cpu,
     vectors_in_the_void_on_the_same_cpu,
@@ -77,6 +78,19 @@ fn crowd(fixture: &Fixture, cpus: u32) -> Checked {
         one(&run, &format!("[{name}] stub: 1 passed, 0 failed, 0 skipped"))?;
         one(&run, &format!("[hyp] {name}: stopped (power off)"))?;
     }
+    powered_off(&run)
+}
+
+/// The memory of one is filled by its own CPU, and takes long: the other has come and gone by then.
+fn none_waits_for_the_memory_of_another(fixture: &Fixture) -> Checked {
+    let guests =
+        ["run=boot_entry vm.name=large vm.mem=768M", "run=boot_entry vm.name=small vm.mem=4M"];
+    let machine = Machine { cpus: 2, memory_mib: 2048, ..fixture.machine_with(&guests) };
+    let run = fixture.run(&machine)?;
+    one(&run, "[large] stub: 1 passed, 0 failed, 0 skipped")?;
+    let place = |start: &str| run.lines.iter().position(|line| line.starts_with(start));
+    let (end, loaded) = (place("[hyp] small: stopped"), place("[hyp] large is loaded in "));
+    ensure(end.is_some() && end < loaded, "the small VM waited for the large one", &run)?;
     powered_off(&run)
 }
 

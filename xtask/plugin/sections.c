@@ -2,7 +2,8 @@
 // A TCG plugin of QEMU: the longest sections of EL2 with interrupts masked, in executed instructions.
 //
 // EL2 never unmasks interrupts. A section begins with the vector of an exit, and ends with ERET, with WFI, or where EL2 looks
-// at ISR_EL1 and would handle what is pending. What a CPU does before its first guest instruction is boot and is not counted.
+// at ISR_EL1 and would handle what is pending. What a CPU does before its first guest instruction is boot: that is counted by
+// itself, for each CPU.
 //
 // EL2's instructions are those of its image: at their own address (EL2 maps RAM one to one), and in the memory of the machine
 // where the image was loaded. A guest's instruction may have the same address, but lies elsewhere in the machine's memory.
@@ -11,7 +12,8 @@
 // ends the measurement: the results are written.
 //
 // Arguments: base=ADDRESS,size=BYTES of the image; out=FILE. A line of the file: kind, instructions, number of sections, then
-// the addresses of some instructions of the longest section.
+// the addresses of some instructions of the longest section. Or: "cpu", its number, EL2's instructions before it first left to
+// a guest, if it did.
 //
 // The declarations are those of QEMU's plugin API, version 1 (qemu-plugin.h is not in every distribution's packages).
 
@@ -51,6 +53,7 @@ struct section {
 static struct section running[CPUS], longest[KINDS];
 static uint64_t count[KINDS];
 static int entered[CPUS];
+static uint64_t boot[CPUS];
 static unsigned kind;
 static uint64_t base, size;
 static int64_t offset;
@@ -75,6 +78,8 @@ static void in_el2(unsigned int cpu, void *data)
         return;
     struct section *now = &running[cpu];
     uint64_t address = (uint64_t)(uintptr_t)data >> 2;
+    if (!entered[cpu])
+        boot[cpu]++;
     if (now->length % now->stride == 0) {
         if (now->samples == SAMPLES) {
             for (unsigned n = 0; n < SAMPLES / 2; n++)
@@ -117,6 +122,9 @@ static void write_results(void)
             fprintf(file, " %#" PRIx64, longest[n].at[at]);
         fprintf(file, "\n");
     }
+    for (unsigned cpu = 0; cpu < CPUS; cpu++)
+        if (entered[cpu])
+            fprintf(file, "cpu %u %" PRIu64 "\n", cpu, boot[cpu]);
     fclose(file);
 }
 

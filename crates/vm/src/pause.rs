@@ -132,7 +132,16 @@ impl Lifecycle {
         true
     }
 
-    /// Whether a restart is asked for, once.
+    /// Asks for the first start, once every VM is made. A vCPU that takes the request ([`Lifecycle::take_request`])
+    /// prepares it.
+    pub fn ask_first_start(&self, order: &Order) {
+        let state = self.state.lock(order);
+        if state.phase == Phase::Parked {
+            self.asked.store(START, Ordering::Release);
+        }
+    }
+
+    /// Whether a start is asked for, once.
     pub fn take_request(&self, order: &Order) -> bool {
         let state = self.state.lock(order);
         let asked = state.phase == Phase::Parked && self.asked.load(Ordering::Acquire) == START;

@@ -14,6 +14,7 @@
 //! | `served` | forwarded loads, doorbells, shares and a transport, beside a VM that says `bench=serve` and answers |
 //! | `dense` | how many pages the VM's table pool can declare |
 //! | `sections` | nothing here: what makes EL2 work long with interrupts masked, for a plugin of QEMU |
+//! | `start` | nothing here: what each CPU executes before its first guest, for the same |
 //! | `beside` | nothing here: what other VMs of its CPU make EL2 do, for the same |
 //!
 //! Results are kept and printed at the end, so that the console is not in the way: `bench`, name, median, minimum and
@@ -63,6 +64,7 @@ pub fn run(what: &str) {
         "serve" => served::server(),
         "dense" => growth::dense(),
         "sections" => sections::all(),
+        "start" => sections::start(),
         "beside" => sections::beside(),
         other => say!("FAIL bench: no benchmark {other}"),
     }

@@ -35,6 +35,12 @@ macro_rules! kind {
     }};
 }
 
+/// Time for VMs of other CPUs to start, and the end.
+pub fn start() {
+    sleep(200);
+    mark!(0);
+}
+
 /// What a VM asks of EL2, one after the other.
 pub fn all() {
     gic::init();

@@ -7,19 +7,17 @@ use platform::{Board, CpuShare, Schedule, VmConfig};
 
 use crate::boot::boot_error;
 use crate::boot::worst_wake::Places;
-use crate::cpu::CPUS;
+use crate::cpu::{self, CPUS};
 use crate::guest::host;
-use crate::guest::instance::{self, Piece, VmInstance};
+use crate::guest::instance::{self, VmInstance};
 use crate::guest::links::Links;
 use crate::guest::passthrough;
 use crate::guest::vm_error::VmError;
 use crate::memory;
 use crate::vcpu::context::VcpuContext;
 
-/// Bytes that are wiped or copied at once.
-const STEP: u64 = 256 << 10;
-
-/// Makes every VM, loads it and assigns its vCPUs to CPUs.
+/// Makes every VM, assigns its vCPUs to CPUs and asks for its start: the CPU of its first vCPU fills its memory, once the CPUs
+/// schedule, so that no VM waits for the memory of another.
 ///
 /// # Errors
 /// What a VM lacks. Nothing runs then.
@@ -51,8 +49,8 @@ pub fn create_all(board: &Board, mut configs: Vec<VmConfig>, cpus: usize) -> Res
     }
     // A VM that is served is prepared with its server there, and the other way round.
     for (index, (guest, heap)) in guests.iter().zip(heaps).enumerate() {
-        while guest.prepare(STEP)? != Piece::Started {}
         guest.announce(&places.wakes(index), heap);
+        guest.vm.lifecycle().ask_first_start(&cpu::current().order);
     }
     drop(places);
     if let Some(schedule) = &schedule {

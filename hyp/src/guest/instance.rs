@@ -258,17 +258,17 @@ impl VmInstance {
         Ok((kept, places))
     }
 
-    /// Does the next piece of the work before a start, of `bytes` of memory at most: nothing of the former incarnation is
-    /// left, its memory is filled and cleaned to the point of coherency, as the guest starts with its caches off. One CPU
-    /// at a time; interrupts wait for less than 10 us where `bytes` is small.
+    /// Does the next piece of the work before a start: nothing of the former incarnation is left, its memory is filled and
+    /// cleaned to the point of coherency, as the guest starts with its caches off. One CPU at a time; interrupts wait for
+    /// less than 10 us.
     ///
     /// # Errors
     /// Why the VM cannot run. The next piece is the first one of another reset then.
     #[inline(never)]
-    pub fn prepare(&self, bytes: u64) -> Result<Piece, VmError> {
+    pub fn prepare(&self) -> Result<Piece, VmError> {
         let step = usize::from(self.step.load(Ordering::Relaxed));
         let step = Step::ALL.get(step).copied().unwrap_or(Step::Clear);
-        match self.prepare_step(step, bytes) {
+        match self.prepare_step(step) {
             Ok(false) => Ok(Piece::Some),
             Ok(true) => {
                 let (next, done) = match step {
@@ -291,7 +291,7 @@ impl VmInstance {
     }
 
     /// Does a piece of a step; returns whether the step is done.
-    fn prepare_step(&self, step: Step, bytes: u64) -> Result<bool, Cause> {
+    fn prepare_step(&self, step: Step) -> Result<bool, Cause> {
         let order = &cpu::current().order;
         match step {
             Step::Clear => return checked::reset_piece(order, &self.vm).map_err(Cause::Reset),
@@ -318,7 +318,7 @@ impl VmInstance {
             Step::Fill => {
                 let start = timer::now();
                 let at = self.prepared.load(Ordering::Relaxed);
-                let filled = self.memory.fill(&self.config, at, bytes)?;
+                let filled = self.memory.fill(&self.config, at)?;
                 self.prepared.store(at.saturating_add(filled), Ordering::Relaxed);
                 self.loading.fetch_add(timer::now().saturating_sub(start), Ordering::Relaxed);
                 if filled == 0 {
@@ -387,7 +387,7 @@ impl VmInstance {
         let free = self.vm.stage2().pool_free(&cpu::current().order) as u64;
         log::info!(
             "{}: {} MiB of RAM in {} pieces, {}, {wakes}, IPA {} bits, entry {}; guard {}, dialect {}, features {:#x}; \
-             {} table pages, {free} more free, {heap} bytes of heap; loaded in {} us",
+             {} table pages, {free} more free, {heap} bytes of heap",
             c.name,
             c.ram.size() >> 20,
             self.memory.ram.len(),
@@ -398,7 +398,6 @@ impl VmInstance {
             c.dialect,
             mmio_guard::feature_map(c.dialect, c.policy),
             self.tables.saturating_sub(free),
-            timer::seconds(self.loading.load(Ordering::Relaxed).saturating_mul(1_000_000)),
         );
     }
 
@@ -476,6 +475,11 @@ impl VmInstance {
     pub fn restart_on(&self, cpu: usize) -> Option<u64> {
         let at = self.restart.load(Ordering::Acquire);
         (at != 0 && self.restart_cpu.load(Ordering::Relaxed) == cpu).then_some(at)
+    }
+
+    /// Microseconds that filling its memory has taken before this start.
+    pub fn loading_us(&self) -> u64 {
+        timer::seconds(self.loading.load(Ordering::Relaxed).saturating_mul(1_000_000))
     }
 
     /// How often it has been started.

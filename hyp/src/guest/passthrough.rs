@@ -23,7 +23,7 @@ fn of(guest: &VmInstance) -> impl Iterator<Item = &PassedInterrupt> {
     guest.config.devices.iter().flat_map(|device| &device.interrupts)
 }
 
-/// Routes the interrupts of a VM's devices to the CPU of its first vCPU. Boot CPU, once for each VM.
+/// Routes the interrupts of a VM's devices to the CPU of its first vCPU, masked until it starts. Boot CPU, once for each VM.
 pub fn route(guest: &'static VmInstance, cpu: usize) {
     if !guest.config.devices.is_empty() {
         guest.vm.host().set_devices(&guest.config.devices);
@@ -38,6 +38,7 @@ pub fn route(guest: &'static VmInstance, cpu: usize) {
             gic.enable_spi(cpu, number, interrupt.flags & 1 != 0);
         }
     }
+    mask(guest, true);
 }
 
 /// Masks the VM's interrupts and makes them neither pending nor active, or unmasks them.

@@ -301,7 +301,7 @@ fn schedule(loaded: Option<(&mut VcpuContext, VcpuState)>) -> *mut VcpuContext {
         queue.charge_to(Some(vcpu.guest.cpu_time(vcpu.vcpu.index)), now);
         if vcpu.state != VcpuState::Ready {
             if vcpu.state == VcpuState::Preparing {
-                reset_piece(cpu, vcpu);
+                reset_pieces(cpu, vcpu, now);
                 continue;
             }
             if !load_answered(cpu, gic, vcpu, now) {
@@ -327,11 +327,18 @@ fn load_answered(cpu: &Cpu, gic: &Gic, vcpu: &mut VcpuContext, now: u64) -> bool
     true
 }
 
-/// Lets a vCPU do a piece of its VM's reset.
+/// Lets a vCPU do pieces of its VM's reset, until something else may want the CPU.
 #[cold]
 #[inline(never)]
-fn reset_piece(cpu: &Cpu, vcpu: &mut VcpuContext) {
-    lifecycle::reset_piece(vcpu);
+fn reset_pieces(cpu: &Cpu, vcpu: &mut VcpuContext, now: u64) {
+    let (_, until) = cpu.queue.with(|scheduler| scheduler.next_choice(now));
+    loop {
+        lifecycle::reset_piece(vcpu);
+        let others = interrupts::pending() || cpu.queue.wake.any() || ring::backlog();
+        if vcpu.state != VcpuState::Preparing || others || timer::now() >= until {
+            break;
+        }
+    }
     if vcpu.state == VcpuState::Off {
         cpu.queue.account(timer::now());
         cpu.queue.with(|scheduler| scheduler.turn_off(vcpu.number));

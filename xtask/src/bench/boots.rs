@@ -17,8 +17,18 @@ struct Boot {
     name: String,
     suffix: String,
     machine: Machine,
-    /// The plugin measures sections with interrupts masked.
-    sections: bool,
+    plugin: Plugin,
+}
+
+/// What the plugin of QEMU measures.
+#[derive(Clone, Copy)]
+enum Plugin {
+    /// It is not loaded.
+    None,
+    /// Sections with interrupts masked.
+    Sections,
+    /// What a CPU executes before its first guest.
+    Boot,
 }
 
 /// Pages of the table pool in the boot that counts how many can be declared with them.
@@ -56,7 +66,7 @@ fn boots(images: &Artifacts) -> Result<Vec<Boot>> {
                 modules: modules.collect(),
                 ..machine(cpus)
             },
-            sections: false,
+            plugin: Plugin::None,
         }
     };
     let on_floor = |kind: &str| Boot {
@@ -67,7 +77,7 @@ fn boots(images: &Artifacts) -> Result<Vec<Boot>> {
             append: Some(format!("bench=floor floor={kind}")),
             ..machine(1)
         },
-        sections: false,
+        plugin: Plugin::None,
     };
     let vm = |what: &str| format!("vm.name=measured bench={what}");
     let mut all = vec![
@@ -110,9 +120,16 @@ fn boots(images: &Artifacts) -> Result<Vec<Boot>> {
     {
         let mut boot = on_portcullis(name, "", 1, &vms);
         boot.machine.extra.extend(sections::arguments(&plugin, images, &boot.name)?);
-        boot.sections = true;
+        boot.plugin = Plugin::Sections;
         all.push(boot);
     }
+    let mut start = vec![format!("{} vm.mem=128M", vm("start"))];
+    start.extend((1..MOST_CPUS).map(|n| format!("vm.name=quiet{n} vm.mem=128M bench=quiet")));
+    let mut boot = on_portcullis("start", "", MOST_CPUS as u32, &start);
+    boot.machine.memory_mib = 2048;
+    boot.machine.extra.extend(sections::arguments(&plugin, images, &boot.name)?);
+    boot.plugin = Plugin::Boot;
+    all.push(boot);
     Ok(all)
 }
 
@@ -150,8 +167,13 @@ fn measure(boot: &Boot) -> Result<Figures> {
             .context("the boot log does not say what a VM takes")?;
         figures.insert(heap_of(*vcpus), Figure::exact(heap));
     }
-    if boot.sections {
-        figures.extend(sections::figures(&boot.name, session.lines())?);
+    match boot.plugin {
+        Plugin::None => {}
+        Plugin::Sections => figures.extend(sections::figures(&boot.name, session.lines())?),
+        Plugin::Boot => {
+            let most = sections::boot(&boot.name, boot.machine.cpus as usize)?;
+            figures.insert("boot, most on one CPU of eight".into(), Figure::exact(most));
+        }
     }
     let entered = figures.remove(&format!("entered at{}", boot.suffix));
     if boot.name == "bench-operations" {

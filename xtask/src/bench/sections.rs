@@ -92,6 +92,27 @@ fn read(text: &str, lines: &[String]) -> Result<Figures> {
     Ok(figures)
 }
 
+/// EL2's instructions on the CPU that executes most of them before its first guest.
+///
+/// # Errors
+///
+/// Not all of `cpus` have entered a guest.
+pub fn boot(name: &str, cpus: usize) -> Result<u64> {
+    let path = results(name);
+    let text = fs::read_to_string(&path)
+        .with_context(|| format!("{}: the plugin has written nothing", path.display()))?;
+    most(&text, cpus)
+}
+
+fn most(text: &str, cpus: usize) -> Result<u64> {
+    let counts = text.lines().filter_map(|line| line.strip_prefix("cpu "));
+    let counts: Vec<u64> = counts.filter_map(|line| line.split_once(' ')?.1.parse().ok()).collect();
+    match counts.iter().max() {
+        Some(most) if counts.len() == cpus => Ok(*most),
+        _ => bail!("{} CPUs have entered a guest, of {cpus}", counts.len()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +124,14 @@ mod tests {
         assert_eq!(figures["masked: erase"], Figure::exact(9000));
         assert_eq!(figures["masked: a reset"], Figure::exact(12));
         assert_eq!(figures.len(), 2);
+    }
+
+    #[test]
+    fn the_cpu_with_the_longest_boot_counts() {
+        let text = "1 9000 7 0x40200000\ncpu 0 500\ncpu 1 700\ncpu 2 600\n";
+        assert_eq!(most(text, 3).unwrap(), 700);
+        let error = most(text, 4).unwrap_err().to_string();
+        assert_eq!(error, "3 CPUs have entered a guest, of 4");
     }
 
     #[test]
