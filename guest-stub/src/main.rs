@@ -65,6 +65,7 @@ mod smp;
 mod testdev;
 mod time;
 mod tree;
+mod wakes;
 
 mod tests;
 

@@ -12,6 +12,16 @@ pub fn ticks(milliseconds: u64) -> u64 {
     mrs!("cntfrq_el0").max(1000) / 1000 * milliseconds
 }
 
+/// Ticks in `us` microseconds.
+pub fn ticks_of_us(us: u64) -> u64 {
+    ticks(us) / 1000
+}
+
+/// Nanoseconds in `ticks`.
+pub fn nanoseconds(ticks: u64) -> u64 {
+    ticks.saturating_mul(1_000_000_000) / mrs!("cntfrq_el0").max(1)
+}
+
 /// Microseconds in `ticks`.
 pub fn microseconds(ticks: u64) -> u64 {
     ticks.saturating_mul(1_000_000) / mrs!("cntfrq_el0").max(1)

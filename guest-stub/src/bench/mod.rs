@@ -12,6 +12,7 @@
 //! | `vcpus` | device accesses of 1, 2, 4 .. vCPUs at once |
 //! | `switch` | with the same in a second VM: from one vCPU of a CPU to another's and back |
 //! | `served` | forwarded loads, doorbells, shares and a transport, beside a VM that says `bench=serve` and answers |
+//! | `wakes` | how late it runs after its timer, beside what others on its CPU do |
 //! | `dense` | how many pages the VM's table pool can declare |
 //! | `sections` | nothing here: what makes EL2 work long with interrupts masked, for a plugin of QEMU |
 //! | `start` | nothing here: what each CPU executes before its first guest, for the same |
@@ -62,6 +63,7 @@ pub fn run(what: &str) {
         "switch" => several::switch(),
         "served" => served::client(),
         "serve" => served::server(),
+        "wakes" => several::latest_wake(),
         "dense" => growth::dense(),
         "sections" => sections::all(),
         "start" => sections::start(),

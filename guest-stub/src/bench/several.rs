@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Several vCPUs, or several VMs.
 
-use super::clock::{BATCHES, LENGTH, LOOP, batches, each, figure};
-use super::results::note;
+use super::clock::{BATCHES, LENGTH, LOOP, PER_TICK, batches, each, figure};
+use super::results::{Figure, note};
 use super::vectors;
+use crate::rng::Rng;
 use crate::tree::Gic;
-use crate::{cpu, gic, guard, psci, smp, tree};
+use crate::{cpu, gic, guard, psci, smp, tree, wakes};
 
 timed!(
     /// Sends, and sleeps until the other has sent back.
@@ -140,6 +141,20 @@ pub fn at_once() {
         }
         note(format_args!("access by {count} vCPUs at once"), figure(&mut samples));
     }
+}
+
+/// The latest of many wake-ups.
+pub fn latest_wake() {
+    if !wakes::prepare() {
+        say!("FAIL bench: no GIC");
+        return;
+    }
+    let mut rng = Rng::new(1);
+    let mut samples = [0; 200];
+    // What it has used of its quantum until now comes back with the next one.
+    let _ = wakes::measure(&mut rng, &mut samples[..30]);
+    let latency = wakes::measure(&mut rng, &mut samples);
+    note(format_args!("latest wake-up"), Figure::exact(latency.max * PER_TICK));
 }
 
 /// Some pages declared, and sleep.

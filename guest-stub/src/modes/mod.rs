@@ -14,7 +14,8 @@
 //! | `reboot=N` | resets the VM N times; needs a test device | `reboot: life L of N`, then `reboot: N lives` |
 //! | `pending=N` | SGIs that wait, masked, while others have the CPU, N (1000) rounds | `pending: N rounds`, or `FAIL pending: ..` |
 //! | `victim=S` | measures its share of the CPU for S (1) seconds | `victim: N of 1000, longest gap G us` |
-//! | `attack=KIND` | tries to take more than its share, for ever: `steal`, `ahead` and `nap` (sleep), `reset`, `tables` (all tables in use, then a reset), `flood` (lines), or with two vCPUs SGIs to vCPU 0, which is `off`, `ready`, `waiting` or `waking` | |
+//! | `wakes`, `wakes=N` | sleeps 1000 times, for ever or N times over: how late it runs after its timer | `wakes: 1000, A ns at the least, B median, C at the most` |
+//! | `attack=KIND` | tries to take more than its share, for ever: `steal`, `ahead` and `nap` (sleep), `reset`, `tables` (all tables in use, then a reset), `flood` (lines), `share` (pages, and back), or with two vCPUs SGIs to vCPU 0, which is `off`, `ready`, `waiting` or `waking` | |
 //! | `inventory` | lists all registers, fills them, lists them again, resets, and lists those of the next boot; needs a test device | `first (..) 0x..`, `filled ..`, `second ..`, a line each |
 //! | `inventory=S` | lists all registers, and looks for S seconds whether one changes | `other (..) 0x..`, a line each, then `other looked N times`, or `FAIL other ..` |
 //! | `step=S` | has debug events on for S seconds | `step: armed`, then `step: done`, or `FAIL step: ..` |
@@ -50,7 +51,7 @@ pub struct Request {
     value: &'static str,
 }
 
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "spin",
     "idle",
     "hammer",
@@ -62,6 +63,7 @@ const NAMES: [&str; 18] = [
     "guided",
     "pending",
     "victim",
+    "wakes",
     "attack",
     "inventory",
     "step",
@@ -94,6 +96,7 @@ impl Request {
             }
             "reboot" => background_load::reboot(tree::parse(self.value).unwrap_or(1)),
             "victim" => share::victim(tree::parse(self.value).unwrap_or(1)),
+            "wakes" => share::wakes(tree::parse(self.value)),
             "attack" => share::attack(self.value),
             "pending" => pending::run(tree::parse(self.value).unwrap_or(1000)),
             "inventory" => match tree::parse(self.value) {

@@ -4,7 +4,9 @@
 use mmio_guard::abi;
 
 use crate::hvc::hvc;
+use crate::rng::Rng;
 use crate::tree::{self, Gic};
+use crate::wakes::{self, Latency};
 use crate::{gic, guard, mmio, psci, smp, time};
 
 /// Rounds of a batch.
@@ -40,6 +42,24 @@ pub fn victim(seconds: u64) {
     say!("victim: {share} of 1000, longest gap {gap} us");
 }
 
+/// How late the VM runs after its timer: says so after each thousand, `rounds` times or for ever.
+pub fn wakes(rounds: Option<u64>) {
+    guard::declare_own();
+    if !wakes::prepare() {
+        say!("FAIL wakes: no GIC");
+        return;
+    }
+    let mut rng = Rng::new(1);
+    let mut samples = [0; 1000];
+    let mut round = 0;
+    while rounds.is_none_or(|rounds| round < rounds) {
+        let Latency { min, median, max } = wakes::measure(&mut rng, &mut samples);
+        let [min, median, max] = [min, median, max].map(time::nanoseconds);
+        say!("wakes: 1000, {min} ns at the least, {median} median, {max} at the most");
+        round += 1;
+    }
+}
+
 /// Does so for ever.
 pub fn attack(kind: &str) {
     match kind {
@@ -58,6 +78,7 @@ pub fn attack(kind: &str) {
                 say!("flood: a line of some length that nobody has asked for");
             }
         }
+        "share" => share_and_unshare(),
         "device" => device(),
         // vCPU 1 has a CPU of its own, vCPU 0 shares the victim's.
         "waiting" => from_another(|| {
@@ -96,6 +117,17 @@ fn fill_tables() {
     let (base, size) = tree::get().ram;
     for page in (0..size).step_by(1 << 20) {
         hvc(u64::from(abi::pkvm::MEM_SHARE), [base + page, 1, 0]);
+    }
+}
+
+/// Shares and unshares as many pages as a call takes.
+fn share_and_unshare() {
+    guard::declare_own();
+    let (base, size) = tree::get().ram;
+    let pages = [base + size / 2, 128, 0];
+    loop {
+        hvc(u64::from(abi::pkvm::MEM_SHARE), pages);
+        hvc(u64::from(abi::pkvm::MEM_UNSHARE), pages);
     }
 }
 
@@ -146,20 +178,16 @@ fn naps(run: u64, sleep: u64) {
         return;
     }
     loop {
-        let end = time::now() + us(run);
+        let end = time::now() + time::ticks_of_us(run);
         while time::now() < end {}
         doze(sleep);
     }
 }
 
 /// Ticks in `count` microseconds.
-fn us(count: u64) -> u64 {
-    time::ticks(count) / 1000
-}
-
 /// Sleeps for so many microseconds.
 fn doze(count: u64) {
-    msr!("cntv_cval_el0", time::now() + us(count));
+    msr!("cntv_cval_el0", time::now() + time::ticks_of_us(count));
     msr!("cntv_ctl_el0", 1);
     plain!("isb");
     plain!("wfi");

@@ -46,6 +46,19 @@ const OTHERS: [usize; 6] = [0, 1, 3, 7, 15, 31];
 /// Most CPUs of a machine: from here on the others share all but the first.
 const MOST_CPUS: usize = 8;
 
+/// What others do on the CPU of a VM that sleeps and wakes, and how that is called.
+const NEIGHBOURS: [(&[&str], &str); 9] = [
+    (&["spin"], "spin"),
+    (&["spin", "spin"], "2 spin"),
+    (&["spin", "spin", "spin"], "3 spin"),
+    (&["attack=steal"], "steal"),
+    (&["attack=nap"], "nap"),
+    (&["attack=ready vm.cpus=2"], "SGI storm"),
+    (&["attack=reset"], "resets"),
+    (&["attack=flood"], "UART flood"),
+    (&["attack=share"], "share storm"),
+];
+
 fn machine(cpus: u32) -> Machine {
     let extra = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"];
     Machine { cpus, extra: extra.map(str::to_owned).to_vec(), ..Machine::default() }
@@ -111,6 +124,15 @@ fn boots(images: &Artifacts) -> Result<Vec<Boot>> {
             count.min(MOST_CPUS) as u32,
             &vms,
         ));
+    }
+    for (words, neighbours) in NEIGHBOURS {
+        for (priority, class) in [(" vm.priority=24", "higher"), ("", "equal")] {
+            let mut vms = vec![format!("{} vm.mem=4M{priority}", vm("wakes"))];
+            let others = words.iter().enumerate();
+            vms.extend(others.map(|(n, words)| format!("vm.name=busy{n} vm.mem=4M {words}")));
+            let name = format!("wakes-{class}-{}", neighbours.replace(' ', "-"));
+            all.push(on_portcullis(&name, &format!(", {class}, {neighbours}"), 1, &vms));
+        }
     }
     let plugin = sections::build()?;
     let flash = format!("{} vm.flash=0x4000000+16M", vm("sections"));
