@@ -30,7 +30,7 @@ pub enum Frame {
 /// What EL2 itself may take of the time from an interrupt to a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Costs {
-    /// The longest section with interrupts masked.
+    /// The longest section with interrupts masked, and what may follow it before a vCPU is chosen.
     pub section: u64,
     /// One vCPU out, another in.
     pub switch: u64,
