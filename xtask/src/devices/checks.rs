@@ -4,12 +4,12 @@
 use anyhow::{Context, Result};
 
 use super::common::{LOAD, Secrets, sha256, sum};
-use super::dialogue::Dialogue;
-use super::report::Report;
 use super::setup::{DISK, MAIL, STORE, VMS, WEB, kinds_of_web};
 use super::window::{Range, SCANNED, confined, pool_in, scan};
 use super::{counters, daemon_checks, network, recovery, shared_directory, stock, vsock};
 use crate::guests::{boot, client_root};
+use crate::show::dialogue::Dialogue;
+use crate::show::report::Report;
 
 /// All of them, to the end of the machine.
 ///

@@ -4,10 +4,9 @@
 use std::fs;
 use std::io::Read;
 
+use crate::show::dialogue::Answer;
 use anyhow::{Context, Result};
 use duct::cmd;
-
-use super::dialogue::Answer;
 
 /// In web: the whole disk is read, and a file written, again and again.
 pub const LOAD: &str = "while :; do cat /dev/vda >/dev/null; cp /data/secret /data/copy; sync; \

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::common::{sha256, sum};
 use super::daemons;
-use super::dialogue::Dialogue;
-use super::report::Report;
 use super::setup::{STATS, STORE, WEB};
 use crate::guests::client_root::{self, KNOWN_PATH};
+use crate::show::dialogue::Dialogue;
+use crate::show::report::Report;
 
 /// Where what [`read`] says comes from.
 const FROM: &str = "store, JSON of web's server at its socket";

@@ -8,11 +8,11 @@ use anyhow::{Context, Result};
 use super::common::{sha256, sum};
 use super::counters;
 use super::daemons::{self, ALL, DIRECTORY, Served, VSOCK};
-use super::dialogue::Dialogue;
 use super::file::read;
-use super::report::Report;
 use super::setup::STORE;
 use crate::guests;
+use crate::show::dialogue::Dialogue;
+use crate::show::report::Report;
 
 /// Says which daemons could not be got: there are no checks of their devices.
 pub fn missing(report: &mut Report<'_>) {

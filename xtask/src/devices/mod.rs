@@ -5,8 +5,8 @@
 //! # Key types
 //!
 //! - [`setup::machine`]: the VMs.
-//! - [`dialogue::Dialogue`]: questions at their consoles.
-//! - [`report::Report`]: what was read, of whom, and whether it is as promised.
+//! - [`Dialogue`]: questions at their consoles.
+//! - [`Report`]: what was read, of whom, and whether it is as promised.
 //!
 //! # Invariants
 //!
@@ -19,12 +19,10 @@ mod common;
 mod counters;
 mod daemon_checks;
 mod daemons;
-pub mod dialogue;
 mod file;
 pub mod firmware;
 mod network;
 mod recovery;
-pub mod report;
 pub mod setup;
 mod shared_directory;
 mod stock;
@@ -35,10 +33,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use self::dialogue::Dialogue;
-use self::report::Report;
 use crate::build::Artifacts;
 use crate::qemu::{Limits, Session};
+use crate::show::dialogue::Dialogue;
+use crate::show::report::Report;
 
 /// Boots the VMs as `name`, runs all checks, and says each with `say` as it comes.
 ///
@@ -53,7 +51,7 @@ pub fn judge<'s>(
     let machine = setup::machine(images)?;
     let limits = Limits { total: Duration::from_secs(540), silence: Duration::from_secs(150) };
     let session = Session::start(&machine, name, limits, false)?;
-    let mut report = Report::new(say);
+    let mut report = Report::new("devices", say);
     checks::all(Dialogue::new(session, &setup::VMS), &mut report)?;
     Ok(report)
 }

@@ -4,9 +4,9 @@
 use anyhow::{Context, Result};
 
 use super::common::sum;
-use super::dialogue::Dialogue;
-use super::report::Report;
 use super::setup::{MAIL, STORE, WEB};
+use crate::show::dialogue::Dialogue;
+use crate::show::report::Report;
 
 /// All of them.
 ///

@@ -4,10 +4,10 @@
 use anyhow::Result;
 
 use super::common::{LOAD, Secrets, sha256, sum};
-use super::dialogue::Dialogue;
-use super::report::Report;
 use super::setup::{MAIL, STORE, WEB};
 use crate::guests::client_root::{self, KNOWN_PATH};
+use crate::show::dialogue::Dialogue;
+use crate::show::report::Report;
 
 /// The server is killed while web reads and writes, and started again.
 ///

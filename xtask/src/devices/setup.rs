@@ -12,6 +12,7 @@ use crate::guests::initramfs::Archive;
 use crate::guests::{Guest, boot, gzip};
 use crate::paths;
 use crate::qemu::{Machine, Module};
+use crate::show::dialogue::Named;
 
 /// A VM: its place among the modules is its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,12 @@ pub struct Vm {
     pub(super) kernel: Guest,
     /// Boot arguments beyond name and memory.
     words: &'static str,
+}
+
+impl Named for Vm {
+    fn name(&self) -> &'static str {
+        self.name
+    }
 }
 
 /// The protected Linux, but for its devices. New pages are zero (`init_on_alloc`): its kernel copies the old contents of a buffer that a device

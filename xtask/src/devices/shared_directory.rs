@@ -6,9 +6,9 @@ use anyhow::Result;
 use super::common::sum;
 use super::daemon_checks::runs;
 use super::daemons::{self, DIRECTORY, SHARED, TAG};
-use super::dialogue::Dialogue;
-use super::report::Report;
 use super::setup::{STORE, WEB};
+use crate::show::dialogue::Dialogue;
+use crate::show::report::Report;
 
 /// Where web mounts it.
 const PLACE: &str = "/tmp/share";

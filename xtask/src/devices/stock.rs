@@ -6,11 +6,11 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use super::common::{Secrets, sha256, sum};
-use super::dialogue::Dialogue;
-use super::report::Report;
 use super::setup::{MAIL, STORE, Vm};
 use super::window::{self, SCANNED, pool_in, scan};
 use crate::guests::{self, Guest, client_root};
+use crate::show::dialogue::Dialogue;
+use crate::show::report::Report;
 
 /// A page that a stock kernel does not map in mail: there is no such device (the RTC of QEMU's machine).
 const UNDECLARED: &str = "0x9010fe0";

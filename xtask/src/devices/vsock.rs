@@ -6,10 +6,10 @@ use anyhow::Result;
 use super::common::sum;
 use super::daemon_checks::runs;
 use super::daemons::{self, CID, STREAMS, VSOCK};
-use super::dialogue::Dialogue;
-use super::report::Report;
 use super::setup::{STORE, WEB};
 use crate::guests::client_root::STREAM_PATH;
+use crate::show::dialogue::Dialogue;
+use crate::show::report::Report;
 
 /// CID of the host: virtio 1.2, 5.10.4.
 const HOST: u32 = 2;

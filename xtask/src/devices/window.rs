@@ -3,9 +3,9 @@
 
 use anyhow::Result;
 
-use super::dialogue::{Answer, Dialogue};
-use super::report::Report;
 use super::setup::{STORE, Vm};
+use crate::show::dialogue::{Answer, Dialogue};
+use crate::show::report::Report;
 
 /// A range of addresses: start and size.
 pub type Range = (u64, u64);

@@ -4,8 +4,19 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::setup::Vm;
 use crate::qemu::{Run, Session};
+
+/// A VM of which a question is asked.
+pub trait Named {
+    /// Its name.
+    fn name(&self) -> &'static str;
+}
+
+impl Named for &'static str {
+    fn name(&self) -> &'static str {
+        self
+    }
+}
 
 /// What a command said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +42,7 @@ const LONGEST: usize = 240;
 #[derive(Debug)]
 pub struct Dialogue {
     session: Session,
-    vms: &'static [Vm],
+    vms: Vec<&'static str>,
     /// The VM that has the keyboard, if that is known.
     keyboard: Option<usize>,
     /// Questions so far: each has a number, so that no answer is taken for that of another.
@@ -41,8 +52,8 @@ pub struct Dialogue {
 impl Dialogue {
     /// With the consoles of `vms`, in the order in which EL2 numbers them.
     #[must_use]
-    pub fn new(session: Session, vms: &'static [Vm]) -> Self {
-        Self { session, vms, keyboard: None, asked: 0 }
+    pub fn new(session: Session, vms: &[impl Named]) -> Self {
+        Self { session, vms: vms.iter().map(Named::name).collect(), keyboard: None, asked: 0 }
     }
 
     /// The lines so far.
@@ -82,9 +93,9 @@ impl Dialogue {
     }
 
     /// The number of `vm`.
-    fn number(&self, vm: Vm) -> Result<usize> {
-        let number = self.vms.iter().position(|other| other.name == vm.name);
-        number.with_context(|| format!("there is no VM {}", vm.name))
+    fn number(&self, name: &str) -> Result<usize> {
+        let number = self.vms.iter().position(|other| *other == name);
+        number.with_context(|| format!("there is no VM {name}"))
     }
 
     /// Types `text` at the console of `vm`.
@@ -92,12 +103,12 @@ impl Dialogue {
     /// # Errors
     ///
     /// The machine is gone, or has no such VM.
-    pub fn send(&mut self, vm: Vm, text: &str) -> Result<()> {
-        let number = self.number(vm)?;
+    pub fn send(&mut self, vm: impl Named, text: &str) -> Result<()> {
+        let number = self.number(vm.name())?;
         if self.keyboard != Some(number) {
             let passed = self.lines().len();
             self.session.send(&format!("\x1d{number}"))?;
-            self.said_after(passed, &format!("[hyp] the keyboard goes to {}", vm.name))?;
+            self.said_after(passed, &format!("[hyp] the keyboard goes to {}", vm.name()))?;
             self.keyboard = Some(number);
         }
         self.session.send(text)
@@ -108,8 +119,8 @@ impl Dialogue {
     /// # Errors
     ///
     /// The machine is gone, or has no such VM.
-    pub fn operate(&mut self, key: char, vm: Vm) -> Result<()> {
-        let number = self.number(vm)?;
+    pub fn operate(&mut self, key: char, vm: impl Named) -> Result<()> {
+        let number = self.number(vm.name())?;
         self.keyboard = None;
         self.session.send(&format!("\x1d{key}{number}"))
     }
@@ -124,7 +135,8 @@ impl Dialogue {
     /// # Errors
     ///
     /// The machine ends before the command does.
-    pub fn ask(&mut self, vm: Vm, command: &str) -> Result<Answer> {
+    pub fn ask(&mut self, vm: impl Named, command: &str) -> Result<Answer> {
+        let name = vm.name();
         self.asked += 1;
         let (passed, number) = (self.lines().len(), self.asked);
         // What is typed is echoed, and must not look like the answer.
@@ -137,9 +149,9 @@ impl Dialogue {
         self.said_after(passed, &begin)?;
         self.said_after(passed, &end)?;
         let lines = self.lines().get(passed..).unwrap_or_default();
-        match between(lines, vm.name, &begin, &end) {
+        match between(lines, name, &begin, &end) {
             Some(answer) => Ok(answer),
-            None => bail!("`{command}` in {} ended with no status", vm.name),
+            None => bail!("`{command}` in {name} ended with no status"),
         }
     }
 

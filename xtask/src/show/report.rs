@@ -5,6 +5,7 @@ use std::fmt;
 
 /// The checks so far.
 pub struct Report<'s> {
+    title: &'static str,
     say: &'s mut dyn FnMut(&str),
     kept: usize,
     all: usize,
@@ -19,9 +20,9 @@ impl fmt::Debug for Report<'_> {
 }
 
 impl<'s> Report<'s> {
-    /// None yet; `say` gets each line.
-    pub fn new(say: &'s mut dyn FnMut(&str)) -> Self {
-        Self { say, kept: 0, all: 0, seen: Vec::new() }
+    /// None yet of the run called `title`; `say` gets each line.
+    pub fn new(title: &'static str, say: &'s mut dyn FnMut(&str)) -> Self {
+        Self { title, say, kept: 0, all: 0, seen: Vec::new() }
     }
 
     /// A line that is no check.
@@ -65,7 +66,7 @@ impl<'s> Report<'s> {
     /// The closing line.
     #[must_use]
     pub fn closing(&self) -> String {
-        format!("devices: {} of {} as promised", self.kept, self.all)
+        format!("{}: {} of {} as promised", self.title, self.kept, self.all)
     }
 }
 
@@ -77,7 +78,7 @@ mod tests {
     fn one_that_fails_fails_all() {
         let mut lines = Vec::new();
         let mut say = |line: &str| lines.push(line.to_owned());
-        let mut report = Report::new(&mut say);
+        let mut report = Report::new("devices", &mut say);
         assert!(!report.all_kept());
         report.check("a", "web", "1", true);
         assert!(report.all_kept());
