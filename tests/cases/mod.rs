@@ -27,6 +27,7 @@ mod lifecycle;
 mod operator;
 mod panics;
 mod real_guests;
+mod realtime;
 mod settings;
 mod several;
 mod shares;
@@ -68,6 +69,7 @@ pub fn all() -> Vec<Case> {
         devices_linux::CASES,
         operator::CASES,
         real_guests::CASES,
+        realtime::CASES,
         enrolled::CASES,
         stock_linux::CASES,
     ]

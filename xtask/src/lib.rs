@@ -45,6 +45,7 @@ pub mod layout;
 pub mod paths;
 pub mod progress;
 pub mod qemu;
+pub mod realtime;
 pub mod show;
 pub mod stub;
 pub mod symbolize;

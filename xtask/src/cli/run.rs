@@ -11,9 +11,9 @@ use xtask::guests::Guest;
 use xtask::guests::boot::{self, Boot};
 use xtask::guests::file::{self, Description, Kind};
 use xtask::qemu::{Gic, Limits, Machine, Module, Session, Start};
-use xtask::{demo, devices};
+use xtask::{demo, devices, realtime};
 
-use super::wanted::{Guests, Image, Wanted};
+use super::wanted::{Guests, Image, Show, Wanted};
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -89,10 +89,9 @@ impl Guested {
                     ramdisk: initrd,
                     address: None,
                 },
-                Image::Devices => {
-                    bail!(
-                        "devices is several VMs: it takes no other guest, no --vm and no --initrd"
-                    )
+                Image::Show(show) => {
+                    let name = show.name();
+                    bail!("{name} is several VMs: it takes no other guest, no --vm and no --initrd")
                 }
                 Image::Named(boot) => {
                     all.memory_mib += boot.memory_mib;
@@ -133,23 +132,30 @@ impl Guested {
 impl RunArgs {
     /// The files that the guests need and that are fetched or built.
     pub fn files(&self) -> Vec<Guest> {
-        if self.is_devices() {
-            return devices::setup::FILES.to_vec();
+        match self.show() {
+            Some(Show::Devices) => return devices::setup::FILES.to_vec(),
+            Some(Show::Realtime) => return realtime::FILES.to_vec(),
+            None => {}
         }
         self.named().flat_map(|boot| boot.files().collect::<Vec<_>>()).collect()
     }
 
     /// The files without which there are fewer devices.
     pub fn optional_files(&self) -> Vec<Guest> {
-        if self.is_devices() { devices::setup::DAEMONS.to_vec() } else { Vec::new() }
+        match self.show() {
+            Some(Show::Devices) => devices::setup::DAEMONS.to_vec(),
+            _ => Vec::new(),
+        }
     }
 
-    /// Whether it is a device VM and those that it serves.
-    fn is_devices(&self) -> bool {
-        let devices = |guest: &Wanted| {
-            guest.image == Image::Devices && guest.words.is_empty() && guest.initrd.is_none()
-        };
-        matches!(self.guests.0.as_slice(), [only] if devices(only))
+    /// The VMs that show something together, if it is they.
+    fn show(&self) -> Option<Show> {
+        match self.guests.0.as_slice() {
+            [Wanted { image: Image::Show(show), words, initrd: None }] if words.is_empty() => {
+                Some(*show)
+            }
+            _ => None,
+        }
     }
 
     fn named(&self) -> impl Iterator<Item = Boot> {
@@ -162,8 +168,8 @@ impl RunArgs {
     /// Boots the guests, and judges what they said.
     pub fn run(self) -> Result<()> {
         let images = Artifacts::existing()?;
-        if self.is_devices() {
-            return self.devices(&images);
+        if let Some(show) = self.show() {
+            return several(show, &images);
         }
         let needed = self.named().find_map(|boot| boot.cpu).map(str::to_owned);
         let guests = Guested::of(&self.guests.0, &images)?;
@@ -212,24 +218,36 @@ impl RunArgs {
     }
 }
 
-impl RunArgs {
-    /// A device VM and those that it serves: for a person the protected Linux' shell, else all checks.
-    fn devices(self, images: &Artifacts) -> Result<()> {
-        if io::stdin().is_terminal() {
-            let machine = Machine { attended: true, ..devices::setup::machine(images)? };
-            println!(
-                "run: Ctrl-A x ends QEMU; Ctrl-] 0 and Ctrl-] 1 give web and store the keyboard"
-            );
-            let endless = Limits { total: Duration::MAX, silence: Duration::MAX };
-            let run = Session::start(&machine, "run-devices", endless, true)?.finish();
-            return boot::judge(&run, devices::setup::VMS.len(), true);
-        }
-        let mut say = |line: &str| println!("{line}");
-        let report = devices::judge(images, "run-devices", &mut say)?;
-        let (kept, closing) = (report.all_kept(), report.closing());
-        println!("{closing}");
-        if kept { Ok(()) } else { bail!("not everything was as promised") }
+/// VMs that show something together: for a person a shell in the first one, else all checks.
+fn several(show: Show, images: &Artifacts) -> Result<()> {
+    let name = format!("run-{}", show.name());
+    if io::stdin().is_terminal() {
+        let (machine, vms, keys) = match show {
+            Show::Devices => (
+                devices::setup::machine(images)?,
+                devices::setup::VMS.len(),
+                "Ctrl-] 0 and Ctrl-] 1 give web and store the keyboard",
+            ),
+            Show::Realtime => (
+                realtime::machine(images)?,
+                realtime::VMS.len(),
+                "the keyboard is linux's; rt says each second how late it was (QEMU's host is no real-time machine)",
+            ),
+        };
+        println!("run: Ctrl-A x ends QEMU; {keys}");
+        let endless = Limits { total: Duration::MAX, silence: Duration::MAX };
+        let machine = Machine { attended: true, ..machine };
+        let run = Session::start(&machine, &name, endless, true)?.finish();
+        return boot::judge(&run, vms, true);
     }
+    let mut say = |line: &str| println!("{line}");
+    let report = match show {
+        Show::Devices => devices::judge(images, &name, &mut say)?,
+        Show::Realtime => realtime::judge(images, &name, &mut say)?,
+    };
+    let (kept, closing) = (report.all_kept(), report.closing());
+    println!("{closing}");
+    if kept { Ok(()) } else { bail!("not everything was as promised") }
 }
 
 #[cfg(test)]

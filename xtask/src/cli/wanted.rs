@@ -15,12 +15,37 @@ pub enum Image {
     /// The test guest, which shows what the guard does.
     #[default]
     Demo,
-    /// A device VM and those that it serves, which are all VMs then.
-    Devices,
+    /// VMs that show something together, and are all VMs then.
+    Show(Show),
     /// A guest that is fetched or built.
     Named(Boot),
     /// The user's own file.
     File(PathBuf),
+}
+
+/// Several VMs that are booted, and judged, by one name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    /// A device VM and those that it serves.
+    Devices,
+    /// A VM that must be in time, beside a busy one.
+    Realtime,
+}
+
+impl Show {
+    const ALL: [Self; 2] = [Self::Devices, Self::Realtime];
+
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Devices => "devices",
+            Self::Realtime => "realtime",
+        }
+    }
+
+    fn called(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|show| show.name() == name)
+    }
 }
 
 /// A guest.
@@ -50,8 +75,8 @@ impl TypedValueParser for ImageParser {
         if name == "demo" || name == "stub" {
             return Ok(Image::Demo);
         }
-        if name == "devices" {
-            return Ok(Image::Devices);
+        if let Some(show) = Show::called(&name) {
+            return Ok(Image::Show(show));
         }
         if let Some(boot) = Boot::called(&name) {
             return Ok(Image::Named(boot));
@@ -64,14 +89,15 @@ impl TypedValueParser for ImageParser {
             return Err(command.clone().error(ErrorKind::InvalidValue, why));
         }
         let why = format!(
-            "there is no file '{name}', and no guest of that name; guests: demo, devices, {}",
+            "there is no file '{name}', and no guest of that name; guests: demo, devices, realtime, {}",
             boot::names()
         );
         Err(command.clone().error(ErrorKind::InvalidValue, why))
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        let names = ["demo", "devices"].into_iter().chain(BOOTS.iter().map(|boot| boot.name));
+        let shows = Show::ALL.into_iter().map(Show::name);
+        let names = ["demo"].into_iter().chain(shows).chain(BOOTS.iter().map(|boot| boot.name));
         Some(Box::new(names.map(PossibleValue::new)))
     }
 }
@@ -79,7 +105,7 @@ impl TypedValueParser for ImageParser {
 impl Args for Guests {
     fn augment_args(command: Command) -> Command {
         let names = format!(
-            "demo, which is judged and the default; devices, which is a VM that serves another and stands alone; {}",
+            "demo, which is judged and the default; devices, a VM that serves others, and realtime, a VM that must be in time beside a busy one, which take no other guest; {}",
             boot::names()
         );
         let guest = Arg::new("guest").value_name("GUEST").action(ArgAction::Append).num_args(1..);
