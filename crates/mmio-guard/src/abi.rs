@@ -5,6 +5,7 @@
 //! can share it. What each call means is told in `docs/abi.md`.
 
 pub mod device;
+pub mod visible;
 
 /// The protection granule in bytes: one call declares this much, and every address is a multiple of it.
 pub const GRANULE: u64 = 4096;

@@ -4,6 +4,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mmio_guard::abi::device::{control, map};
+use mmio_guard::abi::visible::{PAGE as PARTS, SLOT, Shows, ShowsAccess, part};
 
 use super::peer::Peer;
 use crate::control_page::{ControlPage, PAGE};
@@ -63,7 +64,7 @@ fn window(peer: &mut Peer) {
     );
 }
 
-/// Every byte of the control page is one that the ABI names, with a value that it may have, or 0.
+/// Every byte of the control page is in a row of the table of what is visible, with a value that it may have, or 0.
 fn control_page(peer: &mut Peer) {
     let page = peer.page;
     let Some((life, info, _)) = peer_info(peer.number()) else { return };
@@ -71,19 +72,21 @@ fn control_page(peer: &mut Peer) {
     let mut wrong = 0;
     for offset in (0..PAGE).step_by(8) {
         let value = page.double(offset);
-        let fine = match offset {
-            control::MAGIC => value == u64::from(control::MAGIC_VALUE) | 1 << 32,
-            control::LIFE => value == life,
-            control::RAM_SIZE => value != 0 && value.is_multiple_of(2 << 20),
-            control::VCPUS => value == vcpus as u64 | (devices as u64) << 32,
-            control::WINDOW | control::RAM_BASE => value != 0,
-            control::NAME..0x50 => is_text(value),
-            control::DOORBELLS..control::EVENTS => true,
-            control::EVENTS..0x140 => among(offset - control::EVENTS, devices, value),
-            control::SLOTS..control::NOTIFY => slot(page, offset - control::SLOTS, vcpus, value),
-            control::NOTIFY..0x800 => among((offset - control::NOTIFY) / 16, devices, value),
-            _ => value == 0,
-        };
+        let fine = part(&PARTS, offset).map_or(value == 0, |part| {
+            let at = offset - part.start;
+            match part.shows {
+                Shows::Layout => value == u64::from(control::MAGIC_VALUE) | 1 << 32,
+                Shows::Life => value == life,
+                Shows::RamSize => value != 0 && value.is_multiple_of(2 << 20),
+                Shows::Counts => value == vcpus as u64 | (devices as u64) << 32,
+                Shows::Window | Shows::RamBase => value != 0,
+                Shows::Name => is_text(value),
+                Shows::Doorbells => true,
+                Shows::Events => among(at, devices, value),
+                Shows::Slots => slot(page, at, vcpus, value),
+                Shows::Notifications => among(at / 16, devices, value),
+            }
+        });
         if !fine {
             wrong += 1;
             peer.complain(format_args!("the control page has {value:#x} at {offset:#x}"));
@@ -110,18 +113,17 @@ fn slot(page: ControlPage, at: u64, vcpus: usize, value: u64) -> bool {
     if vcpu >= vcpus || access.seq == 0 {
         return value == 0;
     }
-    match at % control::SLOT_SIZE {
-        control::SLOT_SEQ | control::SLOT_VALUE => true,
-        control::SLOT_IPA => (served::BASE..served::HIDDEN).contains(&value),
-        control::SLOT_KIND => {
+    part(&SLOT, at % control::SLOT_SIZE).map_or(value == 0, |part| match part.shows {
+        ShowsAccess::Number | ShowsAccess::Value => true,
+        ShowsAccess::Ipa => (served::BASE..served::HIDDEN).contains(&value),
+        ShowsAccess::Kind => {
             let vcpu = value >> 16 & 0xff == vcpu as u64;
             value >> 24 == 0
                 && vcpu
                 && value >> 8 & 0xff <= 1
                 && [1, 2, 4, 8].contains(&(value & 0xff))
         }
-        _ => value == 0,
-    }
+    })
 }
 
 /// Writes to shared granules, which the client sees, and elsewhere, which it does not.

@@ -6,6 +6,7 @@ mod calls;
 mod ends;
 mod shares;
 mod transports;
+mod visible;
 
 use crate::common::*;
 use arch::{Ipa, OnLoss, PAGE_SIZE, Pa, Range, VcpuSet, Width};
