@@ -5,7 +5,7 @@
 //! # Key types
 //!
 //! - [`machine`]: the VMs, `rt` and `linux`.
-//! - [`Wakes`]: what `rt` says of its last 1000 wake-ups.
+//! - `Wakes`: what `rt` says of its last 1000 wake-ups.
 //!
 //! # Invariants
 //!
