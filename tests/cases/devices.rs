@@ -27,7 +27,7 @@ cases![
     a_flood_of_interrupts,
     rings_that_make_no_sense,
     a_disk_survives_its_server;
-    slow: accesses_are_answered_gicv2, accesses_are_answered_on_one_cpu, a_page_that_is_taken_back_gicv2,
+    slow: as_many_clients_as_there_may_be, accesses_are_answered_gicv2, accesses_are_answered_on_one_cpu, a_page_that_is_taken_back_gicv2,
 ];
 
 /// Words of the VM that serves.
@@ -248,6 +248,22 @@ fn clients_do_not_disturb_each_other(fixture: &Fixture) -> Checked {
     did(&run, "quiet", quiet)?;
     one(&run, "[bystander] hammer: 3000 rounds")?;
     one(&run, "[server] serve: 2 peers")?;
+    one(&run, "[server] serve: done, 0 wrong").map(drop)
+}
+
+/// All VMs but one are served by that: each has a control page, an interrupt and a window of its own.
+fn as_many_clients_as_there_may_be(fixture: &Fixture) -> Checked {
+    let machine = Machine { cpus: 8, ..fixture.machine() };
+    let steps = "values:stores:share:bye";
+    let names: Vec<String> = (0..31).map(|number| format!("n{number}")).collect();
+    let mut vms: Vec<String> = names.iter().map(|name| client(name, steps, "")).collect();
+    vms.push(SERVER.to_owned());
+    let vms: Vec<&str> = vms.iter().map(String::as_str).collect();
+    let run = boot(fixture, machine, &vms)?;
+    for name in &names {
+        did(&run, name, steps)?;
+    }
+    one(&run, "[server] serve: 31 peers")?;
     one(&run, "[server] serve: done, 0 wrong").map(drop)
 }
 

@@ -20,7 +20,7 @@ use peer::Peer;
 /// Milliseconds after which it looks without an interrupt: peers start and stop without one.
 const LOOK: u64 = 50;
 /// Most VMs that can be peers: all but this one.
-const MOST: usize = 7;
+const MOST: usize = 31;
 
 type Peers = ArrayVec<Peer, MOST>;
 
