@@ -27,6 +27,17 @@ timed!(
 timed!(pub load, "ldr w0, [x9]");
 timed!(store, "str w10, [x9]");
 timed!(id_register, "mrs x0, id_aa64isar0_el1");
+timed!(call_smc, "mov x0, x9", "smc #0");
+timed!(physical_timer, "mrs x0, cntp_ctl_el0");
+timed!(
+    two_sgis,
+    "msr daifset, #2",
+    "msr S3_0_C12_C11_5, x9",
+    "msr S3_0_C12_C11_5, x10",
+    "msr daifclr, #2",
+    "isb"
+);
+timed!(pend_spi, "str w10, [x9]", "isb");
 timed!(self_sgi, "msr S3_0_C12_C11_5, x9", "isb");
 
 /// Where nothing is: above 4 GiB, mapped by identity as a device.
@@ -63,6 +74,7 @@ pub fn all() {
     calibrate();
     plain_call("SMCCC_VERSION", psci::id::SMCCC_VERSION);
     plain_call("PSCI_VERSION", psci::id::VERSION);
+    calls();
     accesses();
     note(
         format_args!("ID register read"),
@@ -74,17 +86,37 @@ pub fn all() {
     interrupts();
 }
 
+/// Calls that need not come by HVC, or that firmware answers where it is there.
+fn calls() {
+    let smc = [psci::id::SMCCC_VERSION, 0, 0];
+    note(format_args!("SMCCC_VERSION by SMC"), batches(LENGTH, LOOP, |_| call_smc(LENGTH, smc).0));
+    for (name, id) in [
+        ("SMCCC_ARCH_WORKAROUND_1", 0x8000_8000),
+        ("SMCCC_ARCH_WORKAROUND_2", 0x8000_7fff),
+        ("SMCCC_ARCH_WORKAROUND_3", 0x8000_3fff),
+    ] {
+        plain_call(name, id);
+    }
+}
+
 fn accesses() {
     let Gic::V3(distributor, frames, _) = tree::get().gic else { return };
     for (name, at) in [
         ("GICD_TYPER read", distributor + 4),
         ("PL011 flag register read", tree::get().uart + 0x18),
         ("GICR_TYPER read", frames + 8),
+        ("GICD_ISENABLER read", distributor + 0x104),
+        ("GICD_ISPENDR read", distributor + 0x204),
+        ("PL011 IMSC read", tree::get().uart + 0x38),
     ] {
         note(format_args!("{name}"), batches(LENGTH, LOOP, |_| load(LENGTH, [at, 0, 0]).0));
     }
     let enable = [distributor + 0x104, 2, 0];
     note(format_args!("GICD_ISENABLER write"), batches(LENGTH, LOOP, |_| store(LENGTH, enable).0));
+    let masks = [tree::get().uart + 0x38, 0, 0];
+    note(format_args!("PL011 IMSC write"), batches(LENGTH, LOOP, |_| store(LENGTH, masks).0));
+    let timer = batches(LENGTH, LOOP, |_| physical_timer(LENGTH, [0; 3]).0);
+    note(format_args!("physical timer access"), timer);
 }
 
 /// MAP and UNMAP of single pages; the ADD to the next page is not counted.
@@ -163,7 +195,33 @@ fn interrupts() {
         figure
     });
     note(format_args!("self-SGI and back"), sgi);
+    if let Gic::V3(distributor, ..) = tree::get().gic {
+        several_at_once(target, distributor);
+    }
     timer();
+}
+
+/// Two SGIs that wait together, and an SPI that software makes pending.
+fn several_at_once(target: u64, distributor: u64) {
+    const SPI: u32 = 40;
+    let handled = |each: u64, took: (u64, u64)| {
+        if took.1 != each * LENGTH {
+            say!("FAIL bench: {} of {} interrupts came", took.1, each * LENGTH);
+        }
+        took.0
+    };
+    let both = [target, target ^ 3 << 24, 0];
+    gic::give_edge_spi(SPI, 0);
+    let pend = [distributor + 0x204, 1 << (SPI - 32), 0];
+    let (two, spi) = vectors::with(|| {
+        let two = batches(LENGTH, LOOP + 3, |_| handled(2, two_sgis(LENGTH, both)));
+        gic::unmask();
+        let spi = batches(LENGTH, LOOP + 1, |_| handled(1, pend_spi(LENGTH, pend)));
+        gic::mask();
+        (two, spi)
+    });
+    note(format_args!("two SGIs at once"), two);
+    note(format_args!("SPI by ISPENDR, and back"), spi);
 }
 
 timed!(
