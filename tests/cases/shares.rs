@@ -241,21 +241,21 @@ fn a_dedicated_cpu_has_one_vm(fixture: &Fixture) -> Checked {
 /// docs/scheduling.md, "Worst wake-up": 10 us of EL2 and 1 us for a switch, and what the words of others add.
 fn the_boot_log_says_when_a_vm_runs_after_it_woke(fixture: &Fixture) -> Checked {
     for (schedule, bad, victim, lines) in [
-        ("", "", "", ["bad: wakes within 72 us", "victim: wakes within 72 us"]),
-        ("", "vm.affinity=1", "", ["bad: wakes within 21 us", "victim: wakes within 21 us"]),
+        ("", "", "", ["bad: wakes within 77 us", "victim: wakes within 77 us"]),
+        ("", "vm.affinity=1", "", ["bad: wakes within 26 us", "victim: wakes within 26 us"]),
         // Two budgets of 2,000 us in a row, with a switch to each and back.
         (
             "",
             "",
             "vm.budget=2000/10000",
-            ["bad: wakes within 4025 us", "victim: wakes within 21 us"],
+            ["bad: wakes within 4030 us", "victim: wakes within 26 us"],
         ),
-        ("", "vm.priority=9", "", ["bad: wakes within 21 us", "victim: may wait for bad for ever"]),
+        ("", "vm.priority=9", "", ["bad: wakes within 26 us", "victim: may wait for bad for ever"]),
         (
             "hyp.schedule=10000/victim+4000",
             "vm.priority=9",
             "",
-            ["bad: wakes within 8025 us", "victim: wakes within 6021 us"],
+            ["bad: wakes within 8030 us", "victim: wakes within 6026 us"],
         ),
         (
             "hyp.schedule=10000/victim+10000",
@@ -263,7 +263,7 @@ fn the_boot_log_says_when_a_vm_runs_after_it_woke(fixture: &Fixture) -> Checked 
             "",
             [
                 "bad: may wait for ever: budgets and windows may use all of its CPU",
-                "victim: wakes within 21 us",
+                "victim: wakes within 26 us",
             ],
         ),
     ] {

@@ -9,9 +9,9 @@ use platform::{CpuShare, Schedule, VmConfig};
 use sched::{Budget, Costs, Frame, Tenant, WorstWake, worst_wake};
 
 /// In microseconds (docs/performance.md, rows `masked`): the longest section of EL2, 10, and behind it what a look at the CPU may
-/// do before it chooses a vCPU, 10: four interrupts (3.0), and 64 bytes for the UART (6.7 beside a flood of lines); a
-/// switch; the time for which no equal interrupts a vCPU.
-const COSTS: Costs = Costs { section: 20, switch: 1, turn: 50 };
+/// do before it chooses a vCPU, 15: four interrupts (3.0), 64 bytes for the UART (6.7 beside a flood of lines), keys that
+/// are typed; a switch; the time for which no equal interrupts a vCPU.
+const COSTS: Costs = Costs { section: 25, switch: 1, turn: 50 };
 
 /// The VMs of a machine with their CPUs, and its windows.
 pub struct Places<'a> {
